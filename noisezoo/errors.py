@@ -1,0 +1,22 @@
+"""Errors a user can act on: each names the thing and the mend, in one line."""
+
+
+class NoiseZooError(Exception):
+    """Something the user asked for cannot be done; `str(error)` is the one line to show.
+
+    `exit_code` is what the command line ends with: 1 for a failure, 2 for bad usage.
+    """
+
+    exit_code = 1
+
+
+class UsageError(NoiseZooError):
+    """The request itself is wrong: an unknown name, an impossible setting, a folder of the wrong kind."""
+
+    exit_code = 2
+
+
+class IncompleteError(NoiseZooError):
+    """The work stopped before all of it was done; running the same command again goes on."""
+
+    exit_code = 3

@@ -1,0 +1,61 @@
+"""Train `faces-ddpm`: an unconditional pixel diffusion model on drawn faces, from a random start.
+
+    python testbed/train_faces_ddpm.py --steps 12000
+"""
+
+import argparse
+
+import torch
+from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
+
+from common import Training, diffusion_loss, face_batch, finish, save_grid
+
+NAME, SEED, BATCH = "faces-ddpm", 1, 64
+
+
+def make_scheduler() -> DDIMScheduler:
+    """The linear schedule of DDPM (Ho et al. 2020) with v-prediction; nothing is clipped, so DDIM can be inverted."""
+    return DDIMScheduler(beta_schedule="linear", prediction_type="v_prediction", clip_sample=False)
+
+
+def make_unet() -> UNet2DModel:
+    """The network as it stands before training, for `SEED`."""
+    torch.manual_seed(SEED)
+    return UNet2DModel(
+        sample_size=32, in_channels=3, out_channels=3, layers_per_block=1, block_out_channels=(16, 32, 64, 96),
+        down_block_types=("DownBlock2D",) * 4, up_block_types=("UpBlock2D",) * 4,
+        norm_num_groups=8, attention_head_dim=16,
+    )  # fmt: skip
+
+
+def sample(unet: UNet2DModel, n: int, seed: int, steps: int = 50) -> torch.Tensor:
+    """DDIM samples of the model: (n, 3, 32, 32) in [-1, 1]."""
+    pipe = DDIMPipeline(unet, make_scheduler())
+    pipe.set_progress_bar_config(disable=True)
+    generator = torch.Generator().manual_seed(seed)
+    images = pipe(batch_size=n, generator=generator, num_inference_steps=steps, output_type="np").images
+    return torch.from_numpy(images).permute(0, 3, 1, 2) * 2 - 1
+
+
+def main() -> None:
+    """Train, sample, and write the diffusers folder in float16."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=12_000)
+    steps = parser.parse_args().steps
+    abar = make_scheduler().alphas_cumprod
+    unet = make_unet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def loss(step: int) -> torch.Tensor:
+        clean, _ = face_batch(step, BATCH, stream=SEED)
+        return diffusion_loss(unet, abar, clean.to(memory_format=torch.channels_last))
+
+    run = Training(NAME, unet, loss, steps, seed=SEED)
+    run.sample = lambda ema, step: save_grid(sample(ema, 32, 0), run.folder / f"samples-{step:06d}.png")
+    ema = run.run()
+    folder = finish(NAME, {"steps": steps, "batch_size": BATCH, "seed": SEED, "images": steps * BATCH})
+    DDIMPipeline(ema.half(), make_scheduler()).save_pretrained(folder)
+    save_grid(sample(ema.float(), 96, 0), folder / "samples.png")
+
+
+if __name__ == "__main__":
+    main()
