@@ -1,0 +1,92 @@
+"""Paired differences between probes of two views on the same rows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noisezoo.analysis._metrics import METRICS, unit_counts
+from noisezoo.analysis._results import Result
+from noisezoo.analysis.crossvalidation import ProbeTable, mean_over_attributes
+from noisezoo.analysis.intervals import Interval, resample_counts, to_intervals
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparison(Result):
+    """First view minus second: per attribute and on the mean over attributes, for every metric."""
+
+    names: tuple[str, ...]
+    intervals: Mapping[str, tuple[Interval, ...]]  # metric -> (k,)
+    mean: Mapping[str, Interval]  # metric -> mean over attributes
+    n: int
+    n_boot: int
+    confidence: float
+    seed: int
+
+    def settings(self) -> dict[str, Any]:
+        """Rows, resamples, confidence and seed."""
+        return {key: getattr(self, key) for key in ("n", "n_boot", "confidence", "seed")}
+
+    def records(self) -> list[dict[str, Any]]:
+        """One dictionary an attribute and metric, then one a metric for the mean over attributes."""
+        named = [*enumerate(self.names)]
+        rows = [(name, metric, self.intervals[metric][j]) for j, name in named for metric in self.intervals]
+        rows += [("mean", metric, interval) for metric, interval in self.mean.items()]
+        return [{"attribute": name, "metric": metric, **interval.to_dict()} for name, metric, interval in rows]
+
+
+def compare(a: ProbeTable, b: ProbeTable, *, metrics: tuple[str, ...] = tuple(METRICS)) -> Comparison:
+    """Differences a - b over the attributes that both tables hold, with paired bootstrap intervals over images.
+
+    Both tables are resampled with the same rows, so that what makes an image easy or hard for both cancels.
+
+    Raises:
+        ValueError: tables of different rows, folds, groups or labels, or with no attribute in common.
+    """
+    names = tuple(name for name in a.names if name in b.names)
+    if not names:
+        raise ValueError("the two tables have no attribute in common: there is nothing to compare")
+    sides = [t.out_of_fold.take(np.array([t.names.index(name) for name in names])) for t in (a, b)]
+    _refuse_different_rows(a, b, *(side.labels for side in sides))
+    counts, one = resample_counts(a.n, a.n_boot, seed=a.seed, groups=a.groups), unit_counts(a.n)
+    intervals, mean = {}, {}
+    for metric in metrics:
+        run = METRICS[metric]
+        estimate = (run(sides[0], one) - run(sides[1], one))[0]
+        replicates = run(sides[0], counts) - run(sides[1], counts)
+        intervals[metric] = tuple(to_intervals(estimate, replicates, a.confidence))
+        mean[metric] = mean_over_attributes(estimate, replicates, a.confidence)
+    return Comparison(names, intervals, mean, a.n, a.n_boot, a.confidence, a.seed)
+
+
+def probe_difference(a: ProbeTable, b: ProbeTable, *, metric: str = "balanced_accuracy") -> Interval:
+    """The headline: mean over attributes of a's metric minus b's, with its paired bootstrap interval over images.
+
+    For `a` the trained network's noise and `b` the untrained network's, it is what training adds to a nearly
+    invertible map of the image. Chance is 0; an interval that holds 0 leaves the question open.
+
+    Raises:
+        ValueError: as `compare`, or an unknown metric.
+    """
+    if metric not in METRICS:
+        raise ValueError(f"metric must be one of {', '.join(METRICS)}, not {metric!r}")
+    return compare(a, b, metrics=(metric,)).mean[metric]
+
+
+def _equal_or_both_absent(a: NDArray[Any] | None, b: NDArray[Any] | None) -> bool:
+    return a is b if a is None or b is None else np.array_equal(a, b)
+
+
+def _refuse_different_rows(a: ProbeTable, b: ProbeTable, labels_a: NDArray[Any], labels_b: NDArray[Any]) -> None:
+    same = {
+        "rows": a.n == b.n,
+        "folds": np.array_equal(a.out_of_fold.folds, b.out_of_fold.folds),
+        "groups": _equal_or_both_absent(a.groups, b.groups),
+        "labels": np.array_equal(labels_a, labels_b),
+    }
+    different = [what for what, equal in same.items() if not equal]
+    if different:
+        listed = " and ".join(different)
+        raise ValueError(f"the two tables differ in {listed}: probe both views on the same rows with the same seed")

@@ -1,0 +1,80 @@
+"""What every launched process runs: `accelerate launch -m noisezoo.builder RECIPE --out DIR`."""
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from noisezoo.builder.build import Build, prepare
+from noisezoo.builder.claims import claimed
+from noisezoo.builder.dataset import finish, is_finished
+from noisezoo.builder.log import Log
+from noisezoo.builder.recipe import Recipe, read_recipe
+from noisezoo.builder.worker import work
+from noisezoo.errors import NoiseZooError
+
+
+def run(recipe: Recipe, out: Path) -> bool:
+    """Work on the build until nothing is left that this process could do, and publish if all is done.
+
+    Returns whether the dataset in `out` is finished. The last process to finish its unit finds nothing pending and
+    publishes; one that dies leaves its unit to whoever comes next.
+    """
+    _limit_threads(recipe.settings.threads)
+    build = prepare(recipe, out)
+    log = Log(build.state / "logs")
+    try:
+        while build.pending() and work(build, log):
+            pass
+        if not build.pending() and not is_finished(build):
+            _publish(build, log)
+        return is_finished(build)
+    except (NoiseZooError, OSError, MemoryError) as error:
+        log.write("failed", message=describe(error))
+        raise
+
+
+def describe(error: BaseException) -> str:
+    """One line for people: our own message, or what the system said and of which file."""
+    if isinstance(error, OSError) and error.strerror:
+        place = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror}{place}; nothing under a final name is incomplete, free it and run again"
+    return str(error) or type(error).__name__
+
+
+def _publish(build: Build, log: Log) -> None:
+    with claimed(build.state / "claims" / "publish.json") as claim:
+        if claim is not None:
+            finish(build)
+            log.write("published", rows=len(build.manifest))
+
+
+def _limit_threads(threads: int) -> None:
+    """The number of threads changes sums, so it is the recipe's, not the machine's or the launcher's."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)
+
+
+def main(
+    recipe: Annotated[str, typer.Argument(help="A bundled recipe's name or a YAML file.")],
+    out: Annotated[Path, typer.Option(help="The dataset's folder.")],
+) -> None:
+    """Work on a build beside any number of other processes, on this machine or others; run it again to go on."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        run(read_recipe(recipe), out)
+    except NoiseZooError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except (OSError, MemoryError) as error:
+        print(f"error: {describe(error)}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(main)

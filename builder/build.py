@@ -1,0 +1,223 @@
+"""A build is a folder you can `ls`: recipe, manifest, parts and their markers, claims, logs; the file system is the state."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+from noisezoo import zoo
+from noisezoo.builder.claims import claimed
+from noisezoo.builder.commit import read_json, sha256_of, write_json
+from noisezoo.builder.manifest import Manifest, freeze
+from noisezoo.builder.recipe import Recipe, make_recipe
+from noisezoo.builder.sources import Refusal, open_source
+from noisezoo.errors import UsageError
+
+STATE = "_build"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One unit of work, of commit and of loss: a view on a fixed slice of manifest rows."""
+
+    build: "Build"
+    view: zoo.View
+    number: int
+    rows: range
+
+    @property
+    def part(self) -> Path:
+        """The file this unit commits."""
+        return self.build.state / "parts" / self.view.name / f"{self.number:06d}.parquet"
+
+    @property
+    def marker_path(self) -> Path:
+        """The JSON that vouches for the part."""
+        return self.part.with_suffix(".json")
+
+    @property
+    def claim_path(self) -> Path:
+        """The file that the process working on this unit holds."""
+        return self.build.state / "claims" / self.view.name / f"{self.number:06d}.json"
+
+    @property
+    def ids(self) -> list[str]:
+        """The image ids of the slice."""
+        return self.build.manifest.ids[self.rows.start : self.rows.stop]
+
+    def expected(self) -> dict[str, Any]:
+        """What a marker must say for its part to be this unit's: anything else is another recipe's, row's or manifest's."""
+        return {
+            "view": self.view.name, "slice": self.number, "recipe": self.build.recipe.digest(),
+            "manifest": self.build.manifest.digest, "model": self.build.fingerprints[self.view.name],
+        }  # fmt: skip
+
+    def marker(self) -> dict[str, Any] | None:
+        """The unit's marker, if it is this unit's and its part is there in full length; None where work is left."""
+        marker = read_json(self.marker_path)
+        if marker is None or any(marker.get(key) != value for key, value in self.expected().items()):
+            return None
+        return marker if self.part.is_file() and self.part.stat().st_size == marker["bytes"] else None
+
+    def is_intact(self) -> bool:
+        """Whether the part's bytes are those its marker vouched for."""
+        marker = self.marker()
+        return marker is not None and sha256_of(self.part) == marker["sha256"]
+
+
+@dataclass(frozen=True)
+class Build:
+    """A folder, the recipe it holds, and its manifest."""
+
+    root: Path
+    recipe: Recipe
+    manifest: Manifest
+
+    @property
+    def state(self) -> Path:
+        """Where everything but the published dataset lies."""
+        return self.root / STATE
+
+    @cached_property
+    def views(self) -> list[zoo.View]:
+        """The recipe's rows of the zoo."""
+        return [zoo.get(name) for name in self.recipe.views]
+
+    @cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """What each view's numbers come from: its row, and the hash of its weights where they are at hand."""
+        return {view.name: fingerprint(view) for view in self.views}
+
+    @cached_property
+    def source_facts(self) -> dict[str, Any]:
+        """Label features, licence and refusals of the source, as `prepare` found them."""
+        facts = read_json(self.state / "source.json")
+        if facts is None:
+            raise UsageError(f"{self.state / 'source.json'} is missing: build into a new folder")
+        return facts
+
+    def units(self, view: zoo.View) -> list[Unit]:
+        """The view's units, in order."""
+        slices = self.manifest.slices(self.recipe.slice_rows)
+        return [Unit(self, view, number, rows) for number, rows in enumerate(slices)]
+
+    def all_units(self) -> Iterator[Unit]:
+        """Every unit, view by view."""
+        for view in self.views:
+            yield from self.units(view)
+
+    def pending(self) -> list[Unit]:
+        """Units that no valid marker vouches for."""
+        return [unit for unit in self.all_units() if unit.marker() is None]
+
+
+def prepare(recipe: Recipe, root: Path) -> Build:
+    """Open the build of `recipe` in `root`, making folder, recipe file and manifest where they are not there yet.
+
+    Views may be added to an existing build; any other change of the recipe is refused.
+
+    Raises:
+        UsageError: The folder holds another recipe's build or other files, cannot be written, or a model is missing.
+    """
+    source = open_source(recipe.source.name, recipe.source.options)
+    for name in recipe.views:
+        check_model(zoo.get(name))
+    state = root / STATE
+    _make_folder(state)
+    with _held(state / "claims" / "prepare.json"):
+        kept = _reconcile(recipe, state, root)
+        if not (state / "source.json").exists():
+            manifest, refusals = freeze(source, recipe.source)
+            manifest.save(state / "manifest.parquet")
+            features = source.label_features().to_dict()
+            facts = {"features": features, "license": source.license, "refusals": [asdict(r) for r in refusals],
+                     "options": source.options(), "manifest": manifest.digest}  # fmt: skip
+            write_json(state / "source.json", facts)
+        write_json(state / "recipe.json", kept.model_dump(mode="json"))
+    return Build(root, kept, Manifest.read(state / "manifest.parquet"))
+
+
+def open_build(root: Path) -> Build:
+    """The build in an existing folder.
+
+    Raises:
+        UsageError: There is none, or it was not prepared to the end.
+    """
+    fields = read_json(root / STATE / "recipe.json")
+    if fields is None:
+        raise UsageError(f"{root} holds no build: it has no {STATE}/recipe.json")
+    return Build(root, make_recipe(fields), Manifest.read(root / STATE / "manifest.parquet"))
+
+
+def source_refusals(build: Build) -> list[Refusal]:
+    """Images that never entered the manifest, and why."""
+    return [Refusal(**refusal) for refusal in build.source_facts["refusals"]]
+
+
+def check_model(view: zoo.View) -> None:
+    """Refuse, before any work, a view whose shipped model is not there."""
+    if view.folder is not None and not view.folder.is_dir():
+        raise UsageError(f"view {view.name}: its model folder {view.folder} is missing: reinstall noisezoo")
+
+
+def fingerprint(view: zoo.View) -> str:
+    """A short text that changes when the numbers of a view may: model files' hashes, or repository and revision."""
+    start = f" from seed {view.init_seed}" if view.untrained else ""
+    if view.folder is None:
+        return f"{view.family} {view.repo}@{view.revision} {view.shape}{start}"
+    files = sorted(p for p in view.folder.rglob("*") if p.suffix in (".safetensors", ".json") and p.name != "training.json")
+    return f"{view.family} {view.repo} {'-'.join(sha256_of(path)[:8] for path in files)}{start}"
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """The claim at `path`, waiting while a living process holds it; a dead one's is taken over."""
+    while True:
+        with claimed(path) as claim:
+            if claim is not None:
+                yield
+                return
+        sleep(0.1)
+
+
+def _make_folder(state: Path) -> None:
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        probe = state / f".probe.{os.getpid()}.tmp"
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(f"cannot write to {state.parent}: {error.strerror}; choose another --out") from error
+
+
+def _reconcile(recipe: Recipe, state: Path, root: Path) -> Recipe:
+    """The folder's recipe with this one's views added; refuses anything else that differs."""
+    fields = read_json(state / "recipe.json")
+    if fields is None:
+        foreign = sorted(path.name for path in root.iterdir() if path.name != STATE)
+        if foreign:
+            raise UsageError(f"{root} is not empty and holds no build ({foreign[0]}, ...): choose another --out")
+        return recipe
+    existing = make_recipe(fields)
+    old, new = _flat(existing.model_dump(mode="json")), _flat(recipe.model_dump(mode="json"))
+    free = ("name", "views")
+    differs = [key for key in sorted(old | new) if key not in free and old.get(key) != new.get(key)]
+    if differs:
+        key = differs[0]
+        raise UsageError(
+            f"{root} holds another recipe's build: {key} is {old.get(key)!r} there and {new.get(key)!r} here; "
+            "choose another --out, or use the same recipe"
+        )
+    views = tuple(dict.fromkeys((*existing.views, *recipe.views)))
+    return existing.model_copy(update={"views": views})
+
+
+def _flat(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in fields.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat

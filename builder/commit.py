@@ -1,0 +1,68 @@
+"""How a file comes to be: under a hidden name, forced to disk, reread, then renamed. No other way to a final name."""
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+TEMPORARY = ".tmp"
+
+
+@contextmanager
+def committed(path: Path, check: Callable[[Path], None] | None = None) -> Iterator[Path]:
+    """Yield a hidden temporary path in the final folder; on leaving, force it to disk, `check` it and rename it.
+
+    On any exception, KeyboardInterrupt included, the temporary file goes and `path` stays as it was: an interrupt in
+    the middle of a write otherwise leaves a short file that looks valid.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{TEMPORARY}")
+    try:
+        yield temporary
+        _sync(temporary)
+        if check is not None:
+            check(temporary)
+        os.replace(temporary, path)
+        _sync(path.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Commit a JSON file with sorted keys, so that equal values give equal bytes."""
+    with committed(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON file's value, or None where there is none or it cannot be parsed."""
+    try:
+        value = json.loads(path.read_text())
+    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sweep(folder: Path, name: str = "") -> None:
+    """Remove what killed writers of `name` (of any file, where it is empty) left in a folder."""
+    for leftover in folder.glob(f".{name}*{TEMPORARY}"):
+        leftover.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

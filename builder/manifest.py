@@ -1,0 +1,144 @@
+"""The manifest: the frozen, ordered list of a source's images. What row k is, for ever."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from noisezoo.builder.commit import committed
+from noisezoo.builder.recipe import SourceSpec
+from noisezoo.builder.sources import Refusal, Source
+from noisezoo.builder.sources.ids import SPLITS, hash_unit, split_of
+from noisezoo.errors import UsageError
+from noisezoo.schema import ID, SPLIT
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+KEY, SHA, GROUP = "key", "sha256", "group"
+READ_TOGETHER = 64
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Rows in order of split, then of the source: `image_id`, `split`, `key`, `sha256` of the content, labels."""
+
+    table: "pa.Table"
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """All image ids, in order."""
+        return list(self.table.column(ID).to_pylist())
+
+    @cached_property
+    def keys(self) -> list[str]:
+        """What the source reads each image by, in order."""
+        return list(self.table.column(KEY).to_pylist())
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over ids, splits and content hashes, in order."""
+        rows = zip(*(self.table.column(name).to_pylist() for name in (ID, SPLIT, SHA)), strict=True)
+        return hashlib.sha256("\n".join("\t".join(row) for row in rows).encode()).hexdigest()
+
+    @cached_property
+    def splits(self) -> dict[str, range]:
+        """The rows of each split, in order."""
+        names = np.asarray(self.table.column(SPLIT).to_pylist())
+        starts = [0, *(np.flatnonzero(names[1:] != names[:-1]) + 1).tolist(), len(names)]
+        return {str(names[a]): range(a, b) for a, b in zip(starts, starts[1:], strict=False)}
+
+    @property
+    def label_names(self) -> list[str]:
+        """Names of the label columns."""
+        return [name for name in self.table.column_names if name not in (ID, SPLIT, KEY, SHA)]
+
+    def slices(self, rows: int) -> list[range]:
+        """Units of at most `rows` rows, none across two splits: fixed by the manifest, whoever works."""
+        return [part[i : i + rows] for part in self.splits.values() for i in range(0, len(part), rows)]
+
+    def save(self, path: Path) -> None:
+        """Commit the manifest as one Parquet file."""
+        import pyarrow.parquet as pq
+
+        with committed(path) as temporary:
+            pq.write_table(self.table, temporary, compression="zstd")
+
+    @classmethod
+    def read(cls, path: Path) -> "Manifest":
+        """Read what `save` wrote."""
+        import pyarrow.parquet as pq
+
+        return cls(pq.read_table(path))
+
+
+def freeze(source: Source, spec: SourceSpec) -> tuple[Manifest, list[Refusal]]:
+    """Scan a source, choose its rows, hash every image and fix the order.
+
+    Rows whose content cannot be read, and rows whose id was seen before, are refused with the reason; every other
+    scanned and chosen row is in the manifest.
+
+    Raises:
+        UsageError: No image is left.
+    """
+    table = _choose(source.scan(), spec)
+    hashes, refusals = _hash(source, table)
+    kept = [i for i, digest in enumerate(hashes) if digest is not None]
+    if not kept:
+        reason = f": {refusals[0].message}" if refusals else ""
+        raise UsageError(f"source {spec.name} has no images that can be read{reason}")
+    table = table.take(kept).append_column(SHA, [[hashes[i] for i in kept]])
+    return Manifest(_order(_with_splits(table, spec.split_seed))), refusals
+
+
+def _choose(table: "pa.Table", spec: SourceSpec) -> "pa.Table":
+    """The `limit` rows of lowest seeded hash, in the source's order: a larger limit keeps a smaller one's rows."""
+    if spec.limit is None or spec.limit >= len(table):
+        return table
+    rank = [hash_unit(f"limit/{spec.split_seed}/{image_id}") for image_id in table.column(ID).to_pylist()]
+    return table.take(np.sort(np.argsort(rank, kind="stable")[: spec.limit]))
+
+
+def _hash(source: Source, table: "pa.Table") -> tuple[list[str | None], list[Refusal]]:
+    ids, keys = table.column(ID).to_pylist(), table.column(KEY).to_pylist()
+    hashes: list[str | None] = []
+    refusals: list[Refusal] = []
+    seen: set[str] = set()
+    for image_id, content in zip(ids, _contents(source, keys), strict=True):
+        error = ValueError(f"duplicate id {image_id!r}; its first row is kept") if image_id in seen else content
+        seen.add(image_id)
+        if isinstance(error, Exception):
+            refusals.append(Refusal.from_error(image_id, "source", error))
+            hashes.append(None)
+        else:
+            hashes.append(hashlib.sha256(error).hexdigest())
+    return hashes, refusals
+
+
+def _contents(source: Source, keys: list[str]) -> Iterator[bytes | Exception]:
+    for start in range(0, len(keys), READ_TOGETHER):
+        yield from source.contents(keys[start : start + READ_TOGETHER])
+
+
+def _with_splits(table: "pa.Table", seed: int) -> "pa.Table":
+    """The source's own splits, or a seeded hash of the identity (of the id, where there are no identities)."""
+    if SPLIT in table.column_names:
+        return table
+    by = GROUP if GROUP in table.column_names else ID
+    return table.append_column(SPLIT, [[split_of(str(value), seed) for value in table.column(by).to_pylist()]])
+
+
+def _order(table: "pa.Table") -> "pa.Table":
+    names = table.column(SPLIT).to_pylist()
+    known = list(SPLITS)
+    rank = {name: (known.index(name) if name in known else len(known), name) for name in set(names)}
+    order = sorted(range(len(names)), key=lambda i: rank[names[i]])  # stable: the source's order within a split
+    leading = [ID, SPLIT, KEY, SHA]
+    return table.take(order).select(leading + [name for name in table.column_names if name not in (*leading, GROUP)])

@@ -1,0 +1,148 @@
+"""The columns of every config, and how their Parquet files are written.
+
+The layout is measured (DESIGN section 7): zstd and BYTE_STREAM_SPLIT on floats, no dictionary on arrays, 128-row groups
+for image-like arrays, a page index and content-defined chunks, so that files are small, load fast and deduplicate.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Features
+
+ID = "image_id"
+SPLIT = "split"
+FACTOR_PREFIX = "factor_"
+NOISE_ROWS_PER_GROUP = 128
+FLAT_ROWS_PER_GROUP = 4096
+
+
+def array_feature(shape: tuple[int, ...], dtype: str) -> Any:
+    """The `datasets` feature of one view's column: `Array3D` for `(c, h, w)`, a fixed-length list for `(d,)`."""
+    from datasets import Array3D, List, Value
+
+    return Array3D(shape=shape, dtype=dtype) if len(shape) == 3 else List(Value(dtype), length=shape[0])
+
+
+def view_features(name: str, shape: tuple[int, ...], dtype: str, quality: Iterable[str] = ()) -> "Features":
+    """Columns of one view's config: the id, the array under the view's name, its per-row quality columns."""
+    from datasets import Features, Value
+
+    columns = {ID: Value("string"), name: array_feature(shape, dtype)}
+    return Features({**columns, **{column: Value("float32") for column in quality}})
+
+
+def to_arrow(values: np.ndarray, arrow_type: "pa.DataType") -> "pa.Array":
+    """A `(n, ...)` array as one Arrow column of `arrow_type`, without a Python loop over rows."""
+    import pyarrow as pa
+
+    flat = np.ascontiguousarray(values).reshape(-1)
+    if not pa.types.is_nested(arrow_type) and not isinstance(arrow_type, pa.ExtensionType):
+        return pa.array(flat, type=arrow_type)
+    storage = arrow_type.storage_type if isinstance(arrow_type, pa.ExtensionType) else arrow_type
+    column: pa.Array = pa.array(flat)
+    for size in reversed(values.shape[1:]):
+        if pa.types.is_fixed_size_list(storage):
+            column = pa.FixedSizeListArray.from_arrays(column, size)
+        else:
+            offsets = np.arange(0, len(column) + 1, size, dtype=np.int32)
+            column = pa.ListArray.from_arrays(pa.array(offsets), column)
+    if isinstance(arrow_type, pa.ExtensionType):
+        return pa.ExtensionArray.from_storage(arrow_type, column.cast(storage))
+    return column.cast(arrow_type)
+
+
+def to_table(features: "Features", columns: Mapping[str, Any]) -> "pa.Table":
+    """A table with exactly the features' columns, in order, carrying the `datasets` metadata."""
+    import pyarrow as pa
+
+    schema = features.arrow_schema
+    arrays = [
+        to_arrow(columns[field.name], field.type)
+        if isinstance(columns[field.name], np.ndarray)
+        else pa.array(columns[field.name], type=field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def column_to_numpy(column: "pa.ChunkedArray | pa.Array") -> np.ndarray:
+    """An Arrow column of numbers or (nested) lists of numbers as `(n, d)`; one copy at most, none for one chunk."""
+    import pyarrow as pa
+
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    flats = [_flatten(chunk) for chunk in chunks if len(chunk)]
+    flat = flats[0] if len(flats) == 1 else np.concatenate(flats) if flats else np.empty(0, np.float32)
+    return flat.reshape(len(column), -1) if len(column) else flat.reshape(0, 0)
+
+
+def _flatten(chunk: "pa.Array") -> np.ndarray:
+    import pyarrow as pa
+
+    if isinstance(chunk, pa.ExtensionArray):
+        chunk = chunk.storage
+    while pa.types.is_nested(chunk.type):
+        chunk = chunk.flatten()
+    values: np.ndarray = chunk.to_numpy(zero_copy_only=False)
+    return values
+
+
+def rows_per_group(features: "Features") -> int:
+    """Rows in one Parquet row group: few for image-like arrays (one group is what a reader must fetch), many else."""
+    from datasets import Array3D
+
+    has_array = any(isinstance(feature, Array3D) for feature in features.values())
+    return NOISE_ROWS_PER_GROUP if has_array else FLAT_ROWS_PER_GROUP
+
+
+def write_parquet(path: Path, features: "Features", tables: Iterable["pa.Table"]) -> None:
+    """Write tables, in order, as one Parquet file of our layout; row groups are cut by count alone.
+
+    The bytes depend on the rows only, not on how they were cut into `tables`.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema, group = features.arrow_schema, rows_per_group(features)
+    leaves = [path for path, kind in _leaves(schema) if pa.types.is_floating(kind)]
+    plain = [path for path, kind in _leaves(schema) if not pa.types.is_floating(kind)]
+    options: dict[str, Any] = {
+        "compression": "zstd", "use_dictionary": plain, "use_byte_stream_split": leaves,
+        "write_page_index": True, "use_content_defined_chunking": True, "store_schema": True,
+    }  # fmt: skip
+    with pq.ParquetWriter(path, schema, **options) as writer:
+        for table in rechunk(tables, group, schema):
+            writer.write_table(table, row_group_size=group)
+
+
+def rechunk(tables: Iterable["pa.Table"], rows: int, schema: "pa.Schema") -> Iterable["pa.Table"]:
+    """The same rows in tables of exactly `rows` (the last may be shorter)."""
+    import pyarrow as pa
+
+    held: pa.Table = schema.empty_table()
+    for table in tables:
+        held = pa.concat_tables([held, table])
+        while len(held) >= rows:
+            yield held.slice(0, rows).combine_chunks()
+            held = held.slice(rows)
+    if len(held):
+        yield held.combine_chunks()
+
+
+def _leaves(schema: "pa.Schema") -> list[tuple[str, "pa.DataType"]]:
+    """Parquet's dotted path and type of every leaf column."""
+    import pyarrow as pa
+
+    found = []
+    for field in schema:
+        path, kind = field.name, field.type
+        if isinstance(kind, pa.ExtensionType):
+            kind = kind.storage_type
+        while pa.types.is_nested(kind):
+            path, kind = f"{path}.list.element", kind.value_type
+        found.append((path, kind))
+    return found

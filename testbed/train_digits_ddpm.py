@@ -1,0 +1,82 @@
+"""Train `digits-ddpm`: an unconditional diffusion on the training half of scikit-learn's handwritten digits.
+
+    python testbed/train_digits_ddpm.py --steps 4000
+"""
+
+import argparse
+
+import numpy as np
+import torch
+from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
+from noisezoo.builder.sources.digits import digit_id, digit_pixels
+from noisezoo.builder.sources.ids import trained_on_digit
+
+from common import Training, diffusion_loss, finish, save_grid
+
+NAME, SEED, BATCH = "digits-ddpm", 6, 64
+
+
+def make_scheduler() -> DDIMScheduler:
+    """The linear schedule with v-prediction, as `faces-ddpm` has it."""
+    return DDIMScheduler(beta_schedule="linear", prediction_type="v_prediction", clip_sample=False)
+
+
+def make_unet() -> UNet2DModel:
+    """The network as it stands before training, for `SEED`."""
+    torch.manual_seed(SEED)
+    return UNet2DModel(
+        sample_size=8, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(32, 64), dropout=0.1,
+        down_block_types=("DownBlock2D",) * 2, up_block_types=("UpBlock2D",) * 2,
+        norm_num_groups=8, attention_head_dim=16,
+    )  # fmt: skip
+
+
+def digit_tensor(training: bool) -> torch.Tensor:
+    """The digits of one side of the split: (n, 1, 8, 8) float32 in [-1, 1]."""
+    pixels = digit_pixels()
+    chosen = np.array([trained_on_digit(digit_id(i)) == training for i in range(len(pixels))])
+    return torch.from_numpy(pixels[chosen]).float()[:, None] / 127.5 - 1
+
+
+def sample(unet: UNet2DModel, n: int, seed: int) -> torch.Tensor:
+    """DDIM samples of the model: (n, 1, 8, 8) in [-1, 1]."""
+    pipe = DDIMPipeline(unet, make_scheduler())
+    pipe.set_progress_bar_config(disable=True)
+    generator = torch.Generator().manual_seed(seed)
+    images = pipe(batch_size=n, generator=generator, num_inference_steps=50, output_type="np").images
+    return torch.from_numpy(images).permute(0, 3, 1, 2) * 2 - 1
+
+
+@torch.no_grad()
+def held_out_loss(unet: UNet2DModel, abar: torch.Tensor, images: torch.Tensor) -> float:
+    """Loss on digits the model never saw, with fixed noise: rises where training starts to memorise."""
+    torch.manual_seed(0)
+    return float(torch.stack([diffusion_loss(unet, abar, images) for _ in range(8)]).mean())
+
+
+def main() -> None:
+    """Train, sample, and write the diffusers folder in float16."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=4_000)
+    steps = parser.parse_args().steps
+    abar, images, unseen = make_scheduler().alphas_cumprod, digit_tensor(True), digit_tensor(False)
+    unet = make_unet()
+
+    def loss(step: int) -> torch.Tensor:
+        return diffusion_loss(unet, abar, images[torch.randint(len(images), (BATCH,))])
+
+    def report(ema: UNet2DModel, step: int) -> None:
+        print(f"step {step}: seen {held_out_loss(ema, abar, images):.5f}, unseen {held_out_loss(ema, abar, unseen):.5f}")
+        save_grid(sample(ema, 64, 0), run.folder / f"samples-{step:06d}.png")
+
+    run = Training(NAME, unet, loss, steps, seed=SEED, every=500, sample=report)
+    ema = run.run()
+    folder = finish(NAME, {"steps": steps, "batch_size": BATCH, "seed": SEED, "images": len(images),
+                           "loss_on_training_digits": held_out_loss(ema, abar, images),
+                           "loss_on_unseen_digits": held_out_loss(ema, abar, unseen)})  # fmt: skip
+    save_grid(sample(ema, 96, 0), folder / "samples.png")
+    DDIMPipeline(ema.half(), make_scheduler()).save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    main()

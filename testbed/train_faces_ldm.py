@@ -1,0 +1,75 @@
+"""Train `faces-ldm-uncond`: an unconditional diffusion on the 4x8x8 latents of `faces-vae`, from a random start.
+
+    python testbed/train_faces_vae.py && python testbed/train_faces_ldm.py --steps 12000
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, LDMPipeline, UNet2DModel
+
+from common import RUNS, Training, diffusion_loss, face_batch, finish, save_grid
+
+NAME, SEED, BATCH, IMAGES = "faces-ldm-uncond", 3, 64, 128_000
+
+
+def make_scheduler() -> DDIMScheduler:
+    """The linear schedule with v-prediction, as `faces-ddpm` has it."""
+    return DDIMScheduler(beta_schedule="linear", prediction_type="v_prediction", clip_sample=False)
+
+
+def make_unet() -> UNet2DModel:
+    """The network as it stands before training, for `SEED`."""
+    torch.manual_seed(SEED)
+    return UNet2DModel(
+        sample_size=8, in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=(64, 96),
+        down_block_types=("DownBlock2D",) * 2, up_block_types=("UpBlock2D",) * 2,
+        norm_num_groups=8, attention_head_dim=16,
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def training_latents(vae: AutoencoderKL) -> torch.Tensor:
+    """Scaled posterior modes of the training faces: (IMAGES, 4, 8, 8) float32, kept on disk between restarts."""
+    cache = Path(RUNS / NAME / "latents.pt")
+    if not cache.exists():
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        batches = (face_batch(step, 128, stream=SEED)[0] for step in range(IMAGES // 128))
+        latents = [vae.encode(clean).latent_dist.mode() * vae.config.scaling_factor for clean in batches]
+        torch.save(torch.cat(latents), cache)
+    return torch.load(cache, weights_only=True)
+
+
+def sample(vae: AutoencoderKL, unet: UNet2DModel, n: int, seed: int, steps: int = 50) -> torch.Tensor:
+    """DDIM samples of the model, decoded: (n, 3, 32, 32) in [-1, 1]."""
+    pipe = LDMPipeline(vae, unet, make_scheduler())
+    pipe.set_progress_bar_config(disable=True)
+    generator = torch.Generator().manual_seed(seed)
+    images = pipe(batch_size=n, generator=generator, num_inference_steps=steps, output_type="np").images
+    return torch.from_numpy(images).permute(0, 3, 1, 2) * 2 - 1
+
+
+def main() -> None:
+    """Train, sample, and write the diffusers folder in float16."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=12_000)
+    steps = parser.parse_args().steps
+    vae = AutoencoderKL.from_pretrained(RUNS / "faces-vae" / "vae", torch_dtype=torch.float32).eval()
+    latents = training_latents(vae)
+    abar = make_scheduler().alphas_cumprod
+    unet = make_unet()
+
+    def loss(step: int) -> torch.Tensor:
+        return diffusion_loss(unet, abar, latents[torch.randint(len(latents), (BATCH,))])
+
+    run = Training(NAME, unet, loss, steps, seed=SEED)
+    run.sample = lambda ema, step: save_grid(sample(vae, ema, 32, 0), run.folder / f"samples-{step:06d}.png")
+    ema = run.run()
+    folder = finish(NAME, {"steps": steps, "batch_size": BATCH, "seed": SEED, "images": IMAGES})
+    save_grid(sample(vae, ema, 96, 0), folder / "samples.png")
+    LDMPipeline(vae.half(), ema.half(), make_scheduler()).save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    main()

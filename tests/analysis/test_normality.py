@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import stats
+
+from noisezoo.analysis import anderson_darling, dagostino_pearson
+
+SAMPLES = {
+    "normal": lambda rng, shape: rng.standard_normal(shape),
+    "laplace": lambda rng, shape: rng.laplace(3.0, 5.0, shape),
+    "exponential": lambda rng, shape: rng.exponential(size=shape),
+    "one far outlier": lambda rng, shape: np.vstack([rng.standard_normal((shape[0] - 1, shape[1])), np.full(shape[1], 1e4)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("n", [20, 250, 1000])
+@pytest.mark.parametrize("law", SAMPLES)
+def test_anderson_darling_equals_scipy_column_by_column(law: str, n: int) -> None:
+    Z = SAMPLES[law](np.random.default_rng(n), (n, 7))
+    expected = [stats.anderson(z, "norm", method="interpolate").statistic for z in Z.T]
+    np.testing.assert_allclose(anderson_darling(Z)[0], expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("n", [20, 250, 1000])
+@pytest.mark.parametrize("law", SAMPLES)
+def test_dagostino_pearson_equals_scipy_in_statistic_and_p_value(law: str, n: int) -> None:
+    Z = SAMPLES[law](np.random.default_rng(n), (n, 7))
+    expected = stats.normaltest(Z, axis=0)
+    statistic, p = dagostino_pearson(Z)
+    np.testing.assert_allclose(statistic, expected.statistic, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(p, expected.pvalue, rtol=1e-10, atol=1e-300)
+
+
+def test_the_number_of_columns_changes_no_column() -> None:
+    Z = np.random.default_rng(0).standard_normal((2000, 300))  # several blocks
+    for test in (anderson_darling, dagostino_pearson):
+        np.testing.assert_allclose(test(Z)[0][[0, 140, 299]], test(Z[:, [0, 140, 299]])[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("n", [50, 250, 1000])
+def test_anderson_darling_p_values_of_true_gaussians_are_uniform(n: int) -> None:
+    p = anderson_darling(np.random.default_rng(n).standard_normal((n, 4000)))[1]
+    assert stats.kstest(p, "uniform").pvalue > 0.01
+
+
+def test_dagostino_pearson_p_values_of_true_gaussians_are_near_uniform() -> None:
+    p = dagostino_pearson(np.random.default_rng(1).standard_normal((1000, 4000)))[1]
+    assert stats.kstest(p, "uniform").statistic < 0.03  # its chi-square law is asymptotic
+
+
+def test_true_gaussians_are_accepted_at_the_nominal_rate() -> None:
+    Z = np.random.default_rng(3).standard_normal((250, 20000))
+    for test in (anderson_darling, dagostino_pearson):
+        assert abs((test(Z)[1] >= 0.05).mean() - 0.95) < 0.006  # binomial sd 0.0015; K2 itself is 0.003 off
+
+
+def test_the_anderson_darling_tail_holds_where_bonferroni_needs_it() -> None:
+    p = anderson_darling(np.random.default_rng(4).standard_normal((100, 100_000)))[1]
+    for level in (1e-2, 1e-3, 1e-4):
+        expected = level * p.size
+        assert abs((p < level).sum() - expected) < 4 * np.sqrt(expected)
+
+
+def test_anderson_darling_p_values_fall_as_the_statistic_rises() -> None:
+    rng = np.random.default_rng(5)
+    heavy = np.sign(rng.standard_normal((2000, 40))) * rng.exponential(size=(2000, 40)) ** np.linspace(0.5, 6, 40)
+    statistic, p = anderson_darling(heavy)
+    ordered: NDArray[np.float64] = p[np.argsort(statistic)]
+    assert (np.diff(ordered) <= 0).all() and ordered[-1] < 1e-100 and np.isfinite(p).all()
+
+
+def test_tests_do_not_change_when_a_sample_is_moved_and_scaled() -> None:
+    Z = np.random.default_rng(6).gamma(2.0, size=(300, 5))
+    for test in (anderson_darling, dagostino_pearson):
+        np.testing.assert_allclose(test(Z)[0], test(5 - 1e3 * Z)[0], rtol=1e-8)
+
+
+@pytest.mark.parametrize("test", [anderson_darling, dagostino_pearson])
+def test_a_constant_column_is_refused_by_number(test: object) -> None:
+    Z = np.random.default_rng(0).standard_normal((50, 6))
+    Z[:, 4] = 2.0
+    with pytest.raises(ValueError, match=r"1 constant columns \(4\)"):
+        test(Z)  # type: ignore[operator]
