@@ -56,7 +56,8 @@ def auc(o: OutOfFold, counts: Counts) -> Floats:
     """
     ranks = [_Ranks.of(o.logits[:, j], o.labels[:, j], o.folds) for j in range(o.labels.shape[1])]
     blocks = np.array_split(counts, max(1, counts.size // _BLOCK))
-    return np.concatenate([np.stack([rank.auc(block.T) for rank in ranks], axis=1) for block in blocks])
+    columns = [np.concatenate([rank.auc(block.T) for block in blocks]) for rank in ranks]
+    return np.array(columns).reshape(len(ranks), len(counts)).T
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,9 @@ from noisezoo.analysis.validation import as_labels, as_matrix
 class ProbeTable(Result):
     """What `probe_table` found on one view.
 
-    Intervals are over images (or `groups`), given the fitted probes: what other images of the same kind would
-    give, not what other training sets would.
+    Intervals are over images (or `groups`), given the fitted probes: what other images of the same kind would give,
+    not what other training sets would. Taken as intervals for both they are narrow: with 300 rows a nominal 95 % held
+    the expected value in 88 % of simulated studies. The null, which is refitted, shows the whole spread.
     """
 
     names: tuple[str, ...]  # (k,) attributes that were probed
@@ -64,8 +65,8 @@ class ProbeTable(Result):
             for j, name in enumerate(self.names)
             for metric in self.intervals
         ]
-        nan = float("nan")
-        return rows + [_record("mean", m, nan, self.mean[m], self.null[m].mean(axis=1)) for m in self.mean]
+        means = {m: null.mean(axis=1) if self.names else np.empty(0) for m, null in self.null.items()}
+        return rows + [_record("mean", m, float("nan"), self.mean[m], means[m]) for m in self.mean]
 
 
 def _record(attribute: str, metric: str, rate: float, interval: Interval, null: Floats) -> dict[str, Any]:
@@ -134,7 +135,10 @@ def probe_table(
     replicates = {metric: run(real, counts) for metric, run in METRICS.items()}
     one = unit_counts(len(X))
     estimates = {metric: run(real, one)[0] for metric, run in METRICS.items()}
-    null = {m: np.array([run(o, one)[0] for o in permuted]).reshape(-1, probed.size) for m, run in METRICS.items()}
+    null = {
+        m: np.array([run(o, one)[0] for o in permuted]).reshape(n_permutations, probed.size)
+        for m, run in METRICS.items()
+    }
     return ProbeTable(
         names=tuple(names[j] for j in probed),
         refused=refused,

@@ -89,7 +89,8 @@ def bootstrap_means(scores: ArrayLike, counts: Counts) -> Floats:
 def percentile_ends(replicates: Floats, confidence: float = 0.95) -> tuple[Floats, Floats]:
     """Percentile interval (low, high) over the first axis of `replicates` (b, ...); NaN replicates are left out."""
     tail = (1 - confidence) / 2
-    low, high = np.nanquantile(replicates, [tail, 1 - tail], axis=0)
+    ends = np.nanquantile(replicates, [tail, 1 - tail], axis=0)
+    low, high = ends.reshape(2, *replicates.shape[1:])  # numpy forgets the two where nothing is to be sorted
     return low, high
 
 

@@ -133,7 +133,7 @@ def prepare(recipe: Recipe, root: Path) -> Build:
         if not (state / "source.json").exists():
             manifest, refusals = freeze(source, recipe.source)
             manifest.save(state / "manifest.parquet")
-            features = source.label_features().to_dict()
+            features = list(source.label_features().to_dict().items())  # a list, as their order is the columns' order
             facts = {"features": features, "license": source.license, "refusals": [asdict(r) for r in refusals],
                      "options": source.options(), "manifest": manifest.digest}  # fmt: skip
             write_json(state / "source.json", facts)

@@ -82,6 +82,7 @@ def finish(build: Build) -> None:
     bases = {view.name: basis for view in build.views if (basis := _fit_basis(build, view, rows)) is not None}
     configs.insert(0, _publish_paired(build, rows, configs, bases))
     _write_refusals(build, rows)
+    write_json(build.root / "recipe.json", build.recipe.model_dump(mode="json"))
     from noisezoo.builder.card import write_card
 
     write_card(build, rows, configs, bases)
@@ -145,7 +146,7 @@ def _published(table: "pa.Table", unit: Unit, rows: Rows) -> "pa.Array":
 def _label_features(build: Build) -> "Features":
     from datasets import Features, Value
 
-    own = Features.from_dict(build.source_facts["features"])
+    own = Features.from_dict(dict(build.source_facts["features"]))
     return Features({ID: Value("string"), SPLIT: Value("string"), **own})
 
 

@@ -130,6 +130,6 @@ def _bars(build: Build, console: "Console | None") -> "Iterator[object]":
             for view in status(build):
                 done = view.done + view.refused
                 rate = f"{view.images_per_second:.0f} img/s" if view.images_per_second else ""
-                progress.update(tasks[view.name], completed=done, rate=rate)
+                progress.update(tasks[view.view], completed=done, rate=rate)
 
         yield redraw

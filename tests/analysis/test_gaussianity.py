@@ -1,0 +1,168 @@
+import json
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import stats
+
+from noisezoo.analysis import GaussianityResult, gaussianity
+from noisezoo.analysis._linalg import gaussian_root
+
+AD, DP = "anderson-darling", "dagostino-pearson"
+FAMILIES = ("projections", "coordinates", "principal axes")
+
+
+def value_row(result: GaussianityResult, family: str) -> tuple[float, float, float]:
+    row = next(row for row in result.rows if row.family == family)
+    return row.value, row.null_low, row.null_high
+
+
+@pytest.fixture(scope="module")
+def gaussian() -> GaussianityResult:
+    X = np.random.default_rng(0).standard_normal((300, 700)).astype(np.float32)
+    return gaussianity(X)
+
+
+@pytest.fixture(scope="module")
+def laplace() -> GaussianityResult:
+    return gaussianity(np.random.default_rng(1).laplace(size=(500, 2048)).astype(np.float32))
+
+
+@pytest.mark.parametrize("test", [AD, DP])
+@pytest.mark.parametrize("family", FAMILIES[:2])
+def test_true_gaussian_rows_are_accepted_at_the_nominal_rate(
+    gaussian: GaussianityResult, family: str, test: str
+) -> None:
+    row = gaussian.row(family, test)
+    assert abs(row.acceptance - 0.95) < 0.03
+    assert row.null_low <= row.null <= row.null_high
+    assert not row.departs
+
+
+def test_random_projections_are_blind_to_laplace_coordinates(laplace: GaussianityResult) -> None:
+    assert laplace.row("projections", AD).acceptance > 0.93
+    assert not laplace.row("projections", AD).departs
+
+
+def test_coordinates_and_norm_see_laplace_coordinates(laplace: GaussianityResult) -> None:
+    row = laplace.row("coordinates", AD)
+    assert row.departs and row.rejected is not None and row.rejected > 1000 and row.bonferroni < 1e-6
+    value, low, high = value_row(laplace, "norm")
+    assert value > high  # var(x^2) is 20 sigma^4 / 4 = 5 against the Gaussian's 2
+    assert value == pytest.approx(2.5, rel=0.25)
+
+
+def test_kurtosis_sees_rows_of_unequal_scale_that_no_coordinate_shows() -> None:
+    rng = np.random.default_rng(2)
+    X = rng.standard_normal((600, 400)) * rng.choice([0.85, 1.13], size=(600, 1))  # coordinates nearly Gaussian
+    result = gaussianity(X)
+    value, _, high = value_row(result, "mardia kurtosis")
+    assert value > high and result.row("coordinates", AD).acceptance > 0.85
+
+
+def test_one_planted_coordinate_among_thousands_is_found_by_bonferroni() -> None:
+    X = np.random.default_rng(3).standard_normal((500, 3000))
+    X[:, 1234] = np.random.default_rng(4).exponential(size=500)
+    result = gaussianity(X, n_projections=100)
+    row = result.row("coordinates", AD)
+    assert row.departs and row.rejected == 1
+    assert not result.row("projections", AD).departs
+
+
+@pytest.mark.parametrize("shape", [(80, 30), (100, 600)])
+@pytest.mark.parametrize("spiked", [False, True])
+def test_verdicts_on_true_gaussians_keep_their_level(shape: tuple[int, int], spiked: bool) -> None:
+    rng = np.random.default_rng(5)
+    scale = np.ones(shape[1])
+    scale[0] = np.sqrt(shape[1]) if spiked else 1
+    runs = [gaussianity(rng.standard_normal(shape) * scale, n_projections=60, seed=s) for s in range(60)]
+    for index, row in enumerate(runs[0].rows):
+        wrong = sum(run.rows[index].departs for run in runs)
+        level = 0.10 if row.test == AD else 0.05  # two criteria, or one
+        assert wrong <= stats.binom.ppf(0.999, 60, level), (row.family, row.test, wrong)
+
+
+def test_the_norm_ratio_is_near_one_for_any_covariance_and_n_below_d() -> None:
+    rng = np.random.default_rng(6)
+    decays = 1 / np.arange(1, 1001)
+    ratios = [
+        value_row(gaussianity(rng.standard_normal((150, 1000)) * decays, n_projections=2), "norm")[0] for _ in range(40)
+    ]
+    assert np.mean(ratios) == pytest.approx(1.0, abs=4 * np.std(ratios) / np.sqrt(40) + 0.02)
+
+
+def test_mardia_moments_equal_a_simulation_on_plain_gaussian_columns() -> None:
+    rng = np.random.default_rng(7)
+    results = [
+        value_row(gaussianity(rng.standard_normal((100, 10)), n_projections=2), "mardia kurtosis") for _ in range(200)
+    ]
+    values = np.array([value for value, _, _ in results])
+    low, high = results[0][1:]
+    assert values.mean() == pytest.approx(1, abs=4 * values.std() / np.sqrt(200))
+    assert (high - low) / (2 * 1.96) == pytest.approx(values.std(), rel=0.2)
+
+
+def test_null_rows_have_the_covariance_of_the_data() -> None:
+    rng = np.random.default_rng(8)
+    for shape in ((30, 50), (50, 30)):
+        X = rng.standard_normal(shape) @ rng.standard_normal((shape[1], shape[1]))
+        R: NDArray[np.floating] = gaussian_root(X)
+        np.testing.assert_allclose(R.T @ R, np.cov(X.T), atol=1e-9)
+
+
+def test_dependence_between_projections_widens_the_null() -> None:
+    rng = np.random.default_rng(9)
+    spread = []
+    for scale in (np.ones(300), np.r_[100.0, np.ones(299)]):
+        row = gaussianity(rng.standard_normal((200, 300)) * scale, n_projections=300).row("projections", AD)
+        spread.append(row.null_high - row.null_low)
+    assert spread[1] > 3 * spread[0]  # one strong axis: three hundred tests are one
+
+
+@pytest.mark.parametrize("shape", [(120, 40), (60, 200)])
+def test_nothing_changes_when_rows_are_moved_and_scaled(shape: tuple[int, int]) -> None:
+    X = np.random.default_rng(10).standard_normal(shape)
+    a, b = (gaussianity(x, n_projections=50).to_frame() for x in (X, 7 + 3e-3 * X))
+    numeric = ["acceptance", "value", "bonferroni", "null", "null_low", "null_high"]
+    np.testing.assert_allclose(a[numeric].to_numpy(float), b[numeric].to_numpy(float), rtol=1e-6)
+
+
+def test_axes_norm_and_kurtosis_do_not_change_under_rotation() -> None:
+    rng = np.random.default_rng(11)
+    X = rng.standard_normal((150, 40)) * np.linspace(1, 4, 40)
+    Q = np.linalg.qr(rng.standard_normal((40, 40)))[0]
+    a, b = gaussianity(X, n_projections=5), gaussianity(X @ Q, n_projections=5)
+    for family in ("norm", "mardia kurtosis"):
+        assert value_row(a, family) == pytest.approx(value_row(b, family), rel=1e-8)
+    assert a.row("principal axes", AD).bonferroni == pytest.approx(b.row("principal axes", AD).bonferroni, rel=1e-6)
+
+
+def test_the_papers_setting_uses_250_rows_and_the_same_seed_gives_the_same_result() -> None:
+    X = np.random.default_rng(12).standard_normal((400, 20))
+    a = gaussianity(X, n_samples=250, n_projections=30)
+    assert a.n == 250 and a.to_dict() == gaussianity(X, n_samples=250, n_projections=30).to_dict()
+
+
+def test_constant_coordinates_are_counted_and_left_out() -> None:
+    X = np.random.default_rng(13).standard_normal((50, 12))
+    X[:, [3, 7]] = 1.0
+    result = gaussianity(X, n_projections=10)
+    assert result.constant_coordinates == 2 and result.row("coordinates", AD).tests == 10
+
+
+def test_the_result_is_json_and_a_tidy_frame(gaussian: GaussianityResult) -> None:
+    assert json.loads(json.dumps(gaussian.to_dict(), allow_nan=False))["rows"][0]["family"] == "projections"
+    assert list(gaussian.to_frame()["family"].unique()) == [*FAMILIES, "norm", "mardia kurtosis"]
+
+
+@pytest.mark.parametrize(
+    ("X", "settings", "says"),
+    [
+        (np.zeros((10, 3)), {}, "at least 20 rows"),
+        (np.zeros((30, 3)), {}, "every column of X is constant"),
+        (np.random.default_rng(0).standard_normal((30, 3)), {"n_samples": 31}, "between 20 and the 30 rows"),
+    ],
+)
+def test_what_cannot_be_tested_is_refused(X: NDArray[np.float64], settings: dict[str, int], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        gaussianity(X, **settings)

@@ -1,0 +1,196 @@
+import json
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+from noisezoo.analysis import ProbeTable, compare, probe_difference, probe_table, resample_counts
+from noisezoo.analysis._metrics import METRICS, OutOfFold, auc, balanced_accuracy, unit_counts
+from noisezoo.analysis.folds import assign_folds
+
+Floats = NDArray[np.float64]
+NAMES = ["Smiling", "Bald", "Bangs", "Eyeglasses"]
+
+
+def views(n: int, d: int, seed: int, noise: tuple[float, ...]) -> tuple[list[Floats], Floats]:
+    """Views of one latent, each with its own noise, and attributes of the latent."""
+    rng = np.random.default_rng(seed)
+    latent = rng.standard_normal((n, d))
+    Y = (latent @ rng.standard_normal((d, 4)) / np.sqrt(d) > [0, 0, 0.5, 1.0]).astype(float)
+    return [latent + level * rng.standard_normal((n, d)) for level in noise], Y
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[ProbeTable, ProbeTable]:
+    (a, b), Y = views(500, 40, 0, (0.3, 1.0))
+    return probe_table(a, Y, NAMES), probe_table(b, Y, NAMES)
+
+
+def random_out_of_fold(seed: int, n: int = 60) -> OutOfFold:
+    rng = np.random.default_rng(seed)
+    logits = np.round(rng.standard_normal((n, 2)), 1)  # ties
+    return OutOfFold(
+        logits, rng.standard_normal((n, 2)) / 5, (rng.random((n, 2)) < 0.4).astype(float), rng.integers(3, size=n)
+    )
+
+
+def test_metrics_under_counts_equal_scikit_learn_on_the_resampled_rows() -> None:
+    o, counts = random_out_of_fold(0), resample_counts(60, 5, seed=1)
+    one_fold = OutOfFold(o.logits, o.prior, o.labels, np.zeros(60, dtype=np.intp))
+    for b, count in enumerate(counts):
+        rows = np.repeat(np.arange(60), count.astype(int))
+        for j in range(2):
+            y, z = o.labels[rows, j], o.logits[rows, j]
+            expected = balanced_accuracy_score(y, z > o.prior[rows, j])
+            assert balanced_accuracy(o, counts)[b, j] == pytest.approx(expected)
+            assert auc(one_fold, counts)[b, j] == pytest.approx(roc_auc_score(y, z))
+
+
+def test_auc_counts_pairs_within_folds_only() -> None:
+    o = random_out_of_fold(2)
+    won = pairs = 0.0
+    for f in range(3):
+        rows = o.folds == f
+        positive, negative = (o.logits[rows & (o.labels[:, 0] == y), 0] for y in (1, 0))
+        difference = positive[:, None] - negative
+        won, pairs = won + (difference > 0).sum() + (difference == 0).sum() / 2, pairs + difference.size
+    assert auc(o, unit_counts(60))[0, 0] == pytest.approx(won / pairs)
+
+
+def test_planted_attributes_are_found_and_their_nulls_are_chance(pair: tuple[ProbeTable, ProbeTable]) -> None:
+    table = pair[0]
+    for name in NAMES:
+        assert table.interval(name).low > 0.8
+    for metric in ("balanced_accuracy", "auc"):
+        assert abs(table.null[metric].mean() - 0.5) < 0.03
+
+
+def test_shuffled_labels_give_chance_within_their_intervals() -> None:
+    held, centre = [], []
+    for seed in range(12):
+        (X,), Y = views(200, 300, seed, (0.5,))
+        Y = Y[np.random.default_rng(seed).permutation(200)]
+        table = probe_table(X, Y, NAMES, n_permutations=0, seed=seed)
+        held += [i.low <= 0.5 <= i.high for metric in ("balanced_accuracy", "auc") for i in table.intervals[metric]]
+        centre.append(table.mean["balanced_accuracy"].estimate)
+    assert np.mean(held) > 0.75  # nominal 0.95 given the probes; folds that train each other spread wider, to 0.87
+    assert abs(np.mean(centre) - 0.5) < 0.02
+
+
+def test_rare_attributes_stand_above_chance_where_the_majority_rule_would_hide_them() -> None:
+    rng = np.random.default_rng(3)
+    X = rng.standard_normal((800, 10))
+    Y = (X[:, :1] + 0.7 * rng.standard_normal((800, 1)) > 2.0).astype(float)  # about 5 %
+    table = probe_table(X, Y, ["Bald"])
+    assert table.interval("Bald").low > 0.75
+    assert table.interval("Bald", "accuracy").estimate < table.to_frame()["majority_rate"][0] + 0.03
+
+
+def test_the_paired_difference_sees_the_planted_order_and_is_narrower(pair: tuple[ProbeTable, ProbeTable]) -> None:
+    a, b = pair
+    difference = probe_difference(a, b)
+    assert difference.low > 0
+    assert difference.estimate == pytest.approx(
+        a.mean["balanced_accuracy"].estimate - b.mean["balanced_accuracy"].estimate
+    )
+    unpaired = np.hypot(*[t.mean["balanced_accuracy"].high - t.mean["balanced_accuracy"].low for t in pair])
+    assert difference.high - difference.low < unpaired
+
+
+def test_a_view_does_not_differ_from_itself(pair: tuple[ProbeTable, ProbeTable]) -> None:
+    difference = probe_difference(pair[0], pair[0])
+    assert (difference.estimate, difference.low, difference.high) == (0, 0, 0)
+
+
+def test_the_difference_of_equally_good_views_covers_zero_at_its_rate() -> None:
+    held = 0
+    for seed in range(30):
+        (a, b), Y = views(150, 12, 100 + seed, (0.6, 0.6))
+        tables = [probe_table(X, Y, NAMES, n_permutations=0, n_boot=300) for X in (a, b)]
+        difference = probe_difference(*tables)
+        held += difference.low <= 0 <= difference.high
+    assert held >= 23  # nominal 28.5 of 30 given the probes; leaving training out costs down to 0.88
+
+
+def test_comparison_rows_are_every_attribute_and_the_mean(pair: tuple[ProbeTable, ProbeTable]) -> None:
+    comparison = compare(*pair)
+    assert comparison.names == tuple(NAMES)
+    assert set(comparison.to_frame()["attribute"]) == {*NAMES, "mean"}
+    headline = probe_difference(*pair, metric="auc")
+    assert comparison.mean["auc"] == headline
+
+
+def test_folds_depend_on_rows_and_seed_and_not_on_the_view(pair: tuple[ProbeTable, ProbeTable]) -> None:
+    a, b = pair
+    np.testing.assert_array_equal(a.out_of_fold.folds, b.out_of_fold.folds)
+    assert sorted(np.bincount(a.out_of_fold.folds)) == [100] * 5
+
+
+def test_tables_of_different_rows_cannot_be_compared(pair: tuple[ProbeTable, ProbeTable]) -> None:
+    (X,), Y = views(500, 40, 0, (0.3,))
+    with pytest.raises(ValueError, match="differ in labels"):
+        compare(pair[0], probe_table(X, Y[::-1], NAMES, n_permutations=0))
+    with pytest.raises(ValueError, match="differ in folds"):
+        compare(pair[0], probe_table(X, Y, NAMES, n_permutations=0, seed=1))
+    with pytest.raises(ValueError, match="no attribute in common"):
+        compare(pair[0], probe_table(X, Y[:, :1], ["Hat"], n_permutations=0))
+    with pytest.raises(ValueError, match="metric must be one of"):
+        probe_difference(*pair, metric="f1")
+
+
+def test_groups_never_straddle_folds_and_folds_stay_near_equal() -> None:
+    groups = np.random.default_rng(4).integers(150, size=1000)
+    folds = assign_folds(1000, 5, groups=groups)
+    assert all(len(set(folds[groups == g])) == 1 for g in np.unique(groups))
+    assert np.bincount(folds).min() > 150
+
+
+def test_identities_that_carry_the_label_do_not_leak_when_groups_are_given() -> None:
+    rng = np.random.default_rng(5)
+    groups = np.repeat(np.arange(60), 5)
+    X = rng.standard_normal((60, 200))[groups] + 0.1 * rng.standard_normal((300, 200))  # a face for each identity
+    Y = (rng.random((60, 1)) < 0.5)[groups].astype(float)  # a label for each identity, unrelated to the face
+    leaking, kept = probe_table(X, Y, ["Young"]), probe_table(X, Y, ["Young"], groups=groups)
+    assert leaking.interval("Young").low > 0.9
+    assert kept.interval("Young").low < 0.5
+
+
+def test_impossible_folds_are_refused() -> None:
+    for n_folds, groups in ((1, None), (11, None), (3, np.zeros(10))):
+        with pytest.raises(ValueError, match="n_folds must lie between 2"):
+            assign_folds(10, n_folds, groups=groups)
+
+
+def test_attributes_that_cannot_be_probed_are_refused_by_name_with_the_reason() -> None:
+    (X,), Y = views(100, 5, 6, (0.5,))
+    rare, grouped = np.arange(100) < 9, np.arange(100) < 20
+    labels = np.column_stack([Y[:, 0], np.ones(100), rare, grouped])
+    groups = np.r_[np.zeros(20), np.arange(1, 81)]
+    table = probe_table(X, labels, ["Smiling", "Bald", "Bangs", "Hat"], groups=groups)
+    assert table.names == ("Smiling",)
+    assert table.refused["Bald"] == "one class only: all 100 rows are 1"
+    assert table.refused["Bangs"].startswith("9 positives and 91 negatives: 5 folds need 10")
+    assert table.refused["Hat"].startswith("all positives lie in one fold")
+    with pytest.raises(KeyError, match="one class only"):
+        table.interval("Bald")
+
+
+def test_a_table_with_every_attribute_refused_has_no_numbers() -> None:
+    (X,), _ = views(50, 5, 7, (0.5,))
+    table = probe_table(X, np.ones((50, 1)), ["Bald"])
+    assert table.names == () and table.to_dict()["rows"][0]["estimate"] is None
+
+
+def test_results_are_json_and_the_same_every_time(pair: tuple[ProbeTable, ProbeTable]) -> None:
+    (X, _), Y = views(500, 40, 0, (0.3, 1.0))
+    again = probe_table(X, Y, NAMES)
+    assert json.dumps(again.to_dict(), allow_nan=False) == json.dumps(pair[0].to_dict(), allow_nan=False)
+    assert len(again.to_frame()) == len(METRICS) * (len(NAMES) + 1)
+
+
+def test_predictions_do_not_change_when_the_view_is_scaled() -> None:
+    (X,), Y = views(150, 200, 8, (0.5,))
+    a, b = (probe_table(scale * X, Y, NAMES, n_permutations=0) for scale in (1, 1e-4))
+    np.testing.assert_allclose(a.out_of_fold.logits, b.out_of_fold.logits, atol=1e-3)
+    np.testing.assert_allclose(a.C, b.C * 1e-8, rtol=1e-6)
