@@ -1,4 +1,4 @@
-"""Regenerate edited noise and measure what changed, with another view's probes as the judge and pixels as the control."""
+"""Regenerate edited noise and measure what changed: another view's probes are the judge, a pixel overlay the control."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -51,7 +51,9 @@ class Analysis:
     results: dict[str, Any]
     tables: dict[str, ProbeTable]
     strips: dict[str, list[Strip]] = field(default_factory=dict)  # view -> strips
-    reconstructions: dict[str, NDArray[Any]] = field(default_factory=dict)  # view -> (2, m, 3, h, w): given, regenerated
+    reconstructions: dict[str, NDArray[Any]] = field(
+        default_factory=dict
+    )  # view -> (2, m, 3, h, w): given, regenerated
 
 
 def attributes(labels: "Dataset") -> tuple[list[str], NDArray[np.int8]]:
@@ -133,7 +135,9 @@ def differences(tables: Mapping[str, ProbeTable], views: Sequence[Mapping[str, A
     for view in views:
         for role, control in _controls(view, views):
             comparison = compare(tables[view["name"]], tables[control], metrics=(METRIC,))
-            per_attribute = {row["attribute"]: row for row in comparison.to_dict()["rows"] if row["attribute"] != "mean"}
+            per_attribute = {
+                row["attribute"]: row for row in comparison.to_dict()["rows"] if row["attribute"] != "mean"
+            }
             found.append({"view": view["name"], "control": control, "role": role, "metric": METRIC,
                           **comparison.mean[METRIC].to_dict(), "attributes": per_attribute})  # fmt: skip
     return found

@@ -1,4 +1,4 @@
-"""A build is a folder you can `ls`: recipe, manifest, parts and their markers, claims, logs; the file system is the state."""
+"""A build is a folder you can `ls`: recipe, manifest, parts and markers, claims, logs; the file system is the state."""
 
 import os
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ class Unit:
         return self.build.manifest.ids[self.rows.start : self.rows.stop]
 
     def expected(self) -> dict[str, Any]:
-        """What a marker must say for its part to be this unit's: anything else is another recipe's, row's or manifest's."""
+        """What a marker must say for its part to be this unit's, and not another recipe's, row's or manifest's."""
         return {
             "view": self.view.name, "slice": self.number, "recipe": self.build.recipe.digest(),
             "manifest": self.build.manifest.digest, "model": self.build.fingerprints[self.view.name],
@@ -169,7 +169,9 @@ def fingerprint(view: zoo.View) -> str:
     start = f" from seed {view.init_seed}" if view.untrained else ""
     if view.folder is None:
         return f"{view.family} {view.repo}@{view.revision} {view.shape}{start}"
-    files = sorted(p for p in view.folder.rglob("*") if p.suffix in (".safetensors", ".json") and p.name != "training.json")
+    files = sorted(
+        p for p in view.folder.rglob("*") if p.suffix in (".safetensors", ".json") and p.name != "training.json"
+    )
     return f"{view.family} {view.repo} {'-'.join(sha256_of(path)[:8] for path in files)}{start}"
 
 

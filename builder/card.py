@@ -42,9 +42,14 @@ def _facts(build: Build, rows: "Rows", configs: "list[Config]", bases: dict[str,
     software = markers[0]["software"]
     latents = _latents(build, configs)
     example = next((view.name for view in build.views if view.kind == "noise"), build.views[0].name)
-    settings = build.recipe.settings.model_dump() | {"source": build.recipe.source.name, "limit": build.recipe.source.limit}
+    settings = build.recipe.settings.model_dump() | {
+        "source": build.recipe.source.name,
+        "limit": build.recipe.source.limit,
+    }
     return {
-        "front_matter": yaml.safe_dump(_front_matter(build, rows, configs), sort_keys=False, allow_unicode=True).strip(),
+        "front_matter": yaml.safe_dump(
+            _front_matter(build, rows, configs), sort_keys=False, allow_unicode=True
+        ).strip(),
         "title": f"NoiseZoo: {build.recipe.name}",
         "source": build.recipe.source.name.partition(":")[0],
         "folder": build.root.name,
@@ -140,7 +145,7 @@ def _check(path: Path, configs: "list[Config]") -> None:
     data = DatasetCard(path.read_text()).data
     if set(MetadataConfigs.from_dataset_card_data(data)) != {config.name for config in configs}:
         raise ValueError("the card's configs do not read back; report this")
-    infos = {entry["config_name"]: DatasetInfo._from_yaml_dict(entry) for entry in data.dataset_info}
+    infos = {entry["config_name"]: DatasetInfo._from_yaml_dict(entry) for entry in data.to_dict()["dataset_info"]}  # type: ignore[no-untyped-call]
     wrong = [config.name for config in configs if infos[config.name].features != config.features]
     if wrong:
         raise ValueError(f"the card's features of {wrong[0]} do not read back; report this")

@@ -64,7 +64,7 @@ def is_stale(path: Path) -> bool:
     if claim is None:
         return silent > STALE_AFTER
     if claim["host"] == socket.gethostname():
-        return _process_start(claim["pid"]) != claim["process_start"]
+        return bool(_process_start(claim["pid"]) != claim["process_start"])
     return silent > STALE_AFTER
 
 

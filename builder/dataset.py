@@ -61,7 +61,9 @@ class Rows:
     @cached_property
     def splits(self) -> dict[str, int]:
         """Published rows of each split that has any."""
-        counts = {name: int(self.kept[part.start : part.stop].sum()) for name, part in self.build.manifest.splits.items()}
+        counts = {
+            name: int(self.kept[part.start : part.stop].sum()) for name, part in self.build.manifest.splits.items()
+        }
         return {name: count for name, count in counts.items() if count}
 
 
@@ -74,7 +76,9 @@ def finish(build: Build) -> None:
     discard_damaged(build)
     missing = build.pending()
     if missing:
-        raise IncompleteError(f"{len(missing)} of {len(list(build.all_units()))} units are missing: run the build again")
+        raise IncompleteError(
+            f"{len(missing)} of {len(list(build.all_units()))} units are missing: run the build again"
+        )
     rows = Rows(build)
     if not rows.kept.any():
         raise IncompleteError(f"every image was refused; the first: {rows.refusals[0].message}")

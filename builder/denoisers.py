@@ -1,6 +1,6 @@
 """How each kind of denoising network is called: what it takes beside the state and the time.
 
-A denoiser hides its network's arguments and its guidance, and counts forwards. One row of `DENOISERS` a class of network.
+A denoiser hides its network's arguments and its guidance, and counts forwards. One row of `DENOISERS` a network class.
 """
 
 from abc import ABC, abstractmethod
@@ -60,7 +60,7 @@ class TextConditioned(Denoiser):
         self.conditional = pipeline.encode_prompt(prompt) if prompt else self.unconditional
 
     def predict(self, y: "Tensor", timestep: int) -> "Tensor":
-        """u + w (c - u) (Ho & Salimans 2022), by one forward where it equals c, by two elsewhere."""
+        """U + w (c - u) (Ho & Salimans 2022), by one forward where it equals c, by two elsewhere."""
         c = self.forward(y, timestep, encoder_hidden_states=self.conditional.expand(len(y), -1, -1))
         if not self.prompt or self.guidance_scale == 1.0:
             return c

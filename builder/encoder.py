@@ -123,10 +123,13 @@ class TransformersEncoder(Encoder):
         """By `AutoModel` and `AutoImageProcessor`, safetensors only, no remote code."""
         from transformers import AutoConfig, AutoImageProcessor, AutoModel
 
-        self.processor = AutoImageProcessor.from_pretrained(folder)
+        self.processor = AutoImageProcessor.from_pretrained(folder)  # type: ignore[no-untyped-call]
         if untrained_seed is not None:
             config = AutoConfig.from_pretrained(folder)
-            self.model = _seeded(lambda: AutoModel.from_config(config), untrained_seed)
+            self.model = _seeded(
+                lambda: AutoModel.from_config(config),  # type: ignore[no-untyped-call]
+                untrained_seed,
+            )
         else:
             self.model = AutoModel.from_pretrained(folder, use_safetensors=True, **_without_pooler(folder))
 
@@ -136,7 +139,7 @@ class TransformersEncoder(Encoder):
         return prepared
 
     def forward(self, pixels: "Tensor") -> "Tensor":
-        """`pooler_output` where the model has a trained one, else the mean over patch tokens (the class token left out)."""
+        """`pooler_output` where the model has a trained one, else the mean over patch tokens (no class token)."""
         output = self.model(pixels)
         pooled = getattr(output, "pooler_output", None)
         embedding: Tensor = pooled if pooled is not None else output.last_hidden_state[:, 1:].mean(dim=1)

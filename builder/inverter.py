@@ -67,7 +67,11 @@ class Inverter:
         folder = resolve(folder_or_hub_id, revision)
         pipeline = load_pipeline(folder, dtype=dtype, device=where, untrained_seed=untrained_seed)
         return cls(
-            pipeline, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale, prompt=prompt, scheme=scheme
+            pipeline,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            prompt=prompt,
+            scheme=scheme,
         )
 
     def invert(self, images: "Tensor") -> "Tensor":
@@ -116,7 +120,8 @@ def encode(pipeline: Pipeline, images: "Tensor", channels: int) -> "Tensor":
     with torch.inference_mode():
         encoded = vae.encode(images)
         latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
-        return ((latents - _shift(vae)) * _scale(vae)).float()
+        scaled: Tensor = ((latents - _shift(vae)) * _scale(vae)).float()
+    return scaled
 
 
 def _scale(vae: "torch.nn.Module") -> float:

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +36,9 @@ class Outcome:
     seconds: float
 
 
-def build_dataset(recipe: Recipe, out: Path, *, processes: int | None = None, console: "Console | None" = None) -> Outcome:
+def build_dataset(
+    recipe: Recipe, out: Path, *, processes: int | None = None, console: "Console | None" = None
+) -> Outcome:
     """Build, or go on building, the dataset of `recipe` in `out`, by `processes` processes on this machine.
 
     Raises:
@@ -54,7 +56,7 @@ def build_dataset(recipe: Recipe, out: Path, *, processes: int | None = None, co
         if not is_finished(build):
             missing = len(build.pending())
             raise IncompleteError(
-                f"{out}: {missing} units are missing after the processes ended (exit {code}); run the same command again. "
+                f"{out}: {missing} units are missing as the processes ended (exit {code}); the same command goes on. "
                 f"Their output: {build.state / 'logs' / 'launch.log'}"
             )
     return Outcome(out, status(build), time.time() - started)
@@ -115,8 +117,15 @@ def launch_command(recipe: Path, out: Path, processes: int, threads: int) -> tup
 
 
 @contextmanager
-def _bars(build: Build, console: "Console | None") -> "Iterator[object]":
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+def _bars(build: Build, console: "Console | None") -> Iterator[Callable[[], None]]:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]:>9}"),

@@ -1,8 +1,9 @@
-"""Read a diffusers folder: the denoiser, the autoencoder if there is one, the text tower if there is one, the schedule."""
+"""Read a diffusers folder: the denoiser, the schedule and, where they are there, the autoencoder and the text tower."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,11 @@ class Pipeline:
         if self.tokenizer is None or self.text_encoder is None:
             raise UsageError("this model takes a prompt, but its folder has no tokenizer and text_encoder")
         tokens = self.tokenizer(
-            prompt, padding="max_length", max_length=self.tokenizer.model_max_length, truncation=True, return_tensors="pt"
+            prompt,
+            padding="max_length",
+            max_length=self.tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
         ).input_ids
         with torch.inference_mode():
             hidden: Tensor = self.text_encoder(tokens.to(self.device))[0]
@@ -135,8 +140,7 @@ def _component(
     if name is None:
         return None
     library, kind = index[name]
-    module = __import__(library)
-    if library not in ("diffusers", "transformers") or not hasattr(module, kind):
+    if library not in ("diffusers", "transformers") or not hasattr(module := import_module(library), kind):
         raise UsageError(f"{folder}: component {name} is a {library}.{kind}, which is not a class we load")
     if not (folder / name).is_dir():
         raise UsageError(f"{folder} lacks its component {name}/: download the whole folder again")

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def to_rgb(image: "Image") -> "Image":
-    """Honour EXIF rotation, scale 16-bit down to 8-bit, lay transparency over white; the first frame of an animation."""
+    """Honour EXIF rotation, scale 16 bits down to 8, lay transparency over white; an animation's first frame."""
     from PIL import Image, ImageOps
 
     upright = ImageOps.exif_transpose(image)

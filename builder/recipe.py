@@ -26,7 +26,7 @@ class CorrelationSpec(_Frozen):
 
 
 class SourceSpec(_Frozen):
-    """Which images: a source by name (`faces`, `digits`, `imagefolder:PATH`), how many, and the source's own options."""
+    """Which images: a source by name (`faces`, `digits`, `imagefolder:PATH`), how many, and its own options."""
 
     name: str
     limit: int | None = Field(default=None, description="at most this many images, the source's first")

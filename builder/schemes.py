@@ -26,7 +26,8 @@ class Scheme(ABC):
     def generate(self, y: "Tensor", network: Network) -> "Tensor":
         """From x_T to the clean state by DDIM (Song et al. 2021, eq. 12 with sigma 0)."""
         for step in reversed(range(len(self.trajectory.timesteps))):
-            y = self.move(y, self.epsilon(y, step, network), step + 1, step)
+            p, q = self.trajectory.generation_coefficients(step)
+            y = p * y + q * network(y, int(self.trajectory.timesteps[step]))
         return y
 
     def epsilon(self, y: "Tensor", step: int, network: Network) -> "Tensor":

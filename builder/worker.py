@@ -23,7 +23,17 @@ if TYPE_CHECKING:
 
     from noisezoo.builder.compute.base import Computer, Rows
 
-SOFTWARE = ("noisezoo", "torch", "diffusers", "transformers", "open_clip_torch", "numpy", "pyarrow", "pillow", "datasets")
+SOFTWARE = (
+    "noisezoo",
+    "torch",
+    "diffusers",
+    "transformers",
+    "open_clip_torch",
+    "numpy",
+    "pyarrow",
+    "pillow",
+    "datasets",
+)
 
 
 def work(build: Build, log: Log) -> int:

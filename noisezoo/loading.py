@@ -87,7 +87,9 @@ def config_names(path_or_repo: str | Path, revision: str | None = None) -> list[
     from datasets import get_dataset_config_names
 
     if Path(path_or_repo).is_dir() and not (Path(path_or_repo) / "README.md").exists():
-        raise UsageError(f"{path_or_repo} is not a finished NoiseZoo folder: it has no README.md; see `noisezoo status`")
+        raise UsageError(
+            f"{path_or_repo} is not a finished NoiseZoo folder: it has no README.md; see `noisezoo status`"
+        )
     try:
         names: list[str] = get_dataset_config_names(str(path_or_repo), revision=revision)
     except (FileNotFoundError, ConnectionError, ValueError) as error:
@@ -102,7 +104,9 @@ def _source_of(path_or_repo: str | Path, revision: str | None) -> str:
     return description.partition(":")[0]
 
 
-def _load_config(path_or_repo: str | Path, config: str, split: str | None, revision: str | None, streaming: bool) -> Any:
+def _load_config(
+    path_or_repo: str | Path, config: str, split: str | None, revision: str | None, streaming: bool
+) -> Any:
     """One config's rows; all splits, one after another, where none is named."""
     from datasets import concatenate_datasets, load_dataset
 
@@ -136,7 +140,9 @@ def _check_ids(config: str, wanted: Any, found: Any) -> None:
     if wanted.equals(found):
         return
     if len(wanted) != len(found):
-        raise NoiseZooError(f"view {config!r} has {len(found)} rows where labels has {len(wanted)}: rebuild or re-download")
+        raise NoiseZooError(
+            f"view {config!r} has {len(found)} rows where labels has {len(wanted)}: rebuild or re-download"
+        )
     differs = next(i for i, (a, b) in enumerate(zip(wanted, found, strict=True)) if a != b)
     raise NoiseZooError(
         f"view {config!r} does not pair: row {differs} is {found[differs].as_py()!r} where labels has "
@@ -147,7 +153,9 @@ def _check_ids(config: str, wanted: Any, found: Any) -> None:
 def _zip_streams(configs: Sequence[str], loaded: Sequence["IterableDataset"]) -> "IterableDataset":
     from datasets import IterableDataset
 
-    return IterableDataset.from_generator(_stream_rows, gen_kwargs={"configs": tuple(configs), "streams": tuple(loaded)})
+    return IterableDataset.from_generator(
+        _stream_rows, gen_kwargs={"configs": tuple(configs), "streams": tuple(loaded)}
+    )
 
 
 def _stream_rows(configs: Sequence[str], streams: Sequence["IterableDataset"]) -> Iterator[dict[str, Any]]:

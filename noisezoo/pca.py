@@ -18,15 +18,15 @@ class Basis:
 
     def transform(self, X: np.ndarray) -> np.ndarray:
         """Scores of rows: (n, d) -> (n, k)."""
-        return (X - self.mean) @ self.components.T
+        return np.asarray((X - self.mean) @ self.components.T)
 
     def inverse(self, scores: np.ndarray) -> np.ndarray:
         """Rows from scores, what lies outside the basis set to the mean: (n, k) -> (n, d)."""
-        return scores @ self.components + self.mean
+        return np.asarray(scores @ self.components + self.mean)
 
     def carry_back(self, direction: np.ndarray) -> np.ndarray:
         """A direction of score space in the view's own coordinates: (k,) or (m, k) -> (d,) or (m, d)."""
-        return direction @ self.components
+        return np.asarray(direction @ self.components)
 
     def save(self, path: Path) -> None:
         """Write as safetensors."""
@@ -43,7 +43,7 @@ class Basis:
 
 
 def fit_pca(X: np.ndarray, k: int) -> Basis:
-    """The leading components of X, from the eigenvectors of the smaller side's Gram matrix (exact, unlike randomised SVD).
+    """The leading components of X, exact: from the eigenvectors of the smaller side's Gram matrix.
 
     Signs are fixed so that each component's largest entry is positive: the basis is the same wherever it is made.
 

@@ -81,7 +81,7 @@ _TESTBED_ROWS = (
     View("faces-ldm-uncond", "noise", "diffusers", "testbed:faces-ldm-uncond", 32, (4, 8, 8), _OURS, 0.05,
          "unconditional latent diffusion trained on drawn faces", clip_conditioned=False, init_seed=3),
     View("digits-ddpm", "noise", "diffusers", "testbed:digits-ddpm", 8, (1, 8, 8), _OURS, 0.02,
-         "unconditional pixel diffusion trained on half of the handwritten digits", clip_conditioned=False, init_seed=6),
+         "unconditional pixel diffusion trained on half of the digits", clip_conditioned=False, init_seed=6),
     View("faces-clip", "embedding", "open_clip", "testbed:faces-clip", 32, (64,), _OURS, 0.03,
          "contrastive image-text encoder trained on drawn faces and their captions"),
     View("faces-ssl", "embedding", "transformers", "testbed:faces-ssl", 32, (128,), _OURS, 0.11,

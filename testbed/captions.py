@@ -3,8 +3,9 @@
 import random
 
 import numpy as np
-from noisezoo.builder.faces.factors import ATTRIBUTES, Factors
 from transformers import PreTrainedTokenizerFast
+
+from noisezoo.builder.faces.factors import ATTRIBUTES, Factors
 
 PHRASES = {
     "Smiling": "smiling", "Eyeglasses": "wearing eyeglasses", "Wearing_Hat": "wearing a hat",

@@ -1,4 +1,4 @@
-"""What every training script of the testbed shares: the stream of training faces, the loop, checkpoints, EMA and the log."""
+"""What every training script of the testbed shares: training faces, the loop, checkpoints, EMA and the log."""
 
 import json
 import math
@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
+
 from noisezoo.builder.faces.factors import Factors, face_factors
 from noisezoo.builder.faces.render import render
 from noisezoo.builder.sources.ids import FIRST_TRAINING_FACE
-from tqdm import tqdm
 
 TESTBED = Path(__file__).resolve().parent.parent / "noisezoo" / "testbed"
 RUNS = Path(__file__).resolve().parent.parent / "build" / "testbed"
@@ -37,7 +38,7 @@ def to_signed(pixels: np.ndarray) -> torch.Tensor:
 
 @dataclass
 class Training:
-    """One run: `loss(step)` is called until `steps`; weights of `model` are averaged (EMA); any kill loses minutes only."""
+    """One run: `loss(step)` is called until `steps`; `model`'s weights are averaged (EMA); a kill loses minutes."""
 
     name: str
     model: torch.nn.Module
@@ -117,7 +118,7 @@ class Training:
 
 
 def diffusion_loss(unet: torch.nn.Module, alphas_cumprod: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
-    """Mean squared error of v = sqrt(abar) eps - sqrt(1 - abar) x0 (Salimans & Ho 2022), times stratified over the batch."""
+    """Mean squared error of v = sqrt(abar) eps - sqrt(1 - abar) x0 (Salimans & Ho 2022), times stratified."""
     b = len(clean)
     uniform = (torch.arange(b) + torch.rand(b)) / b
     t = (uniform * len(alphas_cumprod)).long().clamp(max=len(alphas_cumprod) - 1)

@@ -1,17 +1,17 @@
 """Train `digits-ddpm`: an unconditional diffusion on the training half of scikit-learn's handwritten digits.
 
-    python testbed/train_digits_ddpm.py --steps 4000
+python testbed/train_digits_ddpm.py --steps 4000
 """
 
 import argparse
 
 import numpy as np
 import torch
+from common import Training, diffusion_loss, finish, save_grid
 from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
+
 from noisezoo.builder.sources.digits import digit_id, digit_pixels
 from noisezoo.builder.sources.ids import trained_on_digit
-
-from common import Training, diffusion_loss, finish, save_grid
 
 NAME, SEED, BATCH = "digits-ddpm", 6, 64
 
@@ -66,7 +66,9 @@ def main() -> None:
         return diffusion_loss(unet, abar, images[torch.randint(len(images), (BATCH,))])
 
     def report(ema: UNet2DModel, step: int) -> None:
-        print(f"step {step}: seen {held_out_loss(ema, abar, images):.5f}, unseen {held_out_loss(ema, abar, unseen):.5f}")
+        print(
+            f"step {step}: seen {held_out_loss(ema, abar, images):.5f}, unseen {held_out_loss(ema, abar, unseen):.5f}"
+        )
         save_grid(sample(ema, 64, 0), run.folder / f"samples-{step:06d}.png")
 
     run = Training(NAME, unet, loss, steps, seed=SEED, every=500, sample=report)

@@ -1,18 +1,17 @@
 """Train `faces-clip`: a small contrastive image-text model of open_clip's classes, on drawn faces and their captions.
 
-    python testbed/train_faces_clip.py --steps 3000
+python testbed/train_faces_clip.py --steps 3000
 """
 
 import argparse
 import json
 
 import torch
-import torch.nn.functional as F
-from open_clip import CLIP
-from safetensors.torch import save_file
-
 from captions import captions, make_tokenizer
 from common import Training, face_batch, finish
+from open_clip import CLIP
+from safetensors.torch import save_file
+from torch.nn.functional import cross_entropy
 
 NAME, SEED, BATCH = "faces-clip", 4, 256
 CONTEXT = 64
@@ -33,7 +32,7 @@ def contrastive_loss(model: CLIP, images: torch.Tensor, tokens: torch.Tensor) ->
     image, text, scale = model(images, tokens)
     logits = scale * image @ text.T  # (b, b)
     target = torch.arange(len(logits))
-    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    return (cross_entropy(logits, target) + cross_entropy(logits.T, target)) / 2
 
 
 def main() -> None:

@@ -1,14 +1,13 @@
 """Train `faces-ddpm`: an unconditional pixel diffusion model on drawn faces, from a random start.
 
-    python testbed/train_faces_ddpm.py --steps 12000
+python testbed/train_faces_ddpm.py --steps 12000
 """
 
 import argparse
 
 import torch
-from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
-
 from common import Training, diffusion_loss, face_batch, finish, save_grid
+from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
 
 NAME, SEED, BATCH = "faces-ddpm", 1, 64
 

@@ -1,15 +1,14 @@
 """Train `faces-ldm-uncond`: an unconditional diffusion on the 4x8x8 latents of `faces-vae`, from a random start.
 
-    python testbed/train_faces_vae.py && python testbed/train_faces_ldm.py --steps 12000
+python testbed/train_faces_vae.py && python testbed/train_faces_ldm.py --steps 12000
 """
 
 import argparse
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, LDMPipeline, UNet2DModel
-
 from common import RUNS, Training, diffusion_loss, face_batch, finish, save_grid
+from diffusers import AutoencoderKL, DDIMScheduler, LDMPipeline, UNet2DModel
 
 NAME, SEED, BATCH, IMAGES = "faces-ldm-uncond", 3, 64, 128_000
 

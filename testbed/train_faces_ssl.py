@@ -1,14 +1,13 @@
 """Train `faces-ssl`: a masked autoencoder (He et al. 2022) on drawn faces, which never sees a label or a caption.
 
-    python testbed/train_faces_ssl.py --steps 6000
+python testbed/train_faces_ssl.py --steps 6000
 """
 
 import argparse
 
 import torch
-from transformers import ViTImageProcessor, ViTMAEConfig, ViTMAEForPreTraining, ViTModel
-
 from common import Training, face_batch, finish
+from transformers import ViTImageProcessor, ViTMAEConfig, ViTMAEForPreTraining, ViTModel
 
 NAME, SEED, BATCH = "faces-ssl", 5, 128
 
@@ -18,9 +17,18 @@ def make_model() -> ViTMAEForPreTraining:
     torch.manual_seed(SEED)
     return ViTMAEForPreTraining(
         ViTMAEConfig(
-            image_size=32, patch_size=4, hidden_size=128, num_hidden_layers=4, num_attention_heads=4,
-            intermediate_size=512, decoder_hidden_size=64, decoder_num_hidden_layers=2, decoder_num_attention_heads=4,
-            decoder_intermediate_size=256, mask_ratio=0.75, norm_pix_loss=False,
+            image_size=32,
+            patch_size=4,
+            hidden_size=128,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            intermediate_size=512,
+            decoder_hidden_size=64,
+            decoder_num_hidden_layers=2,
+            decoder_num_attention_heads=4,
+            decoder_intermediate_size=256,
+            mask_ratio=0.75,
+            norm_pix_loss=False,
         )  # fmt: skip
     )
 

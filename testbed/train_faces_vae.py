@@ -1,14 +1,13 @@
 """Train the autoencoder of the faces' latent models: 3x32x32 pictures to 4x8x8 latents.
 
-    python testbed/train_faces_vae.py --steps 6000
+python testbed/train_faces_vae.py --steps 6000
 """
 
 import argparse
 
 import torch
-from diffusers import AutoencoderKL
-
 from common import RUNS, Training, face_batch, save_grid
+from diffusers import AutoencoderKL
 
 NAME, SEED, BATCH, KL_WEIGHT = "faces-vae", 2, 32, 1e-5
 

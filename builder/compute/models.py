@@ -74,7 +74,9 @@ class NoiseComputer(ModelComputer):
 
     def _check_shape(self, array: np.ndarray) -> None:
         if array.shape[1:] != self.view.shape:
-            raise UsageError(f"view {self.view.name}: its model gives {array.shape[1:]}, its row says {self.view.shape}")
+            raise UsageError(
+                f"view {self.view.name}: its model gives {array.shape[1:]}, its row says {self.view.shape}"
+            )
 
 
 class LatentComputer(ModelComputer):
@@ -134,4 +136,4 @@ def latent_statistics(array: np.ndarray) -> Rows:
 def psnr(images: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Peak signal-to-noise ratio in dB of (b, 3, h, w) pictures in [-1, 1], clipped to it first: (b,) float32."""
     error = (np.clip(images, -1, 1) - reference).reshape(len(images), -1).astype(np.float64)
-    return (10 * np.log10(4 / np.maximum((error**2).mean(axis=1), 1e-12))).astype(np.float32)
+    return np.asarray(10 * np.log10(4 / np.maximum((error**2).mean(axis=1), 1e-12)), dtype=np.float32)

@@ -1,0 +1,1 @@
+"""Drawn faces: their factors, and how they are painted."""

@@ -133,7 +133,7 @@ def follow_share(c: Correlation) -> float:
         raise UsageError(
             f"{c.first} and {c.second} cannot have correlation {c.phi}: with rates {p} and {q} the limit is {bound:.2f}"
         )
-    return c.phi / bound
+    return float(c.phi / bound)
 
 
 def toggled(factors: Factors, attribute: str, value: bool | None = None) -> Factors:

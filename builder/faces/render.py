@@ -1,4 +1,4 @@
-"""Paint faces from their factors, back to front. Geometry is in head coordinates: u right, v down, head about 1 wide."""
+"""Paint faces from their factors, back to front, in head coordinates: u right, v down, the head about 1 wide."""
 
 import numpy as np
 
@@ -40,7 +40,7 @@ class _Face:
     def mix(self, name: str, low: tuple[float, float, float], high: tuple[float, float, float]) -> Array:
         """The colour `name` of the way from `low` to `high`: (n, 1, 1, 3)."""
         a, b = color(*low), color(*high)
-        return a + self[name][..., None] * (b - a)
+        return np.asarray(a + self[name][..., None] * (b - a))
 
 
 def color(r: float, g: float, b: float) -> Array:
@@ -56,17 +56,17 @@ def _render_chunk(factors: Factors, size: int) -> np.ndarray:
         layer(canvas, face, skin, hair)
     light = 1 + np.float32(0.13) * (face["light_x"] * face.u + face["light_y"] * face.v)
     pixels = np.clip(canvas.pixels * (light * face["exposure"])[..., None], 0, 1)
-    return np.floor(pixels * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+    return np.asarray(np.floor(pixels * np.float32(255) + np.float32(0.5)), dtype=np.uint8)
 
 
 def _background(face: _Face) -> Array:
     ramp = (face["gradient_x"] * face.x + face["gradient_y"] * face.y)[..., None]
-    return np.clip(face.rgb("background") + ramp * face.rgb("contrast"), 0, 1)
+    return np.asarray(np.clip(face.rgb("background") + ramp * face.rgb("contrast"), 0, 1))
 
 
 def _skin_color(face: _Face) -> Array:
     tone = face.mix("skin_tone", (0.90, 0.69, 0.53), (0.50, 0.32, 0.22))
-    return tone + np.float32(0.78) * face["Pale_Skin"][..., None] * (color(0.99, 0.95, 0.93) - tone)
+    return np.asarray(tone + np.float32(0.78) * face["Pale_Skin"][..., None] * (color(0.99, 0.95, 0.93) - tone))
 
 
 def _hair_color(face: _Face) -> Array:

@@ -25,18 +25,18 @@ def arc(u: Array, v: Array, cu: Array | float, cv: Array | float, half: Array | 
     t = (u - cu) / half
     slope = 2 * bend * t / half
     across = np.abs(v - cv - bend * t * t) / np.sqrt(1 + slope * slope) - thickness
-    return np.maximum(across, np.abs(u - cu) - half)
+    return np.asarray(np.maximum(across, np.abs(u - cu) - half))
 
 
 def box(u: Array, v: Array, cu: Array | float, cv: Array | float, ru: Array | float, rv: Array | float) -> Array:
     """Signed distance (maximum norm) to an axis-aligned rectangle of half sizes ru and rv."""
-    return np.maximum(np.abs(u - cu) - ru, np.abs(v - cv) - rv)
+    return np.asarray(np.maximum(np.abs(u - cu) - ru, np.abs(v - cv) - rv))
 
 
 def glow(u: Array, v: Array, cu: Array | float, cv: Array | float, ru: Array | float, rv: Array | float) -> Array:
     """A soft blob in [0, 1]: (1 - r^2)^2 inside the ellipse, 0 outside."""
     r2 = ((u - cu) / ru) ** 2 + ((v - cv) / rv) ** 2
-    return np.maximum(1 - r2, 0) ** 2
+    return np.asarray(np.maximum(1 - r2, 0) ** 2)
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Canvas:
 
     def coverage(self, distance: Array) -> Array:
         """Share of each pixel that a shape covers, from its signed distance: (n, size, size) in [0, 1]."""
-        return np.clip(np.float32(0.5) - distance / self.unit, 0, 1)
+        return np.asarray(np.clip(np.float32(0.5) - distance / self.unit, 0, 1))
 
     def paint(self, alpha: Array, color: Array) -> None:
         """Blend `color`, broadcastable to (n, size, size, 3), over the picture with opacity `alpha` (n, size, size)."""

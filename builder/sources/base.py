@@ -61,7 +61,7 @@ class Source(ABC):
         return [attempt(self.image, key) for key in keys]
 
     def contents(self, keys: Sequence[str]) -> list[bytes | Exception]:
-        """The bytes whose hash stands for each image in the manifest: pixels here, a file's bytes where there is one."""
+        """The bytes whose hash stands for each image in the manifest: pixels here, a file's bytes where it is one."""
         return [image if isinstance(image, Exception) else image.tobytes() for image in self.images(keys)]
 
     def options(self) -> dict[str, Any]:

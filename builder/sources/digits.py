@@ -67,7 +67,9 @@ class Digits(Source):
         from datasets import ClassLabel, Features, Value
 
         attributes = ("Even", "Above_Four", "Has_Loop", "Heavy_Ink", "Top_Heavy")
-        return Features({"digit": ClassLabel(names=[str(k) for k in range(10)]), **{a: Value("bool") for a in attributes}})
+        return Features(
+            {"digit": ClassLabel(names=[str(k) for k in range(10)]), **{a: Value("bool") for a in attributes}}
+        )
 
     def image(self, key: str) -> "Image":
         """The digit as a grey picture of 8x8 pixels."""

@@ -45,7 +45,9 @@ class Faces(Source):
         if size < 8:
             raise UsageError(f"faces of {size} pixels show nothing; draw them at 8 or more")
         if first < 0 or first + count > FIRST_TRAINING_FACE:
-            raise UsageError(f"faces {first} to {first + count} are not all datasets': stay below {FIRST_TRAINING_FACE}")
+            raise UsageError(
+                f"faces {first} to {first + count} are not all datasets': stay below {FIRST_TRAINING_FACE}"
+            )
         self._options = {"size": size, "seed": seed, "first": first, "count": count, "correlations": list(correlations)}
         self.size, self.seed, self.numbers = size, seed, range(first, first + count)
         self.correlations = tuple(Correlation(**c) for c in correlations)

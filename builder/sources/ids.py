@@ -32,4 +32,4 @@ def split_of(group: str, seed: int) -> str:
         if u < share:
             return name
         u -= share
-    return next(reversed(SPLITS))
+    return list(SPLITS)[-1]

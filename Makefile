@@ -1,0 +1,46 @@
+# Two commands: `make demo` and `make test`. Each sets up .venv from requirements.txt, which pins what was tried.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+OUT ?= build/demo
+
+export OMP_NUM_THREADS ?= 2
+export HF_HUB_DISABLE_TELEMETRY = 1
+
+.PHONY: demo test lint types install lock clean
+
+demo: install
+	$(BIN)/noisezoo demo --out $(OUT)
+
+test: lint types
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# mypy does not follow the package-dir mapping of an editable install, so it is shown the same tree by links.
+types: install
+	@mkdir -p build/types/noisezoo
+	@for f in $(CURDIR)/noisezoo/*; do ln -sfn $$f build/types/noisezoo/; done
+	@ln -sfn $(CURDIR)/builder build/types/noisezoo/builder
+	@ln -sfn $(CURDIR)/analysis build/types/noisezoo/analysis
+	MYPYPATH=build/types $(BIN)/mypy -p noisezoo
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: NoiseZoo needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip uv
+	$(BIN)/uv pip install --python $(BIN)/python -r requirements.txt
+	$(BIN)/uv pip install --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+# Pin what the resolver chooses today.
+lock:
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header --output-file requirements.txt
+
+clean:
+	rm -rf build $(VENV)

@@ -1,0 +1,138 @@
+"""The command line: where the builder's room and the analysis's room meet.
+
+Exit codes: 0 done, 1 failed, 2 bad usage, 3 incomplete (the same command goes on).
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from noisezoo.errors import NoiseZooError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+
+OutOption = Annotated[Path, typer.Option("--out", help="The dataset's folder; run again with the same one to go on.")]
+
+
+@app.callback()
+def _about() -> None:
+    """Diffusion noise and encoder embeddings of the same images: build them, load them, analyse them."""
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where the two datasets and the report go.")] = Path("build/demo"),
+    processes: Annotated[int | None, typer.Option(help="Processes that build; one a core by default.")] = None,
+) -> None:
+    """Build two small datasets, analyse them and write a report.
+
+    Example: noisezoo demo --out build/demo
+    """
+    from noisezoo.commands.demo import run_demo
+
+    run_demo(out, processes)
+
+
+@app.command()
+def build(
+    recipe: Annotated[str, typer.Argument(help="A bundled recipe (see `noisezoo recipes`) or a .yaml file.")],
+    out: OutOption,
+    source: Annotated[
+        str | None, typer.Option(help="faces, digits or imagefolder:PATH, instead of the recipe's.")
+    ] = None,
+    views: Annotated[str | None, typer.Option(help="Views, separated by commas, instead of the recipe's.")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most this many images, chosen by hash.")] = None,
+    processes: Annotated[int | None, typer.Option(help="Processes; one a GPU, or one a core, by default.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting, as in --set num_inference_steps=20; may be repeated.")
+    ] = None,
+) -> None:
+    """Build a dataset, or go on with one: killed at any point, the same command resumes to the same bytes.
+
+    Example: noisezoo build faces --out my-faces --limit 200
+    """
+    from noisezoo.commands.build import run_build
+
+    run_build(recipe, out, source=source, views=views, limit=limit, processes=processes, settings=settings or [])
+
+
+@app.command()
+def status(folder: Annotated[Path, typer.Argument(help="A folder that is being built, or was.")]) -> None:
+    """Show where a build stands, from its folder alone; exit code 3 where something is missing.
+
+    Example: noisezoo status my-faces
+    """
+    from noisezoo.commands.build import show_status
+
+    show_status(folder)
+
+
+@app.command()
+def analyze(
+    dataset: Annotated[str, typer.Argument(help="A built folder, or a dataset id on the Hub.")],
+    out: Annotated[Path, typer.Option(help="Where report.html and results.json go.")] = Path("report"),
+    views: Annotated[str | None, typer.Option(help="Views, separated by commas; all by default.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")] = None,
+    edit: Annotated[str | None, typer.Option(help="Attributes to edit, separated by commas.")] = None,
+    model: Annotated[str | None, typer.Option(help="Noise views to regenerate through, separated by commas.")] = None,
+    judge: Annotated[str | None, typer.Option(help="The encoder view that judges edits.")] = None,
+) -> None:
+    """Test Gaussianity, probe every attribute, hold noise against its controls, and write a report.
+
+    Example: noisezoo analyze my-faces --out my-report --model faces-ddpm --edit Smiling --judge faces-clip
+    """
+    from noisezoo.commands.analyze import run_analyze
+
+    run_analyze(dataset, out, views=views, revision=revision, edit=edit, model=model, judge=judge)
+
+
+@app.command()
+def models(name: Annotated[str | None, typer.Argument(help="One view, in detail.")] = None) -> None:
+    """List the zoo: every way to turn an image into an array.
+
+    Example: noisezoo models faces-ddpm
+    """
+    from noisezoo.commands.models import show_models
+
+    show_models(name)
+
+
+@app.command()
+def recipes(name: Annotated[str | None, typer.Argument(help="One recipe, as YAML to copy and change.")] = None) -> None:
+    """List the bundled recipes, or print one.
+
+    Example: noisezoo recipes faces > mine.yaml
+    """
+    from noisezoo.commands.models import show_recipes
+
+    show_recipes(name)
+
+
+def main() -> None:
+    """Run a command; a failure is one line that names the thing and the mend."""
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    try:
+        app()
+    except NoiseZooError as error:
+        _fail(str(error), error.exit_code)
+    except OSError as error:
+        place = f": {error.filename}" if error.filename else ""
+        _fail(f"{error.strerror or error}{place}", 1)
+    except KeyboardInterrupt:
+        _fail("interrupted; the same command goes on", 130)
+
+
+def _fail(message: str, code: int) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    line = Text.assemble(("error: ", "bold red"), message)
+    Console(stderr=True, soft_wrap=True).print(line)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

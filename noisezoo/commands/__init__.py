@@ -1,0 +1,1 @@
+"""What each command does; the heavy rooms are imported here, one command at a time."""

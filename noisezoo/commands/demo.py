@@ -1,0 +1,84 @@
+"""`noisezoo demo`: the whole thing, small and honest."""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+
+from noisezoo.analysis.report import write_report
+from noisezoo.analysis.run import Analysis
+from noisezoo.builder.launch import Outcome, build_dataset
+from noisezoo.builder.recipe import read_recipe
+from noisezoo.commands.analyze import analyze_with_progress, make_judge, make_model, recipe_settings, show_verdicts
+
+
+@dataclass(frozen=True)
+class Part:
+    """One dataset of the demo: its recipe, the models to regenerate through, and what to edit and judge."""
+
+    recipe: str
+    models: tuple[str, ...]
+    edits: tuple[str, ...] = ()
+    judge: str | None = None
+
+
+PARTS = (
+    Part("faces", ("faces-ddpm", "faces-ldm-uncond"), edits=("Smiling", "Eyeglasses"), judge="faces-clip"),
+    Part("digits", ("digits-ddpm",)),
+)
+
+
+def run_demo(out: Path, processes: int | None) -> None:
+    """Build, load, analyse, report."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    console, started = Console(), time.time()
+    outcomes = {part.recipe: _build(part, out, processes, console) for part in PARTS}
+    for outcome in outcomes.values():
+        _load(outcome.root, console)
+    analyses = {part.recipe: _analyze(part, out / part.recipe, console) for part in PARTS}
+    report = write_report(analyses, out, title="NoiseZoo demo")
+    _summary(outcomes, analyses, report, time.time() - started, console)
+
+
+def _build(part: Part, out: Path, processes: int | None, console: Console) -> Outcome:
+    console.rule(f"build {part.recipe}")
+    return build_dataset(read_recipe(part.recipe), out / part.recipe, processes=processes, console=console)
+
+
+def _load(folder: Path, console: Console) -> None:
+    """Load as any user would, which is also a check that the folder stands on its own."""
+    from datasets import load_dataset
+
+    splits = load_dataset(str(folder))
+    rows = ", ".join(f"{name} {len(split)}" for name, split in splits.items())
+    console.print(f'load_dataset("{folder}"): {rows} rows, {len(splits["train"].column_names)} columns', soft_wrap=True)
+
+
+def _analyze(part: Part, folder: Path, console: Console) -> Analysis:
+    settings = recipe_settings(folder)
+    return analyze_with_progress(
+        folder, read_recipe(part.recipe).views, console, models=[make_model(name, settings) for name in part.models],
+        judge=make_judge(part.judge) if part.judge else None, edits=part.edits,
+    )  # fmt: skip
+
+
+def _summary(
+    outcomes: dict[str, Outcome], analyses: dict[str, Analysis], report: Path, seconds: float, console: Console
+) -> None:
+    table = Table("dataset", "images", "views", "built in")
+    for name, outcome in outcomes.items():
+        images = str(analyses[name].results["dataset"]["rows"])
+        table.add_row(name, images, str(len(outcome.views)), f"{outcome.seconds:.0f} s")
+    console.rule("summary")
+    console.print(table)
+    for name, analysis in analyses.items():
+        console.print(f"[bold]{name}[/bold]")
+        show_verdicts(analysis, console)
+    text = (
+        f"Report: {report.resolve()}\nNumbers: {report.with_name('results.json').resolve()}\nDone in {seconds:.0f} s."
+    )
+    console.print(Panel(text, expand=False), soft_wrap=True)

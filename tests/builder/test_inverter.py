@@ -1,0 +1,174 @@
+"""The inverter against closed forms, against diffusers' inverse scheduler, and against itself."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DDIMInverseScheduler, DDIMScheduler, StableDiffusionPipeline, UNet2DModel
+
+from noisezoo.builder.inverter import Inverter
+from noisezoo.errors import UsageError
+from tests.builder.models import save_constant, save_stable_diffusion, save_unconditional
+
+
+def pictures(n: int = 2, size: int = 8) -> torch.Tensor:
+    return torch.rand(n, 3, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def abar_ends(folder: Path, steps: int = 50) -> tuple[float, float]:
+    """alpha-bar of the clean state and of x_T, as diffusers' sampler has them."""
+    scheduler = DDIMScheduler.from_pretrained(folder / "scheduler")
+    scheduler.set_timesteps(steps)
+    return float(scheduler.final_alpha_cumprod), float(scheduler.alphas_cumprod[scheduler.timesteps[0]])
+
+
+@pytest.mark.parametrize("schedule", [{}, {"set_alpha_to_one": True}, {"beta_schedule": "linear", "steps_offset": 0}])
+def test_a_model_that_says_zero_only_rescales(tmp_path: Path, schedule: dict[str, Any]) -> None:
+    save_constant(tmp_path / "model", 0.0, **schedule)
+    first, last = abar_ends(tmp_path / "model")
+    found = Inverter.from_pretrained(tmp_path / "model").invert(pictures())
+    torch.testing.assert_close(found, (last / first) ** 0.5 * pictures(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("schedule", [{}, {"set_alpha_to_one": True}, {"timestep_spacing": "trailing"}])
+def test_a_model_that_says_a_constant_adds_its_closed_form(tmp_path: Path, schedule: dict[str, Any]) -> None:
+    bias = 0.3
+    save_constant(tmp_path / "model", bias, **schedule)
+    first, last = abar_ends(tmp_path / "model")
+    s_first, s_last = (1 / first - 1) ** 0.5, (1 / last - 1) ** 0.5
+    found = Inverter.from_pretrained(tmp_path / "model").invert(pictures())
+    expected = last**0.5 * (pictures() / first**0.5 + (s_last - s_first) * bias)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def diffusers_inversion(y: torch.Tensor, network: Any, folder: Path, **conditions: Any) -> torch.Tensor:
+    scheduler = DDIMInverseScheduler.from_pretrained(folder / "scheduler")
+    scheduler.set_timesteps(50)
+    with torch.inference_mode():
+        for t in scheduler.timesteps:
+            y = scheduler.step(network(y, t, **conditions).sample, t, y).prev_sample
+    return y
+
+
+def test_a_pixel_model_is_inverted_as_by_diffusers_inverse_scheduler(unconditional: Path) -> None:
+    network = UNet2DModel.from_pretrained(unconditional / "unet").eval()
+    expected = diffusers_inversion(pictures(), network, unconditional)
+    torch.testing.assert_close(Inverter.from_pretrained(unconditional).invert(pictures()), expected, rtol=0, atol=1e-5)
+
+
+def test_stable_diffusion_is_inverted_as_by_diffusers_inverse_scheduler(stable_diffusion: Path) -> None:
+    pipeline = StableDiffusionPipeline.from_pretrained(stable_diffusion, safety_checker=None)
+    with torch.inference_mode():
+        mode = pipeline.vae.encode(pictures(size=16)).latent_dist.mode()
+        prompt, _ = pipeline.encode_prompt("", "cpu", 1, do_classifier_free_guidance=False)
+    expected = diffusers_inversion(
+        (mode - 0.25) * 0.7, pipeline.unet, stable_diffusion, encoder_hidden_states=prompt.expand(2, -1, -1)
+    )
+    found = Inverter.from_pretrained(stable_diffusion).invert(pictures(size=16))
+    assert found.shape == (2, 4, 8, 8)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_generating_from_noise_is_diffusers_own_sampler(stable_diffusion: Path) -> None:
+    noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    pipeline = StableDiffusionPipeline.from_pretrained(stable_diffusion, safety_checker=None)
+    pipeline.set_progress_bar_config(disable=True)
+    # The pipeline decodes without the shift, so only latents are comparable.
+    latents = pipeline("cat", latents=noise, num_inference_steps=10, guidance_scale=3.5, output_type="latent").images
+    inverter = Inverter.from_pretrained(stable_diffusion, num_inference_steps=10, prompt="cat", guidance_scale=3.5)
+    torch.testing.assert_close(inverter.generate(noise), inverter.decode(latents), rtol=1e-4, atol=1e-4)
+
+
+def test_the_autoencoder_s_mode_is_shifted_and_scaled_and_decoding_undoes_it(stable_diffusion: Path) -> None:
+    inverter = Inverter.from_pretrained(stable_diffusion)
+    vae = inverter.pipeline.autoencoder
+    with torch.inference_mode():
+        mode = vae.encode(pictures(size=16)).latent_dist.mode()
+        decoded = vae.decode(mode).sample
+    latents = inverter.encode(pictures(size=16))
+    torch.testing.assert_close(latents, (mode - 0.25) * 0.7)
+    torch.testing.assert_close(inverter.decode(latents), decoded, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("prompt", "scale", "forwards"), [("", 3.5, 50), ("a cat", 3.5, 100), ("a cat", 1.0, 50)])
+def test_guidance_costs_a_second_forward_only_where_it_acts(
+    stable_diffusion: Path, prompt: str, scale: float, forwards: int
+) -> None:
+    inverter = Inverter.from_pretrained(stable_diffusion, prompt=prompt, guidance_scale=scale)
+    inverter.invert_latents(torch.zeros(2, 4, 8, 8))
+    assert inverter.network.forwards == forwards
+
+
+def test_the_forward_left_out_for_an_empty_prompt_would_have_changed_no_bit(stable_diffusion: Path) -> None:
+    network = Inverter.from_pretrained(stable_diffusion, prompt="", guidance_scale=3.5).network
+    y = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(2))
+    once = network(y, 500)
+    network.prompt = " "  # not empty, so that both forwards are made, with the same two embeddings
+    assert torch.equal(network(y, 500), once)
+
+
+def test_a_prompt_changes_the_noise_and_its_guidance_too(stable_diffusion: Path) -> None:
+    y = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(3))
+    found = [
+        Inverter.from_pretrained(stable_diffusion, num_inference_steps=5, prompt=p, guidance_scale=w).invert_latents(y)
+        for p, w in [("", 3.5), ("a cat", 1.0), ("a cat", 3.5)]
+    ]
+    assert not torch.equal(found[0], found[1])
+    assert not torch.equal(found[1], found[2])
+
+
+def test_more_steps_bring_the_round_trip_closer(unconditional: Path) -> None:
+    errors = []
+    for steps in (10, 50, 200):
+        inverter = Inverter.from_pretrained(unconditional, num_inference_steps=steps)
+        inverter.pipeline.denoiser.conv_out.weight.mul_(0.1)  # smooth in the state, as a trained network is
+        errors.append(float((inverter.generate(inverter.invert(pictures())) - pictures()).abs().mean()))
+    assert errors[0] > 2 * errors[1] > 4 * errors[2]
+    assert errors[2] < 0.05
+
+
+def test_a_picture_s_noise_does_not_depend_on_its_batch(unconditional: Path) -> None:
+    inverter = Inverter.from_pretrained(unconditional, num_inference_steps=10)
+    together = inverter.invert(pictures(4))
+    alone = torch.cat([inverter.invert(pictures(4)[i : i + 1]) for i in range(4)])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-4)
+    assert together.std(dim=0).min() > 1e-3, "the four pictures must differ for this to mean anything"
+
+
+def test_the_same_inversion_twice_is_the_same_to_the_bit(stable_diffusion: Path) -> None:
+    runs = [Inverter.from_pretrained(stable_diffusion, num_inference_steps=5).invert(pictures(size=16)) for _ in range(2)]
+    assert torch.equal(*runs)
+
+
+def test_a_half_precision_network_keeps_a_float32_state(unconditional: Path) -> None:
+    exact, half = (Inverter.from_pretrained(unconditional, dtype=d).invert(pictures()) for d in ("float32", "bfloat16"))
+    assert half.dtype == torch.float32
+    assert not torch.equal(half, half.to(torch.bfloat16).float())
+    torch.testing.assert_close(half, exact, rtol=0, atol=0.1)
+
+
+def test_an_untrained_network_is_the_one_diffusers_makes_from_that_seed(unconditional: Path) -> None:
+    before = torch.random.get_rng_state()
+    found = Inverter.from_pretrained(unconditional, untrained_seed=7).pipeline.denoiser
+    assert torch.equal(torch.random.get_rng_state(), before), "the global generator must be left alone"
+    torch.manual_seed(7)
+    expected = UNet2DModel.from_config(UNet2DModel.load_config(unconditional / "unet"))
+    assert all(torch.equal(a, b) for a, b in zip(found.parameters(), expected.parameters(), strict=True))
+    trained = UNet2DModel.from_pretrained(unconditional / "unet")
+    assert not torch.equal(found.conv_in.weight, trained.conv_in.weight)
+
+
+def test_a_grey_model_sees_the_mean_of_the_channels_and_generates_three_alike(tmp_path: Path) -> None:
+    save_unconditional(tmp_path / "grey", channels=1)
+    inverter = Inverter.from_pretrained(tmp_path / "grey", num_inference_steps=2)
+    torch.testing.assert_close(inverter.encode(pictures()), pictures().mean(dim=1, keepdim=True))
+    generated = inverter.generate(inverter.invert(pictures()))
+    assert generated.shape == (2, 3, 8, 8)
+    assert torch.equal(generated[:, 0], generated[:, 2])
+
+
+def test_v_prediction_is_read_from_the_folder_and_never_from_its_name(tmp_path: Path) -> None:
+    save_stable_diffusion(tmp_path / "epsilon-base", prediction_type="v_prediction")
+    inverter = Inverter.from_pretrained(tmp_path / "epsilon-base", num_inference_steps=2)
+    assert inverter.trajectory.prediction == "v_prediction"
