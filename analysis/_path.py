@@ -67,6 +67,26 @@ def held_out_path(
     return logits, losses
 
 
+def fit_without_each_fold(
+    T: Array, Y: Array, folds: NDArray[np.intp], C: Floats, starts: list[tuple[Array, Array]] | None = None
+) -> list[tuple[Array, Array]]:
+    """Weights (r, k) and intercepts (k,) of every label of Y (n, k), fitted at C (folds, k) without each fold.
+
+    `starts` are weights and intercepts to begin from, such as those of the same folds on more rows.
+    """
+    kept = [folds != f for f in range(len(C))]
+    begin = starts or [None for _ in kept]
+    return [minimise(T[k], Y[k], C[f], begin[f], tolerance=_TOLERANCE) for f, k in enumerate(kept)]
+
+
+def held_out_logits(T: Array, folds: NDArray[np.intp], fits: list[tuple[Array, Array]]) -> Array:
+    """Logits (n, k) of every row of T (n, r) from the fit that left its fold out."""
+    logits = np.empty((len(T), len(fits[0][1])), dtype=T.dtype)
+    for f, (w, b) in enumerate(fits):
+        logits[folds == f] = T[folds == f] @ w + b
+    return logits
+
+
 def best_strength(losses: Floats, path: NDArray[np.float64] = PATH) -> Floats:
     """The strength of least held-out loss for each label: losses (s, folds, k) give (k,)."""
     return np.asarray(path[losses.sum(axis=1).argmin(axis=0)])

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis._metrics import METRICS, unit_counts
+from noisezoo.analysis._metrics import METRICS
 from noisezoo.analysis._results import Result
 from noisezoo.analysis.crossvalidation import ProbeTable, mean_over_attributes
-from noisezoo.analysis.intervals import Interval, resample_counts, to_intervals
+from noisezoo.analysis.intervals import Interval, half_sample_intervals
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,13 +21,13 @@ class Comparison(Result):
     intervals: Mapping[str, tuple[Interval, ...]]  # metric -> (k,)
     mean: Mapping[str, Interval]  # metric -> mean over attributes
     n: int
-    n_boot: int
+    n_splits: int
     confidence: float
     seed: int
 
     def settings(self) -> dict[str, Any]:
-        """Rows, resamples, confidence and seed."""
-        return {key: getattr(self, key) for key in ("n", "n_boot", "confidence", "seed")}
+        """Rows, splits in halves, confidence and seed."""
+        return {key: getattr(self, key) for key in ("n", "n_splits", "confidence", "seed")}
 
     def records(self) -> list[dict[str, Any]]:
         """One dictionary an attribute and metric, then one a metric for the mean over attributes."""
@@ -38,31 +38,31 @@ class Comparison(Result):
 
 
 def compare(a: ProbeTable, b: ProbeTable, *, metrics: tuple[str, ...] = tuple(METRICS)) -> Comparison:
-    """Differences a - b over the attributes that both tables hold, with paired bootstrap intervals over images.
+    """Differences a - b over the attributes that both tables hold, with paired intervals.
 
-    Both tables are resampled with the same rows, so that what makes an image easy or hard for both cancels.
+    Both tables were refitted on the same half-samples, so that what makes images easy or hard for both cancels, as
+    training and as test rows. The intervals are for the whole procedure, as `ProbeTable` says.
 
     Raises:
-        ValueError: tables of different rows, folds, groups or labels, or with no attribute in common.
+        ValueError: tables of different rows, folds, groups, labels or number of splits, or with no attribute in common.
     """
     names = tuple(name for name in a.names if name in b.names)
     if not names:
         raise ValueError("the two tables have no attribute in common: there is nothing to compare")
-    sides = [t.out_of_fold.take(np.array([t.names.index(name) for name in names])) for t in (a, b)]
+    columns = [np.array([t.names.index(name) for name in names]) for t in (a, b)]
+    sides = [t.out_of_fold.take(j) for t, j in zip((a, b), columns, strict=True)]
     _refuse_different_rows(a, b, *(side.labels for side in sides))
-    counts, one = resample_counts(a.n, a.n_boot, seed=a.seed, groups=a.groups), unit_counts(a.n)
     intervals, mean = {}, {}
     for metric in metrics:
-        run = METRICS[metric]
-        estimate = (run(sides[0], one) - run(sides[1], one))[0]
-        replicates = run(sides[0], counts) - run(sides[1], counts)
-        intervals[metric] = tuple(to_intervals(estimate, replicates, a.confidence))
-        mean[metric] = mean_over_attributes(estimate, replicates, a.confidence)
-    return Comparison(names, intervals, mean, a.n, a.n_boot, a.confidence, a.seed)
+        estimate = METRICS[metric](sides[0]) - METRICS[metric](sides[1])
+        contrasts = a.contrasts[metric][:, columns[0]] - b.contrasts[metric][:, columns[1]]
+        intervals[metric] = tuple(half_sample_intervals(estimate, contrasts, a.confidence, least=-1.0))
+        mean[metric] = mean_over_attributes(estimate, contrasts, a.confidence, least=-1.0)
+    return Comparison(names, intervals, mean, a.n, a.n_splits, a.confidence, a.seed)
 
 
 def probe_difference(a: ProbeTable, b: ProbeTable, *, metric: str = "balanced_accuracy") -> Interval:
-    """The headline: mean over attributes of a's metric minus b's, with its paired bootstrap interval over images.
+    """The headline: mean over attributes of a's metric minus b's, with its paired interval.
 
     For `a` the trained network's noise and `b` the untrained network's, it is what training adds to a nearly
     invertible map of the image. Chance is 0; an interval that holds 0 leaves the question open.
@@ -85,6 +85,7 @@ def _refuse_different_rows(a: ProbeTable, b: ProbeTable, labels_a: NDArray[Any],
         "folds": np.array_equal(a.out_of_fold.folds, b.out_of_fold.folds),
         "groups": _equal_or_both_absent(a.groups, b.groups),
         "labels": np.array_equal(labels_a, labels_b),
+        "number of splits": a.n_splits == b.n_splits,
     }
     different = [what for what, equal in same.items() if not equal]
     if different:

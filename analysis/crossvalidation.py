@@ -1,4 +1,4 @@
-"""Cross-validated probes of every attribute on one view, with bootstrap intervals and a shuffled-label null."""
+"""Cross-validated probes of every attribute on one view, with half-sample intervals and a shuffled-label null."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from noisezoo.analysis._metrics import METRICS, OutOfFold, unit_counts
+from noisezoo.analysis._halves import half_contrasts, half_samples
+from noisezoo.analysis._logistic import Array
+from noisezoo.analysis._metrics import METRICS, OutOfFold
 from noisezoo.analysis._path import PATH, best_without_each_fold, held_out_path, scaled_frame
 from noisezoo.analysis._results import Result
 from noisezoo.analysis.folds import assign_folds
-from noisezoo.analysis.intervals import Floats, Interval, resample_counts, to_intervals
+from noisezoo.analysis.intervals import Floats, Interval, half_sample_intervals
 from noisezoo.analysis.validation import as_labels, as_matrix
 
 
@@ -19,9 +21,8 @@ from noisezoo.analysis.validation import as_labels, as_matrix
 class ProbeTable(Result):
     """What `probe_table` found on one view.
 
-    Intervals are over images (or `groups`), given the fitted probes: what other images of the same kind would give,
-    not what other training sets would. Taken as intervals for both they are narrow: with 300 rows a nominal 95 % held
-    the expected value in 88 % of simulated studies. The null, which is refitted, shows the whole spread.
+    Intervals are for the whole procedure: what other images of the same kind (or other `groups`) would give, as
+    training and as test rows (`_halves`). MEASURED
     """
 
     names: tuple[str, ...]  # (k,) attributes that were probed
@@ -29,13 +30,14 @@ class ProbeTable(Result):
     intervals: Mapping[str, tuple[Interval, ...]]  # metric -> (k,)
     mean: Mapping[str, Interval]  # metric -> mean over attributes
     null: Mapping[str, Floats]  # metric -> (permutations, k)
+    contrasts: Mapping[str, Floats]  # metric -> (splits, k), half-sample differences that the intervals come from
     out_of_fold: OutOfFold
     C: Floats  # (folds, k) scikit-learn's, for X as given
     groups: NDArray[Any] | None
     n: int
     d: int
     n_folds: int
-    n_boot: int
+    n_splits: int
     n_permutations: int
     confidence: float
     seed: int
@@ -43,8 +45,7 @@ class ProbeTable(Result):
     @property
     def correct(self) -> NDArray[np.bool_]:
         """Is each row (n, k) on the right side of the training prior, as balanced accuracy counts it."""
-        o = self.out_of_fold
-        return np.asarray((o.logits > o.prior) == (o.labels > 0))
+        return self.out_of_fold.correct
 
     def interval(self, name: str, metric: str = "balanced_accuracy") -> Interval:
         """One attribute's interval; KeyError, with the reason, when it was refused or is unknown."""
@@ -54,7 +55,7 @@ class ProbeTable(Result):
 
     def settings(self) -> dict[str, Any]:
         """Sizes, folds, seed and refusals."""
-        keys = ("n", "d", "n_folds", "n_boot", "n_permutations", "confidence", "seed")
+        keys = ("n", "d", "n_folds", "n_splits", "n_permutations", "confidence", "seed")
         return {**{key: getattr(self, key) for key in keys}, "refused": dict(self.refused)}
 
     def records(self) -> list[dict[str, Any]]:
@@ -91,7 +92,7 @@ def probe_table(
     groups: ArrayLike | None = None,
     n_folds: int = 5,
     seed: int = 42,
-    n_boot: int = 1000,
+    n_splits: int = 16,
     n_permutations: int = 3,
     confidence: float = 0.95,
 ) -> ProbeTable:
@@ -107,10 +108,10 @@ def probe_table(
         X: rows of the view.
         Y: attributes.
         names: (k,) their names.
-        groups: (n,) identities: a group never straddles folds, and the bootstrap draws whole groups.
+        groups: (n,) identities: a group never straddles folds or halves.
         n_folds: folds.
-        seed: decides folds, permutations and resamples.
-        n_boot: bootstrap resamples.
+        seed: decides folds, permutations and half-samples.
+        n_splits: splits in halves for the intervals, also their degrees of freedom.
         n_permutations: shuffled copies of Y; 0 leaves the null NaN.
         confidence: of the intervals.
 
@@ -119,7 +120,7 @@ def probe_table(
         fold only, is in `.refused` with its reason and nowhere else.
 
     Raises:
-        ValueError: what `as_matrix`, `as_labels` and `assign_folds` refuse, or a constant X.
+        ValueError: what `as_matrix`, `as_labels`, `assign_folds` and `half_samples` refuse, or a constant X.
     """
     X = as_matrix(X)
     labels = as_labels(Y, rows=len(X), names=names)
@@ -127,43 +128,46 @@ def probe_table(
     folds = assign_folds(len(X), n_folds, seed=seed, groups=units)
     refused = _refusals(labels, names, folds)
     probed = np.array([j for j, name in enumerate(names) if name not in refused], dtype=np.intp)
-    shuffled = _shuffle_rows(labels[:, probed], n_permutations, seed)
-    out_of_fold, C = _score(X, np.hstack([labels[:, probed], *shuffled]), folds)
+    Y_probed = labels[:, probed]
+    scaled = scaled_frame(X)
+    T = scaled.T.astype(np.float32)
+    shuffled = _shuffle_rows(Y_probed, n_permutations, seed)
+    out_of_fold, chosen = _score(T, np.hstack([Y_probed, *shuffled]), folds)
     columns = np.arange(out_of_fold.labels.shape[1]).reshape(1 + n_permutations, probed.size)
     real, *permuted = [out_of_fold.take(block) for block in columns]
-    counts = resample_counts(len(X), n_boot, seed=seed, groups=units)
-    replicates = {metric: run(real, counts) for metric, run in METRICS.items()}
-    one = unit_counts(len(X))
-    estimates = {metric: run(real, one)[0] for metric, run in METRICS.items()}
-    null = {
-        m: np.array([run(o, one)[0] for o in permuted]).reshape(n_permutations, probed.size)
-        for m, run in METRICS.items()
-    }
+    C = PATH[chosen[:, : probed.size]]
+    halves = half_samples(folds, n_splits, seed=seed, groups=units)
+    contrasts = half_contrasts(T, Y_probed, folds, C, halves)
+    estimates = {metric: run(real) for metric, run in METRICS.items()}
+    null = {m: np.array([run(o) for o in permuted]).reshape(n_permutations, probed.size) for m, run in METRICS.items()}
     return ProbeTable(
         names=tuple(names[j] for j in probed),
         refused=refused,
-        intervals={m: tuple(to_intervals(estimates[m], replicates[m], confidence)) for m in METRICS},
-        mean={m: mean_over_attributes(estimates[m], replicates[m], confidence) for m in METRICS},
+        intervals={m: tuple(half_sample_intervals(estimates[m], contrasts[m], confidence)) for m in METRICS},
+        mean={m: mean_over_attributes(estimates[m], contrasts[m], confidence) for m in METRICS},
         null=null,
+        contrasts=contrasts,
         out_of_fold=real,
-        C=C[:, : probed.size],
+        C=C / scaled.scale2,
         groups=units,
         n=len(X),
         d=X.shape[1],
         n_folds=n_folds,
-        n_boot=n_boot,
+        n_splits=n_splits,
         n_permutations=n_permutations,
         confidence=confidence,
         seed=seed,
     )
 
 
-def mean_over_attributes(estimates: Floats, replicates: Floats, confidence: float) -> Interval:
-    """Interval of the mean of estimates (k,) from joint replicates (b, k): attributes share their resamples."""
+def mean_over_attributes(estimates: Floats, contrasts: Floats, confidence: float, *, least: float = 0.0) -> Interval:
+    """Interval of the mean of estimates (k,) from joint contrasts (s, k): attributes share their half-samples."""
     if not estimates.size:
         return Interval(float("nan"), float("nan"), float("nan"))
-    means = np.nanmean(replicates, axis=1, keepdims=True)
-    return to_intervals([estimates.mean()], means, confidence)[0]
+    told = np.isfinite(contrasts)
+    with np.errstate(invalid="ignore"):
+        means = np.where(told, contrasts, 0.0).sum(axis=1) / told.sum(axis=1)
+    return half_sample_intervals([estimates.mean()], means[:, None], confidence, least=least)[0]
 
 
 def _refusals(Y: Floats, names: Sequence[str], folds: NDArray[np.intp]) -> dict[str, str]:
@@ -189,17 +193,9 @@ def _shuffle_rows(Y: Floats, times: int, seed: int) -> list[Floats]:
     return [Y[rng.permutation(len(Y))] for _ in range(times)]
 
 
-def _score(X: NDArray[Any], Y: Floats, folds: NDArray[np.intp]) -> tuple[OutOfFold, Floats]:
-    scaled = scaled_frame(X)
-    logits, losses = held_out_path(scaled.T.astype(np.float32), Y, folds)
-    chosen = best_without_each_fold(losses)  # (folds, k)
-    of_row = chosen[folds]  # (n, k)
-    best = np.take_along_axis(logits, of_row[None], axis=0)[0]
-    return OutOfFold(best, _training_prior(Y, folds)[folds], Y, folds), PATH[chosen] / scaled.scale2
-
-
-def _training_prior(Y: Floats, folds: NDArray[np.intp]) -> Floats:
-    """Logit of each attribute's rate outside each fold: (folds, k)."""
-    rates = np.stack([Y[folds != f].mean(axis=0) for f in range(int(folds.max()) + 1)])
-    rates = np.clip(rates, 0.5 / len(Y), 1 - 0.5 / len(Y))  # a shuffled copy may miss a class
-    return np.asarray(np.log(rates / (1 - rates)))
+def _score(T: Array, Y: Floats, folds: NDArray[np.intp]) -> tuple[OutOfFold, NDArray[np.intp]]:
+    """Logits at the strengths that the other folds choose, and the choice on the path (folds, k)."""
+    logits, losses = held_out_path(T, Y, folds)
+    chosen = best_without_each_fold(losses)
+    best = np.take_along_axis(logits, chosen[folds][None], axis=0)[0]
+    return OutOfFold.of(best, Y, folds), chosen

@@ -1,6 +1,6 @@
-"""Regenerate edited noise and measure what changed: another view's probes are the judge, a pixel overlay the control."""
+"""Regenerate edited noise and measure what changed: another view judges, and a pixel overlay is the control."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noisezoo.analysis.editing import Edit, make_edit, most_entangled, orthogonal_edit
-from noisezoo.analysis.intervals import Interval, mean_intervals
+from noisezoo.analysis.intervals import mean_intervals
 from noisezoo.analysis.probes import Probes, fit_probes
 
 Floats = NDArray[np.floating]
@@ -22,11 +22,16 @@ NOISE, ORTHOGONAL, OVERLAY = "noise", "noise, orthogonalised", "pixel overlay"
 
 @dataclass(frozen=True)
 class Space:
-    """One view as the study needs it: rows (n, d), and the probes fitted on its training rows."""
+    """One view as a study needs it: all rows X (n, d), its training rows, and the probes fitted on those."""
 
-    name: str
     X: Floats
+    train: Floats
     probes: Probes
+
+
+def fit_space(X: Floats, Y: NDArray[Any], train: NDArray[np.bool_]) -> Space:
+    """Probes of every attribute of Y (n, k) on the training rows of a view X (n, d)."""
+    return Space(X, X[train], fit_probes(X[train], Y[train]))
 
 
 @dataclass(frozen=True)
@@ -41,92 +46,74 @@ class Strip:
     records: list[dict[str, Any]]
 
 
-def fit_space(name: str, X: Floats, Y: NDArray[Any], train: NDArray[np.bool_]) -> Space:
-    """Probes of every attribute of Y (n, k) on the training rows of a view X (n, d)."""
-    return Space(name, X, fit_probes(X[train], Y[train]))
+@dataclass(frozen=True)
+class Study:
+    """What an edit is made with and judged by.
 
-
-def edit_study(
-    attributes: Sequence[str],
-    names: Sequence[str],
-    *,
-    noise: Space,
-    pixels: Space,
-    judge: Space,
-    faces: Mapping[str, NDArray[np.intp]],
-    train: NDArray[np.bool_],
-    picture_shape: tuple[int, int, int],
-    generate: Generate,
-    embed: Embed,
-    strengths: Sequence[float] = (0.0, 1.0, 2.0, 4.0),
-) -> list[Strip]:
-    """Each attribute edited three ways: along the noise's probe, the same orthogonalised, and by a pixel overlay.
-
-    The overlay adds the attribute's direction in *pixel* space to the picture, with no model: what an edit of noise
-    must beat to be more than that. It is orthogonalised against nothing.
-
-    Args:
-        attributes: What to edit.
+    Attributes:
         names: (k,) attributes of the probes.
         noise: The generative model's noise.
         pixels: The pictures themselves, rows flattened from `picture_shape`.
-        judge: Another view, whose probes say what a regenerated picture shows.
-        faces: Attribute -> rows to edit, which lack it.
-        train: (n,) the rows the probes were fitted on, which also give the scale of a direction.
+        judge: Probes of another view, which say what a regenerated picture shows.
         picture_shape: (3, h, w).
         generate: From noise rows to pictures.
         embed: From pictures to the judge's rows.
         strengths: In projected standard deviations; the first must be 0, the reference of every change.
-
-    Returns:
-        Strips, attribute by attribute.
     """
-    strips = []
-    for attribute in attributes:
-        rows = faces[attribute]
-        plain = make_edit(attribute, names, noise.probes, noise.X[train])
-        other, _ = most_entangled(attribute, names, noise.probes, noise.X[train])
-        rival = make_edit(other, names, noise.probes, noise.X[train])
-        overlay = make_edit(attribute, names, pixels.probes, pixels.X[train])
 
-        def picture(X: Floats) -> Images:
-            return np.clip(X.reshape(-1, *picture_shape), -1, 1)
+    names: Sequence[str]
+    noise: Space
+    pixels: Space
+    judge: Probes
+    picture_shape: tuple[int, int, int]
+    generate: Generate
+    embed: Embed
+    strengths: tuple[float, ...] = (0.0, 1.0, 2.0, 4.0)
 
-        variants: list[tuple[str, Edit, Floats, Generate]] = [
-            (NOISE, plain, noise.X[rows], generate),
-            (ORTHOGONAL, orthogonal_edit(plain, rival, noise.X[train]), noise.X[rows], generate),
-            (OVERLAY, overlay, pixels.X[rows], picture),
+    def strips(self, attribute: str, rows: NDArray[np.intp]) -> list[Strip]:
+        """One attribute edited three ways on `rows`, which should lack it.
+
+        Along the noise's probe; the same with its most entangled attribute taken out; and by a pixel overlay, which
+        adds the attribute's direction in *pixel* space to the picture, with no model: what an edit of noise must beat.
+        """
+        plain = make_edit(attribute, self.names, self.noise.probes, self.noise.train)
+        other = most_entangled(attribute, self.names, self.noise.probes, self.noise.train)[0]
+        rival = make_edit(other, self.names, self.noise.probes, self.noise.train)
+        orthogonal = orthogonal_edit(plain, rival, self.noise.train)
+        overlay = make_edit(attribute, self.names, self.pixels.probes, self.pixels.train)
+        Z, P = self.noise.X[rows], self.pixels.X[rows]
+        unedited = self.generate(Z)
+        return [
+            self._strip(NOISE, plain, Z, self.generate, unedited),
+            self._strip(ORTHOGONAL, orthogonal, Z, self.generate, unedited),
+            self._strip(OVERLAY, overlay, P, self._picture, self._picture(P)),
         ]
-        for variant, edit, X, render in variants:
-            edited = [edit.apply(X, strength) for strength in strengths]
-            images = np.stack([render(rows_at) for rows_at in edited])
-            records = _measure(edit, names, judge.probes, images, embed, edited, strengths)
-            strips.append(Strip(attribute, variant, edit.against, tuple(strengths), images, records))
-    return strips
 
+    def _picture(self, X: Floats) -> Images:
+        return np.asarray(np.clip(X.reshape(-1, *self.picture_shape), -1, 1))
 
-def _measure(
-    edit: Edit, names: Sequence[str], judge: Probes, images: Images, embed: Embed, edited: Sequence[Floats],
-    strengths: Sequence[float],
-) -> list[dict[str, Any]]:  # fmt: skip
-    """What the judge sees at each strength: the target's probability, and how many other attributes it sees flipped."""
-    target = list(names).index(edit.attribute)
-    p = np.stack([judge.predict_proba(embed(pictures)) for pictures in images])  # (strengths, faces, k)
-    flipped = np.delete((p > 0.5) != (p[:1] > 0.5), target, axis=2).mean(axis=2)  # (strengths, faces)
-    shell = np.linalg.norm(np.stack(edited), axis=2)  # (strengths, faces)
-    return [
-        {
-            "attribute": edit.attribute,
-            "against": list(edit.against),
-            "strength": float(strength),
-            "judged": _interval(p[i, :, target]).to_dict(),
-            "collateral": _interval(flipped[i]).to_dict(),
-            "norm_ratio": float((shell[i] / shell[0]).mean()),
-        }
-        for i, strength in enumerate(strengths)
-    ]
+    def _strip(self, variant: str, edit: Edit, X: Floats, render: Generate, unedited: Images) -> Strip:
+        edited = [edit.apply(X, strength) for strength in self.strengths]
+        images = np.stack([unedited, *(render(rows) for rows in edited[1:])])  # (strengths, faces, 3, h, w)
+        records = self._measure(edit, images, np.stack(edited))
+        return Strip(edit.attribute, variant, edit.against, self.strengths, images, records)
 
-
-def _interval(values: Floats) -> Interval:
-    """Mean over faces with its bootstrap interval."""
-    return mean_intervals(np.asarray(values, dtype=np.float64)[:, None])[0]
+    def _measure(self, edit: Edit, images: Images, edited: Floats) -> list[dict[str, Any]]:
+        """What the judge sees at each strength: the target's probability, and the other attributes it sees flipped."""
+        target = list(self.names).index(edit.attribute)
+        p = np.stack([self.judge.predict_proba(self.embed(pictures)) for pictures in images])  # (strengths, faces, k)
+        flipped = np.delete((p > 0.5) != (p[:1] > 0.5), target, axis=2).mean(axis=2)  # (strengths, faces)
+        shell = np.linalg.norm(edited, axis=2)  # (strengths, faces)
+        judged = mean_intervals(p[:, :, target].T)
+        collateral = mean_intervals(flipped.T)
+        return [
+            {
+                "attribute": edit.attribute,
+                "against": list(edit.against),
+                "strength": strength,
+                "judged": judged[i].to_dict(),
+                "collateral": collateral[i].to_dict(),
+                "norm_ratio": float((shell[i] / shell[0]).mean()),
+            }
+            for i, strength in enumerate(self.strengths)
+        ]

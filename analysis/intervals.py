@@ -1,4 +1,4 @@
-"""Intervals: Wilson's for rates, the bootstrap over rows for everything that is a ratio of sums over rows."""
+"""Intervals: Wilson's for rates, the bootstrap over rows for means, Student's for what half-samples tell of."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from noisezoo.analysis._results import plain
-from noisezoo.analysis.validation import as_matrix
+from noisezoo.analysis.validation import Matrix, as_matrix
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.float32]
@@ -47,43 +47,33 @@ def wilson(successes: ArrayLike, trials: ArrayLike, confidence: float = 0.95) ->
     return np.where(k == 0, 0.0, centre - half), np.where(k == n, 1.0, centre + half)
 
 
+def units_of(n: int, groups: ArrayLike | None) -> NDArray[np.intp]:
+    """Number of the independent unit that each of n rows belongs to, (n,): itself, or its group."""
+    return np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1].reshape(n)
+
+
 def resample_counts(n: int, n_boot: int = 1000, *, seed: int = 42, groups: ArrayLike | None = None) -> Counts:
     """How often each row is drawn in each resample: (n_boot, n) float32, multinomial.
 
     With `groups` (n,), whole groups are drawn, as rows of one identity are not independent. The same n, seed and
     groups give the same resamples, so that statistics of two views on the same rows are paired by construction.
     """
-    if groups is None:
-        unit, units = np.arange(n), n
-    else:
-        unit = np.unique(np.asarray(groups), return_inverse=True)[1].reshape(n)
-        units = int(unit.max()) + 1
+    unit = units_of(n, groups)
+    units = int(unit.max()) + 1
     drawn = np.random.default_rng(seed).integers(units, size=(n_boot, units))
     flat = np.bincount((drawn + units * np.arange(n_boot)[:, None]).ravel(), minlength=n_boot * units)
     return flat.reshape(n_boot, units).astype(np.float32)[:, unit]
 
 
-def bootstrap_ratios(numerator: Floats, denominator: Floats, counts: Counts) -> Floats:
-    """Ratios of sums over resampled rows: (n, m) and (n, m) under counts (b, n) give (b, m), by one GEMM.
-
-    NaN where a resample holds no row of the denominator.
-    """
-    m = numerator.shape[1]
-    sums = counts @ np.hstack([numerator, denominator]).astype(_gemm_dtype(numerator, denominator))  # (b, 2m)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(sums[:, :m] / sums[:, m:], dtype=np.float64)
-
-
-def _gemm_dtype(*scores: Floats) -> type[np.floating[Any]]:
-    # Zeros and ones sum exactly in float32 below 2**24 rows, at twice the speed.
-    exact = all(((s == 0) | (s == 1)).all() for s in scores) and len(scores[0]) < 2**24
-    return np.float32 if exact else np.float64
-
-
 def bootstrap_means(scores: ArrayLike, counts: Counts) -> Floats:
-    """Means of per-row scores (n, m) under counts (b, n): (b, m)."""
-    S = as_matrix(scores, "scores").astype(np.float64)
-    return bootstrap_ratios(S, np.ones_like(S), counts)
+    """Means of per-row scores (n, m) under counts (b, n): (b, m), by one GEMM."""
+    S = as_matrix(scores, "scores")
+    return np.asarray(counts @ S.astype(_gemm_dtype(S)) / counts.sum(axis=1, keepdims=True), dtype=np.float64)
+
+
+def _gemm_dtype(S: Matrix) -> type[np.floating[Any]]:
+    # Zeros and ones sum exactly in float32 below 2**24 rows, at twice the speed.
+    return np.float32 if ((S == 0) | (S == 1)).all() and len(S) < 2**24 else np.float64
 
 
 def percentile_ends(replicates: Floats, confidence: float = 0.95) -> tuple[Floats, Floats]:
@@ -98,6 +88,26 @@ def to_intervals(estimates: ArrayLike, replicates: Floats, confidence: float = 0
     """Percentile intervals of estimates (m,) from replicates (b, m)."""
     low, high = percentile_ends(replicates, confidence)
     return [Interval(float(e), float(a), float(b)) for e, a, b in zip(np.asarray(estimates), low, high, strict=True)]
+
+
+def half_sample_intervals(
+    estimates: ArrayLike, contrasts: Floats, confidence: float = 0.95, *, least: float = 0.0
+) -> list[Interval]:
+    """Student intervals of estimates (m,) in [least, 1] from half-sample contrasts (s, m), (m_A - m_B) / 2 each.
+
+    estimate -+ t_s sqrt(mean over splits of contrast^2): random half-samples are about s degrees of freedom
+    (McCarthy 1969; Shao and Wu 1989). NaN contrasts are left out, and without any other the ends are NaN.
+    """
+    from scipy.special import stdtrit
+
+    told = np.isfinite(contrasts)
+    splits = told.sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        variance = np.where(told, contrasts**2, 0.0).sum(axis=0) / splits
+    centre = np.asarray(estimates, dtype=np.float64)
+    half = stdtrit(splits, (1 + confidence) / 2) * np.sqrt(variance)
+    low, high = np.clip([centre - half, centre + half], least, 1.0)
+    return [Interval(float(e), float(a), float(b)) for e, a, b in zip(centre, low, high, strict=True)]
 
 
 def mean_intervals(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from noisezoo import zoo
 from noisezoo.analysis.comparison import compare
 from noisezoo.analysis.crossvalidation import ProbeTable, probe_table
-from noisezoo.analysis.edit_study import Embed, Generate, Strip, edit_study, fit_space
+from noisezoo.analysis.edit_study import Embed, Generate, Strip, Study, fit_space
 from noisezoo.analysis.multinormality import gaussianity
 from noisezoo.analysis.verdicts import verdicts
 from noisezoo.errors import UsageError
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
 Step = Callable[[str], None]
 METRIC = "balanced_accuracy"
-EDITED_FACES = 16
-STRENGTHS = (0.0, 1.0, 2.0, 4.0)
+SHOWN_FACES = 12
 
 
 @dataclass(frozen=True)
@@ -106,27 +105,53 @@ def analyze(
         UsageError: An unknown dataset, view or attribute, or a dataset without attributes.
     """
     names_here = [name for name in config_names(path_or_repo, revision) if name not in (PAIRED, LABELS)]
-    chosen = list(views) if views is not None else names_here
-    labels = load(path_or_repo, views=[], revision=revision)
-    names, Y = attributes(labels)
-    results: dict[str, Any] = {"dataset": _facts(path_or_repo, revision, labels, names), "views": [], "gaussianity": {},
-                               "probes": {}, "seed": seed}  # fmt: skip
+    data = _Data(path_or_repo, revision)
+    results: dict[str, Any] = {"dataset": _facts(data), "views": [], "gaussianity": {}, "probes": {}, "seed": seed}
     analysis = Analysis(results, {})
-    for view in chosen:
+    for view in names_here if views is None else views:
         step(view)
-        rows = load(path_or_repo, views=[view], revision=revision)
-        X = matrix(rows, view)
-        results["views"].append(_view_facts(view, rows, X))
-        results["gaussianity"][view] = gaussianity(X, seed=seed).to_dict()
-        analysis.tables[view] = probe_table(X, Y, names, seed=seed)
-        results["probes"][view] = analysis.tables[view].to_dict()
+        _describe(analysis, data, view, seed)
     results["differences"] = differences(analysis.tables, results["views"])
     results["edits"] = {}
     for model in models:
-        step(f"edits through {model.view}")
-        _regenerate(analysis, path_or_repo, revision, labels, names, Y, model, judge, edits)
+        step(f"pictures through {model.view}")
+        _regenerate(analysis, data, model, judge, edits)
     results["verdicts"] = verdicts(results)
     return analysis
+
+
+class _Data:
+    """A dataset read view by view: its labels, attributes and training rows, and one view at a time in full."""
+
+    def __init__(self, path_or_repo: str | Path, revision: str | None) -> None:
+        self.path_or_repo, self.revision = path_or_repo, revision
+        self.labels = load(path_or_repo, views=[], revision=revision)
+        self.names, self.Y = attributes(self.labels)
+        self.splits = np.asarray(self.labels.data.column(SPLIT).to_pylist())
+        self.train = self.splits == "train"  # (n,)
+
+    def rows(self, view: str) -> "Dataset":
+        """Labels and one view."""
+        return load(self.path_or_repo, views=[view], revision=self.revision)
+
+    def matrix(self, view: str) -> NDArray[Any]:
+        """(n, d) float32."""
+        return matrix(self.rows(view), view)
+
+    def shape(self, view: str) -> tuple[int, int, int]:
+        """(c, h, w) of an image-like view."""
+        c, h, w = self.rows(view).features[view].shape
+        return c, h, w
+
+
+def _describe(analysis: Analysis, data: _Data, view: str, seed: int) -> None:
+    """One view's facts, Gaussianity and probes."""
+    rows = data.rows(view)
+    X = matrix(rows, view)
+    analysis.results["views"].append(_view_facts(view, rows, X))
+    analysis.results["gaussianity"][view] = gaussianity(X, seed=seed).to_dict()
+    analysis.tables[view] = probe_table(X, data.Y, data.names, seed=seed)
+    analysis.results["probes"][view] = analysis.tables[view].to_dict()
 
 
 def differences(tables: Mapping[str, ProbeTable], views: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -153,15 +178,15 @@ def _controls(view: Mapping[str, Any], views: Sequence[Mapping[str, Any]]) -> li
                   if other["kind"] == "control" and not other["untrained"]]  # fmt: skip
 
 
-def _facts(path_or_repo: str | Path, revision: str | None, labels: "Dataset", names: list[str]) -> dict[str, Any]:
-    splits, counts = np.unique(np.asarray(labels.data.column(SPLIT).to_pylist()), return_counts=True)
-    recipe = read_file(path_or_repo, "recipe.json", revision)
+def _facts(data: _Data) -> dict[str, Any]:
+    splits, counts = np.unique(data.splits, return_counts=True)
+    recipe = read_file(data.path_or_repo, "recipe.json", data.revision)
     return {
-        "name": Path(path_or_repo).name,
-        "rows": len(labels),
+        "name": Path(data.path_or_repo).name,
+        "rows": len(data.labels),
         "splits": {str(split): int(count) for split, count in zip(splits, counts, strict=True)},
-        "attributes": names,
-        "factors": [name for name in labels.column_names if name.startswith(FACTOR_PREFIX)],
+        "attributes": data.names,
+        "factors": [name for name in data.labels.column_names if name.startswith(FACTOR_PREFIX)],
         "recipe": json.loads(recipe) if recipe else None,
     }
 
@@ -183,20 +208,15 @@ def _view_facts(view: str, rows: "Dataset", X: NDArray[Any]) -> dict[str, Any]:
     }
 
 
-def _regenerate(
-    analysis: Analysis, path_or_repo: str | Path, revision: str | None, labels: "Dataset", names: list[str],
-    Y: NDArray[np.int8], model: Model, judge: Judge | None, edits: Sequence[str],
-) -> None:  # fmt: skip
-    """Reconstructions of a model's first held-out rows, and its edits where there is a judge and there are pictures."""
+def _regenerate(analysis: Analysis, data: _Data, model: Model, judge: Judge | None, edits: Sequence[str]) -> None:
+    """Reconstructions of a model's first held-out rows and, where there is a judge, its edits."""
     pixels = next((v["name"] for v in analysis.results["views"] if v["family"] == "pixels"), None)
     if pixels is None:
         raise UsageError("regenerating needs a pixels view to compare with: add `pixels` to the recipe's views")
-    rows = load(path_or_repo, views=[model.view, pixels], revision=revision)
-    Z, P = matrix(rows, model.view), matrix(rows, pixels)
-    shape = rows.features[pixels].shape
-    train = np.asarray(labels.data.column(SPLIT).to_pylist()) == "train"
-    held_out = np.flatnonzero(~train)
-    shown = held_out[:EDITED_FACES]
+    Z, P = data.matrix(model.view), data.matrix(pixels)
+    shape = data.shape(pixels)
+    held_out = np.flatnonzero(~data.train)
+    shown = held_out[:SHOWN_FACES]
     given = P[shown].reshape(-1, *shape)
     made = np.clip(model.generate(Z[shown]), -1, 1)[:, : shape[0]]
     analysis.reconstructions[model.view] = np.stack([given, made])
@@ -204,17 +224,21 @@ def _regenerate(
     psnr = 10 * np.log10(4 / np.maximum(error, 1e-12))
     record: dict[str, Any] = {"reconstruction_psnr": [round(float(value), 2) for value in psnr]}
     if judge is not None and edits:
-        unknown = [name for name in edits if name not in names]
-        if unknown:
-            raise UsageError(f"cannot edit {unknown[0]!r}; the attributes are: {', '.join(names)}")
-        J = matrix(load(path_or_repo, views=[judge.view], revision=revision), judge.view)
-        spaces = {name: fit_space(name, X, Y, train) for name, X in ((model.view, Z), (pixels, P), (judge.view, J))}
-        faces = {name: held_out[Y[held_out, names.index(name)] == 0][:EDITED_FACES] for name in edits}
-        strips = edit_study(
-            edits, names, noise=spaces[model.view], pixels=spaces[pixels], judge=spaces[judge.view], faces=faces,
-            train=train, picture_shape=shape, generate=model.generate, embed=judge.embed, strengths=STRENGTHS,
-        )  # fmt: skip
+        study = _study(data, model, judge, pixels)
+        strips = [strip for name in edits for strip in study.strips(name, _lacking(data, name, held_out))]
         analysis.strips[model.view] = strips
         record["judge"] = judge.view
         record["strips"] = [{"variant": s.variant, **entry} for s in strips for entry in s.records]
     analysis.results["edits"][model.view] = record
+
+
+def _study(data: _Data, model: Model, judge: Judge, pixels: str) -> Study:
+    noise, pictures, eyes = (fit_space(data.matrix(v), data.Y, data.train) for v in (model.view, pixels, judge.view))
+    return Study(data.names, noise, pictures, eyes.probes, data.shape(pixels), model.generate, judge.embed)
+
+
+def _lacking(data: _Data, attribute: str, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The first of `rows` that lack an attribute."""
+    if attribute not in data.names:
+        raise UsageError(f"cannot edit {attribute!r}; the attributes are: {', '.join(data.names)}")
+    return rows[data.Y[rows, data.names.index(attribute)] == 0][:SHOWN_FACES]

@@ -13,14 +13,18 @@ CONTROL_NAMES = {
 
 
 def verdicts(results: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Sentences about a run's results, each with a `kind` (headline, control, gaussianity, conditioning) and a `text`."""
+    """Sentences about a run's results: `kind` (headline, control, gaussianity, conditioning), `text`, and the `view`.
+
+    A sentence about conditioning is about many views and names none.
+    """
     trained = [d for d in results["differences"] if d["role"] == "untrained"]
     others = [d for d in results["differences"] if d["role"] != "untrained"]
     views = {view["name"]: view for view in results["views"]}
     noise_first = sorted(trained, key=lambda d: views[d["view"]]["kind"] != "noise")
-    sentences = [{"kind": "headline", "text": _headline(d, views[d["view"]]["kind"])} for d in noise_first]
-    sentences += [{"kind": "control", "text": _against_control(d)} for d in others]
-    sentences += [{"kind": "gaussianity", "text": _gaussianity(name, rows)} for name, rows in _noise(results, views)]
+    sentences = [{"kind": "headline", "view": d["view"], "text": _headline(d, views[d["view"]]["kind"])} for d in noise_first]
+    sentences += [{"kind": "control", "view": d["view"], "text": _against_control(d)} for d in others]
+    noise = _noise(results, views)
+    sentences += [{"kind": "gaussianity", "view": name, "text": _gaussianity(name, rows)} for name, rows in noise]
     return sentences + _conditioning(results["views"])
 
 
@@ -59,9 +63,11 @@ def _gaussianity(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
     departs = [f"{row['family']} ({row['test']})" for row in rows if row["departs"]]
     passes = [f"{row['family']} ({row['test']})" for row in rows if not row["departs"]]
     if not departs:
-        return f"{name}: none of the tests tells it from a Gaussian of its size and covariance; see the power of each."
+        return (f"{name}: none of the {len(rows)} tests tells it from a Gaussian of its size and covariance, "
+                "which does not show that it is one.")  # fmt: skip
     kept = f"; not told from it by {', '.join(passes)}" if passes else ""
-    return f"{name} departs from a Gaussian of its size and covariance in: {', '.join(departs)}{kept}."
+    count = f"{len(departs)} of {len(rows)} tests"  # of which a true Gaussian fails some: the reader must see how many
+    return f"{name} departs from a Gaussian of its size and covariance in {count}: {', '.join(departs)}{kept}."
 
 
 def _conditioning(views: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:

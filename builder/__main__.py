@@ -13,7 +13,7 @@ from noisezoo.builder.dataset import finish, is_finished
 from noisezoo.builder.log import Log
 from noisezoo.builder.recipe import Recipe, read_recipe
 from noisezoo.builder.worker import work
-from noisezoo.errors import NoiseZooError
+from noisezoo.errors import IncompleteError, NoiseZooError
 
 
 def run(recipe: Recipe, out: Path) -> bool:
@@ -31,6 +31,9 @@ def run(recipe: Recipe, out: Path) -> bool:
         if not build.pending() and not is_finished(build):
             _publish(build, log)
         return is_finished(build)
+    except IncompleteError as error:  # not a failure: the next run goes on
+        log.write("incomplete", message=describe(error))
+        raise
     except (NoiseZooError, OSError, MemoryError) as error:
         log.write("failed", message=describe(error))
         raise
@@ -46,7 +49,7 @@ def describe(error: BaseException) -> str:
 
 def _publish(build: Build, log: Log) -> None:
     with claimed(build.state / "claims" / "publish.json") as claim:
-        if claim is not None:
+        if claim is not None and not is_finished(build):
             finish(build)
             log.write("published", rows=len(build.manifest))
 

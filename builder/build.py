@@ -11,7 +11,7 @@ from typing import Any
 
 from noisezoo import zoo
 from noisezoo.builder.claims import claimed
-from noisezoo.builder.commit import read_json, sha256_of, write_json
+from noisezoo.builder.commit import read_json, sha256_of, sweep, write_json
 from noisezoo.builder.manifest import Manifest, freeze
 from noisezoo.builder.recipe import Recipe, make_recipe
 from noisezoo.builder.sources import Refusal, open_source
@@ -127,10 +127,13 @@ def prepare(recipe: Recipe, root: Path) -> Build:
     for name in recipe.views:
         check_model(zoo.get(name))
     state = root / STATE
+    _refuse_foreign(root)
     _make_folder(state)
     with _held(state / "claims" / "prepare.json"):
+        for name in ("manifest.parquet", "source.json", "recipe.json"):
+            sweep(state, name)
         kept = _reconcile(recipe, state, root)
-        if not (state / "source.json").exists():
+        if not (state / "recipe.json").exists():  # written last: without it, the others may be another recipe's
             manifest, refusals = freeze(source, recipe.source)
             manifest.save(state / "manifest.parquet")
             features = list(source.label_features().to_dict().items())  # a list, as their order is the columns' order
@@ -186,6 +189,14 @@ def _held(path: Path) -> Iterator[None]:
         sleep(0.1)
 
 
+def _refuse_foreign(root: Path) -> None:
+    """Refuse, before anything is written there, a folder that holds files and no build."""
+    if root.is_dir() and not (root / STATE).is_dir():
+        foreign = sorted(path.name for path in root.iterdir())
+        if foreign:
+            raise UsageError(f"{root} is not empty and holds no build ({foreign[0]}, ...): choose another --out")
+
+
 def _make_folder(state: Path) -> None:
     try:
         state.mkdir(parents=True, exist_ok=True)
@@ -200,9 +211,6 @@ def _reconcile(recipe: Recipe, state: Path, root: Path) -> Recipe:
     """The folder's recipe with this one's views added; refuses anything else that differs."""
     fields = read_json(state / "recipe.json")
     if fields is None:
-        foreign = sorted(path.name for path in root.iterdir() if path.name != STATE)
-        if foreign:
-            raise UsageError(f"{root} is not empty and holds no build ({foreign[0]}, ...): choose another --out")
         return recipe
     existing = make_recipe(fields)
     old, new = _flat(existing.model_dump(mode="json")), _flat(recipe.model_dump(mode="json"))

@@ -37,7 +37,7 @@ class Claim:
 def claimed(path: Path) -> Iterator[Claim | None]:
     """Hold the claim at `path` for the block, or yield None where a living process holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not (_create(path) or (_remove_stale(path) and _create(path))):
+    if not (_create(path) or (is_stale(path) and _take_over(path))):
         yield None
         return
     try:
@@ -83,17 +83,17 @@ def _create(path: Path) -> bool:
     return True
 
 
-def _remove_stale(path: Path) -> bool:
-    """Set a dead holder's claim aside. Of several that try, the rename lets one through."""
-    if not is_stale(path):
-        return not path.exists()
-    grave = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}.stale.tmp")
-    try:
-        os.rename(path, grave)
-    except FileNotFoundError:
-        return True
-    grave.unlink(missing_ok=True)
-    return True
+def _take_over(path: Path) -> bool:
+    """Put our claim in a dead holder's place.
+
+    Whoever takes over holds a claim on doing so and looks again under it: otherwise a second one, late from its first
+    look, would remove the claim that the first has just made.
+    """
+    with claimed(path.with_name(f"{path.name}.takeover")) as right:
+        if right is None or not is_stale(path):
+            return False
+        path.unlink(missing_ok=True)
+        return _create(path)
 
 
 def _process_start(pid: int) -> float | None:

@@ -17,7 +17,7 @@ from noisezoo import zoo
 from noisezoo.builder.build import Build, Unit, source_refusals
 from noisezoo.builder.commit import committed, read_json, sha256_of, sweep, write_json
 from noisezoo.builder.sources import Refusal
-from noisezoo.errors import IncompleteError
+from noisezoo.errors import IncompleteError, NoiseZooError
 from noisezoo.loading import LABELS, PAIRED
 from noisezoo.pca import Basis, fit_pca
 from noisezoo.schema import ID, SPLIT, array_feature, column_to_numpy, to_table, view_features, write_parquet
@@ -74,6 +74,7 @@ def finish(build: Build) -> None:
         IncompleteError: Units are missing, or a part's bytes are no longer those its marker vouched for.
     """
     discard_damaged(build)
+    _sweep(build)
     missing = build.pending()
     if missing:
         raise IncompleteError(
@@ -81,7 +82,7 @@ def finish(build: Build) -> None:
         )
     rows = Rows(build)
     if not rows.kept.any():
-        raise IncompleteError(f"every image was refused; the first: {rows.refusals[0].message}")
+        raise NoiseZooError(f"every image was refused; the first: {rows.refusals[0].message}")
     configs = [_publish_labels(build, rows), *(_publish_view(build, view, rows) for view in build.views)]
     bases = {view.name: basis for view in build.views if (basis := _fit_basis(build, view, rows)) is not None}
     configs.insert(0, _publish_paired(build, rows, configs, bases))
@@ -92,6 +93,13 @@ def finish(build: Build) -> None:
     write_card(build, rows, configs, bases)
     files = [path for config in configs for paths in config.files.values() for path in paths]
     write_json(build.state / "dataset.json", {"build": build_digest(build), "sha256": _hashes(build, files)})
+
+
+def _sweep(build: Build) -> None:
+    """Remove what publishers and fits that were killed left behind; shards' folders are swept as they are written."""
+    for folder in (build.root, build.root / PAIRED / "basis", build.state / "fits"):
+        sweep(folder)
+    sweep(build.state, "dataset.json")
 
 
 def discard_damaged(build: Build) -> None:
@@ -179,7 +187,12 @@ def _fit_basis(build: Build, view: zoo.View, rows: Rows) -> Basis | None:
         if sum(map(len, head)) >= PCA_ROWS:
             break
     X = np.concatenate(head)[:PCA_ROWS]
-    basis = fit_pca(X, build.recipe.pca_dims)
+    try:
+        basis = fit_pca(X, build.recipe.pca_dims)
+    except NoiseZooError as error:
+        raise NoiseZooError(
+            f"view {view.name}: in the {split} split's {len(X)} rows {error}; build with more images, or leave the view out"
+        ) from error
     path = build.root / PAIRED / "basis" / f"{view.name}.safetensors"
     with committed(path) as temporary:
         basis.save(temporary)

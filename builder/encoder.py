@@ -127,7 +127,7 @@ class TransformersEncoder(Encoder):
         if untrained_seed is not None:
             config = AutoConfig.from_pretrained(folder)
             self.model = _seeded(
-                lambda: AutoModel.from_config(config),  # type: ignore[no-untyped-call]
+                lambda: AutoModel.from_config(config, **_without_pooler(folder)),  # type: ignore[no-untyped-call]
                 untrained_seed,
             )
         else:

@@ -24,9 +24,12 @@ class Log:
 
 
 def failures(folder: Path, since: float) -> list[str]:
-    """Messages of the processes that failed after the moment `since` (seconds of the epoch)."""
+    """Messages of the processes that failed after the moment `since` (seconds of the epoch).
+
+    A line that a killed process or a full disk cut short is passed over.
+    """
     found = []
     for path in sorted(folder.glob("*.jsonl")):
-        events = [json.loads(line) for line in path.read_text().splitlines() if line]
+        events = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
         found += [e["message"] for e in events if e["event"] == "failed" and e["time"] >= since]
     return list(dict.fromkeys(found))

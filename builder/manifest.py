@@ -86,8 +86,11 @@ def freeze(source: Source, spec: SourceSpec) -> tuple[Manifest, list[Refusal]]:
     scanned and chosen row is in the manifest.
 
     Raises:
-        UsageError: No image is left.
+        UsageError: No image is left, or a label column has the name of one of the manifest's own.
     """
+    taken = [name for name in source.label_features() if name in (ID, SPLIT, KEY, SHA, GROUP)]
+    if taken:
+        raise UsageError(f"source {spec.name}: its label column {taken[0]!r} has a name of the manifest's own: rename it")
     table = _choose(source.scan(), spec)
     hashes, refusals = _hash(source, table)
     kept = [i for i, digest in enumerate(hashes) if digest is not None]

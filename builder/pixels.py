@@ -13,9 +13,10 @@ def to_rgb(image: "Image") -> "Image":
     from PIL import Image, ImageOps
 
     upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I;16") or upright.mode in ("I", "F"):
+    deep = upright.mode.startswith("I;16")
+    if deep or upright.mode in ("I", "F"):  # of these two, the depth must be told from the values
         wide = np.asarray(upright, dtype=np.float64)
-        depth = 65535.0 if wide.max(initial=0) > 255 else 255.0
+        depth = 65535.0 if deep or wide.max(initial=0) > 255 else 255.0
         upright = Image.fromarray(np.round(np.clip(wide / depth, 0, 1) * 255).astype(np.uint8))
     if upright.has_transparency_data:
         layer = upright.convert("RGBA")

@@ -5,6 +5,7 @@ Because every factor owns a slot of the face's random stream, one attribute can 
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -98,11 +99,14 @@ def face_factors(indices: Sequence[int], *, seed: int = 0, correlations: Sequenc
     Args:
         indices: Face numbers, each the identity of one face for ever.
         seed: The world the faces are drawn from.
-        correlations: Pairs of attributes to tie together; every other pair stays independent.
+        correlations: Pairs of attributes to tie together, each attribute in one pair at most; every other pair stays
+            independent.
 
     Raises:
-        UsageError: An attribute does not exist, or no joint distribution with those rates reaches that `phi`.
+        UsageError: An attribute does not exist or is in two pairs, or no joint distribution with those rates reaches
+            that `phi`.
     """
+    _check_disjoint(correlations)
     u = uniforms(indices, seed)  # (n, slots)
     m = len(ATTRIBUTES)
     rank = dict(zip(ATTRIBUTES, u[:, :m].T, strict=True))
@@ -115,6 +119,14 @@ def face_factors(indices: Sequence[int], *, seed: int = 0, correlations: Sequenc
     for (name, (low, high)), column in zip(NUISANCES.items(), u[:, m:].T, strict=False):
         factors[name] = low + (high - low) * column
     return factors
+
+
+def _check_disjoint(correlations: Sequence[Correlation]) -> None:
+    """A chain of correlations would tie pairs that nobody named, and a second leader would undo the first."""
+    counts = Counter(name for c in correlations for name in {c.first, c.second})
+    for name, count in counts.items():
+        if count > 1:
+            raise UsageError(f"{name} is in two correlations, which would tie pairs that were not named: plant one of them")
 
 
 def follow_share(c: Correlation) -> float:

@@ -49,7 +49,7 @@ class ImageFolder(Source):
         splits = self._read_folder()
         tables = []
         for split, rows in splits.items():
-            keys = [str(Path(image["path"]).resolve().relative_to(self.root)) for image in rows["image"]]
+            keys = [str(Path(image["path"]).relative_to(self.root)) for image in rows["image"]]
             labels = {name: rows.data.column(name) for name in rows.column_names if name != "image"}
             own_split = {"split": [split] * len(keys)} if len(splits) > 1 else {}
             tables.append(pa.table({"image_id": keys, "key": keys, **own_split, **labels}))

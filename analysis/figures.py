@@ -1,0 +1,200 @@
+"""The report's figures: inline SVG that takes its colours and its font from the page, and pictures as data URIs."""
+
+import re
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO, StringIO
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PALETTE = ("noise", "embedding", "untrained", "control")
+_VARIABLES = ("ink", "muted", "rule", "paper", "halo", *PALETTE, *(f"{name}-2" for name in PALETTE))
+# matplotlib wants numbers for colours; each near-black stands for a variable of the page, put back in `_inline`.
+COLOURS = {name: f"#{number:06x}" for number, name in enumerate(_VARIABLES, start=1)}
+INK, MUTED, RULE, PAPER, HALO = (COLOURS[name] for name in ("ink", "muted", "rule", "paper", "halo"))
+WIDTH = 5.2  # inches; 374 units, so that a phone shows the text at about its own size
+LARGEST_SIDE = 96  # pixels of an embedded picture
+_STYLE = {
+    "svg.fonttype": "none", "text.parse_math": False, "font.size": 10, "text.color": INK, "axes.edgecolor": RULE,
+    "axes.labelcolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED, "axes.facecolor": "none",
+    "figure.facecolor": "none", "grid.color": RULE, "grid.linewidth": 0.7, "axes.spines.top": False,
+    "axes.spines.right": False, "legend.frameon": False, "xtick.major.size": 0, "ytick.major.size": 0,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Dot:
+    """One estimate with its interval, in the units of the axis; `value` is how it is written."""
+
+    label: str
+    value: str
+    estimate: float
+    low: float
+    high: float
+    colour: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """One series: heights y (m,), their intervals where there are any, a colour of `COLOURS` and a dash pattern."""
+
+    label: str
+    y: Sequence[float]
+    colour: str
+    dash: str = "-"
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG as a data URI, with its size in pixels."""
+
+    uri: str
+    width: int
+    height: int
+
+
+def intervals(dots: Sequence[Dot], *, alt: str, ends: tuple[str, str], span: tuple[float, float]) -> Markup:
+    """Dots with intervals about zero, a row each, the label above its row; `ends` name the two sides of zero."""
+    height = 0.48 + 0.62 * len(dots)
+    with _page_style() as figure:
+        figure.set_figheight(height)
+        axes = figure.add_axes((0.01, 0.46 / height, 0.98, 1 - 0.48 / height), xlim=span, ylim=(len(dots) - 0.5, -0.72))
+        axes.axvline(0, color=MUTED, linewidth=1.2)
+        for y, dot in enumerate(dots):
+            axes.plot([dot.low, dot.high], [y, y], color=dot.colour, linewidth=5, alpha=0.45, solid_capstyle="butt")
+            axes.plot([dot.estimate], [y], "o", color=dot.colour, markersize=10, markeredgecolor=PAPER)
+            sides: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center", "size": 11.5,
+                                     "bbox": {"facecolor": HALO, "edgecolor": "none", "pad": 1}}  # fmt: skip
+            axes.text(0, y - 0.42, dot.label, weight="bold", **sides)
+            axes.text(1, y - 0.42, dot.value, ha="right", **sides)
+        _strip(axes, grid="x")
+        axes.set_yticks([])
+        for x, end, side in ((0.01, f"← {ends[0]}", "left"), (0.99, f"{ends[1]} →", "right")):
+            figure.text(x, 0.05 / height, end, color=MUTED, ha=side)
+        return _inline(figure, alt)
+
+
+def radar(names: Sequence[str], lines: Sequence[Line], *, alt: str, chance: float, floor: float) -> Markup:
+    """One closed line a view over the attributes `names`, from `floor` at the centre to 1 (Figure 3 of the paper)."""
+    angles = np.linspace(0, 2 * np.pi, len(names), endpoint=False)
+    below, side = 0.6 + 0.24 * ceil(len(lines) / 2), 0.62 * WIDTH  # inches
+    height = below + side + 0.42
+    with _page_style() as figure:
+        figure.set_figheight(height)
+        axes: Any = figure.add_axes((0.19, below / height, side / WIDTH, side / height), polar=True)
+        axes.set(theta_offset=np.pi / 2, theta_direction=-1, ylim=(floor, 1), xticks=angles, xticklabels=[])
+        rings = [ring / 10 for ring in range(round(10 * floor) + 1, 11)]
+        axes.set_rgrids(rings, [f"{100 * r:.0f}" for r in rings], angle=180 / len(names), size=8, color=MUTED)
+        axes.spines["polar"].set_visible(False)
+        axes.plot(np.linspace(0, 2 * np.pi, 181), np.full(181, chance), color=MUTED, linewidth=1.2)
+        for line in lines:
+            axes.plot([*angles, 0], [*line.y, line.y[0]], line.dash, color=line.colour, linewidth=1.8, label=line.label)
+        for angle, name in zip(angles, names, strict=True):
+            _label(axes, angle, name)
+        figure.legend(loc="lower center", ncols=2, fontsize=10.5, handlelength=2.6, columnspacing=1.4)
+        return _inline(figure, alt)
+
+
+def by_strength(strengths: Sequence[float], lines: Sequence[Line], *, alt: str, title: str, top: float) -> Markup:
+    """A share from 0 to `top` at each strength of an edit, a line a variant, with intervals."""
+    with _page_style() as figure:
+        figure.set_figheight(2.9)
+        axes = figure.add_axes((0.1, 0.17, 0.88, 0.58), ylim=(0, 100 * top))
+        x = np.arange(len(strengths), dtype=float)
+        for shift, line in zip((np.arange(len(lines)) - (len(lines) - 1) / 2) * 0.07, lines, strict=True):
+            y, low, high = (100 * np.array(values, dtype=float) for values in (line.y, line.low, line.high))
+            axes.plot(x + shift, y, line.dash, color=line.colour, linewidth=1.8, label=line.label)
+            axes.vlines(x + shift, low, high, color=line.colour, linewidth=3.5, alpha=0.45)
+            axes.plot(x + shift, y, "o", color=line.colour, markersize=5, markeredgecolor=PAPER)
+        _strip(axes, grid="y")
+        axes.set_xticks(x, [f"{strength:g}" for strength in strengths])
+        axes.set_xlabel("strength, projected standard deviations")
+        axes.text(-0.1, 1.3, title, transform=axes.transAxes, weight="bold", size=11)
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.125, 1.02), ncols=3, fontsize=9.5, columnspacing=1, handlelength=2)
+        return _inline(figure, alt)
+
+
+def tile(images: NDArray[Any], columns: int) -> Picture:
+    """Pictures (m, c, h, w) in [-1, 1], c of 1 or 3, row by row in one PNG with a transparent pixel between them."""
+    from PIL import Image
+
+    values = np.clip(np.rint((np.asarray(images, dtype=np.float64) + 1) * 127.5), 0, 255).astype(np.uint8)
+    cells = [Image.fromarray(v[0] if len(v) == 1 else v.transpose(1, 2, 0)).convert("RGBA") for v in values]
+    cells = [cell.reduce(ceil(max(cell.size) / LARGEST_SIDE)) for cell in cells]
+    width, height = cells[0].size
+    rows = ceil(len(cells) / columns)
+    sheet = Image.new("RGBA", (columns * (width + 1) - 1, rows * (height + 1) - 1))
+    for k, cell in enumerate(cells):
+        sheet.paste(cell, (k % columns * (width + 1), k // columns * (height + 1)))
+    file = BytesIO()
+    sheet.save(file, "PNG", optimize=True)
+    return Picture(f"data:image/png;base64,{b64encode(file.getvalue()).decode()}", *sheet.size)
+
+
+@contextmanager
+def _page_style() -> Iterator["Figure"]:
+    """An empty figure, in the style of the page while the block lasts."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_STYLE):
+        yield Figure(figsize=(WIDTH, WIDTH))
+
+
+def _inline(figure: "Figure", alt: str) -> Markup:
+    """A figure as an element of the page: its text is escaped already, its colours become the page's variables."""
+    import matplotlib
+
+    file = StringIO()
+    # `alt` differs between figures, so that no two share an id for their parts.
+    with matplotlib.rc_context({"svg.hashsalt": alt}):
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    svg = file.getvalue()
+    view_box = re.search(r'viewBox="[^"]*"', svg)
+    body = svg[svg.index(">", svg.index("<svg")) + 1 :]
+    body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", body, flags=re.DOTALL)
+    body = re.sub(r'<g id="[^"]*"', "<g", body).replace("\n", " ")
+    body = re.sub(r" font-family: [^;\"]*;?", "", body)
+    for name, number in COLOURS.items():
+        body = body.replace(f": {number}", f": var(--{name})")
+    start = Markup('<svg class="chart" role="img" aria-label="{}" {}>').format(alt, Markup(view_box and view_box[0]))
+    return start + Markup(body)
+
+
+def _strip(axes: "Axes", *, grid: Any) -> None:  # noqa: ANN401 - matplotlib's literal
+    axes.grid(axis=grid)
+    axes.set_axisbelow(True)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _label(axes: "Axes", angle: float, name: str) -> None:
+    """An attribute's name outside the circle, on two lines where it is long; each line anchored by itself."""
+    side = np.sin(angle)
+    anchor = "center" if abs(side) < 0.2 else "left" if side > 0 else "right"
+    lines = _two_lines(name.replace("_", " "))
+    middle = (len(lines) - 1) / 2 - np.cos(angle) * (len(lines) - 1) / 2
+    for k, text in enumerate(lines):
+        offset = (9 * side, 9 * np.cos(angle) + 11 * (middle - k))
+        axes.annotate(text, (angle, 1), offset, textcoords="offset points", ha=anchor, va="center", size=10,
+                      annotation_clip=False)  # fmt: skip
+
+
+def _two_lines(text: str, longest: int = 13) -> list[str]:
+    spaces = [k for k, character in enumerate(text) if character == " "]
+    if len(text) <= longest or not spaces:
+        return [text]
+    cut = min(spaces, key=lambda k: abs(k - len(text) / 2))
+    return [text[:cut], text[cut + 1 :]]

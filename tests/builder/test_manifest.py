@@ -1,0 +1,167 @@
+"""The manifest: which images, in which order and split, whatever is added later."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from noisezoo.builder import sources
+from noisezoo.builder.manifest import Manifest, freeze
+from noisezoo.builder.recipe import SourceSpec
+from noisezoo.builder.sources import Refusal, Source, open_source
+from noisezoo.builder.sources.ids import SPLITS, hash_unit, split_of
+from noisezoo.errors import UsageError
+
+
+class Listed(Source):
+    """A source whose rows are given; a key that starts with `bad` cannot be read."""
+
+    name = "listed"
+
+    def __init__(self, ids: Sequence[str] = (), groups: Sequence[str] = (), splits: Sequence[str] = ()) -> None:
+        self.columns = {"image_id": list(ids), "key": list(ids)}
+        self.columns |= {name: list(column) for name, column in [("group", groups), ("split", splits)] if column}
+
+    def scan(self) -> pa.Table:
+        return pa.table(self.columns, schema=pa.schema([(name, pa.string()) for name in self.columns]))
+
+    def label_features(self) -> Any:
+        from datasets import Features
+
+        return Features({})
+
+    def image(self, key: str) -> Image.Image:
+        if key.startswith("bad"):
+            raise OSError(f"cannot read {key}")
+        return Image.new("L", (2, 2), sum(key.encode()) % 256)
+
+
+@pytest.fixture(autouse=True)
+def listed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(sources, "SOURCES", {**sources.SOURCES, "listed": f"{__name__}:Listed"})
+    yield
+
+
+def names(n: int) -> list[str]:
+    return [f"i{k:04d}" for k in range(n)]
+
+
+def frozen(limit: int | None = None, seed: int = 0, **options: Any) -> tuple[Manifest, list[Refusal]]:
+    return freeze(open_source("listed", options), SourceSpec(name="listed", limit=limit, split_seed=seed))
+
+
+def split_by_id(manifest: Manifest) -> dict[str, str]:
+    return dict(zip(manifest.ids, manifest.table.column("split").to_pylist(), strict=True))
+
+
+def test_a_larger_limit_keeps_a_smaller_one_s_rows() -> None:
+    chosen = [set(frozen(limit, ids=names(200))[0].ids) for limit in (10, 50, 199, None)]
+    assert [len(ids) for ids in chosen] == [10, 50, 199, 200]
+    assert chosen[0] < chosen[1] < chosen[2] < chosen[3]
+
+
+def test_a_limit_takes_a_sample_and_not_the_head() -> None:
+    picked = [int(i[1:]) for i in frozen(50, ids=names(1000))[0].ids]
+    assert max(picked) > 800
+    assert set(frozen(50, seed=1, ids=names(1000))[0].ids) != {f"i{k:04d}" for k in picked}
+
+
+def test_adding_images_moves_none_to_another_split() -> None:
+    few, many = (split_by_id(frozen(ids=names(n))[0]) for n in (60, 300))
+    assert few == {image_id: many[image_id] for image_id in few}
+
+
+def test_splits_have_their_shares_and_their_order() -> None:
+    manifest, _ = frozen(ids=names(3000))
+    counts = Counter(split_by_id(manifest).values())
+    assert list(manifest.splits) == ["train", "validation", "test"]
+    for name, share in SPLITS.items():
+        assert abs(counts[name] / 3000 - share) < 4 * (share * (1 - share) / 3000) ** 0.5
+    assert split_of("a", 0) == split_of("a", 0)
+    assert {split_of("a", seed) for seed in range(50)} == set(SPLITS)
+
+
+def test_within_a_split_the_source_s_order_stays() -> None:
+    manifest, _ = frozen(ids=names(100))
+    for rows in manifest.splits.values():
+        part = manifest.ids[rows.start : rows.stop]
+        assert part == sorted(part)
+
+
+def test_an_identity_is_never_on_both_sides_of_a_split() -> None:
+    people = [f"p{k % 40}" for k in range(400)]
+    manifest, _ = frozen(ids=names(400), groups=people)
+    sides: dict[str, set[str]] = {}
+    for image_id, split in split_by_id(manifest).items():
+        sides.setdefault(people[int(image_id[1:])], set()).add(split)
+    assert all(len(splits) == 1 for splits in sides.values())
+    assert len(set.union(*sides.values())) == 3
+    assert "group" not in manifest.table.column_names
+
+
+def test_the_source_s_own_splits_are_kept() -> None:
+    manifest, _ = frozen(ids=names(4), splits=["test", "train", "extra", "train"])
+    assert manifest.ids == ["i0001", "i0003", "i0000", "i0002"]
+    assert list(manifest.splits) == ["train", "test", "extra"]
+
+
+def test_a_repeated_id_is_refused_and_its_first_row_kept() -> None:
+    manifest, refusals = frozen(ids=["a", "b", "a", "c", "a"])
+    assert sorted(manifest.ids) == ["a", "b", "c"]
+    assert [(r.image_id, r.stage) for r in refusals] == [("a", "source"), ("a", "source")]
+    assert "duplicate id 'a'" in refusals[0].message
+
+
+def test_what_cannot_be_read_is_refused_and_the_rest_goes_on() -> None:
+    manifest, refusals = frozen(ids=["a", "bad1", "b"])
+    assert sorted(manifest.ids) == ["a", "b"]
+    assert [(r.image_id, r.error, r.message) for r in refusals] == [("bad1", "OSError", "cannot read bad1")]
+
+
+@pytest.mark.parametrize(("ids", "message"), [([], "no images that can be read"), (["bad1"], "cannot read bad1")])
+def test_a_source_with_nothing_left_is_refused_with_the_first_reason(ids: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        frozen(ids=ids)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 64])
+def test_slices_cover_every_row_once_and_never_cross_a_split(rows: int) -> None:
+    manifest, _ = frozen(ids=names(100))
+    slices = manifest.slices(rows)
+    assert [k for part in slices for k in part] == list(range(100))
+    assert max(len(part) for part in slices) <= rows
+    bounds = [part.start for part in manifest.splits.values()]
+    assert not any(part.start < bound < part.stop for part in slices for bound in bounds)
+
+
+def test_a_manifest_read_back_is_the_one_saved(tmp_path: Path) -> None:
+    manifest, _ = frozen(ids=names(20))
+    manifest.save(tmp_path / "manifest.parquet")
+    again = Manifest.read(tmp_path / "manifest.parquet")
+    assert again.table.equals(manifest.table)
+    assert again.digest == manifest.digest
+
+
+def test_the_digest_follows_ids_splits_and_content(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = frozen(ids=["a", "b"])[0].digest
+    assert frozen(ids=["a", "b"])[0].digest == first
+    assert frozen(ids=["a", "c"])[0].digest != first
+    assert frozen(ids=["a", "b"], splits=["test", "test"])[0].digest != first
+    monkeypatch.setattr(Listed, "image", lambda self, key: Image.new("L", (3, 3)))
+    assert frozen(ids=["a", "b"])[0].digest != first
+
+
+def test_hashing_is_uniform() -> None:
+    from scipy import stats
+
+    assert stats.kstest([hash_unit(str(k)) for k in range(2000)], "uniform").pvalue > 1e-3
+
+
+@pytest.mark.parametrize("name", ["photos", "face", ""])
+def test_an_unknown_source_is_refused_with_the_known_ones(name: str) -> None:
+    with pytest.raises(UsageError, match="choose one of: faces, digits, imagefolder"):
+        open_source(name)

@@ -1,0 +1,59 @@
+"""The models that ship: every row of the zoo with a folder loads and gives what its row says."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from noisezoo import zoo
+from noisezoo.builder.compute import make_computer
+from noisezoo.builder.compute.models import psnr
+from noisezoo.builder.pixels import signed
+from noisezoo.builder.recipe import Settings
+from noisezoo.builder.sources import open_source
+
+SHIPPED = [row.name for row in zoo.rows() if row.folder is not None]
+TRAINED_AND_NOT = [(row.name, row.baseline) for row in zoo.rows() if row.folder is not None and row.baseline in zoo.ROWS]
+
+
+def images_for(row: zoo.View, n: int = 4) -> list[Image.Image]:
+    """Images of the source that the model was trained on the likes of."""
+    source = open_source(row.name.partition("-")[0])
+    return [image for image in source.images(source.scan().column("key").to_pylist()[:n]) if isinstance(image, Image.Image)]
+
+
+def array_of(name: str, steps: int = 2) -> np.ndarray:
+    row = zoo.get(name)
+    computer = make_computer(row, Settings(num_inference_steps=steps))
+    computer.load()
+    images = images_for(row)
+    kept, rows, refusals = computer.rows([str(i) for i in range(len(images))], images)
+    assert (len(kept), refusals) == (4, [])
+    return rows[name]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_model_gives_finite_distinct_rows_of_its_row_s_shape_and_dtype(name: str) -> None:
+    row, array = zoo.get(name), array_of(name)
+    assert (array.shape, array.dtype) == ((4, *row.shape), row.dtype)
+    assert np.isfinite(array).all()
+    assert len(np.unique(array.reshape(4, -1), axis=0)) == 4
+
+
+@pytest.mark.parametrize(("trained", "untrained"), TRAINED_AND_NOT)
+def test_training_changed_what_a_shipped_model_gives(trained: str, untrained: str) -> None:
+    a, b = array_of(trained).astype(np.float64), array_of(untrained).astype(np.float64)
+    assert np.linalg.norm(a - b) > 0.05 * np.linalg.norm(a)
+
+
+def test_digits_inverted_and_regenerated_are_the_digits_again() -> None:
+    import torch
+
+    from noisezoo.builder.inverter import Inverter
+
+    row = zoo.get("digits-ddpm")
+    assert row.folder is not None
+    images = np.stack([signed(image, row.resolution) for image in images_for(row)])
+    inverter = Inverter.from_pretrained(row.folder, num_inference_steps=50)
+    again = inverter.generate(inverter.invert(torch.from_numpy(images))).numpy()
+    assert psnr(again, images).min() > 20
+    assert psnr(again[::-1].copy(), images).max() < 15, "or any digit would pass"

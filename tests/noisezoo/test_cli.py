@@ -1,0 +1,114 @@
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+from click import Command
+
+from noisezoo import cli
+
+MonkeyPatch, Capture = pytest.MonkeyPatch, pytest.CaptureFixture[str]
+ROOT = Path(__file__).resolve().parents[2]
+COMMANDS: dict[str, Command] = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+
+
+def run(monkeypatch: MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr("sys.argv", ["noisezoo", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    return int(stop.value.code or 0)
+
+
+BAD_USAGE = {
+    "an unknown recipe": (["build", "nonsense", "--out", "{tmp}/o"], "unknown recipe 'nonsense'"),
+    "a recipe file that is not there": (["build", "{tmp}/no.yaml", "--out", "{tmp}/o"], "there is no recipe file"),
+    "an unknown view": (["build", "digits", "--views", "pixles", "--out", "{tmp}/o"], "did you mean pixels"),
+    "an unknown source": (["build", "faces", "--source", "celebs", "--out", "{tmp}/o"], "unknown source 'celebs'"),
+    "an image folder that is not there": (
+        ["build", "faces", "--source", "imagefolder:{tmp}/none", "--views", "pixels", "--out", "{tmp}/o"],
+        "there is no folder",
+    ),
+    "an image folder without images": (
+        ["build", "faces", "--source", "imagefolder:{tmp}/empty", "--views", "pixels", "--out", "{tmp}/o"],
+        "no images",
+    ),
+    "zero images": (["build", "digits", "--limit", "0", "--out", "{tmp}/o"], "at least one image"),
+    "no process": (["build", "digits", "--processes", "0", "--out", "{tmp}/o"], "at least one process"),
+    "a setting without a value": (["build", "digits", "--set", "seed", "--out", "{tmp}/o"], "KEY=VALUE"),
+    "a setting that does not exist": (["build", "digits", "--set", "sede=1", "--out", "{tmp}/o"], "settings.sede"),
+    "a setting out of range": (
+        ["build", "digits", "--set", "num_inference_steps=0", "--out", "{tmp}/o"],
+        "settings.num_inference_steps",
+    ),
+    "a folder with other files": (["build", "digits", "--out", "{tmp}/other"], "is not empty and holds no build"),
+    "a file in the place of a folder": (["build", "digits", "--out", "{tmp}/other/file"], "cannot write to"),
+    "status of no build": (["status", "{tmp}/other"], "holds no build"),
+    "analysis of no dataset": (["analyze", "{tmp}/other"], "is not a finished NoiseZoo folder"),
+    "edits without a judge": (["analyze", "{tmp}/other", "--edit", "Smiling"], "--judge"),
+    "a view that is not in the zoo": (["models", "sd51"], "the zoo has no view 'sd51'"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_USAGE.values(), ids=BAD_USAGE.keys())
+def test_bad_usage_is_one_line_that_names_the_thing_exit_code_2_and_no_new_file(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").write_text("mine")
+    (tmp_path / "empty").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    code = run(monkeypatch, *(argument.format(tmp=tmp_path) for argument in arguments))
+    error = capsys.readouterr().err.strip()
+    assert code == 2
+    assert error.startswith("error: ") and len(error.splitlines()) == 1 and message in error
+    published = [p for p in tmp_path.rglob("*") if p not in before and p.suffix in (".parquet", ".md")]
+    assert published == []
+
+
+def parses(line: str) -> None:
+    """Parse one `noisezoo ...` line as the command would, without running it."""
+    words = shlex.split(line, comments=True)
+    assert words[0] == "noisezoo"
+    COMMANDS[words[1]].make_context(words[1], words[2:])
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_shows_an_example_that_parses(name: str) -> None:
+    found = re.search(r"Example: (noisezoo .*)", COMMANDS[name].help or "")
+    assert found is not None
+    parses(found[1].split(" > ")[0])
+
+
+def test_every_noisezoo_line_of_the_readme_and_of_contributing_parses() -> None:
+    text = (ROOT / "README.md").read_text() + (ROOT / "CONTRIBUTING.md").read_text()
+    lines = re.findall(r"^(noisezoo .*)$", text, flags=re.MULTILINE) + re.findall(r"`(noisezoo build [^`]*)`", text)
+    assert len(lines) >= 7
+    for line in lines:
+        parses(line)
+
+
+def test_recipes_prints_yaml_that_reads_back_as_the_same_recipe(
+    tmp_path: Path, monkeypatch: MonkeyPatch, capsys: Capture
+) -> None:
+    from noisezoo.builder.recipe import read_recipe
+
+    assert run(monkeypatch, "recipes", "faces") == 0
+    copy = tmp_path / "mine.yaml"
+    copy.write_text(capsys.readouterr().out)
+    assert read_recipe(str(copy)) == read_recipe("faces")
+
+
+def test_the_table_of_models_names_every_view(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from noisezoo import zoo
+
+    monkeypatch.setenv("COLUMNS", "250")
+    assert run(monkeypatch, "models") == 0
+    shown = capsys.readouterr().out
+    assert all(row.name in shown for row in zoo.rows())
