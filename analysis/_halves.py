@@ -1,27 +1,29 @@
 """The sampling error of a whole cross-validation, training included, from half-samples.
 
-Resampling only the rows that are scored treats the fitted probes as given. It leaves out that other rows would have
-fitted other probes, and that two rows of different folds each stand in the other's training set and err together. Here
-the rows are split in two halves at random, s times, and the whole cross-validation runs on each. The halves of a split
-are disjoint, hence independent, so that half their difference has about the variance of the estimate from all rows:
+The variance over the rows that are scored, v, takes the fitted probes as given. It leaves out that other rows would
+have fitted other probes, and that rows of different folds stand in each other's training sets and so err together.
+Here the rows are split in two halves at random, s times, and the whole cross-validation runs on each half. The halves
+of a split, A and B, are disjoint and hence independent, so that their contrast c = (m_A - m_B) / 2 has the metric's
+whole variance at this scale, of which v_c is the part given the probes. Their ratio inflates v:
 
-    v = mean over splits of (m_A - m_B)^2 / 4.
+    variance = v * mean c^2 / mean v_c.
 
-This is the half-sample variance of McCarthy (1969), a delete-d jackknife with d = n/2 (Shao and Wu 1989, Annals of
-Statistics 17). Small deletions would not do: an accuracy is a step function of the weights, for which a jackknife needs
-d to grow with n. Deleting one group of 20 gave standard errors 1.7 to 2 times too wide in simulation.
-
-A half learns less than all rows do, which errs towards wide. Strengths C stay as chosen on all rows; they are
-prior variances of a logit, and mean the same at any number of rows.
+mean c^2 is the half-sample variance of McCarthy (1969), the delete-d jackknife of Shao and Wu (1989, Annals of
+Statistics 17) with d = n / 2. Small d will not do: an accuracy is a step function of the weights, and the jackknife of
+20 groups gave standard errors 1.7 to 2 times too wide. To carry over the ratio and not mean c^2, which is too
+wide because a half learns less than all rows do, follows Bates, Hastie and Tibshirani (2024, JASA 119), who inflate
+the naive standard error of cross-validation likewise.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from noisezoo.analysis._logistic import Array
-from noisezoo.analysis._metrics import METRICS, OutOfFold
+from noisezoo.analysis._metrics import METRICS, OutOfFold, Scores
 from noisezoo.analysis._path import fit_without_each_fold, held_out_logits
-from noisezoo.analysis.intervals import Floats, units_of
+from noisezoo.analysis.intervals import Floats, Interval, units_of
 
 
 def half_samples(
@@ -32,8 +34,10 @@ def half_samples(
     Depends on its arguments only, so that views of the same rows are halved alike and differences are paired.
 
     Raises:
-        ValueError: so few groups that a half could hold one fold only, and nothing to fit its probes on.
+        ValueError: no split, or so few groups that a half could hold one fold only, and nothing to fit its probes on.
     """
+    if n_splits < 1:
+        raise ValueError(f"n_splits must be at least 1, not {n_splits}")
     units = units_of(len(folds), groups)
     fold_of_unit = folds[np.unique(units, return_index=True)[1]]
     if np.sum(np.bincount(fold_of_unit) >= 2) < 2:
@@ -48,27 +52,77 @@ def half_samples(
     return halves[:, units]
 
 
-def half_contrasts(
-    T: Array, Y: Floats, folds: NDArray[np.intp], C: Floats, halves: NDArray[np.bool_]
-) -> dict[str, Floats]:
-    """(m_A - m_B) / 2 of every metric m, split and attribute: metric -> (n_splits, k).
+def half_logits(T: Array, Y: Floats, folds: NDArray[np.intp], C: Floats, halves: NDArray[np.bool_]) -> Array:
+    """Logits (n_splits, n, k) of every row out of fold, from probes fitted on its own half of each split.
 
     Args:
-        T: (n, r) scaled principal scores; `fit_without_each_fold` says more.
+        T: (n, r) scaled principal scores.
         Y: (n, k) labels.
         folds: (n,) the same on a half as on the whole.
-        C: (folds, k) strengths.
+        C: (folds, k) strengths, kept as chosen on all rows: the prior variance of a logit, at any number of rows.
         halves: (n_splits, n) as `half_samples` gives them.
-
-    Returns:
-        Contrasts; NaN where a half holds one class only.
     """
     whole = fit_without_each_fold(T, Y, folds, C)
+    logits = np.empty((len(halves), *Y.shape), dtype=T.dtype)
+    for split, half in enumerate(halves):
+        for rows in (half, ~half):
+            fits = fit_without_each_fold(T[rows], Y[rows], folds[rows], C, whole)
+            logits[split, rows] = held_out_logits(T[rows], folds[rows], fits)
+    return logits
 
-    def scores(rows: NDArray[np.bool_]) -> Floats:
-        t, y, fold = T[rows], Y[rows], folds[rows]
-        o = OutOfFold.of(held_out_logits(t, fold, fit_without_each_fold(t, y, fold, C, whole)), y, fold)
-        return np.stack([run(o) for run in METRICS.values()])  # (metrics, k)
 
-    contrasts = np.array([(scores(half) - scores(~half)) / 2 for half in halves])  # (n_splits, metrics, k)
-    return {metric: contrasts[:, m] for m, metric in enumerate(METRICS)}
+@dataclass(frozen=True, slots=True, eq=False)
+class Estimate:
+    """A metric of k attributes on all rows, then its contrast (m_A - m_B) / 2 in each split, with influences.
+
+    All of it is linear, so that a mean over attributes and a paired difference of views are estimates again.
+    """
+
+    value: Floats  # (1 + splits, k)
+    influence: Floats  # (1 + splits, units, k), summed over the rows of a unit
+
+    def __sub__(self, other: "Estimate") -> "Estimate":
+        return Estimate(self.value - other.value, self.influence - other.influence)
+
+    def mean(self) -> "Estimate":
+        """Of the attributes."""
+        return Estimate(self.value.mean(axis=-1, keepdims=True), self.influence.mean(axis=-1, keepdims=True))
+
+    def variance(self) -> Floats:
+        """Variances (k,): v * mean c^2 / mean v_c, or mean c^2 where a v is zero; NaN without any finite contrast."""
+        told = np.isfinite(self.value[1:])  # a half may miss a class
+        given = np.einsum("suk,suk->sk", self.influence, self.influence)  # (1 + splits, k)
+        v, v_c, c2 = given[0], _mean(given[1:], told), _mean(self.value[1:] ** 2, told)
+        return np.where(v * v_c > 0, v * c2 / np.where(v_c > 0, v_c, 1), c2)
+
+    def intervals(self, confidence: float, *, least: float = 0.0) -> list[Interval]:
+        """Student's, with a degree of freedom for each split, in [least, 1]."""
+        from scipy.special import stdtrit
+
+        reach = stdtrit(np.isfinite(self.value[1:]).sum(axis=0), (1 + confidence) / 2) * np.sqrt(self.variance())
+        low, high = np.clip([self.value[0] - reach, self.value[0] + reach], least, 1.0)
+        return [Interval(*map(float, ends)) for ends in zip(self.value[0], low, high, strict=True)]
+
+
+def estimate(
+    metric: str, o: OutOfFold, halves: NDArray[np.bool_], logits: Array, groups: NDArray[np.generic] | None
+) -> Estimate:
+    """One of METRICS on all rows `o`, and in halves (splits, n) by their logits (splits, n, k)."""
+    units = units_of(len(o.labels), groups)
+    scores = [METRICS[metric](o), *(_contrast(metric, o, *split) for split in zip(halves, logits, strict=True))]
+    influence = np.zeros((len(scores), int(units.max()) + 1, o.labels.shape[1]))
+    for total, (_, of_row) in zip(influence, scores, strict=True):
+        np.add.at(total, units, of_row)
+    return Estimate(np.array([value for value, _ in scores]), influence)
+
+
+def _contrast(metric: str, o: OutOfFold, half: NDArray[np.bool_], logits: Array) -> Scores:
+    a, b = (METRICS[metric](OutOfFold.of(logits[r], o.labels[r], o.folds[r])) for r in (half, ~half))
+    influence = np.empty_like(o.labels)
+    influence[half], influence[~half] = a[1] / 2, -b[1] / 2
+    return (a[0] - b[0]) / 2, influence
+
+
+def _mean(values: Floats, told: NDArray[np.bool_]) -> Floats:
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(told, values, 0.0).sum(axis=0) / told.sum(axis=0))

@@ -1,4 +1,8 @@
-"""How good out-of-fold logits are: one number an attribute."""
+"""How good out-of-fold logits are: one number an attribute, and how much of it hangs on each row.
+
+The influence of a row is the derivative of the metric by the row's weight, given the probes: influences sum to zero and
+their squares to the metric's variance over rows that are scored (DeLong et al. 1988, for the AUC).
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noisezoo.analysis.intervals import Floats
+
+Scores = tuple[Floats, Floats]  # (k,) values and (n, k) influences
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,39 +42,50 @@ class OutOfFold:
         return OutOfFold(self.logits[:, columns], self.prior[:, columns], self.labels[:, columns], self.folds)
 
 
-def accuracy(o: OutOfFold) -> Floats:
-    """Share of rows on the right side of probability one half: (k,)."""
-    return np.asarray(((o.logits > 0) == (o.labels > 0)).mean(axis=0))
+def accuracy(o: OutOfFold) -> Scores:
+    """Share of rows on the right side of probability one half: (k,), with influences (n, k)."""
+    return _rate((o.logits > 0) == (o.labels > 0), np.ones_like(o.labels))
 
 
-def balanced_accuracy(o: OutOfFold) -> Floats:
+def balanced_accuracy(o: OutOfFold) -> Scores:
     """Mean of the two class-conditional accuracies, deciding at the training prior: chance is 1/2 at any rarity.
 
     A row is called positive when its probability exceeds the rate seen in training, the rule that maximises balanced
     accuracy for calibrated probabilities. At one half, a rare attribute would stand at 1/2 however well it is ranked.
-    Returns (k,), NaN where a class has no row.
+    Returns (k,), NaN where a class has no row, with influences (n, k).
     """
-    correct, negatives = o.correct, 1 - o.labels
-    sensitivity = _ratio((correct * o.labels).sum(axis=0), o.labels.sum(axis=0))
-    specificity = _ratio((correct * negatives).sum(axis=0), negatives.sum(axis=0))
-    return (sensitivity + specificity) / 2
+    sensitivity, of_positives = _rate(o.correct, o.labels)
+    specificity, of_negatives = _rate(o.correct, 1 - o.labels)
+    return (sensitivity + specificity) / 2, (of_positives + of_negatives) / 2
 
 
-def auc(o: OutOfFold) -> Floats:
+def auc(o: OutOfFold) -> Scores:
     """Chance that a positive row outranks a negative row of the same fold; ties count one half (Mann and Whitney 1947).
 
     Pairs within a fold only: logits of different folds come from different probes and do not share a scale.
-    Returns (k,), NaN where no fold has rows of both classes.
+    Returns (k,), NaN where no fold has rows of both classes, with influences (n, k).
     """
+    won, pairs = np.zeros_like(o.labels), np.zeros_like(o.labels)  # of each row, as either side
+    for f in np.unique(o.folds):
+        rows = o.folds == f
+        won[rows], pairs[rows] = _contests(o.logits[rows], o.labels[rows])
+    area = _ratio(won.sum(axis=0), pairs.sum(axis=0))
+    return area, _ratio(won - area * pairs, pairs.sum(axis=0) / 2)
+
+
+def _contests(z: NDArray[Any], y: Floats) -> tuple[Floats, Floats]:
+    """Pairs of opposite classes that each row is in, and those where the positive ranks higher: both (m, k)."""
     from scipy.stats import rankdata
 
-    won, pairs = np.zeros(o.labels.shape[1]), np.zeros(o.labels.shape[1])
-    for f in np.unique(o.folds):
-        y = o.labels[o.folds == f]
-        positives = y.sum(axis=0)
-        won += (y * rankdata(o.logits[o.folds == f], axis=0)).sum(axis=0) - positives * (positives + 1) / 2
-        pairs += positives * (len(y) - positives)
-    return _ratio(won, pairs)
+    ranks, positives = rankdata(z, axis=0), y.sum(axis=0)
+    among_positives, among_negatives = (rankdata(np.where(y == c, z, np.inf), axis=0) for c in (1, 0))
+    won = np.where(y > 0, ranks - among_positives, positives - (ranks - among_negatives))
+    return won, np.where(y > 0, len(y) - positives, positives)
+
+
+def _rate(hit: NDArray[np.bool_], among: Floats) -> Scores:
+    rate = _ratio((hit * among).sum(axis=0), among.sum(axis=0))
+    return rate, _ratio(among * (hit - rate), among.sum(axis=0))
 
 
 def _ratio(a: Floats, b: Floats) -> Floats:
@@ -76,7 +93,7 @@ def _ratio(a: Floats, b: Floats) -> Floats:
         return np.asarray(a / b)
 
 
-METRICS: dict[str, Callable[[OutOfFold], Floats]] = {
+METRICS: dict[str, Callable[[OutOfFold], Scores]] = {
     "balanced_accuracy": balanced_accuracy,
     "accuracy": accuracy,
     "auc": auc,

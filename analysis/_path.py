@@ -75,8 +75,7 @@ def fit_without_each_fold(
     `starts` are weights and intercepts to begin from, such as those of the same folds on more rows.
     """
     kept = [folds != f for f in range(len(C))]
-    begin = starts or [None for _ in kept]
-    return [minimise(T[k], Y[k], C[f], begin[f], tolerance=_TOLERANCE) for f, k in enumerate(kept)]
+    return [minimise(T[k], Y[k], C[f], starts[f] if starts else None, tolerance=_TOLERANCE) for f, k in enumerate(kept)]
 
 
 def held_out_logits(T: Array, folds: NDArray[np.intp], fits: list[tuple[Array, Array]]) -> Array:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from noisezoo.analysis._metrics import METRICS
 from noisezoo.analysis._results import Result
-from noisezoo.analysis.crossvalidation import ProbeTable, mean_over_attributes
-from noisezoo.analysis.intervals import Interval, half_sample_intervals
+from noisezoo.analysis.crossvalidation import ProbeTable
+from noisezoo.analysis.intervals import Interval
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,20 +44,15 @@ def compare(a: ProbeTable, b: ProbeTable, *, metrics: tuple[str, ...] = tuple(ME
     training and as test rows. The intervals are for the whole procedure, as `ProbeTable` says.
 
     Raises:
-        ValueError: tables of different rows, folds, groups, labels or number of splits, or with no attribute in common.
+        ValueError: tables of different rows, folds, groups, labels or half-samples, or with no attribute in common.
     """
     names = tuple(name for name in a.names if name in b.names)
     if not names:
         raise ValueError("the two tables have no attribute in common: there is nothing to compare")
-    columns = [np.array([t.names.index(name) for name in names]) for t in (a, b)]
-    sides = [t.out_of_fold.take(j) for t, j in zip((a, b), columns, strict=True)]
-    _refuse_different_rows(a, b, *(side.labels for side in sides))
-    intervals, mean = {}, {}
-    for metric in metrics:
-        estimate = METRICS[metric](sides[0]) - METRICS[metric](sides[1])
-        contrasts = a.contrasts[metric][:, columns[0]] - b.contrasts[metric][:, columns[1]]
-        intervals[metric] = tuple(half_sample_intervals(estimate, contrasts, a.confidence, least=-1.0))
-        mean[metric] = mean_over_attributes(estimate, contrasts, a.confidence, least=-1.0)
+    _refuse_different_rows(a, b, names)
+    differences = {metric: a.estimate(metric, names) - b.estimate(metric, names) for metric in metrics}
+    intervals = {m: tuple(e.intervals(a.confidence, least=-1.0)) for m, e in differences.items()}
+    mean = {m: e.mean().intervals(a.confidence, least=-1.0)[0] for m, e in differences.items()}
     return Comparison(names, intervals, mean, a.n, a.n_splits, a.confidence, a.seed)
 
 
@@ -79,13 +74,14 @@ def _equal_or_both_absent(a: NDArray[Any] | None, b: NDArray[Any] | None) -> boo
     return a is b if a is None or b is None else np.array_equal(a, b)
 
 
-def _refuse_different_rows(a: ProbeTable, b: ProbeTable, labels_a: NDArray[Any], labels_b: NDArray[Any]) -> None:
+def _refuse_different_rows(a: ProbeTable, b: ProbeTable, names: tuple[str, ...]) -> None:
+    labels_a, labels_b = (t.out_of_fold.labels[:, [t.names.index(name) for name in names]] for t in (a, b))
     same = {
         "rows": a.n == b.n,
         "folds": np.array_equal(a.out_of_fold.folds, b.out_of_fold.folds),
         "groups": _equal_or_both_absent(a.groups, b.groups),
         "labels": np.array_equal(labels_a, labels_b),
-        "number of splits": a.n_splits == b.n_splits,
+        "half-samples": np.array_equal(a.halves, b.halves),
     }
     different = [what for what, equal in same.items() if not equal]
     if different:

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from noisezoo.analysis._halves import half_contrasts, half_samples
+from noisezoo.analysis._halves import Estimate, estimate, half_logits, half_samples
 from noisezoo.analysis._logistic import Array
 from noisezoo.analysis._metrics import METRICS, OutOfFold
 from noisezoo.analysis._path import PATH, best_without_each_fold, held_out_path, scaled_frame
 from noisezoo.analysis._results import Result
 from noisezoo.analysis.folds import assign_folds
-from noisezoo.analysis.intervals import Floats, Interval, half_sample_intervals
+from noisezoo.analysis.intervals import Floats, Interval
 from noisezoo.analysis.validation import as_labels, as_matrix
 
 
@@ -22,7 +22,8 @@ class ProbeTable(Result):
     """What `probe_table` found on one view.
 
     Intervals are for the whole procedure: what other images of the same kind (or other `groups`) would give, as
-    training and as test rows (`_halves`). MEASURED
+    training and as test rows (`_halves`). In simulated studies of 300 rows a nominal 95 % held the procedure's expected
+    mean over attributes in XX % and its paired difference in YY %; given the fitted probes it would be 88 %.
     """
 
     names: tuple[str, ...]  # (k,) attributes that were probed
@@ -30,8 +31,9 @@ class ProbeTable(Result):
     intervals: Mapping[str, tuple[Interval, ...]]  # metric -> (k,)
     mean: Mapping[str, Interval]  # metric -> mean over attributes
     null: Mapping[str, Floats]  # metric -> (permutations, k)
-    contrasts: Mapping[str, Floats]  # metric -> (splits, k), half-sample differences that the intervals come from
     out_of_fold: OutOfFold
+    halves: NDArray[np.bool_]  # (splits, n) rows of the first half-sample of each split
+    half_logits: Array  # (splits, n, k) out of fold, from probes fitted on the row's own half
     C: Floats  # (folds, k) scikit-learn's, for X as given
     groups: NDArray[Any] | None
     n: int
@@ -52,6 +54,12 @@ class ProbeTable(Result):
         if name not in self.names:
             raise KeyError(f"{name!r} was not probed: {self.refused.get(name, 'no such attribute')}")
         return self.intervals[metric][self.names.index(name)]
+
+    def estimate(self, metric: str, names: Sequence[str]) -> Estimate:
+        """A metric of some attributes with what its interval comes from; linear, so that two tables subtract."""
+        columns = np.array([self.names.index(name) for name in names], dtype=np.intp)
+        logits = self.half_logits[:, :, columns]
+        return estimate(metric, self.out_of_fold.take(columns), self.halves, logits, self.groups)
 
     def settings(self) -> dict[str, Any]:
         """Sizes, folds, seed and refusals."""
@@ -137,17 +145,19 @@ def probe_table(
     real, *permuted = [out_of_fold.take(block) for block in columns]
     C = PATH[chosen[:, : probed.size]]
     halves = half_samples(folds, n_splits, seed=seed, groups=units)
-    contrasts = half_contrasts(T, Y_probed, folds, C, halves)
-    estimates = {metric: run(real) for metric, run in METRICS.items()}
-    null = {m: np.array([run(o) for o in permuted]).reshape(n_permutations, probed.size) for m, run in METRICS.items()}
+    logits = half_logits(T, Y_probed, folds, C, halves)
+    estimates = {metric: estimate(metric, real, halves, logits, units) for metric in METRICS}
+    shape = (n_permutations, probed.size)
+    null = {m: np.array([run(o)[0] for o in permuted]).reshape(shape) for m, run in METRICS.items()}
     return ProbeTable(
         names=tuple(names[j] for j in probed),
         refused=refused,
-        intervals={m: tuple(half_sample_intervals(estimates[m], contrasts[m], confidence)) for m in METRICS},
-        mean={m: mean_over_attributes(estimates[m], contrasts[m], confidence) for m in METRICS},
+        intervals={m: tuple(e.intervals(confidence)) for m, e in estimates.items()},
+        mean={m: _mean_interval(e, confidence) for m, e in estimates.items()},
         null=null,
-        contrasts=contrasts,
         out_of_fold=real,
+        halves=halves,
+        half_logits=logits,
         C=C / scaled.scale2,
         groups=units,
         n=len(X),
@@ -160,14 +170,10 @@ def probe_table(
     )
 
 
-def mean_over_attributes(estimates: Floats, contrasts: Floats, confidence: float, *, least: float = 0.0) -> Interval:
-    """Interval of the mean of estimates (k,) from joint contrasts (s, k): attributes share their half-samples."""
-    if not estimates.size:
+def _mean_interval(e: Estimate, confidence: float) -> Interval:
+    if not e.value.shape[1]:
         return Interval(float("nan"), float("nan"), float("nan"))
-    told = np.isfinite(contrasts)
-    with np.errstate(invalid="ignore"):
-        means = np.where(told, contrasts, 0.0).sum(axis=1) / told.sum(axis=1)
-    return half_sample_intervals([estimates.mean()], means[:, None], confidence, least=least)[0]
+    return e.mean().intervals(confidence)[0]
 
 
 def _refusals(Y: Floats, names: Sequence[str], folds: NDArray[np.intp]) -> dict[str, str]:

@@ -24,11 +24,12 @@ COLOURS = {name: f"#{number:06x}" for number, name in enumerate(_VARIABLES, star
 INK, MUTED, RULE, PAPER, HALO = (COLOURS[name] for name in ("ink", "muted", "rule", "paper", "halo"))
 WIDTH = 5.2  # inches; 374 units, so that a phone shows the text at about its own size
 LARGEST_SIDE = 96  # pixels of an embedded picture
-_STYLE = {
+_STYLE: Any = {
     "svg.fonttype": "none", "text.parse_math": False, "font.size": 10, "text.color": INK, "axes.edgecolor": RULE,
     "axes.labelcolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED, "axes.facecolor": "none",
     "figure.facecolor": "none", "grid.color": RULE, "grid.linewidth": 0.7, "axes.spines.top": False,
-    "axes.spines.right": False, "legend.frameon": False, "xtick.major.size": 0, "ytick.major.size": 0,
+    "axes.spines.right": False, "legend.frameon": False, "legend.handlelength": 2.2, "xtick.major.size": 0,
+    "ytick.major.size": 0,
 }  # fmt: skip
 
 
@@ -58,7 +59,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG as a data URI, with its size in pixels."""
+    """A PNG as a data URI, with its size on the page in pixels."""
 
     uri: str
     width: int
@@ -73,8 +74,8 @@ def intervals(dots: Sequence[Dot], *, alt: str, ends: tuple[str, str], span: tup
         axes = figure.add_axes((0.01, 0.46 / height, 0.98, 1 - 0.48 / height), xlim=span, ylim=(len(dots) - 0.5, -0.72))
         axes.axvline(0, color=MUTED, linewidth=1.2)
         for y, dot in enumerate(dots):
-            axes.plot([dot.low, dot.high], [y, y], color=dot.colour, linewidth=5, alpha=0.45, solid_capstyle="butt")
-            axes.plot([dot.estimate], [y], "o", color=dot.colour, markersize=10, markeredgecolor=PAPER)
+            axes.plot([dot.low, dot.high], [y, y], color=dot.colour, linewidth=6.5, alpha=0.45, solid_capstyle="butt")
+            axes.plot([dot.estimate], [y], "o", color=dot.colour, markersize=7.5, markeredgecolor=HALO)
             sides: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center", "size": 11.5,
                                      "bbox": {"facecolor": HALO, "edgecolor": "none", "pad": 1}}  # fmt: skip
             axes.text(0, y - 0.42, dot.label, weight="bold", **sides)
@@ -103,7 +104,7 @@ def radar(names: Sequence[str], lines: Sequence[Line], *, alt: str, chance: floa
             axes.plot([*angles, 0], [*line.y, line.y[0]], line.dash, color=line.colour, linewidth=1.8, label=line.label)
         for angle, name in zip(angles, names, strict=True):
             _label(axes, angle, name)
-        figure.legend(loc="lower center", ncols=2, fontsize=10.5, handlelength=2.6, columnspacing=1.4)
+        figure.legend(loc="lower center", ncols=2, fontsize=10.5, columnspacing=1.4)
         return _inline(figure, alt)
 
 
@@ -121,26 +122,35 @@ def by_strength(strengths: Sequence[float], lines: Sequence[Line], *, alt: str, 
         _strip(axes, grid="y")
         axes.set_xticks(x, [f"{strength:g}" for strength in strengths])
         axes.set_xlabel("strength, projected standard deviations")
-        axes.text(-0.1, 1.3, title, transform=axes.transAxes, weight="bold", size=11)
-        axes.legend(loc="lower left", bbox_to_anchor=(-0.125, 1.02), ncols=3, fontsize=9.5, columnspacing=1, handlelength=2)
+        figure.text(0.01, 0.93, title, weight="bold", size=11)
+        figure.legend(loc="upper left", bbox_to_anchor=(-0.02, 0.9), ncols=3, fontsize=9.5, columnspacing=1)
         return _inline(figure, alt)
 
 
-def tile(images: NDArray[Any], columns: int) -> Picture:
-    """Pictures (m, c, h, w) in [-1, 1], c of 1 or 3, row by row in one PNG with a transparent pixel between them."""
+def tile(images: NDArray[Any], columns: int, *, side: int) -> Picture:
+    """Pictures (m, c, h, w) in [-1, 1], c of 1 or 3, row by row in one PNG with a transparent pixel between them.
+
+    The PNG keeps their pixels, or averages those of pictures larger than `LARGEST_SIDE`; `width` and `height` are those
+    at which a picture is about `side` wide on the page, a whole multiple of its pixels.
+    """
     from PIL import Image
 
     values = np.clip(np.rint((np.asarray(images, dtype=np.float64) + 1) * 127.5), 0, 255).astype(np.uint8)
     cells = [Image.fromarray(v[0] if len(v) == 1 else v.transpose(1, 2, 0)).convert("RGBA") for v in values]
     cells = [cell.reduce(ceil(max(cell.size) / LARGEST_SIDE)) for cell in cells]
     width, height = cells[0].size
-    rows = ceil(len(cells) / columns)
-    sheet = Image.new("RGBA", (columns * (width + 1) - 1, rows * (height + 1) - 1))
+    sheet = Image.new("RGBA", (columns * (width + 1) - 1, ceil(len(cells) / columns) * (height + 1) - 1))
     for k, cell in enumerate(cells):
         sheet.paste(cell, (k % columns * (width + 1), k // columns * (height + 1)))
-    file = BytesIO()
+    file, scale = BytesIO(), max(1, side // width)
     sheet.save(file, "PNG", optimize=True)
-    return Picture(f"data:image/png;base64,{b64encode(file.getvalue()).decode()}", *sheet.size)
+    uri = f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"
+    return Picture(uri, scale * sheet.width, scale * sheet.height)
+
+
+def shade(kind: str, number: int) -> str:
+    """The colour of the `number`-th view of a kind, from 0: two shades, in turn."""
+    return (kind, f"{kind}-2")[number % 2]
 
 
 @contextmanager

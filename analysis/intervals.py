@@ -1,4 +1,4 @@
-"""Intervals: Wilson's for rates, the bootstrap over rows for means, Student's for what half-samples tell of."""
+"""Intervals: Wilson's for rates, the bootstrap over rows for means of scores."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -88,26 +88,6 @@ def to_intervals(estimates: ArrayLike, replicates: Floats, confidence: float = 0
     """Percentile intervals of estimates (m,) from replicates (b, m)."""
     low, high = percentile_ends(replicates, confidence)
     return [Interval(float(e), float(a), float(b)) for e, a, b in zip(np.asarray(estimates), low, high, strict=True)]
-
-
-def half_sample_intervals(
-    estimates: ArrayLike, contrasts: Floats, confidence: float = 0.95, *, least: float = 0.0
-) -> list[Interval]:
-    """Student intervals of estimates (m,) in [least, 1] from half-sample contrasts (s, m), (m_A - m_B) / 2 each.
-
-    estimate -+ t_s sqrt(mean over splits of contrast^2): random half-samples are about s degrees of freedom
-    (McCarthy 1969; Shao and Wu 1989). NaN contrasts are left out, and without any other the ends are NaN.
-    """
-    from scipy.special import stdtrit
-
-    told = np.isfinite(contrasts)
-    splits = told.sum(axis=0)
-    with np.errstate(invalid="ignore"):
-        variance = np.where(told, contrasts**2, 0.0).sum(axis=0) / splits
-    centre = np.asarray(estimates, dtype=np.float64)
-    half = stdtrit(splits, (1 + confidence) / 2) * np.sqrt(variance)
-    low, high = np.clip([centre - half, centre + half], least, 1.0)
-    return [Interval(float(e), float(a), float(b)) for e, a, b in zip(centre, low, high, strict=True)]
 
 
 def mean_intervals(

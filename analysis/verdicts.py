@@ -21,20 +21,24 @@ def verdicts(results: Mapping[str, Any]) -> list[dict[str, str]]:
     others = [d for d in results["differences"] if d["role"] != "untrained"]
     views = {view["name"]: view for view in results["views"]}
     noise_first = sorted(trained, key=lambda d: views[d["view"]]["kind"] != "noise")
-    sentences = [{"kind": "headline", "view": d["view"], "text": _headline(d, views[d["view"]]["kind"])} for d in noise_first]
+    sentences = [
+        {"kind": "headline", "view": d["view"], "text": _headline(d, views[d["view"]]["kind"])} for d in noise_first
+    ]
     sentences += [{"kind": "control", "view": d["view"], "text": _against_control(d)} for d in others]
     noise = _noise(results, views)
     sentences += [{"kind": "gaussianity", "view": name, "text": _gaussianity(name, rows)} for name, rows in noise]
     return sentences + _conditioning(results["views"])
 
 
-def direction(low: float, high: float) -> int:
-    """1 where the interval lies above 0, -1 below, 0 where it holds 0 and nothing is decided."""
-    return (low > 0) - (high < 0)
+def direction(low: float | None, high: float | None) -> int:
+    """1 where the interval lies above 0, -1 below, 0 where nothing is decided: it holds 0, or an end is not known."""
+    return 0 if low is None or high is None else (low > 0) - (high < 0)
 
 
 def points(difference: Mapping[str, Any]) -> str:
     """A difference of accuracies with its interval, in percentage points."""
+    if None in (difference["low"], difference["high"]):
+        return "no interval can be given for the difference"
     return "{estimate:+.1f} points [{low:+.1f}, {high:+.1f}]".format(
         **{key: 100 * difference[key] for key in ("estimate", "low", "high")}
     )
@@ -74,6 +78,7 @@ def _conditioning(views: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     wide = [f"{view['name']} ({view['n']} rows, {view['d']} dimensions)" for view in views if view["n"] < view["d"]]
     if not wide:
         return []
-    text = ("Fewer rows than dimensions in " + ", ".join(wide) + ": there, what a linear probe finds mixes the information "
-            "in a view with its conditioning; compare such views with controls of the same size.")  # fmt: skip
+    text = ("Fewer rows than dimensions in " + ", ".join(wide) + ": there, what a linear probe finds mixes the "
+            "information in a view with its conditioning; "
+            "compare such views with controls of the same size.")  # fmt: skip
     return [{"kind": "conditioning", "text": text}]

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from noisezoo.builder.build import Build, prepare
+from noisezoo.builder.build import Build, open_build, prepare
 from noisezoo.builder.claims import claimed
 from noisezoo.builder.dataset import finish, is_finished
 from noisezoo.builder.log import Log
 from noisezoo.builder.recipe import Recipe, read_recipe
+from noisezoo.builder.status import status
 from noisezoo.builder.worker import work
 from noisezoo.errors import IncompleteError, NoiseZooError
 
@@ -54,6 +55,14 @@ def _publish(build: Build, log: Log) -> None:
             log.write("published", rows=len(build.manifest))
 
 
+def _say_what_is_missing(build: Build) -> None:
+    """Fail where nobody is left to finish the build; beside living siblings, this process has merely done its share."""
+    views = status(build)
+    missing = sum(view.missing for view in views)
+    if missing and not any(view.running for view in views):
+        raise IncompleteError(f"{missing} rows are missing and nobody works on them: run the same command again")
+
+
 def _limit_threads(threads: int) -> None:
     """The number of threads changes sums, so it is the recipe's, not the machine's or the launcher's."""
     import torch
@@ -70,7 +79,8 @@ def main(
     """Work on a build beside any number of other processes, on this machine or others; run it again to go on."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        run(read_recipe(recipe), out)
+        if not run(read_recipe(recipe), out):
+            _say_what_is_missing(open_build(out))
     except NoiseZooError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

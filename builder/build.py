@@ -169,7 +169,7 @@ def check_model(view: zoo.View) -> None:
 
 def fingerprint(view: zoo.View) -> str:
     """A short text that changes when the numbers of a view may: model files' hashes, or repository and revision."""
-    start = f" from seed {view.init_seed}" if view.untrained else ""
+    start = "" if view.start_seed is None else f" from seed {view.start_seed}"
     if view.folder is None:
         return f"{view.family} {view.repo}@{view.revision} {view.shape}{start}"
     files = sorted(

@@ -191,7 +191,7 @@ def _fit_basis(build: Build, view: zoo.View, rows: Rows) -> Basis | None:
         basis = fit_pca(X, build.recipe.pca_dims)
     except NoiseZooError as error:
         raise NoiseZooError(
-            f"view {view.name}: in the {split} split's {len(X)} rows {error}; build with more images, or leave the view out"
+            f"view {view.name}: in the {split} split's {len(X)} rows {error}; build more images, or leave the view out"
         ) from error
     path = build.root / PAIRED / "basis" / f"{view.name}.safetensors"
     with committed(path) as temporary:

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 POLL_SECONDS = 0.5
+OVERHEAD = 0.05
+"""GFLOP-equivalent of reading and writing one row, so that views without a network count for something."""
 
 
 @dataclass(frozen=True)
@@ -118,27 +120,36 @@ def launch_command(recipe: Path, out: Path, processes: int, threads: int) -> tup
 
 @contextmanager
 def _bars(build: Build, console: "Console | None") -> Iterator[Callable[[], None]]:
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    """One bar a view, and one over all of them by work, whose time left is that of the build."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]:>9}"),
-        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rate]:>10}"),
+        TextColumn("{task.fields[left]}"),
     )  # fmt: skip
     with Progress(*columns, console=console, disable=console is None) as progress:
-        rows = len(build.manifest)
-        tasks = {view.name: progress.add_task(view.name, total=rows, rate="") for view in build.views}
+        tasks = {view.name: progress.add_task(view.name, total=None, rate="", left="") for view in build.views}
+        whole = progress.add_task("all", total=1.0, rate="", left="")
+        begun, at_first = time.monotonic(), work_done(build, status(build))
 
         def redraw() -> None:
-            for view in status(build):
-                done = view.done + view.refused
+            views = status(build)
+            for view in views:
                 rate = f"{view.images_per_second:.0f} img/s" if view.images_per_second else ""
-                progress.update(tasks[view.view], completed=done, rate=rate)
+                left = f"{view.seconds_left:.0f} s left" if view.seconds_left else ""
+                progress.update(
+                    tasks[view.view], total=view.total, completed=view.done + view.refused, rate=rate, left=left
+                )
+            done, passed = work_done(build, views), time.monotonic() - begun
+            left = f"{passed * (1 - done) / (done - at_first):.0f} s left" if done > at_first else ""
+            progress.update(whole, completed=done, left=f"{left}, {passed:.0f} s passed".lstrip(", "))
 
         yield redraw
+
+
+def work_done(build: Build, views: Sequence[ViewStatus]) -> float:
+    """Share of the build's arithmetic that is done, by the zoo's work per image and the recipe's number of steps."""
+    steps = build.recipe.settings.num_inference_steps
+    cost = {view.name: OVERHEAD + view.gflops * (steps if view.family == "diffusers" else 1) for view in build.views}
+    total = sum(cost[view.view] * view.total for view in views)
+    return sum(cost[view.view] * (view.done + view.refused) for view in views) / total

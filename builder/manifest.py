@@ -90,7 +90,9 @@ def freeze(source: Source, spec: SourceSpec) -> tuple[Manifest, list[Refusal]]:
     """
     taken = [name for name in source.label_features() if name in (ID, SPLIT, KEY, SHA, GROUP)]
     if taken:
-        raise UsageError(f"source {spec.name}: its label column {taken[0]!r} has a name of the manifest's own: rename it")
+        raise UsageError(
+            f"source {spec.name}: its label column {taken[0]!r} has a name of the manifest's own: rename it"
+        )
     table = _choose(source.scan(), spec)
     hashes, refusals = _hash(source, table)
     kept = [i for i, digest in enumerate(hashes) if digest is not None]

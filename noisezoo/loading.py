@@ -1,6 +1,7 @@
 """Load a NoiseZoo folder or Hub repository, pair its views by position, and check every id."""
 
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,7 @@ def load(
 
     Raises:
         UsageError: There is no such dataset, view, split or source.
-        NoiseZooError: Two views' rows do not pair; names the first row that differs.
+        NoiseZooError: Two views' rows do not pair (names the first row that differs), or a view's files are damaged.
     """
     configs = [PAIRED] if views is None else [LABELS, *dict.fromkeys(views)]
     available = config_names(path_or_repo, revision)
@@ -109,8 +110,15 @@ def _load_config(
 ) -> Any:
     """One config's rows; all splits, one after another, where none is named."""
     from datasets import concatenate_datasets, load_dataset
+    from datasets.exceptions import DatasetsError
 
-    loaded = load_dataset(str(path_or_repo), config, revision=revision, streaming=streaming)
+    try:
+        loaded = load_dataset(str(path_or_repo), config, revision=revision, streaming=streaming)
+    except (DatasetsError, FileNotFoundError) as error:
+        raise NoiseZooError(
+            f"view {config!r} of {path_or_repo} has missing or damaged files ({type(error).__name__}): "
+            "rebuild or re-download"
+        ) from error
     if split is None:
         return concatenate_datasets(list(loaded.values()))
     if split not in loaded:
@@ -159,7 +167,10 @@ def _zip_streams(configs: Sequence[str], loaded: Sequence["IterableDataset"]) ->
 
 
 def _stream_rows(configs: Sequence[str], streams: Sequence["IterableDataset"]) -> Iterator[dict[str, Any]]:
-    for number, (labels, *others) in enumerate(zip(*streams, strict=True)):
+    for number, rows in enumerate(zip_longest(*streams)):
+        if None in rows:
+            raise NoiseZooError(f"view {configs[rows.index(None)]!r} ends at row {number}: rebuild or re-download")
+        labels, *others = rows
         row = dict(labels)
         for config, other in zip(configs[1:], others, strict=True):
             if other[ID] != row[ID]:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from noisezoo.errors import UsageError
+from noisezoo.loading import LABELS, PAIRED
+from noisezoo.schema import ID, SPLIT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +39,7 @@ class View:
         clip_conditioned: Whether CLIP text features conditioned the model in training; None where no training is.
         gflops: Work of one forward pass on one image, in GFLOP.
         untrained: Use the network as it stands before training (its configuration and `init_seed`, no weights).
-        init_seed: Seed of the random start, where it is known.
+        init_seed: Seed of the random start, where it is known; None where an untrained network ships its weights.
         baseline: The untrained row that answers for this one, where there is one.
         about: One line for people.
     """
@@ -67,6 +69,11 @@ class View:
     def dtype(self) -> str:
         """Stored dtype: float16 for image-like arrays, float32 for embeddings (stored raw)."""
         return "float16" if len(self.shape) == 3 else "float32"
+
+    @property
+    def start_seed(self) -> int | None:
+        """Seed to start the network from; None where weights are read."""
+        return self.init_seed if self.untrained else None
 
     @property
     def folder(self) -> Path | None:
@@ -123,8 +130,10 @@ def register(row: View, *, replace_existing: bool = False) -> View:
     Raises:
         UsageError: The name is taken (and `replace_existing` is not set) or is not fit for a config name.
     """
-    if not row.name or any(character in row.name for character in '<>:/\\|?*" '):
+    if not row.name or row.name[0] in "._" or any(character in row.name for character in '<>:/\\|?*" '):
         raise UsageError(f"view name {row.name!r} cannot name a dataset config: use letters, digits, - and .")
+    if row.name in (PAIRED, LABELS, ID, SPLIT):
+        raise UsageError(f"view name {row.name!r} stands for something else in every dataset; choose another name")
     if row.name in ROWS and not replace_existing:
         raise UsageError(f"the zoo already has a view {row.name!r}; choose another name or pass replace_existing=True")
     has_network = row.family in ("diffusers", "open_clip", "transformers") and not row.untrained
@@ -166,3 +175,7 @@ def table() -> "pd.DataFrame":
 
 for _row in (*_TESTBED_ROWS, *_CONTROL_ROWS):
     register(_row)
+# This control ships its weights, so that no change in a library's random start can ever change it.
+register(
+    replace(ROWS["faces-ddpm-untrained"], repo="testbed:faces-ddpm-untrained", init_seed=None), replace_existing=True
+)

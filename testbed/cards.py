@@ -89,7 +89,7 @@ def noise_figures(row: zoo.View) -> dict[str, tuple[str, str]]:
 def round_trip(row: zoo.View, given: np.ndarray) -> dict[str, str]:
     """Invert and regenerate pictures (n, 3, h, w)."""
     assert row.folder is not None
-    inverter = Inverter.from_pretrained(row.folder, untrained_seed=row.init_seed if row.untrained else None)
+    inverter = Inverter.from_pretrained(row.folder, untrained_seed=row.start_seed)
     noise = inverter.invert(torch.from_numpy(given))
     statistics = latent_statistics(noise.numpy())
     return {
@@ -105,8 +105,7 @@ def encoder_figures(row: zoo.View) -> dict[str, tuple[str, str]]:
     tables = []
     for view in (row, zoo.get(row.name + zoo.UNTRAINED)):
         assert view.folder is not None
-        seed = view.init_seed if view.untrained else None
-        X = Encoder.from_pretrained(view.folder, family=view.family, untrained_seed=seed).embed(images)
+        X = Encoder.from_pretrained(view.folder, family=view.family, untrained_seed=view.start_seed).embed(images)
         tables.append(probe_table(X, Y, list(ATTRIBUTES)))
     trained, before = (str(table.mean["balanced_accuracy"]) for table in tables)
     difference = str(probe_difference(*tables))

@@ -6,7 +6,7 @@ python testbed/train_faces_ddpm.py --steps 12000
 import argparse
 
 import torch
-from common import Training, diffusion_loss, face_batch, finish, save_grid
+from common import TESTBED, Training, diffusion_loss, face_batch, finish, save_grid
 from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
 
 NAME, SEED, BATCH = "faces-ddpm", 1, 64
@@ -48,6 +48,7 @@ def main() -> None:
         clean, _ = face_batch(step, BATCH, stream=SEED)
         return diffusion_loss(unet, abar, clean.to(memory_format=torch.channels_last))
 
+    DDIMPipeline(make_unet().half(), make_scheduler()).save_pretrained(TESTBED / f"{NAME}-untrained")
     run = Training(NAME, unet, loss, steps, seed=SEED)
     run.sample = lambda ema, step: save_grid(sample(ema, 32, 0), run.folder / f"samples-{step:06d}.png")
     ema = run.run()

@@ -26,7 +26,7 @@ class ModelComputer(Computer):
     @property
     def seed(self) -> int | None:
         """The random start of an untrained control; None for a trained model."""
-        return self.view.init_seed if self.view.untrained else None
+        return self.view.start_seed
 
     @property
     def device(self) -> "torch.device":

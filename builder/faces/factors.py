@@ -126,7 +126,9 @@ def _check_disjoint(correlations: Sequence[Correlation]) -> None:
     counts = Counter(name for c in correlations for name in {c.first, c.second})
     for name, count in counts.items():
         if count > 1:
-            raise UsageError(f"{name} is in two correlations, which would tie pairs that were not named: plant one of them")
+            raise UsageError(
+                f"{name} is in two correlations, which would tie pairs that were not named: plant one of them"
+            )
 
 
 def follow_share(c: Correlation) -> float:

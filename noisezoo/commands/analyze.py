@@ -74,7 +74,7 @@ def make_model(view: str, settings: dict[str, Any]) -> Model:
 
     names = ("num_inference_steps", "guidance_scale", "prompt", "scheme", "dtype")
     inverter = Inverter.from_pretrained(
-        row.folder or row.repo, revision=row.revision, untrained_seed=row.init_seed if row.untrained else None,
+        row.folder or row.repo, revision=row.revision, untrained_seed=row.start_seed,
         **{name: settings[name] for name in names if name in settings},
     )  # fmt: skip
 

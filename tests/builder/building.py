@@ -27,7 +27,9 @@ def digits_recipe(views: tuple[str, ...] = DIGITS_VIEWS, limit: int = 40, **fiel
 
 def published(folder: Path) -> dict[str, str]:
     """Path -> sha256 of everything a user would upload: all but the build's own state."""
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.relative_to(folder).parts[0] != STATE]
+    files = [
+        path for path in sorted(folder.rglob("*")) if path.is_file() and path.relative_to(folder).parts[0] != STATE
+    ]
     return {str(path.relative_to(folder)): sha256(path.read_bytes()).hexdigest() for path in files}
 
 

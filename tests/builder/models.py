@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, DDPMPipeline, StableDiffusionPipeline, UNet2DConditionModel, UNet2DModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DDPMPipeline,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+    UNet2DModel,
+)
 
 STABLE_DIFFUSION: Mapping[str, Any] = {
     "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1,
@@ -15,7 +22,9 @@ STABLE_DIFFUSION: Mapping[str, Any] = {
 """Stable Diffusion's schedule."""
 
 
-def save_unconditional(folder: Path, *, channels: int = 3, size: int = 8, seed: int = 0, **schedule: Any) -> UNet2DModel:
+def save_unconditional(
+    folder: Path, *, channels: int = 3, size: int = 8, seed: int = 0, **schedule: Any
+) -> UNet2DModel:
     """An unconditional pixel model with random weights, saved as a diffusers pipeline; the network that was saved."""
     torch.manual_seed(seed)
     network = UNet2DModel(
@@ -36,7 +45,9 @@ def save_constant(folder: Path, bias: float, **schedule: Any) -> None:
     network.save_pretrained(folder / "unet")
 
 
-def save_stable_diffusion(folder: Path, *, vae: Mapping[str, Any] | None = None, **schedule: Any) -> StableDiffusionPipeline:
+def save_stable_diffusion(
+    folder: Path, *, vae: Mapping[str, Any] | None = None, **schedule: Any
+) -> StableDiffusionPipeline:
     """A Stable Diffusion of random weights: 16x16 pictures, 4x8x8 latents; the pipeline that was saved."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -56,8 +67,8 @@ def save_stable_diffusion(folder: Path, *, vae: Mapping[str, Any] | None = None,
     )  # fmt: skip
     scheduler = DDIMScheduler(**{**STABLE_DIFFUSION, **schedule})
     pipeline = StableDiffusionPipeline(
-        tiny_autoencoder(**(vae or {})), text, tokenizer, network, scheduler, safety_checker=None, feature_extractor=None,
-        requires_safety_checker=False,
+        tiny_autoencoder(**(vae or {})), text, tokenizer, network, scheduler,
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
     pipeline.save_pretrained(folder)
     return pipeline
@@ -66,8 +77,8 @@ def save_stable_diffusion(folder: Path, *, vae: Mapping[str, Any] | None = None,
 def tiny_autoencoder(**config: Any) -> AutoencoderKL:
     """An autoencoder that halves the side."""
     return AutoencoderKL(
-        block_out_channels=(8, 8), down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
-        latent_channels=4, norm_num_groups=4, sample_size=16, **config,
+        block_out_channels=(8, 8), latent_channels=4, norm_num_groups=4, sample_size=16,
+        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, **config,
     ).eval()  # fmt: skip
 
 

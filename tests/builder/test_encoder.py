@@ -73,7 +73,9 @@ def test_the_untrained_transformer_is_read_out_as_the_trained_one_is(folders: di
 @pytest.mark.parametrize("name", ["clip", "plain", "pooled"])
 def test_an_untrained_encoder_follows_its_seed_and_is_not_the_trained_one(folders: dict[str, Path], name: str) -> None:
     trained = Encoder.from_pretrained(folders[name]).embed(pictures())
-    first, again, other = (Encoder.from_pretrained(folders[name], untrained_seed=s).embed(pictures()) for s in (5, 5, 6))
+    first, again, other = (
+        Encoder.from_pretrained(folders[name], untrained_seed=s).embed(pictures()) for s in (5, 5, 6)
+    )
     assert np.array_equal(first, again)
     assert not np.allclose(first, other, atol=1e-3)
     assert not np.allclose(first, trained, atol=1e-3)

@@ -51,7 +51,12 @@ def test_attributes_are_independent_of_every_nuisance(factors: Factors) -> None:
 
 @pytest.mark.parametrize(
     ("first", "second", "wanted"),
-    [("Smiling", "Eyeglasses", 0.6), ("Eyeglasses", "Smiling", -0.4), ("Bald", "Wearing_Hat", 0.8), ("Bangs", "Bald", 0.0)],
+    [
+        ("Smiling", "Eyeglasses", 0.6),
+        ("Eyeglasses", "Smiling", -0.4),
+        ("Bald", "Wearing_Hat", 0.8),
+        ("Bangs", "Bald", 0.0),
+    ],
 )
 def test_a_planted_correlation_is_reached_and_no_other_pair_is_touched(first: str, second: str, wanted: float) -> None:
     planted = face_factors(range(N), correlations=[Correlation(first, second, wanted)])

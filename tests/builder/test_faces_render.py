@@ -89,7 +89,9 @@ def test_every_attribute_can_be_seen_on_every_face(attribute: str) -> None:
 @pytest.mark.parametrize("attribute", REGIONS)
 def test_an_attribute_changes_the_picture_only_where_it_belongs(attribute: str) -> None:
     factors = face_factors(range(48))
-    change = np.abs(render(toggled(factors, attribute), 64).astype(float) - render(factors, 64).astype(float)).sum(axis=3)
+    change = np.abs(render(toggled(factors, attribute), 64).astype(float) - render(factors, 64).astype(float)).sum(
+        axis=3
+    )
     top, bottom, left, right = (round(64 * share) for share in REGIONS[attribute])
     inside = change[:, top:bottom, left:right].sum(axis=(1, 2)) / change.sum(axis=(1, 2))
     assert inside.min() > 0.95

@@ -8,7 +8,6 @@ import torch
 from diffusers import DDIMInverseScheduler, DDIMScheduler, StableDiffusionPipeline, UNet2DModel
 
 from noisezoo.builder.inverter import Inverter
-from noisezoo.errors import UsageError
 from tests.builder.models import save_constant, save_stable_diffusion, save_unconditional
 
 
@@ -137,7 +136,9 @@ def test_a_picture_s_noise_does_not_depend_on_its_batch(unconditional: Path) -> 
 
 
 def test_the_same_inversion_twice_is_the_same_to_the_bit(stable_diffusion: Path) -> None:
-    runs = [Inverter.from_pretrained(stable_diffusion, num_inference_steps=5).invert(pictures(size=16)) for _ in range(2)]
+    runs = [
+        Inverter.from_pretrained(stable_diffusion, num_inference_steps=5).invert(pictures(size=16)) for _ in range(2)
+    ]
     assert torch.equal(*runs)
 
 

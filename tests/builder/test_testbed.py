@@ -12,13 +12,17 @@ from noisezoo.builder.recipe import Settings
 from noisezoo.builder.sources import open_source
 
 SHIPPED = [row.name for row in zoo.rows() if row.folder is not None]
-TRAINED_AND_NOT = [(row.name, row.baseline) for row in zoo.rows() if row.folder is not None and row.baseline in zoo.ROWS]
+TRAINED_AND_NOT = [
+    (row.name, row.baseline) for row in zoo.rows() if row.folder is not None and row.baseline in zoo.ROWS
+]
 
 
 def images_for(row: zoo.View, n: int = 4) -> list[Image.Image]:
     """Images of the source that the model was trained on the likes of."""
     source = open_source(row.name.partition("-")[0])
-    return [image for image in source.images(source.scan().column("key").to_pylist()[:n]) if isinstance(image, Image.Image)]
+    return [
+        image for image in source.images(source.scan().column("key").to_pylist()[:n]) if isinstance(image, Image.Image)
+    ]
 
 
 def array_of(name: str, steps: int = 2) -> np.ndarray:

@@ -95,9 +95,7 @@ def test_the_same_denoiser_gives_the_same_noise_in_every_prediction_type(predict
 
 
 def test_v_prediction_with_zero_terminal_snr_inverts_and_generates_finite_pictures() -> None:
-    path = trajectory(
-        100, prediction_type="v_prediction", timestep_spacing="trailing", rescale_betas_zero_snr=True
-    )
+    path = trajectory(100, prediction_type="v_prediction", timestep_spacing="trailing", rescale_betas_zero_snr=True)
     assert path.a[-1] == 0
     y = torch.linspace(-1, 1, 12).reshape(1, 3, 2, 2)
     network = gaussian_network(path)

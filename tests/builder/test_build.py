@@ -1,0 +1,246 @@
+"""A build's folder: the same bytes however it is worked on, and only its own recipe's."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from noisezoo import zoo
+from noisezoo.builder import __main__ as main
+from noisezoo.builder import worker
+from noisezoo.builder.__main__ import run
+from noisezoo.builder.build import Build, Unit, open_build, prepare
+from noisezoo.builder.compute.controls import PixelComputer
+from noisezoo.builder.dataset import is_finished
+from noisezoo.builder.launch import build_dataset
+from noisezoo.builder.recipe import Recipe
+from noisezoo.errors import IncompleteError, NoiseZooError, UsageError
+from tests.builder.building import digits_recipe, leftovers, parts, published, recipe_of
+
+SMALL = ("pixels-8-whitened", "random-64")
+
+
+def small(**fields: Any) -> Recipe:
+    return digits_recipe(SMALL, limit=16, **fields)
+
+
+@pytest.fixture
+def unpublished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
+    """A build whose parts are all there and whose dataset is not."""
+    with monkeypatch.context() as patch:
+        patch.setattr(main, "_publish", lambda *_: None)
+        assert not run(small(), tmp_path / "noisezoo")
+    return open_build(tmp_path / "noisezoo")
+
+
+def test_two_launched_processes_give_the_bytes_of_one(built: Path, tmp_path: Path) -> None:
+    outcome = build_dataset(digits_recipe(), tmp_path / "noisezoo", processes=2)
+    assert published(tmp_path / "noisezoo") == published(built)
+    workers = {
+        json.loads(line)["event"] for log in (tmp_path / "noisezoo").rglob("logs/*.jsonl") for line in log.open()
+    }
+    assert workers >= {"loaded", "unit", "published"}
+    assert len(list((tmp_path / "noisezoo" / "_build" / "logs").glob("*.jsonl"))) == 2
+    assert [view.done for view in outcome.views] == [40] * 4
+    assert leftovers(tmp_path) == []
+
+
+def test_the_order_of_work_changes_no_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    straight, backward = tmp_path / "a" / "noisezoo", tmp_path / "b" / "noisezoo"
+    assert run(small(), straight)
+    original = worker._pending_by_view
+
+    def reversed_units(build: Build) -> Iterator[list[Unit]]:
+        yield from reversed([units[::-1] for units in original(build)])
+
+    monkeypatch.setattr(worker, "_pending_by_view", reversed_units)
+    assert run(small(), backward)
+    assert published(straight) == published(backward)
+
+
+def test_a_finished_build_run_again_touches_nothing(copied: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in copied.rglob("*.parquet")}
+    assert run(digits_recipe(), copied)
+    assert {path: path.stat().st_mtime_ns for path in copied.rglob("*.parquet")} == before
+
+
+def test_a_marker_vouches_for_its_part(built: Path) -> None:
+    import hashlib
+
+    import pyarrow.parquet as pq
+
+    build = open_build(built)
+    for unit in build.all_units():
+        marker = json.loads(unit.marker_path.read_text())
+        ids = pq.read_table(unit.part).column("image_id").to_pylist()
+        assert marker["sha256"] == hashlib.sha256(unit.part.read_bytes()).hexdigest()
+        assert (marker["rows"], marker["first"], marker["last"]) == (len(ids), ids[0], ids[-1])
+        assert marker["rows"] + marker["refused"] == len(unit.rows)
+        assert marker["recipe"] == digits_recipe().digest()
+        assert {"noisezoo", "torch", "numpy", "pyarrow"} <= set(marker["software"])
+
+
+def test_a_flipped_bit_in_a_part_is_found_at_publishing_and_computed_again(unpublished: Build, built: Path) -> None:
+    victim = unpublished.units(zoo.get("random-64"))[1].part
+    before = parts(unpublished)
+    content = bytearray(victim.read_bytes())
+    content[len(content) // 2] ^= 1
+    victim.write_bytes(content)
+    with pytest.raises(IncompleteError, match="1 of .* units are missing: run the build again"):
+        run(small(), unpublished.root)
+    assert not (unpublished.root / "README.md").exists()
+    assert run(small(), unpublished.root)
+    after = parts(unpublished)
+    assert {path for path in before if before[path][0] != after[path][0]} == set()
+    assert {path for path in before if before[path][1] != after[path][1]} == {victim}
+
+
+@pytest.mark.parametrize("lost", ["part", "marker", "half a part", "half a marker", "another recipe's marker"])
+def test_a_unit_without_both_part_and_marker_is_computed_again_and_no_other(copied: Path, lost: str) -> None:
+    reference = published(copied)
+    unit = open_build(copied).units(zoo.get("pixels-8"))[2]
+    before = parts(open_build(copied))
+    marker = unit.marker_path.read_text()
+    harm = {
+        "part": unit.part.unlink,
+        "marker": unit.marker_path.unlink,
+        "half a part": lambda: os.truncate(unit.part, unit.part.stat().st_size // 2),
+        "half a marker": lambda: unit.marker_path.write_text(marker[: len(marker) // 2]),
+        "another recipe's marker": lambda: unit.marker_path.write_text(
+            json.dumps({**json.loads(marker), "recipe": "0" * 64})
+        ),
+    }
+    harm[lost]()
+    assert run(digits_recipe(), copied)
+    after = parts(open_build(copied))
+    assert {path for path in before if before[path] != after[path]} == {unit.part}
+    assert {path: sha for path, (sha, _) in before.items()} == {path: sha for path, (sha, _) in after.items()}
+    assert published(copied) == reference
+
+
+def test_adding_a_view_computes_nothing_else_again_and_equals_building_both_at_once(tmp_path: Path) -> None:
+    out = tmp_path / "a" / "noisezoo"
+    assert run(digits_recipe(("random-64",), limit=16), out)
+    before = parts(open_build(out))
+    assert run(digits_recipe(("pixels-8",), limit=16), out)
+    after = parts(open_build(out))
+    assert {path: after[path] for path in before} == before
+    assert open_build(out).recipe.views == ("random-64", "pixels-8")
+    assert run(digits_recipe(("random-64", "pixels-8"), limit=16), tmp_path / "b" / "noisezoo")
+    assert published(out) == published(tmp_path / "b" / "noisezoo")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"settings": {"seed": 7}}, "settings.seed is 42 there and 7 here"),
+        ({"settings": {"num_inference_steps": 5}}, "settings.num_inference_steps is 2 there and 5 here"),
+        ({"limit": 41}, "source.limit is 40 there and 41 here"),
+        ({"slice_rows": 4}, "slice_rows is 8 there and 4 here"),
+    ],
+)
+def test_another_recipe_s_build_is_refused_by_the_field_that_differs(
+    built: Path, changes: dict[str, Any], message: str
+) -> None:
+    before = published(built)
+    with pytest.raises(UsageError, match=message) as caught:
+        run(digits_recipe(**changes), built)
+    assert "\n" not in str(caught.value)
+    assert published(built) == before
+
+
+def test_a_folder_with_other_files_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "holiday.jpg").write_text("mine")
+    with pytest.raises(UsageError, match=r"is not empty and holds no build \(holiday.jpg"):
+        run(small(), tmp_path)
+    assert [path.name for path in tmp_path.rglob("*")] == ["holiday.jpg"]
+
+
+def test_a_file_in_the_folder_s_place_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(UsageError, match="cannot write to .*out: Not a directory; choose another --out"):
+        run(small(), tmp_path / "out")
+
+
+def test_a_folder_that_may_not_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deny(self: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "write_text", deny)  # as root, no mode of a folder would
+    with pytest.raises(UsageError, match="cannot write to .*: Permission denied; choose another --out"):
+        run(small(), tmp_path / "out")
+
+
+def test_a_view_whose_shipped_model_is_missing_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zoo, "TESTBED", tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="view digits-ddpm: its model folder .* is missing"):
+        run(digits_recipe(("random-64", "digits-ddpm"), limit=8), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_changed_model_is_computed_again(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from noisezoo.builder import build as build_module
+
+    before = parts(open_build(copied))
+    original = build_module.fingerprint
+    monkeypatch.setattr(build_module, "fingerprint", lambda view: original(view) + "+" * (view.name == "pixels-8"))
+    assert run(digits_recipe(), copied)
+    after = parts(open_build(copied))
+    assert {path.parent.name for path in before if before[path] != after[path]} == {"pixels-8"}
+
+
+def test_an_image_that_one_view_refuses_is_in_no_config_and_the_card_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import noisezoo
+
+    recipe = digits_recipe(("random-64", "pixels-8"), limit=16)
+    victim = prepare(recipe, tmp_path / "noisezoo").manifest.ids[3]
+    original = PixelComputer.prepare
+    content = worker.open_source("digits").image(str(int(victim.removeprefix("digits-")))).tobytes()
+
+    def refuse(self: PixelComputer, image: Any) -> Any:
+        if image.tobytes() == content:
+            raise ValueError("not this one")
+        return original(self, image)
+
+    monkeypatch.setattr(PixelComputer, "prepare", refuse)
+    assert run(recipe, tmp_path / "noisezoo")
+    for config in ("paired", "labels", "random-64", "pixels-8"):
+        rows = noisezoo.loading._load_config(tmp_path / "noisezoo", config, None, None, False)
+        assert len(rows) == 15
+        assert victim not in rows["image_id"]
+    refusal = json.loads((tmp_path / "noisezoo" / "refusals.jsonl").read_text())
+    assert refusal == {"image_id": victim, "stage": "pixels-8", "error": "ValueError", "message": "not this one"}
+    assert "16 images in = 15 rows out + 1 refused" in (tmp_path / "noisezoo" / "README.md").read_text()
+
+
+def test_a_build_in_which_every_image_is_refused_fails_with_the_first_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: PixelComputer, image: Any) -> Any:
+        raise ValueError("too dark")
+
+    monkeypatch.setattr(PixelComputer, "prepare", refuse)
+    with pytest.raises(NoiseZooError, match="every image was refused; the first: too dark") as caught:
+        run(recipe_of("digits", ("pixels-8",), limit=8), tmp_path / "out")
+    assert caught.value.exit_code == 1
+    assert not (tmp_path / "out" / "README.md").exists()
+
+
+def test_a_lost_published_file_is_published_again(copied: Path) -> None:
+    reference = published(copied)
+    next((copied / "pixels-8").glob("train-*")).unlink()
+    assert not is_finished(open_build(copied))
+    assert run(digits_recipe(), copied)
+    assert published(copied) == reference
+
+
+def test_there_is_no_build_where_there_is_none(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds no build"):
+        open_build(tmp_path)

@@ -1,0 +1,116 @@
+"""How a launch ends: finished, incomplete or failed, told from the folder; and where it stands meanwhile."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from noisezoo.builder import launch
+from noisezoo.builder.__main__ import run
+from noisezoo.builder.build import Build, open_build, prepare
+from noisezoo.builder.claims import claimed
+from noisezoo.builder.launch import build_dataset, default_processes, launch_command
+from noisezoo.builder.log import Log, failures
+from noisezoo.builder.status import status
+from noisezoo.errors import IncompleteError, NoiseZooError
+from tests.builder.building import digits_recipe
+
+RECIPE = digits_recipe(("random-64", "pixels-8"), limit=16)
+
+
+def launched_as(work: Callable[[Build], int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put `work` in the place of the launched processes."""
+    monkeypatch.setattr(launch, "_watch", lambda build, processes, console: work(build))
+
+
+def test_a_launch_whose_processes_finish_gives_what_each_view_came_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched_as(lambda build: int(not run(build.recipe, build.root)), monkeypatch)
+    outcome = build_dataset(RECIPE, tmp_path / "out")
+    assert [(view.view, view.done, view.missing) for view in outcome.views] == [
+        ("random-64", 16, 0),
+        ("pixels-8", 16, 0),
+    ]
+    launched_as(lambda build: pytest.fail("a finished build needs no process"), monkeypatch)
+    build_dataset(RECIPE, tmp_path / "out")
+
+
+def test_a_launch_whose_processes_were_killed_is_incomplete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    launched_as(lambda build: -9, monkeypatch)
+    with pytest.raises(IncompleteError, match=r"[68] units are missing .*exit -9") as caught:
+        build_dataset(RECIPE, tmp_path / "out")
+    assert caught.value.exit_code == 3
+
+
+def test_a_launch_in_which_a_process_failed_says_why_and_not_what_failed_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs = prepare(RECIPE, tmp_path / "out").state / "logs"
+    Log(logs).write("failed", message="an old fault")
+    time.sleep(0.01)
+
+    def fail(build: Build) -> int:
+        Log(logs).write("failed", message="the disk is full")
+        return 1
+
+    launched_as(fail, monkeypatch)
+    with pytest.raises(NoiseZooError, match="^the disk is full$") as caught:
+        build_dataset(RECIPE, tmp_path / "out")
+    assert caught.value.exit_code == 1
+
+
+def test_a_log_line_cut_short_hides_no_failure(tmp_path: Path) -> None:
+    log = Log(tmp_path)
+    log.write("failed", message="first")
+    with log.path.open("a") as stream:
+        stream.write('{"time": 9999999999.0, "event": "fai')
+    assert failures(tmp_path, since=0) == ["first"]
+
+
+def test_the_launch_command_is_accelerate_s_for_that_many_processes(tmp_path: Path) -> None:
+    command, environment = launch_command(tmp_path / "r.yaml", tmp_path / "out", 3, threads=2)
+    assert command[1:3] == ["-m", "accelerate.commands.launch"]
+    assert command[command.index("--num_processes") + 1] == "3"
+    assert command[-5:] == ["-m", "noisezoo.builder", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "out")]
+    assert environment["OMP_NUM_THREADS"] == "2"
+    one, _ = launch_command(tmp_path / "r.yaml", tmp_path / "out", 1, threads=1)
+    assert "--multi_gpu" not in one
+
+
+def test_by_default_processes_times_threads_fit_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert [default_processes(threads) for threads in (1, 2, 4, 9)] == [6, 3, 1, 1]
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    assert default_processes(1) == 8
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert default_processes(1) == 4
+
+
+def test_status_counts_what_is_done_running_and_missing_from_the_folder_alone(tmp_path: Path) -> None:
+    assert run(RECIPE, tmp_path / "out")
+    build = open_build(tmp_path / "out")
+    units = build.units(build.views[0])
+    for unit in units[-2:]:
+        unit.marker_path.unlink()
+    with claimed(units[-1].claim_path):
+        units[-2].claim_path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "process_start": 0}))
+        os.utime(units[-2].claim_path, (0, 0))  # a host that has been silent since 1970
+        random, pixels = status(open_build(tmp_path / "out"))
+    lost = [len(unit.rows) for unit in units[-2:]]
+    assert (random.view, random.total, random.refused) == ("random-64", 16, 0)
+    assert (random.done, random.running, random.missing) == (16 - sum(lost), lost[1], lost[0])
+    assert (pixels.done, pixels.running, pixels.missing) == (16, 0, 0)
+    assert random.images_per_second is not None
+    assert random.seconds_left == pytest.approx(sum(lost) / random.images_per_second)
+
+
+def test_status_before_the_first_unit_knows_no_rate(tmp_path: Path) -> None:
+    for view in status(prepare(RECIPE, tmp_path / "out")):
+        assert (view.done, view.missing, view.images_per_second, view.seconds_left) == (0, 16, None, None)

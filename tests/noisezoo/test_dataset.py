@@ -1,0 +1,158 @@
+"""The published folder as others see it: Parquet readers, the card, the PCA bases."""
+
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import polars
+import pyarrow.parquet as pq
+import pytest
+from datasets import Array3D, Features, List, Value
+from huggingface_hub import DatasetCard
+
+import noisezoo
+from noisezoo.builder.dataset import _column
+from noisezoo.pca import Basis
+from noisezoo.schema import to_table, view_features, write_parquet
+from tests.builder.building import DIGITS_VIEWS
+
+
+@pytest.fixture(scope="module")
+def card(built: Path) -> DatasetCard:
+    return DatasetCard.load(built / "README.md")
+
+
+def is_array(column: pq.ColumnChunkMetaData) -> bool:
+    return column.path_in_schema.endswith(".element")
+
+
+def test_every_file_is_compressed_indexed_and_split_by_bytes(built: Path) -> None:
+    files = [path for path in built.rglob("*.parquet") if "_build" not in path.parts]
+    floats = 0
+    for path in files:
+        metadata = pq.read_metadata(path)
+        columns = [
+            metadata.row_group(g).column(c) for g in range(metadata.num_row_groups) for c in range(metadata.num_columns)
+        ]
+        for column in columns:
+            assert column.compression == "ZSTD"
+            assert column.has_offset_index
+            if is_array(column):
+                assert "BYTE_STREAM_SPLIT" in column.encodings
+                assert not any("DICTIONARY" in encoding for encoding in column.encodings)
+                floats += 1
+    assert len(files) >= 4 * 6
+    assert floats >= 4
+
+
+def written(path: Path, shape: tuple[int, ...], dtype: str, n: int, cuts: list[int]) -> Path:
+    """n known rows of that shape in one file of our layout, from tables cut at `cuts`."""
+    features = view_features("v", shape, dtype)
+    values = np.arange(n * int(np.prod(shape))).reshape(n, *shape).astype(dtype)
+    table = to_table(features, {"image_id": [str(k) for k in range(n)], "v": values})
+    bounds = [0, *cuts, n]
+    write_parquet(path, features, [table.slice(a, b - a) for a, b in zip(bounds, bounds[1:], strict=False)])
+    return path
+
+
+def test_image_like_arrays_are_read_by_groups_of_128_rows(tmp_path: Path) -> None:
+    metadata = pq.read_metadata(written(tmp_path / "a", (1, 2, 2), "float16", 300, []))
+    assert [metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)] == [128, 128, 44]
+    assert pq.read_metadata(written(tmp_path / "b", (4,), "float32", 300, [])).num_row_groups == 1
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 2), (4,)])
+def test_a_file_s_bytes_do_not_depend_on_how_its_rows_were_handed_over(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    whole = written(tmp_path / "a", shape, "float32", 300, []).read_bytes()
+    assert written(tmp_path / "b", shape, "float32", 300, [7, 128, 130, 299]).read_bytes() == whole
+
+
+def test_views_of_any_layout_are_read_in_blocks_of_the_same_rows(tmp_path: Path) -> None:
+    n = 2500  # more than two blocks, and many row groups of the one layout and one of the other
+    image_like = written(tmp_path / "a", (1, 2, 2), "float32", n, [])
+    flat = written(tmp_path / "b", (4,), "float32", n, [])
+    blocks = list(zip(_column([image_like, image_like], "v"), _column([flat, flat], "v"), strict=True))
+    assert all(np.array_equal(a, b) for a, b in blocks)
+    assert sum(len(a) for a, _ in blocks) == 2 * n
+
+
+def test_all_configs_have_the_same_shards(built: Path) -> None:
+    shards = {
+        folder.name: [(path.name, pq.read_metadata(path).num_rows) for path in sorted(folder.glob("*.parquet"))]
+        for folder in built.iterdir()
+        if folder.is_dir() and folder.name != "_build"
+    }
+    assert set(shards) == {"paired", "labels", *DIGITS_VIEWS}
+    assert len({tuple(rows) for rows in shards.values()}) == 1
+    assert max(rows for _, rows in shards["labels"]) == 16
+
+
+def test_no_code_is_published(built: Path) -> None:
+    assert not list(built.rglob("*.py"))
+
+
+def test_polars_reads_labels_and_arrays(built: Path) -> None:
+    labels = polars.read_parquet(built / "labels" / "*.parquet")
+    noise = polars.read_parquet(built / "digits-ddpm" / "*.parquet")
+    joined = labels.join(noise, on="image_id")
+    rows = noisezoo.load(built, views=["digits-ddpm"])
+    assert len(joined) == 40
+    by_id = dict(zip(rows["image_id"], noisezoo.matrix(rows, "digits-ddpm", None), strict=True))
+    for image_id, array in zip(joined["image_id"], joined["digits-ddpm"], strict=True):
+        assert np.array_equal(np.array(array, np.float16).ravel(), by_id[image_id])
+
+
+def test_duckdb_joins_labels_with_a_view_by_sql(built: Path) -> None:
+    query = f"""
+        SELECT labels.digit, avg(noise.latent_std)
+        FROM '{built}/labels/*.parquet' AS labels JOIN '{built}/digits-ddpm/*.parquet' AS noise USING (image_id)
+        WHERE labels.split = 'train' GROUP BY labels.digit ORDER BY labels.digit
+    """
+    found = duckdb.sql(query).fetchall()
+    frame = noisezoo.load(built, views=["digits-ddpm"], split="train").remove_columns("digits-ddpm").to_pandas()
+    expected = frame.groupby("digit")["digits-ddpm.latent_std"].mean()
+    assert dict(found) == pytest.approx(expected.to_dict())
+
+
+def test_the_card_names_every_config_and_file_and_one_default(built: Path, card: DatasetCard) -> None:
+    configs = card.data.configs
+    assert [c["config_name"] for c in configs] == ["paired", "labels", *DIGITS_VIEWS]
+    assert [c["config_name"] for c in configs if c.get("default")] == ["paired"]
+    named = [path for c in configs for part in c["data_files"] for path in part["path"]]
+    assert sorted(named) == sorted(str(path.relative_to(built)) for path in built.glob("[!_]*/*.parquet"))
+    assert card.data.license == "cc-by-4.0"
+    assert card.data.size_categories == ["n<1K"]
+
+
+def test_the_card_s_features_and_counts_are_the_files_own(built: Path, card: DatasetCard) -> None:
+    for info in card.data.dataset_info:
+        features = Features._from_yaml_list(info["features"])
+        assert features == noisezoo.loading._load_config(built, info["config_name"], None, None, False).features
+        assert sum(split["num_examples"] for split in info["splits"]) == 40
+    noise = next(info for info in card.data.dataset_info if info["config_name"] == "digits-ddpm")
+    assert Features._from_yaml_list(noise["features"]) == Features(
+        {"image_id": Value("string"), "digits-ddpm": Array3D((1, 8, 8), "float16"), "latent_mean": Value("float32"),
+         "latent_std": Value("float32")}
+    )  # fmt: skip
+
+
+def test_the_card_s_text_is_whole(card: DatasetCard) -> None:
+    assert "40 images in = 40 rows out + 0 refused" in card.text
+    assert "{{" not in card.text
+    assert "{%" not in card.text
+    assert all(f"| `{name}` |" in card.text for name in DIGITS_VIEWS)
+    assert "| `num_inference_steps` | `2` |" in card.text
+
+
+@pytest.mark.parametrize("view", DIGITS_VIEWS)
+def test_a_paired_column_is_the_full_view_on_its_basis(built: Path, view: str) -> None:
+    basis = Basis.read(built / "paired" / "basis" / f"{view}.safetensors")
+    full, paired = (noisezoo.load(built, views=views) for views in ([view], None))
+    scores = noisezoo.matrix(paired, view)
+    assert scores.shape == (40, 16)
+    assert paired.features[view] == List(Value("float32"), length=16)
+    np.testing.assert_allclose(scores, basis.transform(noisezoo.matrix(full, view)), rtol=1e-4, atol=1e-4)
+    X = noisezoo.matrix(noisezoo.load(built, views=[view], split="train"), view, "float64")
+    variances = np.linalg.svd(X - X.mean(axis=0), compute_uv=False) ** 2 / (len(X) - 1)
+    np.testing.assert_allclose(basis.explained_variance, variances[:16], rtol=1e-4)
+    np.testing.assert_allclose(basis.mean, X.mean(axis=0), atol=1e-5)

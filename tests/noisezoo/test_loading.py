@@ -1,0 +1,228 @@
+"""Loading and pairing: what is in a column is what was computed for that image, or it is an error."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasets import Dataset, load_dataset
+
+import noisezoo
+from noisezoo.builder.__main__ import run
+from noisezoo.builder.sources import open_source
+from noisezoo.errors import NoiseZooError, UsageError
+from tests.builder.building import DIGITS_VIEWS, digits_recipe
+
+FULL = ["pixels-8", "digits-ddpm"]
+
+
+def pixels_of(ids: list[str]) -> np.ndarray:
+    """The digits themselves, read from their source: (n, 64) in [-1, 1]."""
+    source = open_source("digits")
+    images = [np.asarray(source.image(str(int(i.removeprefix("digits-"))))) for i in ids]
+    return np.stack(images).reshape(len(ids), 64) / 127.5 - 1
+
+
+def rewrite(folder: Path, view: str, change: Callable[[pa.Table], pa.Table]) -> None:
+    """Change a published view behind the dataset's back, its first training shard that is."""
+    path = sorted((folder / view).glob("train-*.parquet"))[0]
+    pq.write_table(change(pq.read_table(path)), path)
+
+
+def test_plain_load_dataset_gives_the_paired_config(built: Path) -> None:
+    splits = load_dataset(str(built))
+    assert {name: len(rows) for name, rows in splits.items()}.keys() == {"train", "validation", "test"}
+    assert sum(map(len, splits.values())) == 40
+    assert splits["train"].config_name == "paired"
+    assert set(DIGITS_VIEWS) | {"image_id", "split", "digit"} <= set(splits["train"].column_names)
+    assert all(set(rows["split"]) == {name} for name, rows in splits.items())
+
+
+def test_plain_load_dataset_gives_one_view_with_its_quality_columns(built: Path) -> None:
+    rows = load_dataset(str(built), "digits-ddpm")["train"]
+    assert rows.column_names == ["image_id", "digits-ddpm", "latent_mean", "latent_std"]
+    array = np.asarray(rows.with_format("numpy")[:]["digits-ddpm"])
+    assert array.shape == (len(rows), 1, 8, 8)
+    np.testing.assert_allclose(array.reshape(len(rows), -1).std(axis=1), rows["latent_std"], rtol=1e-2)
+
+
+def test_a_folder_called_noisezoo_loads_by_that_name_alone(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(built.parent)
+    assert load_dataset("noisezoo")["train"].config_name == "paired"
+    assert load_dataset("noisezoo", "pixels-8", split="test").config_name == "pixels-8"
+    assert len(noisezoo.load("noisezoo")) == 40
+
+
+def test_a_loaded_view_is_what_the_pictures_are(built: Path) -> None:
+    rows = noisezoo.load(built, views=["pixels-8"])
+    expected = pixels_of(rows["image_id"])
+    assert np.array_equal(noisezoo.matrix(rows, "pixels-8", None), expected.astype(np.float32).astype(np.float16))
+
+
+def test_labels_are_the_source_s(built: Path) -> None:
+    rows = noisezoo.load(built, views=[])
+    table = open_source("digits").scan().to_pandas().set_index("image_id").loc[rows["image_id"]]
+    assert rows.column_names == [
+        "image_id",
+        "split",
+        "digit",
+        "Even",
+        "Above_Four",
+        "Has_Loop",
+        "Heavy_Ink",
+        "Top_Heavy",
+    ]
+    for name in rows.column_names[2:]:
+        assert rows[name] == table[name].tolist()
+    assert rows.features["digit"].names == [str(k) for k in range(10)]
+
+
+def test_named_views_become_columns_in_the_labels_order(built: Path) -> None:
+    rows = noisezoo.load(built, views=FULL)
+    assert len(rows) == 40
+    assert rows.column_names[-4:] == ["pixels-8", "digits-ddpm", "digits-ddpm.latent_mean", "digits-ddpm.latent_std"]
+    alone = {i: a for part in load_dataset(str(built), "digits-ddpm").values() for i, a in
+             zip(part["image_id"], part["digits-ddpm"], strict=True)}  # fmt: skip
+    assert all(row["digits-ddpm"] == alone[row["image_id"]] for row in rows)
+
+
+def test_a_split_is_those_rows_and_all_rows_are_the_splits_in_order(built: Path) -> None:
+    whole = noisezoo.load(built, views=FULL)["image_id"]
+    parts = [noisezoo.load(built, views=FULL, split=name)["image_id"] for name in ("train", "validation", "test")]
+    assert whole == [i for part in parts for i in part]
+
+
+def test_streaming_gives_the_rows_of_a_plain_load(built: Path) -> None:
+    plain = noisezoo.load(built, views=FULL)
+    streamed = list(noisezoo.load(built, views=FULL, streaming=True))
+    assert len(streamed) == 40
+    for row, expected in zip(streamed, plain, strict=True):
+        assert row.keys() == expected.keys()
+        assert all(np.array_equal(row[name], expected[name]) for name in row)
+    test = noisezoo.load(built, split="test", streaming=True)
+    assert [row["image_id"] for row in test] == noisezoo.load(built, split="test")["image_id"]
+
+
+def test_after_a_rebuild_in_the_same_place_the_new_rows_are_loaded(tmp_path: Path) -> None:
+    folder = tmp_path / "noisezoo"
+    found = []
+    for seed in (0, 1):
+        source = {"name": "digits", "limit": 10, "split_seed": seed}
+        recipe = digits_recipe(("random-64",))
+        assert run(recipe.model_copy(update={"source": recipe.source.model_copy(update=source)}), folder)
+        for config in (None, "labels", "random-64"):
+            splits = load_dataset(str(folder), config)
+            found.append({i for rows in splits.values() for i in rows["image_id"]})
+        shutil.rmtree(folder)
+    assert found[0] == found[1] == found[2]
+    assert found[3] == found[4] == found[5]
+    assert found[0] != found[3]
+
+
+def reordered(rows: Dataset) -> dict[str, Dataset]:
+    return {
+        "shuffled": rows.shuffle(seed=1),
+        "selected": rows.select([5, 3, 30]),
+        "sliced": rows.select(range(4, 20)),
+        "filtered": rows.filter(lambda even: even, input_columns="Even"),
+        "split": rows.train_test_split(0.25, seed=0)["test"],
+        "empty": rows.select([]),
+    }
+
+
+@pytest.mark.parametrize("view", ["pixels-8", "digits-ddpm"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", None])
+def test_a_matrix_is_its_rows_stacked(built: Path, view: str, dtype: str | None) -> None:
+    rows = noisezoo.load(built, views=FULL)
+    expected = np.stack([np.ravel(value) for value in rows[view]])
+    found = noisezoo.matrix(rows, view, dtype)
+    assert found.dtype == (dtype or "float16")
+    assert np.array_equal(found, expected.astype(found.dtype))
+
+
+@pytest.mark.parametrize("how", ["shuffled", "selected", "sliced", "filtered", "split", "empty"])
+def test_a_matrix_follows_the_dataset_s_own_order(built: Path, how: str) -> None:
+    rows = reordered(noisezoo.load(built, views=["pixels-8"]))[how]
+    found = noisezoo.matrix(rows, "pixels-8", "float16")
+    assert len(found) == len(rows)
+    if len(rows):
+        assert np.array_equal(found, pixels_of(rows["image_id"]).astype(np.float32).astype(np.float16))
+
+
+def test_a_matrix_of_the_paired_config_has_the_embeddings_themselves(built: Path) -> None:
+    rows = load_dataset(str(built), split="train")
+    assert np.array_equal(noisezoo.matrix(rows, "random-64"), np.stack(rows["random-64"]).astype(np.float32))
+
+
+def test_a_matrix_in_the_stored_dtype_copies_nothing(built: Path) -> None:
+    rows = load_dataset(str(built), "pixels-8", split="test")
+    assert rows.data.column("pixels-8").num_chunks == 1
+    first, second = noisezoo.matrix(rows, "pixels-8", None), noisezoo.matrix(rows, "pixels-8", "float16")
+    assert np.shares_memory(first, second)
+    assert not np.shares_memory(first, noisezoo.matrix(rows, "pixels-8", "float32"))
+
+
+@pytest.fixture
+def uncached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine on which `datasets` has not seen the sound files before."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+@pytest.mark.usefixtures("uncached")
+def test_a_shuffled_side_is_refused_by_its_first_wrong_row(copied: Path) -> None:
+    rewrite(copied, "pixels-8", lambda table: table.take([0, 2, 1, *range(3, len(table))]))
+    ids = noisezoo.load(copied, views=[])["image_id"]
+    message = f"view 'pixels-8' does not pair: row 1 is '{ids[2]}' where labels has '{ids[1]}'"
+    with pytest.raises(NoiseZooError, match=message):
+        noisezoo.load(copied, views=["digits-ddpm", "pixels-8"])
+    with pytest.raises(NoiseZooError, match="view 'pixels-8' does not pair: row 1 is"):
+        list(noisezoo.load(copied, views=["pixels-8"], streaming=True))
+
+
+@pytest.mark.usefixtures("uncached")
+@pytest.mark.parametrize("harm", [Path.unlink, lambda shard: shard.write_bytes(shard.read_bytes()[:-9])])
+def test_a_missing_or_damaged_shard_is_refused_by_its_view(copied: Path, harm: Callable[[Path], object]) -> None:
+    harm(sorted((copied / "pixels-8").glob("train-*.parquet"))[0])
+    with pytest.raises(NoiseZooError, match="view 'pixels-8' of .* has missing or damaged files"):
+        noisezoo.load(copied, views=["pixels-8"])
+
+
+@pytest.mark.usefixtures("uncached")
+def test_a_shortened_side_is_refused(copied: Path) -> None:
+    shard = sorted((copied / "pixels-8").glob("test-*.parquet"))[-1]
+    pq.write_table(pq.read_table(shard).slice(0, 1), shard)
+    with pytest.raises(NoiseZooError, match="view 'pixels-8'"):
+        noisezoo.load(copied, views=["pixels-8"])
+    with pytest.raises(NoiseZooError, match="view 'pixels-8'"):
+        list(noisezoo.load(copied, views=["pixels-8"], streaming=True))
+
+
+def test_an_unknown_view_split_source_or_column_is_refused_with_what_there_is(built: Path) -> None:
+    with pytest.raises(UsageError, match="has no view 'sd-1.5'; it has: paired, labels, "):
+        noisezoo.load(built, views=["sd-1.5"])
+    with pytest.raises(UsageError, match="has no split 'tests'; it has: train, validation, test"):
+        noisezoo.load(built, split="tests")
+    with pytest.raises(UsageError, match="was built from source 'digits', not 'faces'"):
+        noisezoo.load(built, source="faces")
+    with pytest.raises(UsageError, match="has no column 'pixels'; it has: image_id, "):
+        noisezoo.matrix(noisezoo.load(built), "pixels")
+    assert len(noisezoo.load(built, source="digits")) == 40
+
+
+def test_a_place_without_a_dataset_is_refused(tmp_path: Path, built: Path) -> None:
+    with pytest.raises(UsageError, match="no dataset at .*nowhere"):
+        noisezoo.load(tmp_path / "nowhere")
+    (tmp_path / "half").mkdir()
+    shutil.copytree(built / "_build", tmp_path / "half" / "_build")
+    with pytest.raises(UsageError, match="is not a finished NoiseZoo folder"):
+        noisezoo.load(tmp_path / "half")
+
+
+def test_refusals_account_for_every_image_that_is_not_there(built: Path) -> None:
+    refusals = [json.loads(line) for line in (built / "refusals.jsonl").read_text().splitlines()]
+    assert len(noisezoo.load(built)) + len({r["image_id"] for r in refusals}) == 40
