@@ -159,7 +159,10 @@ def differences(tables: Mapping[str, ProbeTable], views: Sequence[Mapping[str, A
     found = []
     for view in views:
         for role, control in _controls(view, views):
-            comparison = compare(tables[view["name"]], tables[control], metrics=(METRIC,))
+            a, b = tables[view["name"]], tables[control]
+            if not set(a.names) & set(b.names):  # every attribute was refused; each table says why
+                continue
+            comparison = compare(a, b, metrics=(METRIC,))
             per_attribute = {
                 row["attribute"]: row for row in comparison.to_dict()["rows"] if row["attribute"] != "mean"
             }
@@ -241,4 +244,4 @@ def _lacking(data: _Data, attribute: str, rows: NDArray[np.intp]) -> NDArray[np.
     """The first of `rows` that lack an attribute."""
     if attribute not in data.names:
         raise UsageError(f"cannot edit {attribute!r}; the attributes are: {', '.join(data.names)}")
-    return rows[data.Y[rows, data.names.index(attribute)] == 0][:SHOWN_FACES]
+    return np.asarray(rows[data.Y[rows, data.names.index(attribute)] == 0][:SHOWN_FACES])

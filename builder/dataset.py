@@ -87,7 +87,8 @@ def finish(build: Build) -> None:
     bases = {view.name: basis for view in build.views if (basis := _fit_basis(build, view, rows)) is not None}
     configs.insert(0, _publish_paired(build, rows, configs, bases))
     _write_refusals(build, rows)
-    write_json(build.root / "recipe.json", build.recipe.model_dump(mode="json"))
+    software = _marker(next(build.all_units()))["software"]
+    write_json(build.root / "recipe.json", {**build.recipe.model_dump(mode="json"), "software": software})
     from noisezoo.builder.card import write_card
 
     write_card(build, rows, configs, bases)

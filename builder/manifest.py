@@ -107,8 +107,20 @@ def _choose(table: "pa.Table", spec: SourceSpec) -> "pa.Table":
     """The `limit` rows of lowest seeded hash, in the source's order: a larger limit keeps a smaller one's rows."""
     if spec.limit is None or spec.limit >= len(table):
         return table
+    return table.take(np.sort(_by_hash(table, spec)[: spec.limit]))
+
+
+def spare_keys(table: "pa.Table", spec: SourceSpec, count: int) -> list[str]:
+    """Keys of at most `count` scanned images that the limit leaves out of the dataset, the next by seeded hash."""
+    if spec.limit is None or spec.limit >= len(table):
+        return []
+    keys: list[str] = table.column(KEY).take(_by_hash(table, spec)[spec.limit : spec.limit + count]).to_pylist()
+    return keys
+
+
+def _by_hash(table: "pa.Table", spec: SourceSpec) -> np.ndarray:
     rank = [hash_unit(f"limit/{spec.split_seed}/{image_id}") for image_id in table.column(ID).to_pylist()]
-    return table.take(np.sort(np.argsort(rank, kind="stable")[: spec.limit]))
+    return np.argsort(rank, kind="stable")
 
 
 def _hash(source: Source, table: "pa.Table") -> tuple[list[str | None], list[Refusal]]:

@@ -13,6 +13,7 @@ from noisezoo.builder.claims import Claim, claimed
 from noisezoo.builder.commit import committed, sha256_of, sweep, write_json
 from noisezoo.builder.compute import make_computer
 from noisezoo.builder.log import Log
+from noisezoo.builder.manifest import spare_keys
 from noisezoo.builder.sources import Refusal, Source, open_source
 from noisezoo.errors import NoiseZooError
 from noisezoo.schema import ID, to_table, view_features, write_parquet
@@ -34,6 +35,9 @@ SOFTWARE = (
     "pillow",
     "datasets",
 )
+
+FIT_ROWS = 1000
+"""At most this many images decide a fit, so that its cost does not grow with the dataset."""
 
 
 def work(build: Build, log: Log) -> int:
@@ -68,21 +72,27 @@ def _work_view(build: Build, source: Source, units: Sequence[Unit], log: Log) ->
 
 
 def load_computer(build: Build, source: Source, unit: Unit, log: Log) -> "Computer":
-    """The view's computer with its model loaded and, where it needs one, its fit on the training split."""
+    """The view's computer with its model loaded and, where it needs one, its fit."""
     started = time.perf_counter()
     computer = make_computer(unit.view, build.recipe.settings)
     computer.load()
-    computer.fit(lambda: training_images(build, source), build.state / "fits" / f"{unit.view.name}.safetensors")
+    computer.fit(lambda: fitting_images(build, source), build.state / "fits" / f"{unit.view.name}.safetensors")
     log.write("loaded", view=unit.view.name, seconds=round(time.perf_counter() - started, 3))
     return computer
 
 
-def training_images(build: Build, source: Source) -> "Iterator[Image]":
-    """The readable images of the first split (`train`, where there is one), in the manifest's order."""
-    rows = next(iter(build.manifest.splits.values()))
-    for start in range(rows.start, rows.stop, 64):
-        keys = build.manifest.keys[start : min(start + 64, rows.stop)]
-        yield from (image for image in source.images(keys) if not isinstance(image, Exception))
+def fitting_images(build: Build, source: Source) -> "Iterator[Image]":
+    """The readable images that a view may learn its fit from, `FIT_ROWS` at most.
+
+    Images that the recipe's limit leaves out of the dataset, so that all of the dataset's rows are alike to the fit;
+    or the first split (`train`, where there is one), where that is more.
+    """
+    spare = spare_keys(source.scan(), build.recipe.source, FIT_ROWS)
+    first = next(iter(build.manifest.splits.values()))
+    own = build.manifest.keys[first.start : min(first.stop, first.start + FIT_ROWS)]
+    keys = max(spare, own, key=len)
+    for start in range(0, len(keys), 64):
+        yield from (image for image in source.images(keys[start : start + 64]) if not isinstance(image, Exception))
 
 
 def run_unit(unit: Unit, computer: "Computer", source: Source, claim: Claim, log: Log) -> None:

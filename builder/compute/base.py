@@ -36,7 +36,7 @@ class Computer(ABC):
         """Read the model; called once a process, before the first batch."""
 
     def fit(self, images: "Callable[[], Iterable[Image]]", path: Path) -> None:  # noqa: B027 - few views need a fit
-        """Learn what the view needs from the training split's images, keeping it at `path` between processes."""
+        """Learn what the view needs from a sample of the source's images, keeping it at `path` between processes."""
 
     @abstractmethod
     def prepare(self, image: "Image") -> np.ndarray:

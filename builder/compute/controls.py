@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,13 +10,11 @@ import numpy as np
 from noisezoo.builder.commit import committed
 from noisezoo.builder.compute.base import Computer, Rows
 from noisezoo.builder.pixels import signed, to_channels
-from noisezoo.errors import NoiseZooError
+from noisezoo.pca import fit_pca
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-WHITENING_ROWS = 5000
-"""At most this many training images decide the whitening, the first in the manifest's order."""
 RIDGE = 0.01
 """Share of the mean variance added to every variance before its root is taken, so that empty directions stay small."""
 
@@ -38,13 +35,13 @@ class WhitenedComputer(PixelComputer):
     """The picture under ZCA whitening, W = V (L + r mean(L))^(-1/2) V^T: as Gaussian as a linear map makes it."""
 
     def fit(self, images: "Callable[[], Iterable[Image]]", path: Path) -> None:
-        """Mean and principal axes of the training pictures; every process that fits writes the same bytes."""
+        """Mean and principal axes of the pictures to fit on; every process that fits writes the same bytes."""
         from safetensors.numpy import load_file, save_file
 
         if not path.exists():
-            X = np.stack([self.prepare(image).reshape(-1) for image in islice(images(), WHITENING_ROWS)])
+            X = np.stack([self.prepare(image).reshape(-1) for image in images()])
             with committed(path) as temporary:
-                save_file(whitening(X.astype(np.float64)), temporary)
+                save_file(whitening(X), temporary)
         self.fitted = load_file(path)
 
     def compute(self, inputs: np.ndarray, ids: Sequence[str]) -> Rows:
@@ -73,25 +70,20 @@ class RandomComputer(Computer):
 
 
 def whitening(X: np.ndarray) -> dict[str, np.ndarray]:
-    """ZCA with a scale-free ridge, from the smaller side's Gram matrix.
+    """ZCA with a scale-free ridge.
 
     Args:
-        X: (n, d) float64, n >= 2.
+        X: (n, d), n >= 2.
 
     Returns:
         `mean` (d,), `axes` (k, d) of nonzero variance, `gains` (k,) = (l_i + r)^(-1/2), `floor` (1,) = r^(-1/2),
         with r = RIDGE * mean variance; float32.
 
     Raises:
-        NoiseZooError: The training pictures are all the same.
+        NoiseZooError: The pictures are all the same.
     """
-    n, d = X.shape
-    mean = X.mean(axis=0)
-    _, singular, axes = np.linalg.svd(X - mean, full_matrices=False)
-    variances = singular**2 / max(1, n - 1)
-    ridge = RIDGE * variances.sum() / d
-    if ridge <= 0:
-        raise NoiseZooError("the training pictures are all alike, so there is no covariance to whiten with")
-    kept = variances > 1e-9 * variances[0]
-    fitted = {"mean": mean, "axes": axes[kept], "gains": (variances[kept] + ridge) ** -0.5, "floor": [ridge**-0.5]}
+    basis = fit_pca(X, min(X.shape))
+    ridge = RIDGE * basis.explained_variance.sum() / X.shape[1]
+    gains = (basis.explained_variance + ridge) ** -0.5
+    fitted = {"mean": basis.mean, "axes": basis.components, "gains": gains, "floor": [ridge**-0.5]}
     return {name: np.ascontiguousarray(value, dtype=np.float32) for name, value in fitted.items()}

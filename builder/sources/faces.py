@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datasets import Features
     from PIL.Image import Image
 
-DEFAULT_COUNT = 100_000
+DEFAULT_COUNT = 20_000
 
 
 class Faces(Source):

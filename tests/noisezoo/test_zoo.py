@@ -44,8 +44,13 @@ def test_every_network_has_an_untrained_control_alike_in_all_but_training() -> N
         assert control.name == f"{row.name}-untrained"
         assert control.untrained
         assert not row.untrained
-        assert (control.repo, control.shape, control.dtype) == (row.repo, row.shape, row.dtype)
-        assert control.init_seed == (0 if row.init_seed is None else row.init_seed)
+        assert (control.shape, control.dtype, control.resolution) == (row.shape, row.dtype, row.resolution)
+        assert row.start_seed is None
+        if control.start_seed is None:
+            assert control.repo != row.repo, "a network that starts from no seed must bring its own weights"
+        else:
+            assert control.repo == row.repo
+            assert control.start_seed == (0 if row.init_seed is None else row.init_seed)
         assert control.kind == ("control" if row.kind == "noise" else "embedding")
         assert control.baseline is None
 
