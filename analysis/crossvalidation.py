@@ -22,8 +22,9 @@ class ProbeTable(Result):
     """What `probe_table` found on one view.
 
     Intervals are for the whole procedure: what other images of the same kind (or other `groups`) would give, as
-    training and as test rows (`_halves`). In simulated studies of 300 rows a nominal 95 % held the procedure's expected
-    mean over attributes in XX % and its paired difference in YY %; given the fitted probes it would be 88 %.
+    training and as test rows (`_halves`). In simulated studies of 300 and 800 rows a nominal 95 % held the procedure's
+    expected mean over attributes, and its paired difference, in 92 to 99 %, where variances given the fitted probes
+    held as little as 81 %. They err towards wide, up to 100 %, where half the rows learn much less than all do.
     """
 
     names: tuple[str, ...]  # (k,) attributes that were probed

@@ -85,15 +85,15 @@ _OURS = "Apache-2.0"
 _TESTBED_ROWS = (
     View("faces-ddpm", "noise", "diffusers", "testbed:faces-ddpm", 32, (3, 32, 32), _OURS, 0.21,
          "unconditional pixel diffusion trained on drawn faces", clip_conditioned=False, init_seed=1),
-    View("faces-ldm-uncond", "noise", "diffusers", "testbed:faces-ldm-uncond", 32, (4, 8, 8), _OURS, 0.05,
+    View("faces-ldm-uncond", "noise", "diffusers", "testbed:faces-ldm-uncond", 32, (4, 8, 8), _OURS, 0.09,
          "unconditional latent diffusion trained on drawn faces", clip_conditioned=False, init_seed=3),
-    View("digits-ddpm", "noise", "diffusers", "testbed:digits-ddpm", 8, (1, 8, 8), _OURS, 0.02,
+    View("digits-ddpm", "noise", "diffusers", "testbed:digits-ddpm", 8, (1, 8, 8), _OURS, 0.03,
          "unconditional pixel diffusion trained on half of the digits", clip_conditioned=False, init_seed=6),
-    View("faces-clip", "embedding", "open_clip", "testbed:faces-clip", 32, (64,), _OURS, 0.03,
+    View("faces-clip", "embedding", "open_clip", "testbed:faces-clip", 32, (64,), _OURS, 0.02,
          "contrastive image-text encoder trained on drawn faces and their captions"),
     View("faces-ssl", "embedding", "transformers", "testbed:faces-ssl", 32, (128,), _OURS, 0.11,
          "masked autoencoder trained on drawn faces, without labels or captions"),
-    View("faces-vae", "control", "vae", "testbed:faces-ldm-uncond", 32, (4, 8, 8), _OURS, 0.06,
+    View("faces-vae", "control", "vae", "testbed:faces-ldm-uncond", 32, (4, 8, 8), _OURS, 0.05,
          "VAE latent that faces-ldm-uncond inverts: what its noise is made from"),
 )  # fmt: skip
 _CONTROL_ROWS = (
