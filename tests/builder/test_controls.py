@@ -77,9 +77,9 @@ def test_a_fit_is_made_once_and_read_again(tmp_path: Path) -> None:
 
 
 def test_pictures_that_are_all_alike_cannot_be_whitened() -> None:
-    with pytest.raises(NoiseZooError, match="all alike"):
+    with pytest.raises(NoiseZooError, match="alike"):
         whitening(np.ones((5, 3)))
-    with pytest.raises(NoiseZooError, match="all alike"):
+    with pytest.raises(NoiseZooError, match="alike"):
         whitening(np.ones((1, 3)))
 
 

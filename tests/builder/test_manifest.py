@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from noisezoo.builder import sources
-from noisezoo.builder.manifest import Manifest, freeze
+from noisezoo.builder.manifest import Manifest, freeze, spare_keys
 from noisezoo.builder.recipe import SourceSpec
 from noisezoo.builder.sources import Refusal, Source, open_source
 from noisezoo.builder.sources.ids import SPLITS, hash_unit, split_of
@@ -68,6 +68,14 @@ def test_a_limit_takes_a_sample_and_not_the_head() -> None:
     picked = [int(i[1:]) for i in frozen(50, ids=names(1000))[0].ids]
     assert max(picked) > 800
     assert set(frozen(50, seed=1, ids=names(1000))[0].ids) != {f"i{k:04d}" for k in picked}
+
+
+def test_what_a_fit_may_use_is_none_of_the_dataset_s_rows() -> None:
+    table = open_source("listed", {"ids": names(100)}).scan()
+    for limit, count, spare in [(30, 50, 50), (90, 50, 10), (100, 50, 0), (None, 50, 0)]:
+        keys = spare_keys(table, SourceSpec(name="listed", limit=limit), count)
+        assert len(set(keys)) == spare
+        assert not set(keys) & set(frozen(limit, ids=names(100))[0].keys)
 
 
 def test_adding_images_moves_none_to_another_split() -> None:
