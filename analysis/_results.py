@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def plain(value: Any) -> Any:  # noqa: ANN401 - any nesting of numbers, strings and arrays
+def plain(value: Any) -> Any:
     """Turn nested values into what JSON can hold; a number that is not finite becomes None."""
     if isinstance(value, np.ndarray):
         return plain(value.tolist())

@@ -183,7 +183,7 @@ def _inline(figure: "Figure", alt: str) -> Markup:
     return start + Markup(body)
 
 
-def _strip(axes: "Axes", *, grid: Any) -> None:  # noqa: ANN401 - matplotlib's literal
+def _strip(axes: "Axes", *, grid: Any) -> None:
     axes.grid(axis=grid)
     axes.set_axisbelow(True)
     for spine in axes.spines.values():

@@ -108,7 +108,7 @@ def mean_intervals(
     return to_intervals(S.mean(axis=0), bootstrap_means(S, counts), confidence)
 
 
-def paired_differences(a: ArrayLike, b: ArrayLike, **settings: Any) -> list[Interval]:  # noqa: ANN401 - passed on
+def paired_differences(a: ArrayLike, b: ArrayLike, **settings: Any) -> list[Interval]:
     """Means of a - b, per-row scores (n, m) of the same rows, with intervals; settings as in `mean_intervals`.
 
     Raises:

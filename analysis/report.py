@@ -1,9 +1,7 @@
 """The report: one HTML page that opens from disk, and every number of it as JSON."""
 
 import json
-import os
 import re
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from noisezoo.analysis.exhibits import MISSING, RADAR_FLOOR, UNTRAINED, Json, Pr
 from noisezoo.analysis.run import METRIC, Analysis
 from noisezoo.analysis.verdicts import CONTROL_NAMES, direction
 from noisezoo.errors import NoiseZooError
+from noisezoo.files import committed
 
 PAGE, NUMBERS = "report.html", "results.json"
 TEMPLATES = Path(__file__).parent / "templates"
@@ -50,7 +49,9 @@ def write_report(analyses: Mapping[str, Analysis], folder: Path, *, title: str) 
     html = _environment().get_template("report.html.j2").render(title=title, top=_top(pages), sections=pages)
     text = json.dumps(numbers, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     try:
-        _commit(folder, {PAGE: html, NUMBERS: text})
+        for name, content in ((NUMBERS, text), (PAGE, html)):
+            with committed(folder / name) as temporary:
+                temporary.write_text(content, encoding="utf-8", newline="\n")
     except OSError as error:
         reason = error.strerror or error
         raise NoiseZooError(f"cannot write the report into {folder}: {reason}; name a folder with room") from error
@@ -157,14 +158,14 @@ def place(value: float | None, low: float = RADAR_FLOOR, high: float = 1.0) -> f
     return round(100 * min(max((share - low) / (high - low), 0.0), 1.0), 2)
 
 
-def as_yaml(value: Any) -> str:  # noqa: ANN401 - plain JSON
+def as_yaml(value: Any) -> str:
     """Plain values as YAML, in their own order."""
     import yaml
 
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
 
 
-def _environment() -> Any:  # noqa: ANN401 - jinja2 loads where it is used
+def _environment() -> Any:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -175,17 +176,3 @@ def _environment() -> Any:  # noqa: ANN401 - jinja2 loads where it is used
     environment.tests["wide"] = is_wide
     environment.globals |= {"WORDS": WORDS, "METRICS": METRICS, "MISSING": MISSING, "MEAN": MEAN}
     return environment
-
-
-def _commit(folder: Path, files: Mapping[str, str]) -> None:
-    """Write every file under a hidden name, then rename: a reader finds an old file or a whole new one, never half."""
-    folder.mkdir(parents=True, exist_ok=True)
-    hidden = {folder / f".{name}.{uuid.uuid4().hex}.tmp": folder / name for name in files}
-    try:
-        for temporary, final in hidden.items():
-            temporary.write_text(files[final.name], encoding="utf-8", newline="\n")
-        for temporary, final in hidden.items():
-            os.replace(temporary, final)
-    finally:
-        for temporary in hidden:
-            temporary.unlink(missing_ok=True)

@@ -64,7 +64,7 @@ def normality(n: int, m: int, measured: int) -> Iterator[Row]:
         yield Row(what, seconds, loop * m / measured, f"statistics within {error:.0e}")
 
 
-def _scipy_anderson_darling(z: Floats) -> Any:  # noqa: ANN401 - scipy's own result
+def _scipy_anderson_darling(z: Floats) -> Any:
     return stats.anderson(z, "norm", method="interpolate")
 
 

@@ -9,7 +9,7 @@ import typer
 
 from noisezoo.builder.build import Build, open_build, prepare
 from noisezoo.builder.claims import claimed
-from noisezoo.builder.dataset import finish, is_finished
+from noisezoo.builder.dataset import discard_damaged, finish, is_finished
 from noisezoo.builder.log import Log
 from noisezoo.builder.recipe import Recipe, read_recipe
 from noisezoo.builder.status import status
@@ -27,11 +27,10 @@ def run(recipe: Recipe, out: Path) -> bool:
     build = prepare(recipe, out)
     log = Log(build.state / "logs")
     try:
-        while build.pending() and work(build, log):
-            pass
-        if not build.pending() and not is_finished(build):
-            _publish(build, log)
-        return is_finished(build)
+        while not is_finished(build):
+            if not (work(build, log) if build.pending() else _publish(build, log)):
+                return False  # what is left is in others' hands
+        return True
     except IncompleteError as error:  # not a failure: the next run goes on
         log.write("incomplete", message=describe(error))
         raise
@@ -48,11 +47,16 @@ def describe(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def _publish(build: Build, log: Log) -> None:
+def _publish(build: Build, log: Log) -> bool:
+    """Publish, unless a part turns out to be damaged, which is then work again; False where another is publishing."""
     with claimed(build.state / "claims" / "publish.json") as claim:
-        if claim is not None and not is_finished(build):
+        if claim is None:
+            return False
+        discard_damaged(build)
+        if not build.pending() and not is_finished(build):
             finish(build)
             log.write("published", rows=len(build.manifest))
+    return True
 
 
 def _say_what_is_missing(build: Build) -> None:

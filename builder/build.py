@@ -11,11 +11,11 @@ from typing import Any
 
 from noisezoo import zoo
 from noisezoo.builder.claims import claimed
-from noisezoo.builder.commit import read_json, sha256_of, sweep, write_json
 from noisezoo.builder.manifest import Manifest, freeze
 from noisezoo.builder.recipe import Recipe, make_recipe
 from noisezoo.builder.sources import Refusal, open_source
 from noisezoo.errors import UsageError
+from noisezoo.files import read_json, sha256_of, sweep, write_json
 
 STATE = "_build"
 

@@ -11,7 +11,7 @@ import yaml
 
 from noisezoo import zoo
 from noisezoo.builder.build import Build, source_refusals
-from noisezoo.builder.commit import committed, sha256_of
+from noisezoo.files import committed, sha256_of
 from noisezoo.loading import PAIRED
 from noisezoo.pca import Basis
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from noisezoo import zoo
 from noisezoo.builder.build import Build, Unit, source_refusals
-from noisezoo.builder.commit import committed, read_json, sha256_of, sweep, write_json
 from noisezoo.builder.sources import Refusal
 from noisezoo.errors import IncompleteError, NoiseZooError
+from noisezoo.files import committed, read_json, sha256_of, sweep, write_json
 from noisezoo.loading import LABELS, PAIRED
 from noisezoo.pca import Basis, fit_pca
 from noisezoo.schema import ID, SPLIT, array_feature, column_to_numpy, to_table, view_features, write_parquet
@@ -71,9 +71,8 @@ def finish(build: Build) -> None:
     """Publish the dataset into `build.root`; the same build gives the same bytes.
 
     Raises:
-        IncompleteError: Units are missing, or a part's bytes are no longer those its marker vouched for.
+        IncompleteError: Units are missing.
     """
-    discard_damaged(build)
     _sweep(build)
     missing = build.pending()
     if missing:
@@ -93,6 +92,8 @@ def finish(build: Build) -> None:
 
     write_card(build, rows, configs, bases)
     files = [path for config in configs for paths in config.files.values() for path in paths]
+    files += [_basis_path(build, name) for name in bases]
+    files += [build.root / name for name in ("README.md", "recipe.json", "refusals.jsonl")]
     write_json(build.state / "dataset.json", {"build": build_digest(build), "sha256": _hashes(build, files)})
 
 
@@ -115,7 +116,7 @@ def is_finished(build: Build) -> bool:
     record = read_json(build.state / "dataset.json")
     if record is None or build.pending() or record["build"] != build_digest(build):
         return False
-    return all((build.root / name).is_file() for name in (*record["sha256"], "README.md"))
+    return all((build.root / name).is_file() for name in record["sha256"])
 
 
 def build_digest(build: Build) -> str:
@@ -194,10 +195,13 @@ def _fit_basis(build: Build, view: zoo.View, rows: Rows) -> Basis | None:
         raise NoiseZooError(
             f"view {view.name}: in the {split} split's {len(X)} rows {error}; build more images, or leave the view out"
         ) from error
-    path = build.root / PAIRED / "basis" / f"{view.name}.safetensors"
-    with committed(path) as temporary:
+    with committed(_basis_path(build, view.name)) as temporary:
         basis.save(temporary)
     return basis
+
+
+def _basis_path(build: Build, name: str) -> Path:
+    return build.root / PAIRED / "basis" / f"{name}.safetensors"
 
 
 def _publish_paired(build: Build, rows: Rows, configs: list[Config], bases: dict[str, Basis]) -> Config:

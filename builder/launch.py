@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import yaml
 
 from noisezoo.builder.build import Build, prepare
-from noisezoo.builder.commit import committed
 from noisezoo.builder.dataset import is_finished
 from noisezoo.builder.log import failures
 from noisezoo.builder.recipe import Recipe
 from noisezoo.builder.status import ViewStatus, status
 from noisezoo.errors import IncompleteError, NoiseZooError
+from noisezoo.files import committed
 
 if TYPE_CHECKING:
     from rich.console import Console

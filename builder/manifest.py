@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from noisezoo.builder.commit import committed
 from noisezoo.builder.recipe import SourceSpec
 from noisezoo.builder.sources import Refusal, Source
 from noisezoo.builder.sources.ids import SPLITS, hash_unit, split_of
 from noisezoo.errors import UsageError
+from noisezoo.files import committed
 from noisezoo.schema import ID, SPLIT
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from noisezoo.builder.build import Build, Unit
 from noisezoo.builder.claims import Claim, claimed
-from noisezoo.builder.commit import committed, sha256_of, sweep, write_json
 from noisezoo.builder.compute import make_computer
 from noisezoo.builder.log import Log
 from noisezoo.builder.manifest import spare_keys
 from noisezoo.builder.sources import Refusal, Source, open_source
 from noisezoo.errors import NoiseZooError
+from noisezoo.files import committed, sha256_of, sweep, write_json
 from noisezoo.schema import ID, to_table, view_features, write_parquet
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from noisezoo.builder.commit import committed
 from noisezoo.builder.compute.base import Computer, Rows
 from noisezoo.builder.pixels import signed, to_channels
+from noisezoo.files import committed
 from noisezoo.pca import fit_pca
 
 if TYPE_CHECKING:

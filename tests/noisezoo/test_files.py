@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from noisezoo.builder.commit import committed, read_json, sha256_of, sweep, write_json
+from noisezoo.files import committed, read_json, sha256_of, sweep, write_json
 from tests.builder.building import in_child, leftovers
 
 ENDS = [RuntimeError, KeyboardInterrupt, SystemExit, OSError]
