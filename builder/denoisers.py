@@ -26,7 +26,9 @@ class Denoiser(ABC):
 
     def __call__(self, y: "Tensor", timestep: int) -> "Tensor":
         """The network's output for the whole batch at one timestep."""
-        return self.predict(y.to(self.dtype), timestep).float()
+        import torch
+
+        return self.predict(y.to(self.dtype, memory_format=torch.channels_last), timestep).float()
 
     @abstractmethod
     def predict(self, y: "Tensor", timestep: int) -> "Tensor":

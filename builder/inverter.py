@@ -83,7 +83,7 @@ class Inverter:
         import torch
 
         with torch.inference_mode():
-            return self.scheme.invert(latents.to(self.pipeline.device, torch.float32), self.network)
+            return self.scheme.invert(latents.to(self.pipeline.device, torch.float32), self.network).contiguous()
 
     def generate(self, noise: "Tensor") -> "Tensor":
         """Noise to images, with the same steps: (b, c, h', w') -> (b, 3, h, w) float32 in about [-1, 1]."""
