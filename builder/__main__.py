@@ -14,7 +14,7 @@ from noisezoo.builder.log import Log
 from noisezoo.builder.recipe import Recipe, read_recipe
 from noisezoo.builder.status import status
 from noisezoo.builder.worker import work
-from noisezoo.errors import IncompleteError, NoiseZooError
+from noisezoo.errors import IncompleteError, NoiseZooError, UsageError
 
 
 def run(recipe: Recipe, out: Path) -> bool:
@@ -77,14 +77,18 @@ def _limit_threads(threads: int) -> None:
 
 
 def main(
-    recipe: Annotated[str, typer.Argument(help="A bundled recipe's name or a YAML file.")],
-    out: Annotated[Path, typer.Option(help="The dataset's folder.")],
+    recipes: Annotated[list[str], typer.Argument(help="Bundled recipes' names or YAML files.")],
+    out: Annotated[list[Path], typer.Option(help="The folder of each recipe's dataset, in the same order.")],
 ) -> None:
-    """Work on a build beside any number of other processes, on this machine or others; run it again to go on."""
+    """Work on builds beside any number of other processes, on this machine or others; run it again to go on."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        if not run(read_recipe(recipe), out):
-            _say_what_is_missing(open_build(out))
+        if len(recipes) != len(out):
+            raise UsageError(f"{len(recipes)} recipes and {len(out)} folders: give --out once a recipe")
+        finished = [run(read_recipe(recipe), folder) for recipe, folder in zip(recipes, out, strict=True)]
+        for done, folder in zip(finished, out, strict=True):
+            if not done:
+                _say_what_is_missing(open_build(folder))
     except NoiseZooError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

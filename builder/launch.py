@@ -48,20 +48,33 @@ def build_dataset(
         NoiseZooError: A process failed; its message.
         IncompleteError: Units are missing, for instance because a process was killed: the same call goes on.
     """
+    return build_datasets([(recipe, out)], processes=processes, console=console)[0]
+
+
+def build_datasets(
+    wanted: Sequence[tuple[Recipe, Path]], *, processes: int | None = None, console: "Console | None" = None
+) -> list[Outcome]:
+    """Several datasets by one launch, which costs its start only once; otherwise as `build_dataset`."""
     started = time.time()
-    build = prepare(recipe, out)
+    builds = [prepare(recipe, out) for recipe, out in wanted]
+    todo = [build for build in builds if not is_finished(build)]
+    if todo:
+        code = _watch(todo, processes or default_processes(todo[0].recipe.settings.threads), console)
+        for build in todo:
+            _check(build, started, code)
+    return [Outcome(build.root, status(build), time.time() - started) for build in builds]
+
+
+def _check(build: Build, started: float, code: int) -> None:
+    """Raise what the processes failed with, or what they left undone."""
+    messages = failures(build.state / "logs", since=started)
+    if messages:
+        raise NoiseZooError(messages[0])
     if not is_finished(build):
-        code = _watch(build, processes or default_processes(recipe.settings.threads), console)
-        messages = failures(build.state / "logs", since=started)
-        if messages:
-            raise NoiseZooError(messages[0])
-        if not is_finished(build):
-            missing = len(build.pending())
-            raise IncompleteError(
-                f"{out}: {missing} units are missing as the processes ended (exit {code}); the same command goes on. "
-                f"Their output: {build.state / 'logs' / 'launch.log'}"
-            )
-    return Outcome(out, status(build), time.time() - started)
+        raise IncompleteError(
+            f"{build.root}: {len(build.pending())} units are missing as the processes ended (exit {code}); "
+            f"the same command goes on. Their output: {log_path(build)}"
+        )
 
 
 def default_processes(threads: int) -> int:
@@ -71,9 +84,9 @@ def default_processes(threads: int) -> int:
     return torch.cuda.device_count() or max(1, min(8, (os.cpu_count() or 1) // threads))
 
 
-def _watch(build: Build, processes: int, console: "Console | None") -> int:
+def _watch(builds: Sequence[Build], processes: int, console: "Console | None") -> int:
     """Run the launcher to its end, drawing progress; its exit code. An interrupt ends the processes first."""
-    with _launched(build, processes) as process, _bars(build, console) as redraw:
+    with _launched(builds, processes) as process, _bars(builds, console) as redraw:
         while process.poll() is None:
             redraw()
             time.sleep(POLL_SECONDS)
@@ -82,12 +95,10 @@ def _watch(build: Build, processes: int, console: "Console | None") -> int:
 
 
 @contextmanager
-def _launched(build: Build, processes: int) -> Iterator["subprocess.Popen[bytes]"]:
-    path = build.state / "recipe.yaml"
-    with committed(path) as temporary:
-        temporary.write_text(yaml.safe_dump(build.recipe.model_dump(mode="json"), sort_keys=False))
-    command, environment = launch_command(path, build.root, processes, build.recipe.settings.threads)
-    log = build.state / "logs" / "launch.log"
+def _launched(builds: Sequence[Build], processes: int) -> Iterator["subprocess.Popen[bytes]"]:
+    work = [(_write_recipe(build), build.root) for build in builds]
+    command, environment = launch_command(work, processes, builds[0].recipe.settings.threads)
+    log = log_path(builds[0])
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as stream:
         process = subprocess.Popen(command, env=environment, stdout=stream, stderr=stream, start_new_session=True)
@@ -99,11 +110,28 @@ def _launched(build: Build, processes: int) -> Iterator["subprocess.Popen[bytes]
             process.wait()
 
 
-def launch_command(recipe: Path, out: Path, processes: int, threads: int) -> tuple[list[str], dict[str, str]]:
+def _write_recipe(build: Build) -> Path:
+    path = build.state / "recipe.yaml"
+    with committed(path) as temporary:
+        temporary.write_text(yaml.safe_dump(build.recipe.model_dump(mode="json"), sort_keys=False))
+    return path
+
+
+def log_path(build: Build) -> Path:
+    """Where a launch's own output goes (that of several builds, to the first)."""
+    return build.state / "logs" / "launch.log"
+
+
+def launch_command(work: Sequence[tuple[Path, Path]], processes: int, threads: int) -> tuple[list[str], dict[str, str]]:
     """The `accelerate launch` command for this machine, and its environment.
 
     accelerate has one launcher for several local processes, called multi-GPU; on a machine without a GPU it serves as
     well, with the CPU chosen by the environment.
+
+    Args:
+        work: (recipe file, dataset folder) of each build.
+        processes: How many to launch.
+        threads: CPU threads of each.
     """
     import torch
 
@@ -112,15 +140,17 @@ def launch_command(recipe: Path, out: Path, processes: int, threads: int) -> tup
     command = [
         sys.executable, "-m", "accelerate.commands.launch", *several, "--num_processes", str(processes),
         "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
-        "-m", "noisezoo.builder", str(recipe), "--out", str(out),
+        "-m", "noisezoo.builder", *(str(recipe) for recipe, _ in work),
     ]  # fmt: skip
+    for _, out in work:
+        command += ["--out", str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore"}
     return command, environment if gpu else {**environment, "ACCELERATE_USE_CPU": "true"}
 
 
 @contextmanager
-def _bars(build: Build, console: "Console | None") -> Iterator[Callable[[], None]]:
-    """One bar a view, and one over all of them by work, whose time left is that of the build."""
+def _bars(builds: Sequence[Build], console: "Console | None") -> Iterator[Callable[[], None]]:
+    """One bar a view, and one over all of them by work, whose time left is that of the whole launch."""
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
     columns = (
@@ -128,28 +158,36 @@ def _bars(build: Build, console: "Console | None") -> Iterator[Callable[[], None
         TextColumn("{task.fields[left]}"),
     )  # fmt: skip
     with Progress(*columns, console=console, disable=console is None) as progress:
-        tasks = {view.name: progress.add_task(view.name, total=None, rate="", left="") for view in build.views}
+        names = [(build.root, view.name) for build in builds for view in build.views]
+        tasks = {key: progress.add_task(key[1], total=None, rate="", left="") for key in names}
         whole = progress.add_task("all", total=1.0, rate="", left="")
-        begun, at_first = time.monotonic(), work_done(build, status(build))
+        begun, at_first = time.monotonic(), work_done(builds, [status(build) for build in builds])
 
         def redraw() -> None:
-            views = status(build)
-            for view in views:
-                rate = f"{view.images_per_second:.0f} img/s" if view.images_per_second else ""
-                left = f"{view.seconds_left:.0f} s left" if view.seconds_left else ""
-                progress.update(
-                    tasks[view.view], total=view.total, completed=view.done + view.refused, rate=rate, left=left
-                )
-            done, passed = work_done(build, views), time.monotonic() - begun
-            left = f"{passed * (1 - done) / (done - at_first):.0f} s left" if done > at_first else ""
-            progress.update(whole, completed=done, left=f"{left}, {passed:.0f} s passed".lstrip(", "))
+            states = [status(build) for build in builds]
+            for build, views in zip(builds, states, strict=True):
+                for view in views:
+                    rate = f"{view.images_per_second:.0f} img/s" if view.images_per_second else ""
+                    left = f"{view.seconds_left:.0f} s left" if view.seconds_left else ""
+                    done = view.done + view.refused
+                    progress.update(
+                        tasks[build.root, view.view], total=view.total, completed=done, rate=rate, left=left
+                    )
+            done_share, passed = work_done(builds, states), time.monotonic() - begun
+            seconds = passed * (1 - done_share) / (done_share - at_first) if done_share > at_first else None
+            left = f"{passed:.0f} s passed" if seconds is None else f"{seconds:.0f} s left, {passed:.0f} s passed"
+            progress.update(whole, completed=done_share, left=left)
 
         yield redraw
 
 
-def work_done(build: Build, views: Sequence[ViewStatus]) -> float:
-    """Share of the build's arithmetic that is done, by the zoo's work per image and the recipe's number of steps."""
-    steps = build.recipe.settings.num_inference_steps
-    cost = {view.name: OVERHEAD + view.gflops * (steps if view.family == "diffusers" else 1) for view in build.views}
-    total = sum(cost[view.view] * view.total for view in views)
-    return sum(cost[view.view] * (view.done + view.refused) for view in views) / total
+def work_done(builds: Sequence[Build], states: Sequence[Sequence[ViewStatus]]) -> float:
+    """Share of the arithmetic that is done, by the zoo's work per image and the recipes' numbers of steps."""
+    done = total = 0.0
+    for build, views in zip(builds, states, strict=True):
+        steps = build.recipe.settings.num_inference_steps
+        for row, view in zip(build.views, views, strict=True):
+            cost = OVERHEAD + row.gflops * (steps if row.family == "diffusers" else 1)
+            done += cost * (view.done + view.refused)
+            total += cost * view.total
+    return done / total

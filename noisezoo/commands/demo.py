@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from rich.table import Table
 
 from noisezoo.analysis.report import write_report
 from noisezoo.analysis.run import Analysis
-from noisezoo.builder.launch import Outcome, build_dataset
+from noisezoo.builder.launch import Outcome, build_datasets
 from noisezoo.builder.recipe import read_recipe
 from noisezoo.commands.analyze import analyze_with_progress, make_judge, make_model, recipe_settings, show_verdicts
 
@@ -36,17 +37,14 @@ def run_demo(out: Path, processes: int | None) -> None:
     """Build, load, analyse, report."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     console, started = Console(), time.time()
-    outcomes = {part.recipe: _build(part, out, processes, console) for part in PARTS}
-    for outcome in outcomes.values():
+    console.rule("build")
+    wanted = [(read_recipe(part.recipe), out / part.recipe) for part in PARTS]
+    outcomes = build_datasets(wanted, processes=processes, console=console)
+    for outcome in outcomes:
         _load(outcome.root, console)
     analyses = {part.recipe: _analyze(part, out / part.recipe, console) for part in PARTS}
     report = write_report(analyses, out, title="NoiseZoo demo")
     _summary(outcomes, analyses, report, time.time() - started, console)
-
-
-def _build(part: Part, out: Path, processes: int | None, console: Console) -> Outcome:
-    console.rule(f"build {part.recipe}")
-    return build_dataset(read_recipe(part.recipe), out / part.recipe, processes=processes, console=console)
 
 
 def _load(folder: Path, console: Console) -> None:
@@ -67,12 +65,13 @@ def _analyze(part: Part, folder: Path, console: Console) -> Analysis:
 
 
 def _summary(
-    outcomes: dict[str, Outcome], analyses: dict[str, Analysis], report: Path, seconds: float, console: Console
+    outcomes: Sequence[Outcome], analyses: Mapping[str, Analysis], report: Path, seconds: float, console: Console
 ) -> None:
-    table = Table("dataset", "images", "views", "built in")
-    for name, outcome in outcomes.items():
-        images = str(analyses[name].results["dataset"]["rows"])
-        table.add_row(name, images, str(len(outcome.views)), f"{outcome.seconds:.0f} s")
+    table = Table("dataset", "images", "refused", "views", "folder")
+    for outcome, (name, analysis) in zip(outcomes, analyses.items(), strict=True):
+        rows = analysis.results["dataset"]["rows"]
+        refused = outcome.views[0].total - rows
+        table.add_row(name, str(rows), str(refused), str(len(outcome.views)), str(outcome.root))
     console.rule("summary")
     console.print(table)
     for name, analysis in analyses.items():

@@ -97,4 +97,4 @@ def test_orthogonalising_against_the_entangled_attribute_lowers_the_collateral(
 def test_the_unedited_pictures_are_made_once_for_both_edits(planted: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     seen: list[int] = []
     study(planted, seen).strips("a", np.arange(400, 410))
-    assert seen == [10] * (1 + 3 + 3)
+    assert seen == [10, 3 * 10, 3 * 10]

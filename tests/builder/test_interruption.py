@@ -147,7 +147,7 @@ def test_a_full_disk_ends_in_one_line_and_nothing_half_written(tmp_path: Path) -
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))  # less than a part's 8 x 3072 numbers
         with (tmp_path / "output").open("w") as stream, redirect_stdout(stream), redirect_stderr(stream):
-            main.main(str(tmp_path / "recipe.yaml"), out)
+            main.main([str(tmp_path / "recipe.yaml")], [out])
 
     assert in_child(work) == 1
     lines = (tmp_path / "output").read_text().splitlines()
@@ -166,7 +166,7 @@ def test_a_terminated_worker_gives_back_what_it_holds(tmp_path: Path) -> None:
 
     def work() -> None:
         with ending("in the middle of a part", lambda: os.kill(os.getpid(), signal.SIGTERM)):
-            main.main(str(tmp_path / "recipe.yaml"), out)
+            main.main([str(tmp_path / "recipe.yaml")], [out])
 
     assert in_child(work) == 143
     assert leftovers(out) == []

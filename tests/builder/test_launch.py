@@ -3,16 +3,16 @@
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from noisezoo.builder import launch
-from noisezoo.builder.__main__ import run
+from noisezoo.builder.__main__ import main, run
 from noisezoo.builder.build import Build, open_build, prepare
 from noisezoo.builder.claims import claimed
-from noisezoo.builder.launch import build_dataset, default_processes, launch_command
+from noisezoo.builder.launch import build_dataset, build_datasets, default_processes, launch_command
 from noisezoo.builder.log import Log, failures
 from noisezoo.builder.status import status
 from noisezoo.errors import IncompleteError, NoiseZooError
@@ -23,7 +23,7 @@ RECIPE = digits_recipe(("random-64", "pixels-8"), limit=16)
 
 def launched_as(work: Callable[[Build], int], monkeypatch: pytest.MonkeyPatch) -> None:
     """Put `work` in the place of the launched processes."""
-    monkeypatch.setattr(launch, "_watch", lambda build, processes, console: work(build))
+    monkeypatch.setattr(launch, "_watch", lambda builds, processes, console: work(builds[0]))
 
 
 def test_a_launch_whose_processes_finish_gives_what_each_view_came_to(
@@ -72,13 +72,37 @@ def test_a_log_line_cut_short_hides_no_failure(tmp_path: Path) -> None:
 
 
 def test_the_launch_command_is_accelerate_s_for_that_many_processes(tmp_path: Path) -> None:
-    command, environment = launch_command(tmp_path / "r.yaml", tmp_path / "out", 3, threads=2)
+    command, environment = launch_command([(tmp_path / "r.yaml", tmp_path / "out")], 3, threads=2)
     assert command[1:3] == ["-m", "accelerate.commands.launch"]
     assert command[command.index("--num_processes") + 1] == "3"
     assert command[-5:] == ["-m", "noisezoo.builder", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "out")]
     assert environment["OMP_NUM_THREADS"] == "2"
-    one, _ = launch_command(tmp_path / "r.yaml", tmp_path / "out", 1, threads=1)
+    one, _ = launch_command([(tmp_path / "r.yaml", tmp_path / "out")], 1, threads=1)
     assert "--multi_gpu" not in one
+
+
+def test_one_launch_builds_several_datasets_each_into_its_own_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[Path]] = []
+
+    def work(builds: Sequence[Build], processes: int, console: object) -> int:
+        seen.append([build.root for build in builds])
+        return int(not all([run(build.recipe, build.root) for build in builds]))
+
+    monkeypatch.setattr(launch, "_watch", work)
+    pairs = [(RECIPE, tmp_path / "a"), (digits_recipe(("pixels-8",), limit=8), tmp_path / "b")]
+    assert [len(outcome.views) for outcome in build_datasets(pairs)] == [2, 1]
+    more = [*pairs, (digits_recipe(("random-64",), limit=8), tmp_path / "c")]
+    build_datasets(more)
+    assert seen == [[tmp_path / "a", tmp_path / "b"], [tmp_path / "c"]]  # what is finished is not launched again
+
+
+def test_recipes_without_a_folder_each_are_bad_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["faces", "digits"], [tmp_path / "a"])
+    assert stop.value.code == 2
+    assert "2 recipes and 1 folders" in capsys.readouterr().err
 
 
 def test_by_default_processes_times_threads_fit_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
