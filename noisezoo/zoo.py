@@ -92,7 +92,7 @@ _TESTBED_ROWS = (
     View("faces-clip", "embedding", "open_clip", "testbed:faces-clip", 32, (64,), _OURS, 0.02,
          "contrastive image-text encoder trained on drawn faces and their captions"),
     View("faces-ssl", "embedding", "transformers", "testbed:faces-ssl", 32, (128,), _OURS, 0.11,
-         "masked autoencoder trained on drawn faces, without labels or captions"),
+         "SimCLR encoder trained on drawn faces, without labels or captions"),
     View("faces-vae", "control", "vae", "testbed:faces-ldm-uncond", 32, (4, 8, 8), _OURS, 0.05,
          "VAE latent that faces-ldm-uncond inverts: what its noise is made from"),
 )  # fmt: skip
