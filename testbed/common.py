@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers import DDIMScheduler, DiffusionPipeline
 from tqdm import tqdm
 
 from noisezoo.builder.faces.factors import Factors, face_factors
@@ -127,6 +128,19 @@ def diffusion_loss(unet: torch.nn.Module, alphas_cumprod: torch.Tensor, clean: t
     noisy = abar.sqrt() * clean + (1 - abar).sqrt() * noise
     target = abar.sqrt() * noise - (1 - abar).sqrt() * clean
     return (unet(noisy, t).sample - target).pow(2).mean()
+
+
+def make_scheduler() -> DDIMScheduler:
+    """The linear schedule of DDPM (Ho et al. 2020) with v-prediction; nothing is clipped, so DDIM can be inverted."""
+    return DDIMScheduler(beta_schedule="linear", prediction_type="v_prediction", clip_sample=False)
+
+
+def sample(pipe: DiffusionPipeline, n: int, seed: int = 0) -> torch.Tensor:
+    """Pictures of 50 DDIM steps: (n, c, h, w) in [-1, 1]."""
+    pipe.set_progress_bar_config(disable=True)
+    generator = torch.Generator().manual_seed(seed)
+    images = pipe(batch_size=n, generator=generator, num_inference_steps=50, output_type="np").images
+    return torch.from_numpy(images).permute(0, 3, 1, 2) * 2 - 1
 
 
 def save_grid(images: torch.Tensor, path: Path, columns: int = 16) -> None:

@@ -7,18 +7,13 @@ import argparse
 
 import numpy as np
 import torch
-from common import Training, diffusion_loss, finish, save_grid
-from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
+from common import Training, diffusion_loss, finish, make_scheduler, sample, save_grid
+from diffusers import DDIMPipeline, UNet2DModel
 
 from noisezoo.builder.sources.digits import digit_id, digit_pixels
 from noisezoo.builder.sources.ids import trained_on_digit
 
 NAME, SEED, BATCH = "digits-ddpm", 6, 64
-
-
-def make_scheduler() -> DDIMScheduler:
-    """The linear schedule with v-prediction, as `faces-ddpm` has it."""
-    return DDIMScheduler(beta_schedule="linear", prediction_type="v_prediction", clip_sample=False)
 
 
 def make_unet() -> UNet2DModel:
@@ -36,15 +31,6 @@ def digit_tensor(training: bool) -> torch.Tensor:
     pixels = digit_pixels()
     chosen = np.array([trained_on_digit(digit_id(i)) == training for i in range(len(pixels))])
     return torch.from_numpy(pixels[chosen]).float()[:, None] / 127.5 - 1
-
-
-def sample(unet: UNet2DModel, n: int, seed: int) -> torch.Tensor:
-    """DDIM samples of the model: (n, 1, 8, 8) in [-1, 1]."""
-    pipe = DDIMPipeline(unet, make_scheduler())
-    pipe.set_progress_bar_config(disable=True)
-    generator = torch.Generator().manual_seed(seed)
-    images = pipe(batch_size=n, generator=generator, num_inference_steps=50, output_type="np").images
-    return torch.from_numpy(images).permute(0, 3, 1, 2) * 2 - 1
 
 
 @torch.no_grad()
@@ -69,14 +55,14 @@ def main() -> None:
         print(
             f"step {step}: seen {held_out_loss(ema, abar, images):.5f}, unseen {held_out_loss(ema, abar, unseen):.5f}"
         )
-        save_grid(sample(ema, 64, 0), run.folder / f"samples-{step:06d}.png")
+        save_grid(sample(DDIMPipeline(ema, make_scheduler()), 64), run.folder / f"samples-{step:06d}.png")
 
     run = Training(NAME, unet, loss, steps, seed=SEED, every=500, sample=report)
     ema = run.run()
     folder = finish(NAME, {"steps": steps, "batch_size": BATCH, "seed": SEED, "images": len(images),
                            "loss_on_training_digits": held_out_loss(ema, abar, images),
                            "loss_on_unseen_digits": held_out_loss(ema, abar, unseen)})  # fmt: skip
-    save_grid(sample(ema, 96, 0), folder / "samples.png")
+    save_grid(sample(DDIMPipeline(ema, make_scheduler()), 96), folder / "samples.png")
     DDIMPipeline(ema.half(), make_scheduler()).save_pretrained(folder)
 
 

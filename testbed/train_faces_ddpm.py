@@ -6,15 +6,10 @@ python testbed/train_faces_ddpm.py --steps 12000
 import argparse
 
 import torch
-from common import TESTBED, Training, diffusion_loss, face_batch, finish, save_grid
-from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
+from common import TESTBED, Training, diffusion_loss, face_batch, finish, make_scheduler, sample, save_grid
+from diffusers import DDIMPipeline, UNet2DModel
 
 NAME, SEED, BATCH = "faces-ddpm", 1, 64
-
-
-def make_scheduler() -> DDIMScheduler:
-    """The linear schedule of DDPM (Ho et al. 2020) with v-prediction; nothing is clipped, so DDIM can be inverted."""
-    return DDIMScheduler(beta_schedule="linear", prediction_type="v_prediction", clip_sample=False)
 
 
 def make_unet() -> UNet2DModel:
@@ -25,15 +20,6 @@ def make_unet() -> UNet2DModel:
         down_block_types=("DownBlock2D",) * 4, up_block_types=("UpBlock2D",) * 4,
         norm_num_groups=8, attention_head_dim=16,
     )  # fmt: skip
-
-
-def sample(unet: UNet2DModel, n: int, seed: int, steps: int = 50) -> torch.Tensor:
-    """DDIM samples of the model: (n, 3, 32, 32) in [-1, 1]."""
-    pipe = DDIMPipeline(unet, make_scheduler())
-    pipe.set_progress_bar_config(disable=True)
-    generator = torch.Generator().manual_seed(seed)
-    images = pipe(batch_size=n, generator=generator, num_inference_steps=steps, output_type="np").images
-    return torch.from_numpy(images).permute(0, 3, 1, 2) * 2 - 1
 
 
 def main() -> None:
@@ -50,11 +36,13 @@ def main() -> None:
 
     DDIMPipeline(make_unet().half(), make_scheduler()).save_pretrained(TESTBED / f"{NAME}-untrained")
     run = Training(NAME, unet, loss, steps, seed=SEED)
-    run.sample = lambda ema, step: save_grid(sample(ema, 32, 0), run.folder / f"samples-{step:06d}.png")
+    run.sample = lambda ema, step: save_grid(
+        sample(DDIMPipeline(ema, make_scheduler()), 32), run.folder / f"samples-{step:06d}.png"
+    )
     ema = run.run()
     folder = finish(NAME, {"steps": steps, "batch_size": BATCH, "seed": SEED, "images": steps * BATCH})
     DDIMPipeline(ema.half(), make_scheduler()).save_pretrained(folder)
-    save_grid(sample(ema.float(), 96, 0), folder / "samples.png")
+    save_grid(sample(DDIMPipeline(ema.float(), make_scheduler()), 96), folder / "samples.png")
 
 
 if __name__ == "__main__":

@@ -7,15 +7,10 @@ import argparse
 from pathlib import Path
 
 import torch
-from common import RUNS, Training, diffusion_loss, face_batch, finish, save_grid
-from diffusers import AutoencoderKL, DDIMScheduler, LDMPipeline, UNet2DModel
+from common import RUNS, Training, diffusion_loss, face_batch, finish, make_scheduler, sample, save_grid
+from diffusers import AutoencoderKL, LDMPipeline, UNet2DModel
 
 NAME, SEED, BATCH, IMAGES = "faces-ldm-uncond", 3, 64, 128_000
-
-
-def make_scheduler() -> DDIMScheduler:
-    """The linear schedule with v-prediction, as `faces-ddpm` has it."""
-    return DDIMScheduler(beta_schedule="linear", prediction_type="v_prediction", clip_sample=False)
 
 
 def make_unet() -> UNet2DModel:
@@ -40,15 +35,6 @@ def training_latents(vae: AutoencoderKL) -> torch.Tensor:
     return torch.load(cache, weights_only=True)
 
 
-def sample(vae: AutoencoderKL, unet: UNet2DModel, n: int, seed: int, steps: int = 50) -> torch.Tensor:
-    """DDIM samples of the model, decoded: (n, 3, 32, 32) in [-1, 1]."""
-    pipe = LDMPipeline(vae, unet, make_scheduler())
-    pipe.set_progress_bar_config(disable=True)
-    generator = torch.Generator().manual_seed(seed)
-    images = pipe(batch_size=n, generator=generator, num_inference_steps=steps, output_type="np").images
-    return torch.from_numpy(images).permute(0, 3, 1, 2) * 2 - 1
-
-
 def main() -> None:
     """Train, sample, and write the diffusers folder in float16."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -63,10 +49,12 @@ def main() -> None:
         return diffusion_loss(unet, abar, latents[torch.randint(len(latents), (BATCH,))])
 
     run = Training(NAME, unet, loss, steps, seed=SEED)
-    run.sample = lambda ema, step: save_grid(sample(vae, ema, 32, 0), run.folder / f"samples-{step:06d}.png")
+    run.sample = lambda ema, step: save_grid(
+        sample(LDMPipeline(vae, ema, make_scheduler()), 32), run.folder / f"samples-{step:06d}.png"
+    )
     ema = run.run()
     folder = finish(NAME, {"steps": steps, "batch_size": BATCH, "seed": SEED, "images": IMAGES})
-    save_grid(sample(vae, ema, 96, 0), folder / "samples.png")
+    save_grid(sample(LDMPipeline(vae, ema, make_scheduler()), 96), folder / "samples.png")
     LDMPipeline(vae.half(), ema.half(), make_scheduler()).save_pretrained(folder)
 
 
