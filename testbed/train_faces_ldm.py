@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=12_000)
     steps = parser.parse_args().steps
     vae = AutoencoderKL.from_pretrained(RUNS / "faces-vae" / "vae", torch_dtype=torch.float32).eval()
+    vae.register_to_config(_name_or_path="faces-vae")  # what ships must not name a folder of this machine
     latents = training_latents(vae)
     abar = make_scheduler().alphas_cumprod
     unet = make_unet()
