@@ -114,3 +114,14 @@ def test_importing_noisezoo_loads_nothing_heavy() -> None:
 def test_errors_carry_the_exit_code_that_scripts_rely_on() -> None:
     codes = {error: error("x").exit_code for error in (NoiseZooError, UsageError, IncompleteError)}
     assert codes == {NoiseZooError: 1, UsageError: 2, IncompleteError: 3}
+
+
+def test_the_outer_rooms_are_reached_through_the_package_and_a_wrong_name_is_not() -> None:
+    script = (
+        "import noisezoo, sys; assert 'noisezoo.builder' not in sys.modules\n"
+        "assert noisezoo.builder.Inverter and noisezoo.analysis.probe_table\n"
+        "try: noisezoo.bilder\n"
+        "except AttributeError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "module 'noisezoo' has no attribute 'bilder'\n"
