@@ -14,7 +14,7 @@ from noisezoo.builder.log import Log
 from noisezoo.builder.recipe import Recipe, read_recipe
 from noisezoo.builder.status import status
 from noisezoo.builder.worker import work
-from noisezoo.errors import IncompleteError, NoiseZooError, UsageError
+from noisezoo.errors import IncompleteError, NoiseZooError, UsageError, describe
 
 
 def run(recipe: Recipe, out: Path) -> bool:
@@ -32,19 +32,17 @@ def run(recipe: Recipe, out: Path) -> bool:
                 return False  # what is left is in others' hands
         return True
     except IncompleteError as error:  # not a failure: the next run goes on
-        log.write("incomplete", message=describe(error))
+        log.write("incomplete", message=mend(error))
         raise
     except (NoiseZooError, OSError, MemoryError) as error:
-        log.write("failed", message=describe(error))
+        log.write("failed", message=mend(error))
         raise
 
 
-def describe(error: BaseException) -> str:
-    """One line for people: our own message, or what the system said and of which file."""
-    if isinstance(error, OSError) and error.strerror:
-        place = f": {error.filename}" if error.filename else ""
-        return f"{error.strerror}{place}; nothing under a final name is incomplete, free it and run again"
-    return str(error) or type(error).__name__
+def mend(error: BaseException) -> str:
+    """What happened, and for a fault of the system what to do."""
+    advice = "; nothing under a final name is incomplete, free it and run again" if isinstance(error, OSError) else ""
+    return describe(error) + advice
 
 
 def _publish(build: Build, log: Log) -> bool:
@@ -93,7 +91,7 @@ def main(
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except (OSError, MemoryError) as error:
-        print(f"error: {describe(error)}", file=sys.stderr)
+        print(f"error: {mend(error)}", file=sys.stderr)
         sys.exit(1)
 
 

@@ -52,7 +52,7 @@ class Unit:
     def expected(self) -> dict[str, Any]:
         """What a marker must say for its part to be this unit's, and not another recipe's, row's or manifest's."""
         return {
-            "view": self.view.name, "slice": self.number, "recipe": self.build.recipe.digest(),
+            "view": self.view.name, "slice": self.number, "recipe": self.build.recipe_digest,
             "manifest": self.build.manifest.digest, "model": self.build.fingerprints[self.view.name],
         }  # fmt: skip
 
@@ -86,6 +86,11 @@ class Build:
     def views(self) -> list[zoo.View]:
         """The recipe's rows of the zoo."""
         return [zoo.get(name) for name in self.recipe.views]
+
+    @cached_property
+    def recipe_digest(self) -> str:
+        """The recipe's digest, which every look at a marker needs."""
+        return self.recipe.digest()
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:

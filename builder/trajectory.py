@@ -1,4 +1,4 @@
-"""Noise schedules and predictions as algebra: one state equation, four predictions, no branches.
+"""Noise schedules and predictions as algebra: one state equation, a row for each prediction, no branches.
 
 A state is y_t = a_t x0 + s_t eps. Every schedule is its pairs (a, s) on the timesteps it visits; every prediction type
 says x0 and eps as p y + q output. So one loop serves them all.

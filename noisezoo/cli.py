@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from noisezoo.errors import NoiseZooError
+from noisezoo.errors import NoiseZooError, describe
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
@@ -119,8 +119,7 @@ def main() -> None:
     except NoiseZooError as error:
         _fail(str(error), error.exit_code)
     except OSError as error:
-        place = f": {error.filename}" if error.filename else ""
-        _fail(f"{error.strerror or error}{place}", 1)
+        _fail(describe(error), 1)
     except KeyboardInterrupt:
         _fail("interrupted; the same command goes on", 130)
 

@@ -10,6 +10,13 @@ class NoiseZooError(Exception):
     exit_code = 1
 
 
+def describe(error: BaseException) -> str:
+    """One line for people: our own message, or what the system said and of which file."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return str(error) or type(error).__name__
+
+
 class UsageError(NoiseZooError):
     """The request itself is wrong: an unknown name, an impossible setting, a folder of the wrong kind."""
 

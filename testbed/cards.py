@@ -90,9 +90,13 @@ def round_trip(row: zoo.View, given: np.ndarray) -> dict[str, str]:
     """Invert and regenerate pictures (n, 3, h, w)."""
     assert row.folder is not None
     inverter = Inverter.from_pretrained(row.folder, untrained_seed=row.start_seed)
-    noise = inverter.invert(torch.from_numpy(given))
+    images = torch.from_numpy(given)
+    noise = inverter.invert(images)
     statistics = latent_statistics(noise.numpy())
+    alone = psnr(inverter.decode(inverter.encode(images)).numpy(), given).mean()
+    autoencoder = {} if inverter.pipeline.autoencoder is None else {"autoencoder alone, PSNR in dB": f"{alone:.1f}"}
     return {
+        **autoencoder,
         "round trip, 50 steps, PSNR in dB": f"{psnr(inverter.generate(noise).numpy(), given).mean():.1f}",
         "noise, mean (Gaussian: 0)": f"{statistics['latent_mean'].mean():.3f}",
         "noise, standard deviation (Gaussian: 1)": f"{statistics['latent_std'].mean():.3f}",

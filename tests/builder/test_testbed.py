@@ -61,3 +61,15 @@ def test_digits_inverted_and_regenerated_are_the_digits_again() -> None:
     again = inverter.generate(inverter.invert(torch.from_numpy(images))).numpy()
     assert psnr(again, images).min() > 20
     assert psnr(again[::-1].copy(), images).max() < 15, "or any digit would pass"
+
+
+def test_the_shipped_untrained_network_is_the_one_that_training_started_from() -> None:
+    from noisezoo.builder.inverter import Inverter
+
+    trained, control = zoo.get("faces-ddpm"), zoo.get("faces-ddpm-untrained")
+    assert trained.folder is not None and control.folder is not None and control.start_seed is None
+    start = Inverter.from_pretrained(trained.folder, untrained_seed=trained.init_seed).pipeline.denoiser.state_dict()
+    shipped = Inverter.from_pretrained(control.folder).pipeline.denoiser.state_dict()
+    assert start.keys() == shipped.keys()
+    for name, value in start.items():
+        np.testing.assert_array_equal(shipped[name].numpy(), value.half().float().numpy(), err_msg=name)
