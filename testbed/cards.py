@@ -140,7 +140,7 @@ def write_card(row: zoo.View, figures: dict[str, tuple[str, str]]) -> None:
 
 def script_of(name: str) -> str:
     """The script that trained a model."""
-    return {"faces-ldm-uncond": "train_faces_ldm.py"}.get(name, f"train_{name.replace('-', '_')}.py")
+    return f"train_{name.replace('-', '_')}.py"
 
 
 def parameters(folder: Path) -> int:

@@ -27,9 +27,14 @@ def face_batch(step: int, batch_size: int, *, stream: int) -> tuple[torch.Tensor
 
     `stream` keeps the faces of different models apart; all lie above `FIRST_TRAINING_FACE`, where no dataset reaches.
     """
-    start = FIRST_TRAINING_FACE + stream * 100_000_000 + step * batch_size
-    factors = face_factors(range(start, start + batch_size))
+    factors = training_factors(step, batch_size, stream)
     return to_signed(render(factors)), factors
+
+
+def training_factors(step: int, batch_size: int, stream: int) -> Factors:
+    """The factors of the faces that `face_batch` draws."""
+    start = FIRST_TRAINING_FACE + stream * 100_000_000 + step * batch_size
+    return face_factors(range(start, start + batch_size))
 
 
 def to_signed(pixels: np.ndarray) -> torch.Tensor:

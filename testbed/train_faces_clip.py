@@ -7,11 +7,13 @@ import argparse
 import json
 
 import torch
-from captions import captions, make_tokenizer
 from common import Training, face_batch, finish
 from open_clip import CLIP
 from safetensors.torch import save_file
+from tokenizer import make_tokenizer
 from torch.nn.functional import cross_entropy
+
+from noisezoo.builder.faces.captions import captions
 
 NAME, SEED, BATCH = "faces-clip", 4, 256
 CONTEXT = 64

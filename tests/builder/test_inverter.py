@@ -1,5 +1,6 @@
 """The inverter against closed forms, against diffusers' inverse scheduler, and against itself."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,9 @@ import torch
 from diffusers import DDIMInverseScheduler, DDIMScheduler, StableDiffusionPipeline, UNet2DModel
 
 from noisezoo.builder.inverter import Inverter
+from noisezoo.builder.pipeline import Runtime
+from noisezoo.builder.schemes import SCHEMES
+from noisezoo.errors import UsageError
 from tests.builder.models import save_constant, save_stable_diffusion, save_unconditional
 
 
@@ -99,12 +103,40 @@ def test_guidance_costs_a_second_forward_only_where_it_acts(
     assert inverter.network.forwards == forwards
 
 
-def test_the_forward_left_out_for_an_empty_prompt_would_have_changed_no_bit(stable_diffusion: Path) -> None:
-    network = Inverter.from_pretrained(stable_diffusion, prompt="", guidance_scale=3.5).network
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_the_forward_left_out_for_an_empty_prompt_would_have_changed_no_bit(stable_diffusion: Path, dtype: str) -> None:
+    network = Inverter.from_pretrained(stable_diffusion, prompt="", guidance_scale=3.5, dtype=dtype).network
     y = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(2))
     once = network(y, 500)
-    network.prompt = " "  # not empty, so that both forwards are made, with the same two embeddings
+    assert network.forwards == 1
+    network.guided = True
     assert torch.equal(network(y, 500), once)
+    assert network.forwards == 3
+
+
+def test_a_negative_prompt_makes_the_empty_prompt_s_second_forward_matter(stable_diffusion: Path) -> None:
+    inverter = Inverter.from_pretrained(stable_diffusion, num_inference_steps=5, negative_prompt="a dog")
+    plain = Inverter.from_pretrained(stable_diffusion, num_inference_steps=5)
+    y = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(2))
+    assert not torch.equal(inverter.invert_latents(y), plain.invert_latents(y))
+    assert (inverter.network.forwards, plain.network.forwards) == (10, 5)
+
+
+def test_a_prompt_for_each_image_gives_what_each_alone_gives(stable_diffusion: Path) -> None:
+    y = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(4))
+    prompts = ["a cat", "", "a dog"]
+    together = Inverter.from_pretrained(stable_diffusion, num_inference_steps=5).invert_latents(y, prompts=prompts)
+    for i, prompt in enumerate(prompts):
+        alone = Inverter.from_pretrained(stable_diffusion, num_inference_steps=5, prompt=prompt)
+        torch.testing.assert_close(together[i : i + 1], alone.invert_latents(y[i : i + 1]), rtol=0, atol=1e-4)
+
+
+def test_a_batch_of_empty_prompts_needs_one_forward_a_step_after_a_prompted_one(stable_diffusion: Path) -> None:
+    inverter = Inverter.from_pretrained(stable_diffusion, num_inference_steps=5)
+    inverter.invert_latents(torch.zeros(2, 4, 8, 8), prompts=["a cat", ""])
+    assert inverter.network.forwards == 10
+    inverter.invert_latents(torch.zeros(2, 4, 8, 8), prompts=["", ""])
+    assert inverter.network.forwards == 15
 
 
 def test_a_prompt_changes_the_noise_and_its_guidance_too(stable_diffusion: Path) -> None:
@@ -173,3 +205,90 @@ def test_v_prediction_is_read_from_the_folder_and_never_from_its_name(tmp_path: 
     save_stable_diffusion(tmp_path / "epsilon-base", prediction_type="v_prediction")
     inverter = Inverter.from_pretrained(tmp_path / "epsilon-base", num_inference_steps=2)
     assert inverter.trajectory.prediction == "v_prediction"
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_every_scheme_inverts_and_generates_through_a_folder(stable_diffusion: Path, scheme: str) -> None:
+    inverter = Inverter.from_pretrained(stable_diffusion, num_inference_steps=4, scheme=scheme)
+    noise, previous = inverter.invert_states(inverter.encode(pictures(size=16)))
+    assert (previous is not None) == inverter.keeps_previous
+    assert noise.shape == (2, 4, 8, 8)
+    assert noise.dtype == torch.float32
+    images = inverter.generate(noise, previous=previous)
+    assert images.shape == (2, 3, 16, 16)
+    assert bool(images.isfinite().all())
+    assert inverter.faults == [None, None]
+
+
+def test_two_states_of_bdia_bring_the_latents_back_but_for_rounding(stable_diffusion: Path) -> None:
+    inverter = Inverter.from_pretrained(stable_diffusion, num_inference_steps=20, scheme="bdia")
+    latents = inverter.encode(pictures(size=16))
+    noise, previous = inverter.invert_states(latents)
+    wanted = inverter.decode(latents)
+    torch.testing.assert_close(inverter.generate(noise, previous=previous), wanted, rtol=0, atol=1e-3)
+    assert float((inverter.generate(noise) - wanted).abs().max()) > 1e-2
+
+
+def test_a_forward_start_draws_from_each_image_s_own_seed_or_content(unconditional: Path) -> None:
+    make = partial(Inverter.from_pretrained, unconditional, num_inference_steps=10, scheme="forward-start",
+                   scheme_options={"share": 0.3})  # fmt: skip
+    images = pictures(3)
+    found = make().invert(images, seeds=[1, 2, 3])
+    assert torch.equal(found, make().invert(images, seeds=[1, 2, 3]))
+    assert not torch.equal(found, make().invert(images, seeds=[1, 2, 4]))
+    torch.testing.assert_close(make().invert(images[1:2], seeds=[2]), found[1:2], rtol=0, atol=1e-4)
+    own = make().invert(images)
+    torch.testing.assert_close(make().invert(images[2:]), own[2:], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("scheme", ["ddim", "heun", "ab2"])
+def test_a_network_that_fails_is_named_by_image_and_step(unconditional: Path, scheme: str) -> None:
+    inverter = Inverter.from_pretrained(unconditional, num_inference_steps=10, scheme=scheme)
+    plain = inverter.invert(pictures(3))
+    healthy = inverter.network.predict
+
+    def failing(y: torch.Tensor, time: torch.Tensor, conditions: Any) -> torch.Tensor:
+        output = healthy(y, time, conditions)
+        return torch.where((time >= 601).view(-1, 1, 1, 1) & (torch.arange(3) == 1).view(3, 1, 1, 1), torch.nan, output)
+
+    inverter.network.predict = failing  # type: ignore[method-assign]
+    noise = inverter.invert(pictures(3))
+    assert inverter.faults == [None, 6, None], "601 is the time of the seventh step of ten"
+    assert not bool(noise[1].isfinite().any())
+    torch.testing.assert_close(noise[[0, 2]], plain[[0, 2]])
+
+
+def test_a_broken_network_s_fault_is_forgotten_by_the_next_inversion(unconditional: Path) -> None:
+    inverter = Inverter.from_pretrained(unconditional, num_inference_steps=2)
+    inverter.invert(torch.full((1, 3, 8, 8), torch.nan))
+    assert inverter.faults == [0]
+    inverter.invert(pictures())
+    assert inverter.faults == [None, None]
+
+
+@pytest.mark.parametrize(
+    "runtime",
+    [Runtime(channels_last=False), Runtime(attention_backend="native"), Runtime(vae_slicing=True)],
+)
+def test_how_a_network_is_run_changes_its_noise_by_rounding_only(stable_diffusion: Path, runtime: Runtime) -> None:
+    plain = Inverter.from_pretrained(stable_diffusion, num_inference_steps=5).invert(pictures(size=16))
+    found = Inverter.from_pretrained(stable_diffusion, num_inference_steps=5, runtime=runtime).invert(pictures(size=16))
+    torch.testing.assert_close(found, plain, rtol=0, atol=1e-4)
+
+
+def test_runtime_settings_reach_the_modules(stable_diffusion: Path) -> None:
+    runtime = Runtime(vae_slicing=True, vae_tiling=True)
+    vae = Inverter.from_pretrained(stable_diffusion, num_inference_steps=1, runtime=runtime).pipeline.autoencoder
+    assert vae.use_slicing
+    assert vae.use_tiling
+    with pytest.raises(UsageError, match="attention back-end 'telepathy'"):
+        Inverter.from_pretrained(stable_diffusion, runtime=Runtime(attention_backend="telepathy"))
+
+
+def test_a_compiled_network_gives_the_same_noise(unconditional: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The graph is captured as always, and then run eagerly, as generating code for it takes a minute.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    plain = Inverter.from_pretrained(unconditional, num_inference_steps=2)
+    compiled = Inverter.from_pretrained(unconditional, num_inference_steps=2, runtime=Runtime(compile=True))
+    assert compiled.pipeline.denoiser._compiled_call_impl is not None
+    torch.testing.assert_close(compiled.invert(pictures()), plain.invert(pictures()), rtol=0, atol=1e-4)

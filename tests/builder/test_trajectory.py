@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 
+from noisezoo.builder.schedules import read_trajectory
 from noisezoo.builder.schemes import Ddim, Network
-from noisezoo.builder.trajectory import Trajectory, read_trajectory
+from noisezoo.builder.trajectory import Trajectory
 from noisezoo.errors import UsageError
 from tests.builder.models import STABLE_DIFFUSION
 
@@ -23,15 +24,15 @@ def trajectory(steps: int = 50, **config: Any) -> Trajectory:
 
 def gaussian_network(path: Trajectory) -> Network:
     """The exact denoiser of N(0, TAU^2) data, answering in the trajectory's own prediction type."""
-    states = {int(t): (float(a), float(s)) for t, a, s in zip(path.timesteps, path.a[1:], path.s[1:], strict=True)}
+    states = {float(t): (float(a), float(s)) for t, a, s in zip(path.times[1:], path.a[1:], path.s[1:], strict=True)}
     answers: dict[str, Callable[[Any, Any, float, float], Any]] = {
         "epsilon": lambda x0, eps, a, s: eps,
         "sample": lambda x0, eps, a, s: x0,
         "v_prediction": lambda x0, eps, a, s: a * eps - s * x0,
     }
 
-    def network(y: torch.Tensor, timestep: int) -> torch.Tensor:
-        a, s = states[timestep]
+    def network(y: torch.Tensor, time: float) -> torch.Tensor:
+        a, s = states[time]
         variance = a**2 * TAU**2 + s**2
         return answers[path.prediction](a * TAU**2 * y / variance, s * y / variance, a, s)
 
@@ -44,10 +45,14 @@ def flow_end(path: Trajectory, y: torch.Tensor) -> torch.Tensor:
     return y * float(widths[-1] / widths[0])
 
 
+def invert(path: Trajectory, y: torch.Tensor, network: Network) -> torch.Tensor:
+    return Ddim(path).invert(y, network, lambda: y)[0]
+
+
 def truth_error(steps: int, **config: Any) -> float:
     path = trajectory(steps, timestep_spacing="trailing", **config)
     y = torch.linspace(-1, 1, 12).reshape(1, 3, 2, 2)
-    found = Ddim(path).invert(y, gaussian_network(path))
+    found = invert(path, y, gaussian_network(path))
     return float((found - flow_end(path, y)).norm() / flow_end(path, y).norm())
 
 
@@ -56,14 +61,16 @@ def test_the_trajectory_visits_the_states_of_diffusers_sampler(spacing: str) -> 
     reference = DDIMScheduler(**{**STABLE_DIFFUSION, "timestep_spacing": spacing})
     reference.set_timesteps(50)
     path = trajectory(timestep_spacing=spacing)
-    assert path.timesteps.tolist() == reference.timesteps.tolist()[::-1]
-    abar = np.array([float(reference.alphas_cumprod[0]), *reference.alphas_cumprod[path.timesteps].double().tolist()])
+    assert path.times[1:].tolist() == reference.timesteps.tolist()[::-1]
+    abar = np.array(
+        [float(reference.alphas_cumprod[0]), *reference.alphas_cumprod[path.times[1:].astype(int)].double().tolist()]
+    )
     np.testing.assert_allclose(path.a**2, abar, rtol=1e-6)
     np.testing.assert_allclose(path.a**2 + path.s**2, 1, rtol=1e-12)
 
 
 def test_the_paper_s_fifty_leading_steps_end_at_981() -> None:
-    assert trajectory(50).timesteps[[0, -1]].tolist() == [1, 981]
+    assert trajectory(50).times[[0, 1, -1]].tolist() == [0, 1, 981]
 
 
 def test_generation_takes_diffusers_own_steps() -> None:
@@ -88,9 +95,7 @@ def test_inversion_nears_the_exact_flow_in_proportion_to_the_steps(prediction: s
 @pytest.mark.parametrize("prediction", ["v_prediction", "sample"])
 def test_the_same_denoiser_gives_the_same_noise_in_every_prediction_type(prediction: str) -> None:
     y = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    found = [
-        Ddim(path).invert(y, gaussian_network(path)) for path in (trajectory(), trajectory(prediction_type=prediction))
-    ]
+    found = [invert(path, y, gaussian_network(path)) for path in (trajectory(), trajectory(prediction_type=prediction))]
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-5)
 
 
@@ -99,7 +104,7 @@ def test_v_prediction_with_zero_terminal_snr_inverts_and_generates_finite_pictur
     assert path.a[-1] == 0
     y = torch.linspace(-1, 1, 12).reshape(1, 3, 2, 2)
     network = gaussian_network(path)
-    noise = Ddim(path).invert(y, network)
+    noise = invert(path, y, network)
     torch.testing.assert_close(noise, flow_end(path, y), rtol=0.05, atol=0)
     torch.testing.assert_close(Ddim(path).generate(noise, network), y, rtol=0.1, atol=0)
 
@@ -110,7 +115,7 @@ def test_a_config_without_clip_sample_does_not_clip() -> None:
     path = read_trajectory(config, 50)
     y = torch.full((1, 3, 2, 2), 5.0)  # far outside the [-1, 1] that clipping would force
     scale = float(path.a[-1] / path.a[0])
-    torch.testing.assert_close(Ddim(path).invert(y, lambda y, t: torch.zeros_like(y)), scale * y)
+    torch.testing.assert_close(invert(path, y, lambda y, t: torch.zeros_like(y)), scale * y)
 
 
 @pytest.mark.parametrize(
@@ -132,11 +137,95 @@ def test_a_schedule_that_cannot_be_inverted_is_refused_with_the_reason(
         trajectory(steps, **config)
 
 
+def test_a_schedule_of_another_family_is_refused_rather_than_read_as_ddpm() -> None:
+    with pytest.raises(UsageError, match="cannot invert along ScoreSdeVeScheduler"):
+        read_trajectory({"_class_name": "ScoreSdeVeScheduler", "num_train_timesteps": 1000, "sigma_max": 1348.0}, 50)
+
+
+def test_a_span_ends_where_its_sampler_ends_whatever_the_number_of_steps() -> None:
+    path = read_trajectory(STABLE_DIFFUSION, 16, span=50)
+    paper = trajectory(50)
+    assert path.times[[0, 1, -1]].tolist() == [0, 1, 981]
+    assert path.steps == 16
+    assert (path.a[-1], path.s[-1]) == (paper.a[-1], paper.s[-1])
+    assert trajectory(20).times[-1] == 951, "without a span, fewer steps end elsewhere, so that truths do not compare"
+    with pytest.raises(UsageError, match="1200 steps do not fit"):
+        read_trajectory(STABLE_DIFFUSION, 1200, span=50)
+
+
+def flow(steps: int = 50, tokens: int | None = None, **config: Any) -> Trajectory:
+    return read_trajectory(dict(FlowMatchEulerDiscreteScheduler(**config).config), steps, image_tokens=tokens)
+
+
+def test_a_flow_visits_the_sigmas_of_its_own_sampler_with_the_shift_as_that_applies_it() -> None:
+    reference = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    reference.set_timesteps(20)
+    path = flow(20, shift=3.0)
+    np.testing.assert_allclose(path.s, reference.sigmas.double().numpy()[::-1], rtol=1e-6)
+    np.testing.assert_allclose(path.times[1:], reference.timesteps.double().numpy()[::-1], rtol=1e-6)
+    np.testing.assert_allclose(path.a + path.s, 1, rtol=1e-12)
+    assert (path.a[-1], path.s[0], path.times[0]) == (0, 0, 0)
+
+
+def test_dynamic_shifting_follows_the_number_of_image_tokens_as_flux_does() -> None:
+    from diffusers.pipelines.flux.pipeline_flux import calculate_shift
+
+    dynamic = {"use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.15, "base_image_seq_len": 256,
+               "max_image_seq_len": 4096}  # fmt: skip
+    for tokens in (256, 1024, 4096):
+        reference = FlowMatchEulerDiscreteScheduler(**dynamic)
+        reference.set_timesteps(sigmas=np.linspace(1.0, 1 / 20, 20), mu=calculate_shift(tokens, 256, 4096, 0.5, 1.15))
+        path = flow(20, tokens, **dynamic)
+        np.testing.assert_allclose(path.s, reference.sigmas.double().numpy()[::-1], rtol=1e-6)
+    with pytest.raises(UsageError, match="image tokens"):
+        flow(20, **dynamic)
+
+
+def test_generating_along_a_flow_takes_diffusers_own_steps() -> None:
+    path, reference = flow(20, shift=3.0), FlowMatchEulerDiscreteScheduler(shift=3.0)
+    reference.set_timesteps(20)
+    y = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+
+    def network(state: torch.Tensor, time: float) -> torch.Tensor:
+        return torch.sin(state + time / 1000)
+
+    expected = y
+    for t in reference.timesteps:
+        expected = reference.step(network(expected, float(t)), t, expected).prev_sample
+    torch.testing.assert_close(Ddim(path).generate(y, network), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_flow_of_constant_velocity_is_followed_exactly_by_every_step() -> None:
+    path, y = flow(3, shift=3.0), torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(invert(path, y, lambda y, t: torch.full_like(y, 0.4)), y + 0.4)
+
+
 @pytest.mark.parametrize(
-    "config",
-    [{"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 3.0},
-     {"_class_name": "ScoreSdeVeScheduler", "num_train_timesteps": 1000, "sigma_max": 1348.0}],
+    ("config", "steps", "message"),
+    [({"stochastic_sampling": True}, 50, "stochastic flow sampler"), ({"invert_sigmas": True}, 50, "invert_sigmas off"),
+     ({}, 0, "at least one is needed")],
 )  # fmt: skip
-def test_a_schedule_of_another_family_is_refused_rather_than_read_as_ddpm(config: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match=str(config["_class_name"])):
-        read_trajectory(config, 50)
+def test_a_flow_that_cannot_be_inverted_is_refused_with_the_reason(
+    config: dict[str, Any], steps: int, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        flow(steps, **config)
+
+
+def test_a_level_between_two_lies_on_the_schedule_and_its_time_belongs_to_it() -> None:
+    path = trajectory(20)
+    middle = path.between(path.levels[10], path.levels[11])
+    scheduler = DDIMScheduler(**STABLE_DIFFUSION)
+    below = int(middle.time)
+    abar = float(np.interp(middle.time, [below, below + 1], scheduler.alphas_cumprod[below : below + 2].numpy()))
+    assert middle.a**2 + middle.s**2 == pytest.approx(1)
+    assert middle.a**2 == pytest.approx(abar, rel=1e-3)
+    halfway = flow(20).between(flow(20).levels[4], flow(20).levels[5])
+    assert halfway.time == pytest.approx(1000 * halfway.s)
+    assert halfway.a + halfway.s == pytest.approx(1)
+
+
+def test_a_clean_state_without_any_noise_is_shown_to_the_network_as_its_lowest_level() -> None:
+    path = trajectory(prediction_type="sample", set_alpha_to_one=True)
+    assert path.s[0] == 0
+    assert np.isfinite([path.levels[0].p, path.levels[0].q]).all(), "eps = (y - a x0) / s does not exist at s = 0"

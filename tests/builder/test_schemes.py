@@ -1,0 +1,169 @@
+"""Every scheme against the ODE of a Gaussian mixture, whose perfect denoiser is known, and against its own way back."""
+
+from collections.abc import Callable
+from math import log
+
+import numpy as np
+import pytest
+import torch
+
+from noisezoo.builder.schemes import SCHEMES, anderson, make_scheme
+from noisezoo.builder.trajectory import Trajectory
+from noisezoo.errors import UsageError
+from tests.builder.closed_forms import data, diffusion, error, exact_noise, flow, mixture_network
+
+Make = Callable[[int], Trajectory]
+FAMILIES = {"diffusion": diffusion, "flow": flow}
+
+
+def draw() -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(1).standard_normal((64, 1, 1, 1)))
+
+
+def truth_and_round_trip(make: Make, scheme: str, steps: int) -> tuple[float, float]:
+    path, y = make(steps), data()
+    network, walker = mixture_network(path), make_scheme(scheme, path)
+    noise, previous = walker.invert(y, network, draw)
+    return error(noise, exact_noise(path, y)), error(walker.generate(noise, network, previous), y)
+
+
+# A flow's sampler keeps the width of the step next to the image, however many steps there are: hence fewer of them.
+RANGES = {"diffusion": (200, 1000), "flow": (50, 200)}
+ORDERS = [
+    *[(name, family, 1) for name in ("ddim", "euler") for family in FAMILIES],
+    *[(name, family, 2) for name in ("heun", "midpoint", "ab2", "fireflow") for family in FAMILIES],
+    ("bdia", "flow", 2),
+]
+
+
+@pytest.mark.parametrize(("scheme", "family", "order"), ORDERS)
+def test_a_scheme_nears_the_ode_s_noise_and_its_own_way_back_at_its_order(scheme: str, family: str, order: int) -> None:
+    few, many = RANGES[family]
+    coarse, fine = (truth_and_round_trip(FAMILIES[family], scheme, steps) for steps in (few, many))
+    truth, back = (log(a / b, many / few) for a, b in zip(coarse, fine, strict=True))
+    assert order - 0.35 < truth < order + 0.8
+    assert back > order - 0.35 or coarse[1] < 1e-12
+
+
+# The best of each pair is below the worst of the next by a wide margin; the bounds are those of 50 steps.
+BOUNDS = {
+    ("ddim", "diffusion"): (3e-2, 3e-2), ("heun", "diffusion"): (1e-2, 2e-3), ("midpoint", "diffusion"): (2e-3, 1e-3),
+    ("ab2", "diffusion"): (4e-3, 2e-2), ("fireflow", "diffusion"): (4e-3, 1e-3), ("bdia", "diffusion"): (2e-2, 1e-12),
+    ("euler", "flow"): (7e-2, 9e-2), ("heun", "flow"): (4e-3, 1e-3), ("midpoint", "flow"): (1e-3, 2e-4),
+    ("fireflow", "flow"): (3e-3, 1e-3), ("bdia", "flow"): (6e-3, 1e-12),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("scheme", "family"), BOUNDS)
+def test_fifty_steps_come_as_near_as_the_table_in_the_documentation_says(scheme: str, family: str) -> None:
+    truth, back = truth_and_round_trip(FAMILIES[family], scheme, 50)
+    assert truth < BOUNDS[scheme, family][0]
+    assert back < BOUNDS[scheme, family][1]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_fixed_points_invert_the_discrete_sampler_and_leave_the_truth_behind(family: str) -> None:
+    plain, solved = (truth_and_round_trip(FAMILIES[family], name, 50) for name in ("ddim", "ddim-fixed-point"))
+    assert solved[1] < plain[1] / 100
+    assert solved[0] > plain[0]
+
+
+def test_anderson_acceleration_beats_plain_iteration_at_equal_cost() -> None:
+    rng = np.random.default_rng(0)
+    A = torch.from_numpy(rng.standard_normal((3, 6, 6)) * 0.15)
+    b = torch.from_numpy(rng.standard_normal((3, 6, 1)))
+    exact = torch.linalg.solve(torch.eye(6, dtype=torch.float64) - A, b).squeeze(2)
+
+    def step(x: torch.Tensor) -> torch.Tensor:
+        return (A @ x.unsqueeze(2) + b).squeeze(2)
+
+    plain = b.squeeze(2)
+    guesses, images = [plain], [step(plain)]
+    for _ in range(5):
+        guesses.append(anderson(guesses, images))
+        images.append(step(guesses[-1]))
+        plain = step(plain)
+    assert error(images[-1], exact) < error(step(plain), exact) / 20
+
+
+def test_one_iteration_of_the_fixed_point_is_ddim() -> None:
+    path, y = diffusion(20), data()
+    network = mixture_network(path)
+    once = make_scheme("ddim-fixed-point", path, {"iterations": 1}).invert(y, network, draw)[0]
+    assert torch.equal(once, make_scheme("ddim", path).invert(y, network, draw)[0])
+
+
+CALLS = {"ddim": 20, "euler": 20, "heun": 40, "midpoint": 40, "ab2": 21, "fireflow": 21, "bdia": 21,
+         "forward-start": 19, "ddim-fixed-point": 100}  # fmt: skip
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_scheme_asks_the_network_as_often_as_it_says(scheme: str) -> None:
+    path, calls = diffusion(20), []
+    network = mixture_network(path)
+    make_scheme(scheme, path).invert(data(), lambda y, t: calls.append(t) or network(y, t), draw)  # type: ignore[func-returns-value]
+    assert len(calls) == CALLS[scheme]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_image_whose_network_fails_leaves_the_others_as_they_would_be_without_it(scheme: str, family: str) -> None:
+    path, y = FAMILIES[family](10), data()[:4].float()
+    good = mixture_network(path)
+
+    def network(state: torch.Tensor, time: float) -> torch.Tensor:
+        output = good(state, time).float()
+        return torch.cat([output[:2], torch.full_like(output[2:3], torch.nan), output[3:]])
+
+    with_it, _ = make_scheme(scheme, path).invert(y, network, lambda: draw()[:4].float())
+    without, _ = make_scheme(scheme, path).invert(y, lambda s, t: good(s, t).float(), lambda: draw()[:4].float())
+    assert not with_it[2].isfinite().any()
+    torch.testing.assert_close(with_it[[0, 1, 3]], without[[0, 1, 3]], rtol=0, atol=1e-6)
+
+
+def test_bdia_without_its_second_state_still_generates_nearly() -> None:
+    path, y = diffusion(100), data()
+    network, scheme = mixture_network(path), make_scheme("bdia", path)
+    noise, previous = scheme.invert(y, network, draw)
+    assert previous is not None
+    assert error(scheme.generate(noise, network, previous), y) < 1e-12 < error(scheme.generate(noise, network), y) < 0.2
+
+
+def test_forward_start_takes_what_is_fresh_from_the_seed_and_the_rest_from_ddim() -> None:
+    path, y = diffusion(50), data()
+    network = mixture_network(path)
+    noise, _ = make_scheme("forward-start", path, {"share": 0.2}).invert(y, network, draw)
+    start, level = path.levels[0], path.levels[10]
+    ratio = level.a / start.a
+    fresh = ratio * y + (level.s**2 - ratio**2 * start.s**2) ** 0.5 * draw()
+    ddim = make_scheme("ddim", path)
+    torch.testing.assert_close(noise, ddim.climb(fresh, network, path.levels[10:]))  # type: ignore[attr-defined]
+    same = make_scheme("forward-start", path, {"share": 0.0}).invert(y, network, draw)[0]
+    assert torch.equal(same, ddim.invert(y, network, draw)[0])
+
+
+def test_forward_start_over_all_steps_is_forward_diffusion_itself() -> None:
+    path = diffusion(50)
+    y = torch.full((4000, 1, 1, 1), 0.7, dtype=torch.float64)
+    fresh = torch.from_numpy(np.random.default_rng(2).standard_normal((4000, 1, 1, 1)))
+    noise, _ = make_scheme("forward-start", path, {"share": 1.0}).invert(y, mixture_network(path), lambda: fresh)
+    a, s = path.levels[-1].a / path.levels[0].a, path.levels[-1].s
+    assert float(noise.mean()) == pytest.approx(0.7 * a, abs=5 * s / 4000**0.5)
+    assert float(noise.std()) == pytest.approx(s, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "options", "message"),
+    [
+        ("dpm", {}, "unknown scheme 'dpm'; choose one of: ddim, ddim-fixed-point, euler"),
+        ("heun", {"iterations": 3}, "scheme heun has no option 'iterations'; it has: none"),
+        ("ddim-fixed-point", {"share": 3}, "scheme ddim-fixed-point has no option 'share'; it has: iterations"),
+        ("ddim-fixed-point", {"iterations": 0}, "at least one is needed"),
+        ("forward-start", {"share": 1.5}, "must lie between 0 and 1"),
+    ],
+)
+def test_a_scheme_that_does_not_exist_or_an_option_it_lacks_is_refused(
+    scheme: str, options: dict[str, float], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        make_scheme(scheme, diffusion(10), options)
