@@ -118,12 +118,11 @@ def commit_of(view: View) -> str | None:
     if view.revision is not None and COMMIT.fullmatch(view.revision):
         return view.revision
     try:
-        commit: str = _head(view).commit_hash
+        return _head(view).commit_hash
     except UsageError:
         if (folder := _cached(view)) is None:
             raise
         return folder.name
-    return commit
 
 
 def _local(folder: Path) -> Path:
@@ -155,27 +154,33 @@ def _cached(view: View) -> Path | None:
 
 def _snapshot(repo: str, revision: str | None, family: str, pickled: bool, **options: Any) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
     if family not in LAYOUTS:
         raise UsageError(f"unknown family {family!r}; choose one of: {', '.join(LAYOUTS)}")
     try:
         return Path(snapshot_download(repo, revision=revision, **LAYOUTS[family].selection(pickled), **options))
-    except (HfHubHTTPError, HTTPError, OSError, ValueError) as error:
+    except _faults() as error:
         raise UsageError(_reason(error, repo, revision, family)) from error
 
 
 def _head(view: View) -> "HfFileMetadata":
     """What the Hub says of the family's first file, without fetching it: gated and missing show here."""
     from huggingface_hub import get_hf_file_metadata, get_token, hf_hub_url
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
     try:
         url = hf_hub_url(view.repo, LAYOUTS[view.family].mark, revision=view.revision)
         return get_hf_file_metadata(url, token=get_token())
-    except (HfHubHTTPError, HTTPError, OSError, ValueError) as error:
+    except _faults() as error:
         reason = _reason(error, view.repo, view.revision, view.family)
         raise UsageError(f"view {view.name}: {reason}, or give a local folder: --folder {view.name}=PATH") from error
+
+
+def _faults() -> tuple[type[Exception], ...]:
+    """What the Hub's client raises: answers, refused connections and time-outs, and ids that cannot be one."""
+    from huggingface_hub import errors
+
+    transport: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]
+    return transport, OSError, ValueError
 
 
 def _reason(error: Exception, repo: str, revision: str | None, family: str) -> str:

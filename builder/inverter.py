@@ -182,7 +182,7 @@ class Inverter:
 
         vae = self.pipeline.autoencoder
         with torch.inference_mode():
-            images = latents if vae is None else vae.decode(latents / _scale(vae) + _shift(vae)).sample
+            images = latents if vae is None else vae.decode(latents / self.pipeline.scale + self.pipeline.shift).sample
         return images.float().expand(-1, 3, -1, -1)
 
     def _scheme_for(self, y: "Tensor") -> Scheme:
@@ -204,7 +204,7 @@ def encode(pipeline: Pipeline, images: "Tensor", channels: int) -> "Tensor":
     with torch.inference_mode():
         encoded = vae.encode(images)
         latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
-        scaled: Tensor = ((latents - _shift(vae)) * _scale(vae)).float()
+        scaled: Tensor = ((latents - pipeline.shift) * pipeline.scale).float()
     return scaled
 
 
@@ -221,11 +221,3 @@ def content_seed(image: "Tensor") -> int:
     """A seed of 64 bits made from an image's (or latent's) values."""
     values = np.ascontiguousarray(image.detach().cpu().float().numpy())
     return int.from_bytes(hashlib.sha256(values.tobytes()).digest()[:8], "big")
-
-
-def _scale(vae: "torch.nn.Module") -> float:
-    return float(getattr(vae.config, "scaling_factor", None) or 1.0)
-
-
-def _shift(vae: "torch.nn.Module") -> float:
-    return float(getattr(vae.config, "shift_factor", None) or 0.0)

@@ -1,23 +1,21 @@
 """Read a diffusers folder: the denoiser, the schedule and, where there are any, autoencoder and text towers."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib import import_module
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from noisezoo.builder.components import AUTOENCODER_NAMES, Reader, read_index, read_scheduler_config
 from noisezoo.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-DENOISER_NAMES, AUTOENCODER_NAMES = ("unet", "transformer"), ("vae", "vqvae")
+DENOISER_NAMES = ("unet", "transformer")
 TEXT_NAMES = tuple(f"{part}{number}" for part in ("tokenizer", "text_encoder") for number in ("", "_2", "_3"))
-SAFE, PICKLED = "safetensors", "bin"
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,10 @@ class Runtime:
 
 @dataclass
 class Pipeline:
-    """A loaded diffusers folder, on one device, in evaluation mode."""
+    """A loaded diffusers folder, on one device, in evaluation mode.
+
+    Latents are (z - `shift`) * `scale` for the autoencoder's z.
+    """
 
     folder: Path
     index: Mapping[str, Any]
@@ -52,6 +53,8 @@ class Pipeline:
     dtype: "torch.dtype"
     device: "torch.device"
     runtime: Runtime = field(default_factory=Runtime)
+    scale: float = 1.0
+    shift: float = 0.0
 
     def cast(self, y: "Tensor") -> "Tensor":
         """A float32 state as the network takes it."""
@@ -69,18 +72,17 @@ class Pipeline:
     def default_image_tokens(self) -> int:
         """Tokens of an image of the folder's own size."""
         model = self.denoiser if self.autoencoder is None else self.autoencoder
-        side = int(model.config.get("sample_size") or 0) // self.downscale
-        channels = (
-            self.denoiser.config.in_channels if self.autoencoder is None else self.autoencoder.config.latent_channels
-        )
-        return self.image_tokens((channels, side, side))
+        size = model.config.get("sample_size") or 0
+        height, width = size if isinstance(size, list | tuple) else (size, size)
+        channels = model.config.get("latent_channels") or self.denoiser.config.in_channels
+        return self.image_tokens((channels, height // self.downscale, width // self.downscale))
 
     def image_tokens(self, shape: Sequence[int]) -> int:
         """Tokens that latents (c, h, w) make in a transformer, by its patch size and by packing outside it (FLUX)."""
         channels, height, width = shape
         patch = int(self.denoiser.config.get("patch_size") or 1)
         packed = max(self.denoiser.config.in_channels // channels, 1)
-        return height * width // (patch**2 * packed)
+        return int(height * width // (patch**2 * packed))
 
     @cached_property
     def prompt_tokens(self) -> int:
@@ -122,21 +124,6 @@ def _text_pipeline(kind: str, index: Mapping[str, Any], texts: Mapping[str, Any]
     return factory(**{**dict.fromkeys(needed), **flags, **towers})
 
 
-def read_index(folder: Path) -> dict[str, Any]:
-    """The folder's `model_index.json`: component name -> [library, class].
-
-    Raises:
-        UsageError: The folder is not a diffusers pipeline.
-    """
-    path = folder / "model_index.json"
-    if not path.is_file():
-        raise UsageError(f"{folder} is not a diffusers pipeline: it has no model_index.json")
-    try:
-        return dict(json.loads(path.read_text()))
-    except json.JSONDecodeError as error:
-        raise UsageError(f"{path} is not JSON: {error}") from error
-
-
 def load_pipeline(
     folder: Path, *, dtype: str, device: "torch.device", untrained_seed: int | None = None, denoise: bool = True,
     pickled: bool = False, runtime: Runtime | None = None,
@@ -158,7 +145,7 @@ def load_pipeline(
     import torch
 
     index, runtime = read_index(folder), runtime or Runtime()
-    reader = _Reader(folder, index, getattr(torch, dtype), pickled)
+    reader = Reader(folder, index, getattr(torch, dtype), pickled)
     network = reader.first(DENOISER_NAMES, untrained_seed=untrained_seed) if denoise else None
     if denoise and network is None:
         raise UsageError(f"{folder} has no denoiser: expected one of {', '.join(DENOISER_NAMES)} in model_index.json")
@@ -166,8 +153,9 @@ def load_pipeline(
         folder=folder, index=index, denoiser=network,
         autoencoder=reader.first(AUTOENCODER_NAMES, dtype=torch.float32),
         texts={name: reader.first((name,)) for name in TEXT_NAMES if denoise},
-        scheduler_config=_scheduler_config(folder), dtype=reader.dtype, device=device, runtime=runtime,
+        scheduler_config=read_scheduler_config(folder), dtype=reader.dtype, device=device, runtime=runtime,
     )  # fmt: skip
+    pipeline.scale, pipeline.shift = reader.scaling()
     for module in (pipeline.denoiser, pipeline.autoencoder, *pipeline.texts.values()):
         if isinstance(module, torch.nn.Module):
             module.to(device).eval().requires_grad_(False)
@@ -204,80 +192,3 @@ def _choose_attention(network: Any, backend: str) -> None:
         network.set_attention_backend(backend)
     except (ValueError, RuntimeError, ImportError, AttributeError) as error:
         raise UsageError(f"attention back-end {backend!r}: {str(error).splitlines()[0]}") from error
-
-
-def _scheduler_config(folder: Path) -> dict[str, Any]:
-    path = folder / "scheduler" / "scheduler_config.json"
-    if not path.is_file():
-        raise UsageError(f"{folder} has no scheduler/scheduler_config.json, so its noise schedule is unknown")
-    return dict(json.loads(path.read_text()))
-
-
-@dataclass(frozen=True)
-class _Reader:
-    """Reads components of one folder."""
-
-    folder: Path
-    index: Mapping[str, Any]
-    dtype: "torch.dtype"
-    pickled: bool
-
-    def first(
-        self, names: Sequence[str], *, dtype: "torch.dtype | None" = None, untrained_seed: int | None = None
-    ) -> Any:
-        """The first of the named components that the index lists, loaded; None where it lists none."""
-        name = next((name for name in names if (self.index.get(name) or [None])[0] is not None), None)
-        if name is None:
-            return None
-        factory = self._class(name)
-        if not (self.folder / name).is_dir():
-            raise UsageError(f"{self.folder} lacks its component {name}/: download the whole folder again")
-        if untrained_seed is not None:
-            return _untrained(factory, self.folder / name, untrained_seed).to(dtype or self.dtype)
-        try:
-            return factory.from_pretrained(self.folder / name, **self._options(name, dtype or self.dtype))
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise UsageError(f"{self.folder}: component {name} cannot be loaded: {reason}") from error
-
-    def _class(self, name: str) -> Any:
-        library, kind = self.index[name]
-        if library not in ("diffusers", "transformers") or not hasattr(module := import_module(library), kind):
-            raise UsageError(f"{self.folder}: component {name} is a {library}.{kind}, which is not a class we load")
-        return getattr(module, kind)
-
-    def _options(self, name: str, dtype: "torch.dtype") -> dict[str, Any]:
-        if name.startswith("tokenizer"):
-            return {}
-        return {"torch_dtype": dtype, "use_safetensors": weights_kind(self.folder / name, self.pickled) == SAFE}
-
-
-def weights_kind(component: Path, pickled: bool) -> str:
-    """How a component's weights are stored, `safetensors` or `bin`; all shards of an index must be there.
-
-    Raises:
-        UsageError: There are no weights, a shard is missing, or there are only pickles and those were not asked for.
-    """
-    for index in component.glob("*.index.json"):
-        for shard in sorted(set(json.loads(index.read_text())["weight_map"].values())):
-            if not (component / shard).is_file():
-                raise UsageError(f"{component} lacks its shard {shard}: download the whole folder again")
-    if any(component.glob("*.safetensors")):
-        return SAFE
-    if not any(component.glob("*.bin")):
-        raise UsageError(f"component {component.name} cannot be loaded: {component} holds no weights")
-    if not pickled:
-        raise UsageError(
-            f"component {component.name} cannot be loaded: {component} holds pickled weights only, which are read "
-            "where the zoo's row says `pickled`; convert them to safetensors"
-        )
-    return PICKLED
-
-
-def _untrained(factory: Any, folder: Path, seed: int) -> Any:
-    """The network before training: its configuration, and a random start that the seed fixes."""
-    import torch
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return factory.from_config(factory.load_config(folder))

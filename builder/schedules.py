@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from noisezoo.builder.trajectory import PREDICTIONS, Trajectory, is_straight, taus
+from noisezoo.builder.trajectory import PREDICTIONS, Trajectory
 from noisezoo.errors import UsageError
 
 
@@ -18,7 +18,7 @@ def read_trajectory(
         config: The scheduler's configuration.
         num_inference_steps: Steps of the sampler that is to be inverted.
         span: End where a sampler of `span` steps ends, whatever the number of steps (a diffusion model's x_T depends on
-            it: t = 981 for 50 leading steps, 951 for 20); None keeps the folder's own spacing.
+            it: t = 981 for 50 leading steps, 951 for 20), and space the steps for accuracy; None: the folder's spacing.
         image_tokens: Tokens of one image in the network, which a flow with dynamic shifting asks for.
 
     Raises:
@@ -53,20 +53,23 @@ def _diffusion(config: Mapping[str, Any], steps: int, span: int | None, image_to
         raise UsageError(
             "zero terminal SNR with epsilon prediction: the image cannot be told from x_T; use v-prediction"
         )
-    a, s = np.sqrt(states), np.sqrt(1 - states)
-    straight = is_straight(2, a[-1])
-    tau = taus(np.sqrt(abar), np.sqrt(1 - abar), straight)
-    known = np.isfinite(tau)
-    grid = (tau[known], np.arange(len(abar), dtype=np.float64)[known])
     times = np.concatenate([[0.0], timesteps])
-    return Trajectory(times, a, s, prediction, 2, grid, (float(abar[0]) ** 0.5, float(1 - abar[0]) ** 0.5))
+    schedule = (np.arange(len(abar), dtype=np.float64), np.sqrt(abar), np.sqrt(1 - abar))
+    return Trajectory(times, np.sqrt(states), np.sqrt(1 - states), prediction, 2, schedule)
 
 
 def _respaced(timesteps: np.ndarray, steps: int) -> np.ndarray:
-    """`steps` whole timesteps, evenly over the range of the given ones."""
-    if not 1 <= steps <= timesteps[-1] - timesteps[0] + 1:
-        raise UsageError(f"{steps} steps do not fit between timesteps {timesteps[0]} and {timesteps[-1]}")
-    return np.linspace(timesteps[-1], timesteps[0], steps).round().astype(np.int64)[::-1]
+    """`steps` whole timesteps over the range of the given ones, their distances growing linearly.
+
+    This is DDIM's quadratic spacing (Song et al. 2021, appendix D.2): the path bends most near the image.
+    """
+    first, last = int(timesteps[0]), int(timesteps[-1])
+    if not 1 <= steps <= last - first + 1:
+        raise UsageError(f"{steps} steps do not fit between timesteps {first} and {last}")
+    wanted = first + (last - first) * np.linspace(1.0 if steps == 1 else 0.0, 1.0, steps) ** 2
+    order = np.arange(steps)
+    apart = np.maximum.accumulate(wanted.round().astype(np.int64) - order) + order  # no timestep twice
+    return np.minimum(apart, last - order[::-1])
 
 
 def _refuse_diffusion(config: Mapping[str, Any], prediction: str, steps: int, trained: int) -> None:
@@ -102,8 +105,8 @@ def _flow(config: Mapping[str, Any], steps: int, span: int | None, image_tokens:
     if sigma[0] != 0:
         raise UsageError("the flow's sampler does not end at the clean image: turn invert_sigmas off")
     trained = float(scheduler.config.num_train_timesteps)
-    grid = (np.array([0.0, 1.0]), np.array([0.0, trained]))
-    return Trajectory(sigma * trained, 1 - sigma, sigma, "flow_prediction", 1, grid, (1.0, 0.0))
+    ends = np.array([0.0, 1.0])
+    return Trajectory(sigma * trained, 1 - sigma, sigma, "flow_prediction", 1, (trained * ends, 1 - ends, ends))
 
 
 def _shift(config: Any, image_tokens: int | None) -> float:

@@ -7,10 +7,11 @@ every scheme serves diffusion models and rectified flows alike.
 from abc import ABC
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from noisezoo.builder.trajectory import Level, Trajectory
+from noisezoo.builder.trajectory import Coordinates, Level, Trajectory
 from noisezoo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,14 +29,20 @@ class Scheme(ABC):
 
     trajectory: Trajectory
     keeps_previous: ClassVar[bool] = False
+    straight: ClassVar[bool] = True
+
+    @cached_property
+    def path(self) -> Coordinates:
+        """The trajectory in the coordinates that the scheme integrates in."""
+        return Coordinates(self.trajectory, straight=self.straight)
 
     def invert(self, y: "Tensor", network: Network, draw: Draw) -> "tuple[Tensor, Tensor | None]":
         """From the clean state to x_T, and the last state but one where the way back needs it."""
-        return self.walk(y, network, self.trajectory.levels), None
+        return self.walk(y, network, self.path.levels), None
 
     def generate(self, y: "Tensor", network: Network, previous: "Tensor | None" = None) -> "Tensor":
         """From x_T to the clean state with the same steps."""
-        return self.walk(y, network, self.trajectory.levels[::-1])
+        return self.walk(y, network, self.path.levels[::-1])
 
     def walk(self, y: "Tensor", network: Network, levels: Sequence[Level]) -> "Tensor":
         """Integrate through the levels, in either direction; Euler's method (first order, one call a step) here."""
@@ -64,12 +71,14 @@ class Ddim(Scheme):
 
     Equals diffusers' `DDIMInverseScheduler` on its own timesteps for epsilon prediction; for v-prediction the network's
     own level converts v, where diffusers takes the source's (an error of first order). Generation is DDIM's
-    (Song et al. 2021, eq. 12), which in these coordinates is Euler's method.
+    (Song et al. 2021, eq. 12), which in noise coordinates is Euler's method.
     """
+
+    straight = False
 
     def invert(self, y: "Tensor", network: Network, draw: Draw) -> "tuple[Tensor, Tensor | None]":
         """One network call a step."""
-        return self.climb(y, network, self.trajectory.levels), None
+        return self.climb(y, network, self.path.levels), None
 
     def climb(self, y: "Tensor", network: Network, levels: Sequence[Level]) -> "Tensor":
         """Through ascending levels."""
@@ -148,7 +157,7 @@ class Midpoint(Scheme):
     def walk(self, y: "Tensor", network: Network, levels: Sequence[Level]) -> "Tensor":
         """The slope at the middle, reached by the slope at the start."""
         for here, there in pairwise(levels):
-            middle = self.trajectory.between(here, there)
+            middle = self.path.between(here, there)
             halfway = move(y, slope(y, here, network), here, middle)
             y = move(y, slope(halfway, middle, network), here, there)
         return y
@@ -161,7 +170,7 @@ class FireFlow(Scheme):
         """One call a step, and one to begin with."""
         g = slope(y, levels[0], network)
         for here, there in pairwise(levels):
-            middle = self.trajectory.between(here, there)
+            middle = self.path.between(here, there)
             g = slope(move(y, g, here, middle), middle, network)
             y = move(y, g, here, there)
         return y
@@ -196,10 +205,11 @@ class Bdia(Scheme):
     """
 
     keeps_previous = True
+    straight = False
 
     def invert(self, y: "Tensor", network: Network, draw: Draw) -> "tuple[Tensor, Tensor | None]":
         """Any first step would come back exactly; Heun's keeps the second order."""
-        levels = self.trajectory.levels
+        levels = self.path.levels
         before, y = y, heun_step(y, network, *levels[:2])
         for last, here, there in zip(levels, levels[1:], levels[2:], strict=False):
             before, y = y, before + leap(y, slope(y, here, network), last, here, there)
@@ -207,7 +217,7 @@ class Bdia(Scheme):
 
     def generate(self, y: "Tensor", network: Network, previous: "Tensor | None" = None) -> "Tensor":
         """From the last two states; from x_T alone, the first step is DDIM's."""
-        levels = self.trajectory.levels[::-1]
+        levels = self.path.levels[::-1]
         before = y
         y = move(y, slope(y, levels[0], network), *levels[:2]) if previous is None else previous
         for last, here, there in zip(levels, levels[1:], levels[2:], strict=False):
@@ -235,7 +245,7 @@ class ForwardStart(Ddim):
 
     def invert(self, y: "Tensor", network: Network, draw: Draw) -> "tuple[Tensor, Tensor | None]":
         """y_m = (a_m / a_0) y_0 + sqrt(s_m^2 - (a_m / a_0)^2 s_0^2) noise, then DDIM from there."""
-        levels = self.trajectory.levels
+        levels = self.path.levels
         m = round(self.share * self.trajectory.steps)
         if m:
             ratio = levels[m].a / levels[0].a

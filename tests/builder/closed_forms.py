@@ -57,7 +57,8 @@ def mixture_network(path: Trajectory) -> Network:
     """The perfect denoiser of the mixture, answering in the trajectory's own prediction type."""
 
     def network(y: torch.Tensor, time: float) -> torch.Tensor:
-        a, s = level_at(path, float(np.interp(time, path.grid[1], path.grid[0])))
+        times, a, s = path.schedule
+        a, s = level_at(path, float(np.interp(time, times, s / (a + s))))
         x0 = posterior_mean(y.numpy(), a, s)
         return torch.from_numpy(OUTPUTS[path.prediction](x0, (y.numpy() - a * x0) / s if s else 0 * x0, a, s))
 
@@ -65,27 +66,25 @@ def mixture_network(path: Trajectory) -> Network:
 
 
 def level_at(path: Trajectory, tau: float) -> tuple[float, float]:
-    """(a, s) at a time of the ODE: on the unit circle for diffusion, on the straight line for flows."""
-    if path.norm == 1:
-        return 1 - tau, tau
-    return 1 / (1 + tau**2) ** 0.5, tau / (1 + tau**2) ** 0.5
+    """(a, s) in the ratio (1 - tau) to tau: on the unit circle for diffusion, on the straight line for flows."""
+    length = 1.0 if path.norm == 1 else float(np.hypot(1 - tau, tau))
+    return (1 - tau) / length, tau / length
 
 
 def exact_noise(path: Trajectory, y: torch.Tensor) -> torch.Tensor:
     """Where the ODE itself carries clean states, by an integrator of eighth order."""
-    first, last = path.levels[0], path.levels[-1]
+    starts, ends = ((path.a[i], path.s[i]) for i in (0, -1))
 
     def direction(tau: float, u: np.ndarray) -> np.ndarray:
         a, s = level_at(path, tau)
-        c = a + s if path.norm == 1 else a
-        x0 = posterior_mean(c * u, a, s)
-        eps = (c * u - a * x0) / s if s else 0 * x0
-        return eps - x0 if path.norm == 1 else eps
+        y = (a + s) * u
+        x0 = posterior_mean(y, a, s)
+        return np.asarray((y - a * x0) / s - x0)
 
     tiny = 1e-9  # at tau = 0 a flow's direction has eps = 0 / 0
-    found = solve_ivp(direction, (max(first.tau, tiny), last.tau), y.flatten().numpy() / first.c, method="DOP853",
-                      rtol=1e-10, atol=1e-12)  # fmt: skip
-    return torch.from_numpy(found.y[:, -1] * last.c).view_as(y)
+    times = (max(starts[1] / sum(starts), tiny), ends[1] / sum(ends))
+    found = solve_ivp(direction, times, y.flatten().numpy() / sum(starts), method="DOP853", rtol=1e-10, atol=1e-12)
+    return torch.from_numpy(found.y[:, -1] * sum(ends)).view_as(y)
 
 
 def error(found: torch.Tensor, wanted: torch.Tensor) -> float:

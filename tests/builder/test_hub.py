@@ -96,6 +96,8 @@ class Client:
     def __init__(self, endpoint: str, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
         self.endpoint, self.monkeypatch = endpoint, monkeypatch
         monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+        template = f"{endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
 
     def call(self, function: Callable[..., Any], row: View | str, *, offline: bool = False, **options: Any) -> Any:
@@ -215,6 +217,14 @@ def test_a_snapshot_of_the_autoencoder_is_not_enough_for_the_model(client: Clien
     client.call(resolve, ROW.repo, family="vae")
     assert client.call(check_access, replace(ROW, family="vae", kind="control"), offline=True) is None
     assert "can be reached" in client.refusal(check_access, ROW, offline=True)
+
+
+def test_a_hub_that_does_not_answer_is_told_as_out_of_reach(client: Client) -> None:
+    client.monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", "http://127.0.0.1:1/{repo_id}/resolve/{revision}/{filename}"
+    )
+    assert "me/pipeline is neither a folder nor a model that can be reached" in client.refusal(check_access, ROW)
+    assert "go online" in client.refusal(commit_of, ROW)
 
 
 def test_offline_without_a_snapshot_the_refusal_names_folder_and_network(client: Client) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from noisezoo.builder.schemes import SCHEMES, anderson, make_scheme
-from noisezoo.builder.trajectory import Trajectory
+from noisezoo.builder.trajectory import Coordinates, Trajectory
 from noisezoo.errors import UsageError
 from tests.builder.closed_forms import data, diffusion, error, exact_noise, flow, mixture_network
 
@@ -133,11 +133,12 @@ def test_forward_start_takes_what_is_fresh_from_the_seed_and_the_rest_from_ddim(
     path, y = diffusion(50), data()
     network = mixture_network(path)
     noise, _ = make_scheme("forward-start", path, {"share": 0.2}).invert(y, network, draw)
-    start, level = path.levels[0], path.levels[10]
+    levels = Coordinates(path, straight=False).levels
+    start, level = levels[0], levels[10]
     ratio = level.a / start.a
     fresh = ratio * y + (level.s**2 - ratio**2 * start.s**2) ** 0.5 * draw()
     ddim = make_scheme("ddim", path)
-    torch.testing.assert_close(noise, ddim.climb(fresh, network, path.levels[10:]))  # type: ignore[attr-defined]
+    torch.testing.assert_close(noise, ddim.climb(fresh, network, levels[10:]))  # type: ignore[attr-defined]
     same = make_scheme("forward-start", path, {"share": 0.0}).invert(y, network, draw)[0]
     assert torch.equal(same, ddim.invert(y, network, draw)[0])
 
@@ -147,7 +148,7 @@ def test_forward_start_over_all_steps_is_forward_diffusion_itself() -> None:
     y = torch.full((4000, 1, 1, 1), 0.7, dtype=torch.float64)
     fresh = torch.from_numpy(np.random.default_rng(2).standard_normal((4000, 1, 1, 1)))
     noise, _ = make_scheme("forward-start", path, {"share": 1.0}).invert(y, mixture_network(path), lambda: fresh)
-    a, s = path.levels[-1].a / path.levels[0].a, path.levels[-1].s
+    a, s = float(path.a[-1] / path.a[0]), float(path.s[-1])
     assert float(noise.mean()) == pytest.approx(0.7 * a, abs=5 * s / 4000**0.5)
     assert float(noise.std()) == pytest.approx(s, rel=0.05)
 

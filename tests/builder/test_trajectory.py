@@ -9,8 +9,8 @@ import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 
 from noisezoo.builder.schedules import read_trajectory
-from noisezoo.builder.schemes import Ddim, Network
-from noisezoo.builder.trajectory import Trajectory
+from noisezoo.builder.schemes import Ddim, Network, make_scheme
+from noisezoo.builder.trajectory import Coordinates, Trajectory
 from noisezoo.errors import UsageError
 from tests.builder.models import STABLE_DIFFUSION
 
@@ -212,15 +212,16 @@ def test_a_flow_that_cannot_be_inverted_is_refused_with_the_reason(
         flow(steps, **config)
 
 
-def test_a_level_between_two_lies_on_the_schedule_and_its_time_belongs_to_it() -> None:
-    path = trajectory(20)
-    middle = path.between(path.levels[10], path.levels[11])
+@pytest.mark.parametrize("straight", [True, False])
+def test_a_level_between_two_lies_on_the_schedule_and_its_time_belongs_to_it(straight: bool) -> None:
+    path = Coordinates(trajectory(20), straight=straight)
+    middle = path.between(*path.levels[10:12])
     scheduler = DDIMScheduler(**STABLE_DIFFUSION)
     below = int(middle.time)
     abar = float(np.interp(middle.time, [below, below + 1], scheduler.alphas_cumprod[below : below + 2].numpy()))
     assert middle.a**2 + middle.s**2 == pytest.approx(1)
     assert middle.a**2 == pytest.approx(abar, rel=1e-3)
-    halfway = flow(20).between(flow(20).levels[4], flow(20).levels[5])
+    halfway = (line := Coordinates(flow(20), straight=straight)).between(*line.levels[4:6])
     assert halfway.time == pytest.approx(1000 * halfway.s)
     assert halfway.a + halfway.s == pytest.approx(1)
 
@@ -228,4 +229,17 @@ def test_a_level_between_two_lies_on_the_schedule_and_its_time_belongs_to_it() -
 def test_a_clean_state_without_any_noise_is_shown_to_the_network_as_its_lowest_level() -> None:
     path = trajectory(prediction_type="sample", set_alpha_to_one=True)
     assert path.s[0] == 0
-    assert np.isfinite([path.levels[0].p, path.levels[0].q]).all(), "eps = (y - a x0) / s does not exist at s = 0"
+    for straight in (True, False):
+        first = Coordinates(path, straight=straight).levels[0]
+        assert np.isfinite([first.p, first.q]).all(), "eps = (y - a x0) / s does not exist at s = 0"
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
+def test_both_coordinates_are_one_ode(prediction: str) -> None:
+    path = trajectory(200, prediction_type=prediction)
+    y, network = torch.linspace(-1, 1, 12, dtype=torch.float64).reshape(1, 3, 2, 2), gaussian_network(path)
+    for straight in (True, False):
+        scheme = make_scheme("heun", path)
+        scheme.path = Coordinates(path, straight=straight)
+        found, _ = scheme.invert(y, lambda y, t: network(y, t or 1.0), lambda: y)
+        torch.testing.assert_close(found, flow_end(path, y), rtol=2e-3, atol=1e-4)

@@ -1,9 +1,11 @@
 """The zoo's table, and the package that must stay light."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -53,6 +55,82 @@ def test_every_network_has_an_untrained_control_alike_in_all_but_training() -> N
             assert control.start_seed == (0 if row.init_seed is None else row.init_seed)
         assert control.kind == ("control" if row.kind == "noise" else "embedding")
         assert control.baseline is None
+
+
+def test_the_zoo_holds_the_views_of_the_paper_and_those_that_answer_its_critics() -> None:
+    expected = {
+        "noise": {"sd15", "sd21", "sd21-base", "lcm", "ddpm-celebahq-256", "ldm-celebahq-256", "dit-xl-2-256", "sdxl",
+                  "sd3-medium", "flux-dev", "pixart", "faces-ddpm", "faces-ldm"},
+        "embedding": {"clip-vit-b16", "clip-vit-l14", "openclip-vit-b16", "openclip-vit-l14", "dinov3-vit-l16",
+                      "dinov2-vit-l14", "siglip2", "mae-vit-b16", "imagenet-vit-b16"},
+        "control": {"pixels", "sd-vae", "faces-vae", "sd15-untrained", "random"},
+    }  # fmt: skip
+    for kind, names in expected.items():
+        assert names <= {row.name for row in zoo.rows() if row.kind == kind}
+
+
+def test_a_pin_is_a_whole_commit() -> None:
+    for row in zoo.rows():
+        assert row.revision is None or re.fullmatch("[0-9a-f]{40}", row.revision), row.name
+
+
+def test_every_latent_model_has_its_autoencoders_view_of_the_same_shape_beside_it() -> None:
+    latent = [row for row in zoo.rows() if row.autoencoder is not None]
+    assert len(latent) >= 2 * 12
+    for row in latent:
+        vae = zoo.get(row.autoencoder or "")
+        assert (vae.kind, vae.family, vae.autoencoder, vae.untrained) == ("control", "vae", None, False)
+        assert (vae.shape, vae.resolution, vae.gflops) == (row.shape, row.resolution, row.autoencoder_gflops)
+        assert vae.pickled == row.pickled and vae.clip_conditioned is None
+    own = [row for row in latent if row.repo == zoo.get(row.autoencoder or "").repo]
+    assert {row.name for row in latent} - {row.name for row in own} == {"faces-ldm", "faces-ldm-untrained"}
+
+
+def test_a_latent_is_an_eighth_or_a_quarter_of_the_picture_and_a_pixel_model_has_all_of_it() -> None:
+    for row in (row for row in zoo.rows() if row.kind == "noise"):
+        factor = row.resolution / row.shape[-1]
+        assert row.shape[-1] == row.shape[-2]
+        assert factor in ((1,) if row.autoencoder is None else (4, 8)), row.name
+
+
+def test_what_clip_conditioned_is_told_of_every_noise_view_and_of_no_encoder() -> None:
+    said = {row.name: row.clip_conditioned for row in zoo.rows() if not row.untrained}
+    without = {"ddpm-celebahq-256", "ldm-celebahq-256", "dit-xl-2-256", "pixart", "faces-ddpm", "faces-ldm-uncond",
+               "digits-ddpm"}  # fmt: skip
+    for row in (zoo.get(name) for name in said):
+        assert said[row.name] is (row.name not in without if row.kind == "noise" else None)
+
+
+def test_an_autoencoder_that_models_share_is_registered_once_and_a_wrong_one_is_refused() -> None:
+    first = zoo.register(replace(ROW, autoencoder="my-vae", autoencoder_gflops=0.5))
+    assert zoo.get("my-vae") == zoo.latent(first)
+    zoo.register(replace(ROW, name="second", repo="me/second", autoencoder="my-vae"))
+    assert zoo.get("my-vae").repo == first.repo
+    with pytest.raises(UsageError, match="view third: its autoencoder 'pixels' is no VAE's view"):
+        zoo.register(replace(ROW, name="third", autoencoder="pixels"))
+    assert "third" not in zoo.ROWS
+
+
+def test_a_row_that_moves_to_another_folder_takes_its_controls_along() -> None:
+    zoo.register(replace(zoo.get("sd15"), repo="/models/sd15", revision=None), replace_existing=True)
+    for name in ("sd15", "sd15-untrained", "sd-vae"):
+        assert (zoo.get(name).folder, zoo.get(name).revision) == (Path("/models/sd15"), None)
+    assert zoo.get("sd15-untrained").autoencoder == "sd-vae"
+
+
+def test_a_row_that_borrows_an_autoencoder_leaves_it_where_it_is_when_it_moves() -> None:
+    zoo.register(replace(zoo.get("faces-ldm"), repo="./mine"), replace_existing=True)
+    assert zoo.get("faces-vae").repo == "testbed:faces-ldm-uncond"
+
+
+def test_a_folder_is_a_shipped_model_or_a_path_and_never_a_hub_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    folders = {
+        "testbed:faces-ddpm": zoo.TESTBED / "faces-ddpm", "./here": Path("here"), "../up": Path("../up"),
+        "~/there": Path("/home/me/there"), "/abs": Path("/abs"), "me/my-model": None, "gpt2": None, "": None,
+    }  # fmt: skip
+    for repo, folder in folders.items():
+        assert replace(ROW, repo=repo).folder == folder
 
 
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:
