@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from noisezoo.errors import UsageError
@@ -69,7 +70,7 @@ class Reader:
             return _untrained(factory, place, untrained_seed).to(dtype or self.dtype)
         try:
             return factory.from_pretrained(place, **self._options(name, place, dtype or self.dtype))
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+        except (OSError, ValueError, RuntimeError, KeyError, UnpicklingError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UsageError(f"{self.folder}: component {name} cannot be loaded: {reason}") from error
 

@@ -27,14 +27,15 @@ class Runtime:
         attention_backend: A back-end of diffusers' attention dispatcher (`native`, `flash`, ...); None: its choice.
         vae_slicing: Encode and decode one image at a time.
         vae_tiling: Encode and decode large images tile by tile; blends at the seams.
-        compile: Compile the denoiser by `torch.compile`, once for each shape.
+        compile: Compile the denoiser by `torch.compile`, once for each shape; a string is its mode, as
+            `reduce-overhead` or `max-autotune`, which replay CUDA graphs.
     """
 
     channels_last: bool = True
     attention_backend: str | None = None
     vae_slicing: bool = False
     vae_tiling: bool = False
-    compile: bool = False
+    compile: bool | str = False
 
 
 @dataclass
@@ -176,7 +177,7 @@ def _apply(runtime: Runtime, pipeline: Pipeline) -> None:
     if runtime.channels_last:
         pipeline.denoiser.to(memory_format=torch.channels_last)
     if runtime.compile:
-        pipeline.denoiser.compile()
+        pipeline.denoiser.compile(mode=runtime.compile if isinstance(runtime.compile, str) else "default")
 
 
 def _switch_on(pipeline: Pipeline, switch: str) -> None:

@@ -41,8 +41,7 @@ def _diffusion(config: Mapping[str, Any], steps: int, span: int | None, image_to
     _refuse_diffusion(config, prediction, span or steps, trained)
     # A config that lacks clip_sample (PNDM's) would get DDIM's default True, and clipping cannot be inverted.
     scheduler = DDIMScheduler.from_config({**config, "clip_sample": False})  # type: ignore[no-untyped-call]
-    scheduler.set_timesteps(span or steps)
-    timesteps = np.asarray(scheduler.timesteps)[::-1].astype(np.int64)
+    timesteps = _timesteps(config, scheduler, span or steps)
     if timesteps[-1] >= trained or timesteps[0] < 0:
         raise UsageError(f"the scheduler's timesteps run past its {trained}: lower steps_offset or the number of steps")
     if span is not None:
@@ -56,6 +55,19 @@ def _diffusion(config: Mapping[str, Any], steps: int, span: int | None, image_to
     times = np.concatenate([[0.0], timesteps])
     schedule = (np.arange(len(abar), dtype=np.float64), np.sqrt(abar), np.sqrt(1 - abar))
     return Trajectory(times, np.sqrt(states), np.sqrt(1 - states), prediction, 2, schedule)
+
+
+def _timesteps(config: Mapping[str, Any], ddim: Any, steps: int) -> np.ndarray:
+    """The folder's own spacing, ascending: DDIM's reading of it, but for samplers that read it otherwise."""
+    import diffusers
+
+    name = config.get("_class_name")
+    sampler = getattr(diffusers, name).from_config(config) if name in OWN_SPACING else ddim
+    sampler.set_timesteps(steps)
+    timesteps = np.asarray(sampler.timesteps)[::-1].astype(np.int64)
+    if (np.diff(timesteps) <= 0).any():
+        raise UsageError(f"{name} visits a timestep twice in {steps} steps: choose fewer")
+    return timesteps
 
 
 def _respaced(timesteps: np.ndarray, steps: int) -> np.ndarray:
@@ -117,6 +129,8 @@ def _shift(config: Any, image_tokens: int | None) -> float:
     return float(config.base_shift + slope * (image_tokens - config.base_image_seq_len))
 
 
+OWN_SPACING = ("DPMSolverMultistepScheduler",)
+"""Samplers whose `linspace` leaves out time 0, where DDIM's spends a step of no width."""
 READERS: Mapping[str, Callable[[Mapping[str, Any], int, int | None, int | None], Trajectory]] = {
     "beta_schedule": _diffusion,
     "shift": _flow,

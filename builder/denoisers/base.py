@@ -75,7 +75,10 @@ class Denoiser(ABC):
         self.forwards += 1
         rows = {name: value.expand(len(y), *value.shape[1:]) for name, value in conditions.items()}
         times = torch.full((len(y),), time, dtype=torch.float32, device=y.device)  # half precision does not hold 981
-        return self.predict(y, times, rows)[:, : y.shape[1]].float()
+        if self.pipeline.runtime.compile:
+            torch.compiler.cudagraph_mark_step_begin()
+        output = self.predict(y, times, rows)[:, : y.shape[1]]
+        return output.to(torch.float32, copy=True)  # a replayed graph writes its next output over this one
 
     def _rows(self, prompts: Sequence[str | None]) -> Conditions:
         import torch
