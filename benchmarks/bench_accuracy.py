@@ -1,7 +1,7 @@
 """Distance to the ODE's own noise against forwards spent: every scheme, on closed forms and on the testbed's models.
 
     python benchmarks/bench_accuracy.py            # minutes; prints the table
-    python benchmarks/bench_accuracy.py --write    # and replaces builder/accuracy.csv, which a recipe's `accuracy` reads
+    python benchmarks/bench_accuracy.py --write    # and replaces builder/accuracy.csv, which recipes' `accuracy` reads
     python benchmarks/bench_accuracy.py --small    # seconds: one model, one span
 
 The target of a span of N is where the probability-flow ODE itself leads, at the noise level where a sampler of N steps

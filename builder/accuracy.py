@@ -1,6 +1,6 @@
 """Pick scheme and steps by the noise's distance to the ODE's own: the truth of DDIM for fewer forwards.
 
-The table `accuracy.csv` is measured by `benchmarks/bench_accuracy.py` on closed forms and on the trained testbed models.
+The table `accuracy.csv` is measured by `benchmarks/bench_accuracy.py` on closed forms and the trained testbed models.
 """
 
 import csv

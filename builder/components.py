@@ -67,7 +67,8 @@ class Reader:
         factory = self._class(name)
         place = self._place(name)
         if untrained_seed is not None:
-            return _untrained(factory, place, untrained_seed).to(dtype or self.dtype)
+            network = _untrained(factory, place, untrained_seed)
+            return network if network.dtype == (dtype or self.dtype) else network.to(dtype or self.dtype)
         try:
             return factory.from_pretrained(place, **self._options(name, place, dtype or self.dtype))
         except (OSError, ValueError, RuntimeError, KeyError, UnpicklingError) as error:

@@ -5,7 +5,7 @@ Every prediction type says x0 and eps as p y + q output. Divided by c, the proba
 du / dtau = g with u = y / c and tau = s / c:
 
 - noise coordinates, c = a:         g = eps, tau may run to infinity; DDIM is Euler's method (Song et al. 2021, eq. 14);
-- straight coordinates, c = a + s:  g = eps - x0, tau runs to 1 at most; a rectified flow as it stands (Liu et al. 2022).
+- straight coordinates, c = a + s:  g = eps - x0, tau runs to 1; a rectified flow as it stands (Liu et al. 2022).
 
 So one loop serves diffusion models and flows, and a scheme need know neither schedules nor predictions.
 """

@@ -1,10 +1,11 @@
 """Measure the trained models on images none of them has seen, and write each folder's card and training curve.
 
-python testbed/cards.py
+python testbed/cards.py [NAME ...]
 """
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,20 @@ import numpy as np
 import torch
 from common import TESTBED
 from PIL import Image
+from train_faces_ldm import PROMPTS
 
 from noisezoo import zoo
 from noisezoo.analysis import probe_difference, probe_table
-from noisezoo.builder.compute.models import latent_statistics, psnr
+from noisezoo.builder.compute.models import latent_statistics
 from noisezoo.builder.encoder import Encoder
 from noisezoo.builder.faces.factors import ATTRIBUTES
 from noisezoo.builder.inverter import Inverter
 from noisezoo.builder.pixels import signed
+from noisezoo.builder.quality import psnr
 from noisezoo.builder.sources import open_source
 
 IMAGES, PROBED = 64, 1000
+SHIPPED = ("faces-ddpm", "faces-ldm-uncond", "faces-ldm", "digits-ddpm", "faces-clip", "faces-ssl")
 CARD = """---
 license: apache-2.0
 library_name: {{ library }}
@@ -49,7 +53,9 @@ Before training, the network has the SHA-256 `{{ untrained }}` (float32 weights 
 network is the view `{{ row.name }}-untrained`.
 
 ![Samples of 50 DDIM steps](samples.png)
-{% endif %}
+{% if row.clip_conditioned %}
+Each row of samples has one prompt, at guidance 3.5: {{ prompts }}.
+{% endif %}{% endif %}
 | measured on {{ n }} unseen images | trained | before training |
 |---|---|---|
 {% for name, (trained, before) in figures.items() -%}
@@ -60,8 +66,8 @@ network is the view `{{ row.name }}-untrained`.
 
 
 def main() -> None:
-    """One card for every shipped model."""
-    for name in ("faces-ddpm", "faces-ldm-uncond", "digits-ddpm", "faces-clip", "faces-ssl"):
+    """One card for every shipped model, or for those that are named."""
+    for name in sys.argv[1:] or SHIPPED:
         row = zoo.get(name)
         figures = noise_figures(row) if row.kind == "noise" else encoder_figures(row)
         write_card(row, figures)
@@ -134,6 +140,7 @@ def write_card(row: zoo.View, figures: dict[str, tuple[str, str]]) -> None:
         "figures": figures,
         "n": IMAGES if row.kind == "noise" else PROBED,
         "untrained": untrained_digest(row) if row.kind == "noise" else "",
+        "prompts": "; ".join(f'"{prompt}"' for prompt in PROMPTS),
     }
     (folder / "README.md").write_text(jinja2.Template(CARD, undefined=jinja2.StrictUndefined).render(**facts) + "\n")
 
