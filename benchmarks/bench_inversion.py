@@ -116,9 +116,8 @@ def around(folder: Path, steps: int = 2, count: int = 2) -> None:
     whole = sum(spent.values())
     for name, seconds in spent.items():
         print(f"{name:<10}{seconds / count:9.3f} s an image  {seconds / whole:7.2%}")
-    print(
-        f"around the network: {1 - spent['network'] / whole:.2%} of wall time (network scaled from {steps} to {STEPS} steps)"
-    )
+    share = 1 - spent["network"] / whole
+    print(f"around the network: {share:.2%} of wall time (network scaled from {steps} to {STEPS} steps)")
 
 
 def main() -> None:
