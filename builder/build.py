@@ -11,13 +11,16 @@ from typing import Any
 
 from noisezoo import zoo
 from noisezoo.builder.claims import claimed
+from noisezoo.builder.hub import check_access, pin
 from noisezoo.builder.manifest import Manifest, freeze
+from noisezoo.builder.provenance import fingerprint
+from noisezoo.builder.quality import check_metrics
 from noisezoo.builder.recipe import Recipe, make_recipe
-from noisezoo.builder.sources import Refusal, open_source
+from noisezoo.builder.sources import Refusal, Source, open_source
 from noisezoo.errors import UsageError
 from noisezoo.files import read_json, sha256_of, sweep, write_json
 
-STATE = "_build"
+STATE, MODELS, COMMITS = "_build", "models.json", "commits.json"
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,9 @@ class Build:
 
     @cached_property
     def views(self) -> list[zoo.View]:
-        """The recipe's rows of the zoo."""
-        return [zoo.get(name) for name in self.recipe.views]
+        """The recipe's rows of the zoo, local folders in their places, each Hub model at the build's one commit."""
+        commits = read_json(self.state / COMMITS) or {}
+        return [pin(view, commits) for view in self.recipe.zoo_rows()]
 
     @cached_property
     def recipe_digest(self) -> str:
@@ -94,8 +98,9 @@ class Build:
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
-        """What each view's numbers come from: its row, and the hash of its weights where they are at hand."""
-        return {view.name: fingerprint(view) for view in self.views}
+        """What each view's numbers come from, as `prepare` found it."""
+        found = read_json(self.state / MODELS) or {}
+        return {view.name: found.get(view.name) or fingerprint(view) for view in self.views}
 
     @cached_property
     def source_facts(self) -> dict[str, Any]:
@@ -129,13 +134,15 @@ def prepare(recipe: Recipe, root: Path) -> Build:
         UsageError: The folder holds another recipe's build or other files, cannot be written, or a model is missing.
     """
     source = open_source(recipe.source.name, recipe.source.options)
-    for name in recipe.views:
-        check_model(zoo.get(name))
+    _check(recipe, source)
     state = root / STATE
     _refuse_foreign(root)
     _make_folder(state)
+    commits = read_json(state / COMMITS) or {}
+    views = [pin(view, commits) for view in recipe.zoo_rows()]
+    models = {view.name: fingerprint(view) for view in views}
     with _held(state / "claims" / "prepare.json"):
-        for name in ("manifest.parquet", "source.json", "recipe.json"):
+        for name in ("manifest.parquet", "source.json", "recipe.json", MODELS, COMMITS):
             sweep(state, name)
         kept = _reconcile(recipe, state, root)
         if not (state / "recipe.json").exists():  # written last: without it, the others may be another recipe's
@@ -146,7 +153,22 @@ def prepare(recipe: Recipe, root: Path) -> Build:
                      "options": source.options(), "manifest": manifest.digest}  # fmt: skip
             write_json(state / "source.json", facts)
         write_json(state / "recipe.json", kept.model_dump(mode="json"))
+        write_json(state / MODELS, (read_json(state / MODELS) or {}) | models)
+        on_hub = {view.name: view.revision for view in views if view.repo and view.folder is None}
+        write_json(state / COMMITS, commits | on_hub)
     return Build(root, kept, Manifest.read(state / "manifest.parquet"))
+
+
+def _check(recipe: Recipe, source: Source) -> None:
+    """Refuse, before any work, a model that cannot be had, a metric without its package, an unknown prompt column."""
+    for view in recipe.zoo_rows():
+        check_access(view)
+    check_metrics(recipe.settings.metrics if recipe.settings.reconstruct else ())
+    column, labels = recipe.settings.prompt_column, list(source.label_features())
+    if column is not None and column not in labels:
+        raise UsageError(
+            f"prompt_column {column!r} is not a label of source {recipe.source.name}; it has: {', '.join(labels)}"
+        )
 
 
 def open_build(root: Path) -> Build:
@@ -164,23 +186,6 @@ def open_build(root: Path) -> Build:
 def source_refusals(build: Build) -> list[Refusal]:
     """Images that never entered the manifest, and why."""
     return [Refusal(**refusal) for refusal in build.source_facts["refusals"]]
-
-
-def check_model(view: zoo.View) -> None:
-    """Refuse, before any work, a view whose shipped model is not there."""
-    if view.folder is not None and not view.folder.is_dir():
-        raise UsageError(f"view {view.name}: its model folder {view.folder} is missing: reinstall noisezoo")
-
-
-def fingerprint(view: zoo.View) -> str:
-    """A short text that changes when the numbers of a view may: model files' hashes, or repository and revision."""
-    start = "" if view.start_seed is None else f" from seed {view.start_seed}"
-    if view.folder is None:
-        return f"{view.family} {view.repo}@{view.revision} {view.shape}{start}"
-    files = sorted(
-        p for p in view.folder.rglob("*") if p.suffix in (".safetensors", ".json") and p.name != "training.json"
-    )
-    return f"{view.family} {view.repo} {'-'.join(sha256_of(path)[:8] for path in files)}{start}"
 
 
 @contextmanager
@@ -218,17 +223,33 @@ def _reconcile(recipe: Recipe, state: Path, root: Path) -> Recipe:
     if fields is None:
         return recipe
     existing = make_recipe(fields)
-    old, new = _flat(existing.model_dump(mode="json")), _flat(recipe.model_dump(mode="json"))
-    free = ("name", "views")
-    differs = [key for key in sorted(old | new) if key not in free and old.get(key) != new.get(key)]
+    old, new = _flat(existing.identity()), _flat(recipe.identity())
+    old |= _publishing(existing)
+    new |= _publishing(recipe)
+    differs = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
     if differs:
         key = differs[0]
         raise UsageError(
             f"{root} holds another recipe's build: {key} is {old.get(key)!r} there and {new.get(key)!r} here; "
             "choose another --out, or use the same recipe"
         )
-    views = tuple(dict.fromkeys((*existing.views, *recipe.views)))
-    return existing.model_copy(update={"views": views})
+    return _joined(existing, recipe)
+
+
+def _publishing(recipe: Recipe) -> dict[str, Any]:
+    """What decides the published files beside the parts."""
+    return recipe.model_dump(include={"shard_rows", "pca_dims"})
+
+
+def _joined(existing: Recipe, recipe: Recipe) -> Recipe:
+    """A folder's recipe with another's views, rows and folders; how many threads read is the newer one's."""
+    fields = existing.model_dump(mode="json")
+    rows = {row.name: row for row in (*existing.rows, *recipe.rows)}
+    fields["rows"] = [asdict(row) for row in rows.values()]
+    fields["views"] = list(dict.fromkeys((*existing.views, *recipe.views)))
+    fields["folders"] |= recipe.folders
+    fields["settings"]["readers"] = recipe.settings.readers
+    return make_recipe(fields)
 
 
 def _flat(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -11,9 +11,12 @@ import yaml
 
 from noisezoo import zoo
 from noisezoo.builder.build import Build, source_refusals
+from noisezoo.builder.provenance import public_recipe
+from noisezoo.builder.quality import PREFIX, TITLES
 from noisezoo.files import committed, sha256_of
 from noisezoo.loading import PAIRED
 from noisezoo.pca import Basis
+from noisezoo.schema import PREVIOUS
 
 if TYPE_CHECKING:
     from noisezoo.builder.dataset import Config, Rows
@@ -42,10 +45,8 @@ def _facts(build: Build, rows: "Rows", configs: "list[Config]", bases: dict[str,
     software = markers[0]["software"]
     latents = _latents(build, configs)
     example = next((view.name for view in build.views if view.kind == "noise"), build.views[0].name)
-    settings = build.recipe.settings.model_dump() | {
-        "source": build.recipe.source.name,
-        "limit": build.recipe.source.limit,
-    }
+    public = public_recipe(build)
+    settings = public["settings"] | {"source": public["source"]["name"], "limit": build.recipe.source.limit}
     return {
         "front_matter": yaml.safe_dump(
             _front_matter(build, rows, configs), sort_keys=False, allow_unicode=True
@@ -68,7 +69,9 @@ def _facts(build: Build, rows: "Rows", configs: "list[Config]", bases: dict[str,
         "software": software,
         "software_line": ", ".join(f"{name} {number}" for name, number in software.items()),
         "latents": latents,
-        "reconstructed": build.recipe.settings.reconstruct,
+        "metrics": [TITLES[name] for name in _metrics(build)],
+        "weights": public.get("weights", {}),
+        "previous": any(PREVIOUS in config.features for config in configs),
     }
 
 
@@ -79,20 +82,35 @@ def _view_row(view: zoo.View, bases: dict[str, Basis]) -> dict[str, Any]:
             "clip": CLIP[view.clip_conditioned], "about": view.about, "paired": paired}  # fmt: skip
 
 
-def _latents(build: Build, configs: "list[Config]") -> list[dict[str, str]]:
-    """Mean over rows of each view's quality columns."""
+def _metrics(build: Build) -> tuple[str, ...]:
+    """Names of the metrics that regenerated rows carry."""
+    return build.recipe.settings.metrics if build.recipe.settings.reconstruct else ()
+
+
+def _latents(build: Build, configs: "list[Config]") -> list[dict[str, Any]]:
+    """Mean over rows of each noise view's quality columns; of the reconstruction's, over the rows in its sample."""
     import pyarrow.parquet as pq
 
+    columns = [PREFIX + name for name in _metrics(build)]
     found = []
     for config in configs:
         if "latent_std" in config.features and config.name != PAIRED:
-            names = [name for name in config.features if name.startswith(("latent_", "reconstruction_"))]
             paths = [path for paths in config.files.values() for path in paths]
-            tables = [pq.read_table(path, columns=names) for path in paths]
-            mean = {name: np.concatenate([table.column(name).to_numpy() for table in tables]).mean() for name in names}
-            found.append({"view": config.name, "mean": f"{mean['latent_mean']:.3f}", "std": f"{mean['latent_std']:.3f}",
-                          "psnr": f"{mean.get('reconstruction_psnr', np.nan):.1f}"})  # fmt: skip
+            tables = [pq.read_table(path, columns=["latent_mean", "latent_std", *columns]) for path in paths]
+            names = tables[0].column_names
+            values = {name: np.concatenate([table.column(name).to_numpy() for table in tables]) for name in names}
+            found.append({
+                "view": config.name, "mean": _mean(values["latent_mean"]), "std": _mean(values["latent_std"]),
+                "metrics": [_mean(values[name]) for name in columns],
+                "sample": int(np.isfinite(values[columns[0]]).sum()) if columns else 0,
+            })  # fmt: skip
     return found
+
+
+def _mean(values: np.ndarray) -> str:
+    """Mean of what is there, to three decimals; a dash for nothing."""
+    there = values[np.isfinite(values)]
+    return f"{there.mean():.3f}" if len(there) else "-"
 
 
 def _front_matter(build: Build, rows: "Rows", configs: "list[Config]") -> dict[str, Any]:
@@ -117,7 +135,8 @@ def _config_yaml(build: Build, config: "Config", source: str) -> dict[str, Any]:
     """
     hashes = "".join(sha256_of(path) for paths in config.files.values() for path in paths)
     number = int(hashlib.sha256(hashes.encode()).hexdigest()[:12], 16)
-    about = zoo.ROWS[config.name].about if config.name in zoo.ROWS else "ids, splits and labels"
+    abouts = {view.name: view.about for view in build.views}
+    about = abouts.get(config.name, "ids, splits and labels")
     entry: dict[str, Any] = {"config_name": config.name}
     if config.name == PAIRED:
         entry["default"] = True

@@ -15,12 +15,13 @@ import numpy as np
 
 from noisezoo import zoo
 from noisezoo.builder.build import Build, Unit, source_refusals
+from noisezoo.builder.provenance import public_recipe
 from noisezoo.builder.sources import Refusal
 from noisezoo.errors import IncompleteError, NoiseZooError
 from noisezoo.files import committed, read_json, sha256_of, sweep, write_json
 from noisezoo.loading import LABELS, PAIRED
 from noisezoo.pca import Basis, fit_pca
-from noisezoo.schema import ID, SPLIT, array_feature, column_to_numpy, to_table, view_features, write_parquet
+from noisezoo.schema import ID, SPLIT, array_feature, column_to_numpy, to_table, write_parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -87,7 +88,7 @@ def finish(build: Build) -> None:
     configs.insert(0, _publish_paired(build, rows, configs, bases))
     _write_refusals(build, rows)
     software = _marker(next(build.all_units()))["software"]
-    write_json(build.root / "recipe.json", {**build.recipe.model_dump(mode="json"), "software": software})
+    write_json(build.root / "recipe.json", {**public_recipe(build), "software": software})
     from noisezoo.builder.card import write_card
 
     write_card(build, rows, configs, bases)
@@ -135,10 +136,9 @@ def _marker(unit: Unit) -> dict[str, Any]:
 
 def _publish_view(build: Build, view: zoo.View, rows: Rows) -> Config:
     import pyarrow.parquet as pq
+    from datasets import Features
 
-    first = pq.read_schema(build.units(view)[0].part)
-    quality = [name for name in first.names if name not in (ID, view.name)]
-    features = view_features(view.name, view.shape, view.dtype, quality)
+    features = Features.from_arrow_schema(pq.read_schema(build.units(view)[0].part))
 
     def tables(split: str) -> Iterator["pa.Table"]:
         part = build.manifest.splits[split]

@@ -5,7 +5,7 @@ Remote code never comes along (no family asks for `*.py`), and pickles only wher
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from noisezoo.zoo import View, is_path
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
 
-__all__ = ["check_access", "commit_of", "is_path", "resolve"]
+__all__ = ["check_access", "commit_of", "is_path", "pin", "resolve"]
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 AUTOENCODERS = ("vae", "vqvae")
@@ -123,6 +123,15 @@ def commit_of(view: View) -> str | None:
         if (folder := _cached(view)) is None:
             raise
         return folder.name
+
+
+def pin(view: View, commits: Mapping[str, str]) -> View:
+    """The row at one commit: the one that is known for it, or where its branch stands now.
+
+    A branch may move between two processes of a build; what the first found is what all of them read.
+    """
+    commit = commits.get(view.name) or commit_of(view)
+    return view if commit is None else replace(view, revision=commit)
 
 
 def _local(folder: Path) -> Path:

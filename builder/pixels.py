@@ -13,15 +13,23 @@ def to_rgb(image: "Image") -> "Image":
     from PIL import Image, ImageOps
 
     upright = ImageOps.exif_transpose(image)
-    deep = upright.mode.startswith("I;16")
-    if deep or upright.mode in ("I", "F"):  # of these two, the depth must be told from the values
+    if upright.mode.startswith(("I", "F")):
         wide = np.asarray(upright, dtype=np.float64)
-        depth = 65535.0 if deep or wide.max(initial=0) > 255 else 255.0
-        upright = Image.fromarray(np.round(np.clip(wide / depth, 0, 1) * 255).astype(np.uint8))
+        if not np.isfinite(wide).all():
+            raise ValueError("the picture holds values that are not finite")
+        white = _white(upright.mode, float(wide.max(initial=0)))
+        upright = Image.fromarray(np.round(np.clip(wide / white, 0, 1) * 255).astype(np.uint8))
     if upright.has_transparency_data:
         layer = upright.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
     return upright.convert("RGB")
+
+
+def _white(mode: str, top: float) -> float:
+    """The value that is white in grey of more than 8 bits; told from the values where the mode does not say."""
+    if mode.startswith("I;16") or top > 255:
+        return 65535.0
+    return 1.0 if mode == "F" and top <= 1 else 255.0
 
 
 def square(image: "Image", resolution: int) -> "Image":

@@ -1,5 +1,6 @@
 """The recipe: a source, a list of views and the settings, validated, resolved and hashed."""
 
+import dataclasses
 import hashlib
 import json
 from importlib.resources import files
@@ -7,10 +8,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from noisezoo import zoo
+from noisezoo.builder.compute import COMPUTERS
+from noisezoo.builder.quality import METRICS
 from noisezoo.errors import UsageError
+
+PICKED = ("scheme", "scheme_options", "num_inference_steps", "span")
+"""What `accuracy` stands for."""
 
 
 class _Frozen(BaseModel):
@@ -42,29 +48,90 @@ class SourceSpec(_Frozen):
 
 
 class Settings(_Frozen):
-    """How arrays are made. Everything that can change a byte of a part is here."""
+    """How arrays are made. Everything that can change a byte of a part is here.
+
+    A recipe may say `accuracy: NAME` in the place of scheme, steps and span; what that picks is what is kept.
+    """
 
     num_inference_steps: int = Field(default=50, ge=1)
     guidance_scale: float = 3.5
     prompt: str = ""
+    negative_prompt: str | None = None
+    prompt_column: str | None = Field(default=None, description="label column that holds each image's prompt")
     scheme: str = "ddim"
+    scheme_options: dict[str, Any] = Field(default_factory=dict)
+    span: int | None = Field(default=None, ge=1, description="end where a sampler of this many steps ends")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     seed: int = 42
     batch_size: int = Field(default=64, ge=1)
     threads: int = Field(default=1, ge=1, description="CPU threads a process; part of the bytes, as sums depend on it")
-    reconstruct: bool = Field(default=False, description="regenerate every image from its noise and store the PSNR")
+    reconstruct: float = Field(default=0.02, ge=0, le=1, description="share of rows regenerated and measured")
+    metrics: tuple[str, ...] = ("psnr", "ssim")
+    channels_last: bool = True
+    attention_backend: str | None = None
+    vae_slicing: bool = False
+    vae_tiling: bool = False
+    compile: bool | Literal["reduce-overhead", "max-autotune"] = False
+    readers: int | None = Field(default=None, ge=1, description="threads that read and decode; changes no byte")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pick(cls, fields: Any) -> Any:
+        """Put what `accuracy` picks in its place, so that what is hashed is what was picked."""
+        if not isinstance(fields, dict) or fields.get("accuracy") is None:
+            return {k: v for k, v in fields.items() if k != "accuracy"} if isinstance(fields, dict) else fields
+        given = [name for name in PICKED if name in fields]
+        if given:
+            raise ValueError(f"accuracy picks the {', '.join(PICKED)}: leave out {given[0]}, or leave out accuracy")
+        from noisezoo.builder.accuracy import pick
+
+        own = {name: value for name, value in fields.items() if name != "accuracy"}
+        return {**own, **pick(fields["accuracy"])}
+
+    @field_validator("metrics")
+    @classmethod
+    def _known_metrics(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in names if name not in METRICS]
+        if unknown or len(set(names)) != len(names):
+            raise ValueError(f"each metric once, of {', '.join(METRICS)}: {', '.join(unknown or names)}")
+        return names
+
+    @model_validator(mode="after")
+    def _one_prompt(self) -> "Settings":
+        if self.prompt and self.prompt_column is not None:
+            raise ValueError("give one prompt for all or a prompt_column, not both")
+        if self.reconstruct and not self.metrics:
+            raise ValueError("reconstruct needs a metric: name one in metrics, or set reconstruct to 0")
+        return self
 
 
 class Recipe(_Frozen):
-    """All that decides a dataset's bytes, beside the software and the kind of device."""
+    """All that decides a dataset's bytes, beside the software, the models' weights and the kind of device."""
 
     name: str
     source: SourceSpec
+    rows: tuple[zoo.View, ...] = Field(default=(), description="rows of the zoo that the recipe brings with it")
     views: tuple[str, ...] = Field(min_length=1)
+    folders: dict[str, str] = Field(default_factory=dict, description="view -> local folder, for its repository")
     settings: Settings = Settings()
     slice_rows: int = Field(default=64, ge=1, description="rows of one unit of work")
     shard_rows: int = Field(default=8192, ge=1, description="rows of one published file")
     pca_dims: int = Field(default=500, ge=1, description="views larger than this are reduced to it in `paired`")
+
+    @field_validator("rows", mode="before")
+    @classmethod
+    def _fields_of_rows(cls, rows: Any) -> Any:
+        known = [field.name for field in dataclasses.fields(zoo.View)]
+        for row in rows if isinstance(rows, list | tuple) else ():
+            unknown = [name for name in row if name not in known] if isinstance(row, dict) else ()
+            if unknown:
+                raise ValueError(f"a row has no field {unknown[0]!r}; it has: {', '.join(known)}")
+        return rows
+
+    @field_validator("rows")
+    @classmethod
+    def _registered(cls, rows: tuple[zoo.View, ...]) -> tuple[zoo.View, ...]:
+        return tuple(_register(row) for row in rows)
 
     @field_validator("views")
     @classmethod
@@ -75,13 +142,74 @@ class Recipe(_Frozen):
             zoo.get(name)
         return names
 
+    @field_validator("folders")
+    @classmethod
+    def _absolute(cls, folders: dict[str, str]) -> dict[str, str]:
+        for name in folders:
+            if not zoo.get(name).repo:
+                raise ValueError(f"view {name} needs no model, so no folder can be put in its place")
+        return {name: _absolute_path(folder) for name, folder in folders.items()}
+
+    @model_validator(mode="after")
+    def _used_folders(self) -> "Recipe":
+        sources = {_source(zoo.get(name)) for name in self.views}
+        unused = [name for name in self.folders if _source(zoo.get(name)) not in sources]
+        if unused:
+            raise ValueError(f"a folder is given for {unused[0]}, but no view of the recipe reads that model")
+        for name in self.views:
+            among = {self.folders[other] for other in self.folders if _source(zoo.get(other)) == _source(zoo.get(name))}
+            if name not in self.folders and len(among) > 1:
+                raise ValueError(f"view {name} could be read from {' or '.join(sorted(among))}: give its folder too")
+        return self
+
+    def zoo_rows(self) -> list[zoo.View]:
+        """The views' rows of the zoo, each local folder in the place of the repository that it stands for.
+
+        A folder given for one view serves all that read the same repository: its untrained twin, its autoencoder's.
+        """
+        shared = {_source(zoo.get(name)): folder for name, folder in self.folders.items()}
+        rows = [zoo.get(name) for name in self.views]
+        return [_located(row, self.folders.get(row.name) or shared.get(_source(row))) for row in rows]
+
     def identity(self) -> dict[str, Any]:
-        """What a folder's parts must agree on: everything but the name and the list of views."""
-        return self.model_dump(mode="json", exclude={"name", "views", "shard_rows", "pca_dims"})
+        """What a folder's parts must agree on: all but what decides no part, and the views and their models.
+
+        A part's marker names its view and its model's weights itself.
+        """
+        apart: dict[str, Any] = dict.fromkeys(("name", "views", "rows", "folders", "shard_rows", "pca_dims"), True)
+        return self.model_dump(mode="json", exclude={**apart, "settings": {"readers"}})
 
     def digest(self) -> str:
         """SHA-256 of `identity`, hexadecimal."""
         return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
+
+
+_BROUGHT: set[str] = set()
+"""Names of rows that recipes have brought into this process's zoo: another recipe may bring its own by that name."""
+
+
+def _register(row: zoo.View) -> zoo.View:
+    """Add a recipe's row to the zoo; a row that the zoo itself has is never replaced."""
+    if row.family not in COMPUTERS:
+        raise ValueError(f"view {row.name}: unknown family {row.family!r}; choose one of: {', '.join(COMPUTERS)}")
+    if row.name in zoo.ROWS and row.name not in _BROUGHT:
+        raise ValueError(f"the zoo has a view {row.name!r} of its own: choose another name")
+    repo = _absolute_path(row.repo) if zoo.is_path(row.repo) else row.repo
+    kept = zoo.register(dataclasses.replace(row, repo=repo), replace_existing=row.name in _BROUGHT)
+    _BROUGHT.add(row.name)
+    return kept
+
+
+def _source(row: zoo.View) -> tuple[str, str | None]:
+    return row.repo, row.revision
+
+
+def _located(row: zoo.View, folder: str | None) -> zoo.View:
+    return row if folder is None else dataclasses.replace(row, repo=folder, revision=None)
+
+
+def _absolute_path(text: str) -> str:
+    return str(Path(text).expanduser().resolve())
 
 
 RECIPES = files("noisezoo.builder") / "recipes"
@@ -105,7 +233,7 @@ def read_recipe(name_or_path: str, overrides: dict[str, Any] | None = None) -> R
         raise UsageError(f"recipe {name_or_path} is not YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(fields, dict):
         raise UsageError(f"recipe {name_or_path} is not a mapping of fields: see `noisezoo recipes faces`")
-    return make_recipe(_merge(fields, overrides or {}))
+    return make_recipe(_merge(_without_picked(fields, overrides or {}), overrides or {}))
 
 
 def make_recipe(fields: dict[str, Any]) -> Recipe:
@@ -115,7 +243,8 @@ def make_recipe(fields: dict[str, Any]) -> Recipe:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"recipe field {where}: {first['msg'].removeprefix('Value error, ')}") from error
+        fault = f"recipe field {where}" if where else "recipe"
+        raise UsageError(f"{fault}: {first['msg'].removeprefix('Value error, ')}") from error
 
 
 def _recipe_text(name_or_path: str) -> str:
@@ -127,6 +256,14 @@ def _recipe_text(name_or_path: str) -> str:
     if name_or_path not in bundled():
         raise UsageError(f"unknown recipe {name_or_path!r}; bundled: {', '.join(bundled())}, or give a .yaml file")
     return (RECIPES / f"{name_or_path}.yaml").read_text()
+
+
+def _without_picked(fields: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """A recipe's fields, its own scheme and steps left out where the overrides ask for an accuracy instead."""
+    own = fields.get("settings")
+    if "accuracy" not in overrides.get("settings", {}) or not isinstance(own, dict):
+        return fields
+    return {**fields, "settings": {name: value for name, value in own.items() if name not in PICKED}}
 
 
 def _merge(fields: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:

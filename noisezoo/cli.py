@@ -49,6 +49,9 @@ def build(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A setting, as in --set num_inference_steps=20; may be repeated.")
     ] = None,
+    folders: Annotated[
+        list[str] | None, typer.Option("--folder", help="A local model, as in --folder sd15=PATH; may be repeated.")
+    ] = None,
 ) -> None:
     """Build a dataset, or go on with one: killed at any point, the same command resumes to the same bytes.
 
@@ -56,7 +59,10 @@ def build(
     """
     from noisezoo.commands.build import run_build
 
-    run_build(recipe, out, source=source, views=views, limit=limit, processes=processes, settings=settings or [])
+    run_build(
+        recipe, out, source=source, views=views, limit=limit, processes=processes, settings=settings or [],
+        folders=folders or [],
+    )  # fmt: skip
 
 
 @app.command()
@@ -79,6 +85,9 @@ def analyze(
     edit: Annotated[str | None, typer.Option(help="Attributes to edit, separated by commas.")] = None,
     model: Annotated[str | None, typer.Option(help="Noise views to regenerate through, separated by commas.")] = None,
     judge: Annotated[str | None, typer.Option(help="The encoder view that judges edits.")] = None,
+    folders: Annotated[
+        list[str] | None, typer.Option("--folder", help="A local model, as in --folder sd15=PATH; may be repeated.")
+    ] = None,
 ) -> None:
     """Test Gaussianity, probe every attribute, hold noise against its controls, and write a report.
 
@@ -86,18 +95,37 @@ def analyze(
     """
     from noisezoo.commands.analyze import run_analyze
 
-    run_analyze(dataset, out, views=views, revision=revision, edit=edit, model=model, judge=judge)
+    run_analyze(
+        dataset, out, views=views, revision=revision, edit=edit, model=model, judge=judge, folders=folders or []
+    )
 
 
 @app.command()
-def models(name: Annotated[str | None, typer.Argument(help="One view, in detail.")] = None) -> None:
+def models(
+    name: Annotated[str | None, typer.Argument(help="One view, in detail and with its cost.")] = None,
+    kind: Annotated[str | None, typer.Option(help="noise, embedding or control: these views alone.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="The untrained twin of every network too.")] = False,
+    images: Annotated[int, typer.Option(help="Count the cost of NAME for this many images.")] = 30_000,
+    steps: Annotated[int, typer.Option(help="... inverted in this many steps.")] = 50,
+    guided: Annotated[
+        bool, typer.Option("--guided", help="... with a prompt: two forwards a step, unless guidance is an input.")
+    ] = False,
+    describe: Annotated[
+        str | None, typer.Option(help="FAMILY:FOLDER_OR_HUB_ID: print a row for it, to paste into a recipe.")
+    ] = None,
+) -> None:
     """List the zoo: every way to turn an image into an array.
 
-    Example: noisezoo models faces-ddpm
+    Example: noisezoo models sd15 --images 30000 --steps 50
     """
-    from noisezoo.commands.models import show_models
+    from noisezoo.commands.models import show_described, show_model, show_models
 
-    show_models(name)
+    if describe is not None:
+        show_described(describe)
+    elif name is not None:
+        show_model(name, images, steps, guided)
+    else:
+        show_models(kind, everything)
 
 
 @app.command()

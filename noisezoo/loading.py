@@ -35,8 +35,8 @@ def load(
         streaming: Give an `IterableDataset` that reads while it is iterated.
 
     Returns:
-        A dataset whose columns are `image_id`, `split`, the labels, each view under its name, and each view's quality
-        columns as `VIEW.COLUMN`.
+        A dataset whose columns are `image_id`, `split`, the labels, each view under its name, and what else a view
+        holds (its quality columns; `previous_latents`, where its way back to the image needs them) as `VIEW.COLUMN`.
 
     Raises:
         UsageError: There is no such dataset, view, split or source.
@@ -127,7 +127,7 @@ def _load_config(
 
 
 def _renames(config: str, columns: Sequence[str]) -> dict[str, str]:
-    """How a view's quality columns are called beside other views."""
+    """How a view's further columns are called beside other views."""
     return {column: f"{config}.{column}" for column in columns if column not in (ID, config)}
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 ID = "image_id"
 SPLIT = "split"
 FACTOR_PREFIX = "factor_"
+PREVIOUS = "previous_latents"
+"""Column beside a noise view's own: the last state but one, where regenerating the image needs both."""
 NOISE_ROWS_PER_GROUP = 128
 FLAT_ROWS_PER_GROUP = 4096
 
@@ -28,11 +30,24 @@ def array_feature(shape: tuple[int, ...], dtype: str) -> Any:
     return Array3D(shape=shape, dtype=dtype) if len(shape) == 3 else List(Value(dtype), length=shape[0])
 
 
-def view_features(name: str, shape: tuple[int, ...], dtype: str, quality: Iterable[str] = ()) -> "Features":
-    """Columns of one view's config: the id, the array under the view's name, its per-row quality columns."""
+def view_features(
+    name: str, shape: tuple[int, ...], dtype: str, quality: Iterable[str] = (), arrays: Iterable[str] = ()
+) -> "Features":
+    """Columns of one view's config.
+
+    Args:
+        name: The view's, and its array's.
+        shape: Of one row of the array.
+        dtype: Of the array.
+        quality: Names of its per-row quality columns, float32.
+        arrays: Names of further arrays of the same shape and dtype.
+
+    Returns:
+        The id, the array and the further ones, the quality columns.
+    """
     from datasets import Features, Value
 
-    columns = {ID: Value("string"), name: array_feature(shape, dtype)}
+    columns = {ID: Value("string"), **{column: array_feature(shape, dtype) for column in (name, *arrays)}}
     return Features({**columns, **{column: Value("float32") for column in quality}})
 
 
@@ -68,6 +83,18 @@ def to_table(features: "Features", columns: Mapping[str, Any]) -> "pa.Table":
         for field in schema
     ]
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def same_values(a: "pa.Table", b: "pa.Table") -> bool:
+    """Whether two tables hold the same columns with the same values; a NaN is like a NaN."""
+    import pyarrow as pa
+
+    def same(x: "pa.ChunkedArray", y: "pa.ChunkedArray") -> bool:
+        if not pa.types.is_floating(x.type):
+            return bool(x.equals(y))
+        return np.array_equal(x.to_numpy(), y.to_numpy(), equal_nan=True)
+
+    return a.schema.equals(b.schema) and all(same(x, y) for x, y in zip(a.columns, b.columns, strict=True))
 
 
 def column_to_numpy(column: "pa.ChunkedArray | pa.Array") -> np.ndarray:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 COMPUTERS: Mapping[str, str] = {
     "diffusers": "noisezoo.builder.compute.models:NoiseComputer",
     "open_clip": "noisezoo.builder.compute.models:EmbeddingComputer",
+    "timm": "noisezoo.builder.compute.models:EmbeddingComputer",
     "transformers": "noisezoo.builder.compute.models:EmbeddingComputer",
     "vae": "noisezoo.builder.compute.models:LatentComputer",
     "pixels": "noisezoo.builder.compute.controls:PixelComputer",

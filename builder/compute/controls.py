@@ -1,13 +1,12 @@
 """Control views: what any analysis of noise must be held against."""
 
-import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from noisezoo.builder.compute.base import Computer, Rows
+from noisezoo.builder.compute.base import Batch, Computer, Rows, image_digest
 from noisezoo.builder.pixels import signed, to_channels
 from noisezoo.files import committed
 from noisezoo.pca import fit_pca
@@ -26,9 +25,9 @@ class PixelComputer(Computer):
         """(c, h, w) float32."""
         return to_channels(signed(image, self.view.resolution), self.view.shape[0])
 
-    def compute(self, inputs: np.ndarray, ids: Sequence[str]) -> Rows:
+    def compute(self, values: np.ndarray, batch: Batch) -> Rows:
         """As it is."""
-        return {self.view.name: inputs}
+        return {self.view.name: values}
 
 
 class WhitenedComputer(PixelComputer):
@@ -44,12 +43,12 @@ class WhitenedComputer(PixelComputer):
                 save_file(whitening(X), temporary)
         self.fitted = load_file(path)
 
-    def compute(self, inputs: np.ndarray, ids: Sequence[str]) -> Rows:
+    def compute(self, values: np.ndarray, batch: Batch) -> Rows:
         """Whiten along the axes; what lies outside them has the floor's variance alone."""
-        X = inputs.reshape(len(inputs), -1) - self.fitted["mean"]
+        X = values.reshape(len(values), -1) - self.fitted["mean"]
         axes, gains, floor = self.fitted["axes"], self.fitted["gains"], self.fitted["floor"]
         white = floor * X + (X @ axes.T) * (gains - floor) @ axes
-        return {self.view.name: white.reshape(inputs.shape).astype(np.float32)}
+        return {self.view.name: white.reshape(values.shape).astype(np.float32)}
 
 
 class RandomComputer(Computer):
@@ -59,13 +58,13 @@ class RandomComputer(Computer):
         """Nothing of the image is used."""
         return np.empty(0, np.float32)
 
-    def compute(self, inputs: np.ndarray, ids: Sequence[str]) -> Rows:
+    def compute(self, values: np.ndarray, batch: Batch) -> Rows:
         """One draw an id, the same wherever and whenever it is made."""
-        draws = [self._generator(image_id).standard_normal(self.view.shape, dtype=np.float32) for image_id in ids]
+        draws = [self._generator(image_id).standard_normal(self.view.shape, dtype=np.float32) for image_id in batch.ids]
         return {self.view.name: np.stack(draws)}
 
     def _generator(self, image_id: str) -> np.random.Generator:
-        digest = hashlib.sha256(f"{self.view.name}/{self.settings.seed}/{image_id}".encode()).digest()
+        digest = image_digest(self.view.name, self.settings.seed, image_id)
         return np.random.Generator(np.random.Philox(int.from_bytes(digest[:16], "big")))
 
 

@@ -76,7 +76,7 @@ class Denoiser(ABC):
         rows = {name: value.expand(len(y), *value.shape[1:]) for name, value in conditions.items()}
         times = torch.full((len(y),), time, dtype=torch.float32, device=y.device)  # half precision does not hold 981
         if self.pipeline.runtime.compile:
-            torch.compiler.cudagraph_mark_step_begin()
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         output = self.predict(y, times, rows)[:, : y.shape[1]]
         return output.to(torch.float32, copy=True)  # a replayed graph writes its next output over this one
 

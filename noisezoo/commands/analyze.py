@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +14,23 @@ from noisezoo import zoo
 from noisezoo.analysis.report import write_report
 from noisezoo.analysis.run import Analysis, Judge, Model
 from noisezoo.analysis.run import analyze as run_analyses
-from noisezoo.commands.build import split_names
+from noisezoo.commands.build import split_names, split_pair
 from noisezoo.errors import UsageError
 from noisezoo.loading import LABELS, PAIRED, config_names, read_file
 
 
 def run_analyze(
     dataset: str, out: Path, *, views: str | None, revision: str | None, edit: str | None, model: str | None,
-    judge: str | None,
+    judge: str | None, folders: Sequence[str] = (),
 ) -> None:  # fmt: skip
     """Analyse one dataset and print the verdicts and the report's path."""
     console = Console()
+    know_models(read_recipe_of(dataset, revision), folders)
     edits = split_names(edit)
     if edits and not (model and judge):
         raise UsageError("--edit needs --model, the noise to edit, and --judge, the encoder that looks at the result")
     chosen = split_names(views) or [n for n in config_names(dataset, revision) if n not in (PAIRED, LABELS)]
-    settings = recipe_settings(dataset, revision)
+    settings = read_recipe_of(dataset, revision).get("settings", {})
     analysis = analyze_with_progress(
         dataset, chosen, console, revision=revision, edits=edits,
         models=[make_model(name, settings) for name in split_names(model)], judge=make_judge(judge) if judge else None,
@@ -53,30 +55,45 @@ def show_verdicts(analysis: Analysis, console: Console, kinds: Sequence[str] = (
             console.print(f"  - {verdict['text']}", highlight=False)
 
 
-def recipe_settings(dataset: str | Path, revision: str | None = None) -> dict[str, Any]:
-    """How the dataset's noise was made, so that it is regenerated the same way."""
+def read_recipe_of(dataset: str | Path, revision: str | None = None) -> dict[str, Any]:
+    """The recipe that the dataset was built by, as it is published; empty where there is none."""
     import json
 
     recipe = read_file(dataset, "recipe.json", revision)
-    return dict(json.loads(recipe)["settings"]) if recipe else {}
+    return dict(json.loads(recipe)) if recipe else {}
+
+
+def know_models(recipe: dict[str, Any], folders: Sequence[str]) -> None:
+    """Register the rows that a dataset's recipe brought along, and put local folders (NAME=PATH) in models' places."""
+    for fields in recipe.get("rows", ()):
+        if fields["name"] not in zoo.ROWS:
+            zoo.register(zoo.View(**{**fields, "shape": tuple(fields["shape"])}))
+    for each in folders:
+        name, path = split_pair(each, "--folder", "NAME=PATH", "sd15=models/sd15")
+        if not Path(path).is_dir():
+            raise UsageError(f"--folder {each}: there is no folder {path}")
+        zoo.register(replace(zoo.get(name), repo=str(Path(path).resolve()), revision=None), replace_existing=True)
 
 
 def make_model(view: str, settings: dict[str, Any]) -> Model:
     """The generative model of a noise view, with the settings its noise was made by.
 
     Raises:
-        UsageError: The view is no diffusion model.
+        UsageError: The view is no diffusion model, or its noise was made with a prompt for each image.
     """
     row = zoo.get(view)
     if row.family != "diffusers":
         raise UsageError(f"view {view} is {row.about}: pictures can only be made through a noise view")
-    from noisezoo.builder.inverter import Inverter
+    from noisezoo.builder.compute.models import make_inverter
+    from noisezoo.builder.recipe import Settings
 
-    names = ("num_inference_steps", "guidance_scale", "prompt", "scheme", "dtype")
-    inverter = Inverter.from_pretrained(
-        row.folder or row.repo, revision=row.revision, untrained_seed=row.start_seed,
-        **{name: settings[name] for name in names if name in settings},
-    )  # fmt: skip
+    made = Settings(**settings)
+    if made.prompt_column is not None:
+        raise UsageError(
+            f"the noise of {view} was made with each image's own prompt (column {made.prompt_column}), which an edit "
+            "cannot follow: edit a dataset that was built with one prompt"
+        )
+    inverter = make_inverter(row, made)
 
     def generate(noise: np.ndarray) -> np.ndarray:
         import torch

@@ -18,22 +18,24 @@ from noisezoo.errors import IncompleteError, UsageError
 
 def run_build(
     recipe: str, out: Path, *, source: str | None, views: str | None, limit: int | None, processes: int | None,
-    settings: Sequence[str],
+    settings: Sequence[str], folders: Sequence[str],
 ) -> None:  # fmt: skip
     """Build with progress, and end with what is there."""
     if processes is not None and processes < 1:
         raise UsageError(f"--processes {processes}: at least one process must work")
     console = Console()
-    overrides = make_overrides(source, views, limit, settings)
+    overrides = make_overrides(source, views, limit, settings, folders)
     outcome = build_dataset(read_recipe(recipe, overrides), out, processes=processes, console=console)
     show_outcome(outcome, console)
 
 
-def make_overrides(source: str | None, views: str | None, limit: int | None, settings: Sequence[str]) -> dict[str, Any]:
+def make_overrides(
+    source: str | None, views: str | None, limit: int | None, settings: Sequence[str], folders: Sequence[str]
+) -> dict[str, Any]:
     """The command line's options as recipe fields.
 
     Raises:
-        UsageError: A `--set` that is not KEY=VALUE.
+        UsageError: A `--set` that is not KEY=VALUE, or a `--folder` that is not NAME=PATH.
     """
     overrides: dict[str, Any] = {"source": {}, "settings": {}}
     if source is not None:
@@ -43,11 +45,19 @@ def make_overrides(source: str | None, views: str | None, limit: int | None, set
     if views is not None:
         overrides["views"] = split_names(views)
     for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals:
-            raise UsageError(f"--set {setting}: write it as KEY=VALUE, as in --set num_inference_steps=20")
+        key, value = split_pair(setting, "--set", "KEY=VALUE", "num_inference_steps=20")
         overrides["settings"][key] = yaml.safe_load(value)
+    if folders:
+        overrides["folders"] = dict(split_pair(each, "--folder", "NAME=PATH", "sd15=models/sd15") for each in folders)
     return overrides
+
+
+def split_pair(text: str, option: str, form: str, example: str) -> tuple[str, str]:
+    """The two sides of an option's `=`."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"{option} {text}: write it as {form}, as in {option} {example}")
+    return key, value
 
 
 def split_names(text: str | None) -> list[str]:

@@ -1,11 +1,13 @@
 """A build's folder: the same bytes however it is worked on, and only its own recipe's."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from noisezoo import zoo
@@ -51,12 +53,13 @@ def test_two_launched_processes_give_the_bytes_of_one(built: Path, tmp_path: Pat
 def test_the_order_of_work_changes_no_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     straight, backward = tmp_path / "a" / "noisezoo", tmp_path / "b" / "noisezoo"
     assert run(small(), straight)
-    original = worker._pending_by_view
+    slices, groups = worker.pending_slices, worker.groups
 
-    def reversed_units(build: Build) -> Iterator[list[Unit]]:
-        yield from reversed([units[::-1] for units in original(build)])
+    def reversed_units(build: Build, views: list[zoo.View]) -> Iterator[list[Unit]]:
+        yield from reversed([units[::-1] for units in slices(build, views)])
 
-    monkeypatch.setattr(worker, "_pending_by_view", reversed_units)
+    monkeypatch.setattr(worker, "pending_slices", reversed_units)
+    monkeypatch.setattr(worker, "groups", lambda views: groups(views)[::-1])
     assert run(small(), backward)
     assert published(straight) == published(backward)
 
@@ -68,8 +71,6 @@ def test_a_finished_build_run_again_touches_nothing(copied: Path) -> None:
 
 
 def test_a_marker_vouches_for_its_part(built: Path) -> None:
-    import hashlib
-
     import pyarrow.parquet as pq
 
     build = open_build(built)
@@ -241,3 +242,47 @@ def test_a_lost_published_file_is_published_again(copied: Path) -> None:
 def test_there_is_no_build_where_there_is_none(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no build"):
         open_build(tmp_path)
+
+
+def test_claims_are_touched_after_every_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touched: list[Path] = []
+    monkeypatch.setattr("noisezoo.builder.claims.Claim.touch", lambda claim: touched.append(claim.path))
+    build = prepare(digits_recipe(("pixels-8",), limit=16, settings={"batch_size": 3}), tmp_path / "noisezoo")
+    assert run(build.recipe, build.root)
+    for unit in build.all_units():
+        assert touched.count(unit.claim_path) >= -(-len(unit.rows) // 3)
+
+
+@pytest.mark.parametrize("readers", [1, 5])
+def test_how_many_threads_read_changes_no_byte_and_is_not_published(built: Path, tmp_path: Path, readers: int) -> None:
+    assert run(digits_recipe(settings={"readers": readers}), tmp_path / "noisezoo")
+    assert published(tmp_path / "noisezoo") == published(built)
+
+
+def test_a_lack_of_memory_halves_the_batch_and_the_marker_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = PixelComputer.compute
+
+    def cramped(self: PixelComputer, values: np.ndarray, batch: Any) -> Any:
+        if len(values) > 1:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 1.00 GiB")
+        return original(self, values, batch)
+
+    assert run(digits_recipe(("pixels-8",), limit=16), tmp_path / "a" / "noisezoo")
+    monkeypatch.setattr(PixelComputer, "compute", cramped)
+    assert run(digits_recipe(("pixels-8",), limit=16), tmp_path / "b" / "noisezoo")
+    build = open_build(tmp_path / "b" / "noisezoo")
+    assert all((unit.marker() or {})["batch_size"]["network"] == 1 for unit in build.all_units())
+    assert published(tmp_path / "a" / "noisezoo") == published(tmp_path / "b" / "noisezoo")
+
+
+def test_a_lack_of_memory_for_one_image_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: PixelComputer, values: np.ndarray, batch: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(PixelComputer, "compute", full)
+    with pytest.raises(NoiseZooError, match="view pixels-8: one image does not fit into memory"):
+        run(digits_recipe(("pixels-8",), limit=8), tmp_path / "out")
+    assert leftovers(tmp_path) == []
+    assert not list((tmp_path / "out" / "_build" / "claims").rglob("*.json"))

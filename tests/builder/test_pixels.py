@@ -1,10 +1,17 @@
 """Any picture as the square RGB pixels a model sees."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
+import noisezoo
+from noisezoo.builder.__main__ import run
 from noisezoo.builder.pixels import signed, square, to_channels, to_rgb
+from noisezoo.builder.sources import open_source
+from tests.builder.building import recipe_of
 
 
 def ramp(h: int, w: int) -> np.ndarray:
@@ -61,3 +68,117 @@ def test_one_channel_of_a_grey_picture_is_its_own_values() -> None:
     np.testing.assert_allclose(one[0], grey / 127.5 - 1, atol=1e-6)
     three = signed(Image.fromarray(ramp(8, 8)), 8)
     assert to_channels(three, 3) is three
+
+
+COLOUR = (200, 60, 20)
+
+
+def plain(mode: str) -> Image.Image:
+    """A picture of one colour in another mode."""
+    return Image.new("RGB", (6, 4), COLOUR).convert(mode, palette=Image.Palette.ADAPTIVE)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "RGBX", "YCbCr", "CMYK", "HSV", "P"])
+def test_colour_of_any_mode_is_that_colour(mode: str) -> None:
+    found = np.asarray(to_rgb(plain(mode)), dtype=int)
+    assert found.shape == (4, 6, 3)
+    assert abs(found - COLOUR).max() <= 3
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "1", "PA"])
+def test_grey_of_any_mode_is_grey(mode: str) -> None:
+    white = Image.new("L", (6, 4), 255).convert("LA").convert(mode) if mode != "1" else Image.new("1", (6, 4), 1)
+    assert np.array_equal(np.asarray(to_rgb(white)), np.full((4, 6, 3), 255))
+
+
+def test_grey_with_transparency_lies_over_white() -> None:
+    assert to_rgb(Image.new("LA", (2, 2), (0, 0))).getpixel((0, 0)) == (255, 255, 255)
+    assert to_rgb(Image.new("LA", (2, 2), (0, 255))).getpixel((0, 0)) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([0, 0.25, 1], [0, 64, 255]), ([0, 100, 255], [0, 100, 255]), ([0, 32768, 65535], [0, 128, 255]),
+     ([-1, 0.5, 1], [0, 128, 255])],
+)  # fmt: skip
+def test_floats_are_scaled_by_the_range_that_they_are_in(values: list[float], expected: list[int]) -> None:
+    picture = Image.fromarray(np.array([values], dtype=np.float32))
+    assert picture.mode == "F"
+    assert np.asarray(to_rgb(picture))[0, :, 0].tolist() == expected
+
+
+def test_whole_numbers_are_never_taken_for_shares_of_one() -> None:
+    dark = Image.fromarray(np.array([[0, 1]], dtype=np.int32))
+    assert dark.mode == "I"
+    assert np.asarray(to_rgb(dark))[0, :, 0].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_floats_that_are_not_finite_are_refused(value: float) -> None:
+    with pytest.raises(ValueError, match="values that are not finite"):
+        to_rgb(Image.fromarray(np.array([[0, value]], dtype=np.float32)))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_that_exif_says_is_turned_stands_upright(orientation: int, tmp_path: Path) -> None:
+    upright = ramp(8, 6)
+    turned = {1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1], 5: upright.transpose(1, 0, 2),
+              6: np.rot90(upright), 7: upright[::-1, ::-1].transpose(1, 0, 2), 8: np.rot90(upright, -1)}  # fmt: skip
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.ascontiguousarray(turned[orientation])).save(tmp_path / "a.png", exif=exif)
+    assert np.array_equal(np.asarray(to_rgb(Image.open(tmp_path / "a.png"))), upright)
+
+
+@pytest.mark.parametrize("suffix", ["gif", "png", "webp"])
+def test_an_animation_is_its_first_frame(suffix: str, tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "lime", "blue")]
+    frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:], duration=100, lossless=True)
+    animation = Image.open(tmp_path / f"a.{suffix}")
+    assert getattr(animation, "n_frames", 1) == 3
+    assert np.asarray(square(animation, 16)).reshape(-1, 3).max(axis=0).tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (3, 2)])
+def test_a_picture_of_any_size_fills_the_square(size: tuple[int, int]) -> None:
+    found = signed(Image.new("RGB", size, COLOUR), 32)
+    assert found.shape == (3, 32, 32)
+    assert np.allclose(found, (np.array(COLOUR) / 127.5 - 1).reshape(3, 1, 1), atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_picture_of_a_hundred_megapixels_is_read(tmp_path: Path) -> None:
+    large = Image.new("L", (12_500, 8_000))
+    large.paste(255, (6_250, 0, 12_500, 8_000))
+    large.save(tmp_path / "large.png")
+    source = open_source(f"imagefolder:{tmp_path}")
+    found = signed(source.image("large.png"), 8)
+    assert np.allclose(found[:, :, :3], -1) and np.allclose(found[:, :, 5:], 1)
+
+
+def test_bad_files_cost_their_rows_and_every_other_kind_of_picture_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for mode in ("L", "LA", "P", "RGB", "RGBA", "1"):
+        plain(mode).save(photos / f"{mode}.png")
+    plain("CMYK").save(photos / "cmyk.jpg")
+    Image.fromarray(ramp(9, 9)[..., 0].astype(np.uint16) * 257).save(photos / "deep.png")
+    Image.fromarray(np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)).save(photos / "float.tiff")
+    Image.new("RGB", (1, 1)).save(photos / "dot.png")
+    Image.new("L", (90, 90)).save(photos / "bomb.png")
+    (photos / "text.png").write_text("not a picture")
+    (photos / "torn.png").write_bytes((photos / "deep.png").read_bytes()[:-40])
+    (photos / "empty.png").write_bytes(b"")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3000)  # a bomb has more than twice as many
+    out = tmp_path / "noisezoo"
+    views = ("pixels-8", "random-64")
+    assert run(recipe_of(f"imagefolder:{photos}", views, limit=None, pca_dims=64, settings={"readers": 3}), out)
+    refusals = [json.loads(line) for line in (out / "refusals.jsonl").read_text().splitlines()]
+    reasons = {refusal["image_id"]: refusal["error"] for refusal in refusals if refusal["stage"] != "random-64"}
+    assert reasons == {"bomb.png": "DecompressionBombError", "text.png": "UnidentifiedImageError",
+                       "torn.png": "OSError", "empty.png": "UnidentifiedImageError"}  # fmt: skip
+    rows = noisezoo.load(out, views=["pixels-8"])
+    assert sorted([*rows["image_id"], *reasons]) == sorted(path.name for path in photos.iterdir())
+    assert "14 images in = 10 rows out + 4 refused" in (out / "README.md").read_text()

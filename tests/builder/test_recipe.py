@@ -1,11 +1,15 @@
 """Recipes: one line for every fault, and a digest of exactly what decides the parts."""
 
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
 
+from noisezoo import zoo
+from noisezoo.builder import recipe as recipe_module
 from noisezoo.builder.recipe import Recipe, bundled, make_recipe, read_recipe
 from noisezoo.errors import UsageError
 
@@ -33,6 +37,13 @@ def message_of(fields: dict[str, Any]) -> str:
         ({"views": []}, "recipe field views"),
         ({"views": ["pixels-8", "pixels-8"]}, "each view once: pixels-8, pixels-8"),
         ({"slice_rows": 0}, "recipe field slice_rows"),
+        ({"settings": {"reconstruct": 1.5}}, "recipe field settings.reconstruct"),
+        ({"settings": {"metrics": ["psnr", "mse"]}}, "each metric once, of psnr, ssim, lpips: mse"),
+        ({"settings": {"metrics": ["psnr", "psnr"]}}, "each metric once"),
+        ({"settings": {"metrics": []}}, "reconstruct needs a metric"),
+        ({"settings": {"prompt": "a face", "prompt_column": "caption"}}, "one prompt for all or a prompt_column"),
+        ({"settings": {"readers": 0}}, "recipe field settings.readers"),
+        ({"settings": {"span": 0}}, "recipe field settings.span"),
     ],
 )
 def test_a_fault_is_one_line_that_names_the_field(change: dict[str, Any], message: str) -> None:
@@ -52,7 +63,7 @@ def test_a_bundled_recipe_is_valid_and_named_after_its_file(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("face", "unknown recipe 'face'; bundled: digits, faces"),
+        ("face", "unknown recipe 'face'; bundled: .*digits, faces"),
         ("no/such.yaml", "there is no recipe file no/such.yaml"),
     ],
 )
@@ -108,3 +119,133 @@ def test_a_recipe_written_and_read_back_is_the_same(tmp_path: Path) -> None:
     again = read_recipe(str(tmp_path / "r.yaml"))
     assert isinstance(again, Recipe)
     assert (again, again.digest()) == (recipe, recipe.digest())
+
+
+def fake_accuracy(monkeypatch: pytest.MonkeyPatch, picked: dict[str, Any]) -> list[str]:
+    """The measured table's stand-in: every name picks the same; the names that were asked for."""
+    asked: list[str] = []
+    module = ModuleType("noisezoo.builder.accuracy")
+    module.pick = lambda name: (asked.append(name), picked)[1]  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "noisezoo.builder.accuracy", module)
+    return asked
+
+
+PICKED = {"scheme": "ab2", "num_inference_steps": 20, "span": 50}
+
+
+def test_an_accuracy_stands_for_what_it_picks_and_is_hashed_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = fake_accuracy(monkeypatch, PICKED)
+    recipe = make_recipe({**FIELDS, "settings": {"accuracy": "ddim-50", "seed": 7}})
+    assert asked == ["ddim-50"]
+    settings = recipe.settings
+    assert (settings.scheme, settings.num_inference_steps, settings.span, settings.seed) == ("ab2", 20, 50, 7)
+    spelt_out = make_recipe({**FIELDS, "settings": {**PICKED, "seed": 7}})
+    assert recipe == spelt_out and recipe.digest() == spelt_out.digest()
+    assert make_recipe(recipe.model_dump(mode="json")) == recipe
+    assert make_recipe({**FIELDS, "settings": {"accuracy": None}}) == make_recipe(FIELDS)
+
+
+@pytest.mark.parametrize("given", [{"scheme": "ddim"}, {"num_inference_steps": 50}, {"span": 50}])
+def test_an_accuracy_beside_what_it_picks_is_refused(given: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_accuracy(monkeypatch, PICKED)
+    message = message_of({**FIELDS, "settings": {"accuracy": "ddim-50", **given}})
+    assert message.startswith("recipe field settings: accuracy picks the scheme") and next(iter(given)) in message
+
+
+def test_an_accuracy_on_the_command_line_takes_the_place_of_the_recipe_s_own_scheme_and_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake_accuracy(monkeypatch, PICKED)
+    settings = read_recipe("faces", {"settings": {"accuracy": "ddim-50"}}).settings
+    assert (settings.scheme, settings.num_inference_steps) == ("ab2", 20)
+    assert settings.batch_size == read_recipe("faces").settings.batch_size
+
+
+ROW: dict[str, Any] = {
+    "name": "own-ddpm", "kind": "noise", "family": "diffusers", "repo": "./models/own", "resolution": 8,
+    "shape": [1, 8, 8], "license": "mine", "gflops": 1, "about": "my model",
+}  # fmt: skip
+
+
+@pytest.fixture
+def own_zoo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A zoo that this test alone adds to."""
+    monkeypatch.setattr(zoo, "ROWS", dict(zoo.ROWS))
+    monkeypatch.setattr(recipe_module, "_BROUGHT", set())
+
+
+@pytest.mark.usefixtures("own_zoo")
+def test_a_recipe_brings_rows_of_its_own_with_their_controls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    row = {**ROW, "autoencoder": "own-vae"}
+    recipe = make_recipe({**FIELDS, "rows": [row], "views": ["own-ddpm", "own-ddpm-untrained", "own-vae"]})
+    own, untrained, vae = recipe.zoo_rows()
+    assert own.folder == tmp_path / "models" / "own", "a folder is told from where the recipe was read"
+    assert (own.shape, own.baseline, untrained.start_seed, vae.family) == ((1, 8, 8), "own-ddpm-untrained", 0, "vae")
+    assert make_recipe(recipe.model_dump(mode="json")) == recipe
+    other = make_recipe({**FIELDS, "rows": [{**ROW, "repo": "me/own"}], "views": ["own-ddpm"]})
+    assert other.zoo_rows()[0].repo == "me/own", "another recipe's row of that name is its own"
+
+
+@pytest.mark.usefixtures("own_zoo")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "sd15"}, "recipe field rows: the zoo has a view 'sd15' of its own: choose another name"),
+        ({"family": "magic"}, "view own-ddpm: unknown family 'magic'"),
+        ({"kind": "nose"}, "recipe field rows.0.kind"),
+        ({"shape": ["a"]}, "recipe field rows.0.shape"),
+        ({"repos": "x"}, "a row has no field 'repos'; it has: name, kind"),
+    ],
+)
+def test_a_fault_in_a_row_is_one_line(change: dict[str, Any], message: str) -> None:
+    assert message in message_of({**FIELDS, "rows": [{**ROW, **change}]})
+
+
+def test_a_folder_serves_every_view_of_the_repository_it_stands_for(tmp_path: Path) -> None:
+    views = ["sd15", "sd15-untrained", "sd-vae", "sd21", "pixels"]
+    recipe = make_recipe({**FIELDS, "views": views, "folders": {"sd15": str(tmp_path)}})
+    rows = recipe.zoo_rows()
+    assert [row.folder for row in rows] == [tmp_path, tmp_path, tmp_path, None, None]
+    assert [row.revision for row in rows[:3]] == [None] * 3
+    assert rows[1].start_seed == 0
+    assert zoo.get("sd15").folder is None, "the zoo itself is as it was"
+    two = {"sd15": str(tmp_path), "sd-vae": str(tmp_path / "b")}
+    both = make_recipe({**FIELDS, "views": ["sd15", "sd-vae"], "folders": two})
+    assert [row.folder for row in both.zoo_rows()] == [tmp_path, tmp_path / "b"]
+    assert "view sd15-untrained could be read from" in message_of({**FIELDS, "views": views, "folders": two})
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [({"pixels-8": "x"}, "view pixels-8 needs no model"), ({"sd15": "x"}, "no view of the recipe reads that model")],
+)
+def test_a_folder_that_serves_nothing_is_refused(folders: dict[str, str], message: str) -> None:
+    assert message in message_of({**FIELDS, "folders": folders})
+
+
+def test_a_folder_of_a_view_that_does_not_exist_is_refused_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match="did you mean sd15"):
+        make_recipe({**FIELDS, "folders": {"sd-15": "x"}})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"scheme": "heun"}, {"scheme_options": {"share": 0.1}}, {"span": 50}, {"negative_prompt": "x"},
+     {"prompt_column": "digit"}, {"reconstruct": 0.5}, {"metrics": ["psnr"]}, {"channels_last": False},
+     {"attention_backend": "native"}, {"vae_tiling": True}, {"vae_slicing": True}, {"compile": True}],
+)  # fmt: skip
+def test_the_digest_changes_with_every_setting_that_can_change_a_byte(change: dict[str, Any]) -> None:
+    assert make_recipe({**FIELDS, "settings": change}).digest() != make_recipe(FIELDS).digest()
+
+
+def test_the_digest_does_not_change_with_who_reads_or_where_a_model_lies(tmp_path: Path) -> None:
+    fields = {**FIELDS, "views": ["digits-ddpm"]}
+    moved = {**fields, "settings": {"readers": 3}, "folders": {"digits-ddpm": str(tmp_path)}}
+    assert make_recipe(moved).digest() == make_recipe(fields).digest()
+
+
+def test_reconstruct_is_a_share_or_all_or_none() -> None:
+    shares = [make_recipe({**FIELDS, "settings": {"reconstruct": value}}).settings.reconstruct for value in
+              (True, False, 0.25)]  # fmt: skip
+    assert shares == [1.0, 0.0, 0.25]

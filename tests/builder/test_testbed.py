@@ -6,8 +6,8 @@ from PIL import Image
 
 from noisezoo import zoo
 from noisezoo.builder.compute import make_computer
-from noisezoo.builder.compute.models import psnr
 from noisezoo.builder.pixels import signed
+from noisezoo.builder.quality import psnr
 from noisezoo.builder.recipe import Settings
 from noisezoo.builder.sources import open_source
 

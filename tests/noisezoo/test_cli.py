@@ -41,6 +41,23 @@ BAD_USAGE = {
         ["build", "digits", "--set", "num_inference_steps=0", "--out", "{tmp}/o"],
         "settings.num_inference_steps",
     ),
+    "a local model without its view": (["build", "digits", "--folder", "{tmp}/m", "--out", "{tmp}/o"], "NAME=PATH"),
+    "a local model that is not there": (
+        ["build", "digits", "--folder", "digits-ddpm={tmp}/none", "--out", "{tmp}/o"],
+        "give another by --folder digits-ddpm=PATH",
+    ),
+    "a local model that no view reads": (
+        ["build", "digits", "--folder", "faces-ddpm={tmp}/other", "--out", "{tmp}/o"],
+        "no view of the recipe reads that model",
+    ),
+    "a column of prompts that is not there": (
+        ["build", "digits", "--set", "prompt_column=caption", "--out", "{tmp}/o"],
+        "prompt_column 'caption' is not a label",
+    ),
+    "an accuracy that was not measured": (
+        ["build", "digits", "--set", "accuracy=perfect", "--out", "{tmp}/o"],
+        "perfect",
+    ),
     "a folder with other files": (["build", "digits", "--out", "{tmp}/other"], "is not empty and holds no build"),
     "a file in the place of a folder": (["build", "digits", "--out", "{tmp}/other/file"], "cannot write to"),
     "status of no build": (["status", "{tmp}/other"], "holds no build"),
@@ -103,12 +120,14 @@ def test_recipes_prints_yaml_that_reads_back_as_the_same_recipe(
     assert read_recipe(str(copy)) == read_recipe("faces")
 
 
-def test_the_table_of_models_names_every_view(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from noisezoo import zoo
+def test_options_become_the_recipe_s_fields() -> None:
+    from noisezoo.commands.build import make_overrides
 
-    monkeypatch.setenv("COLUMNS", "250")
-    assert run(monkeypatch, "models") == 0
-    shown = capsys.readouterr().out
-    assert all(row.name in shown for row in zoo.rows())
+    settings, folders = ["seed=7", "scheme_options={share: 0.1}"], ["sd15=a=b", "sdxl=models/xl"]
+    assert make_overrides("digits", "random-64, pixels-8", 9, settings, folders) == {
+        "source": {"name": "digits", "limit": 9, "options": {}},
+        "views": ["random-64", "pixels-8"],
+        "settings": {"seed": 7, "scheme_options": {"share": 0.1}},
+        "folders": {"sd15": "a=b", "sdxl": "models/xl"},
+    }
+    assert make_overrides(None, None, None, [], []) == {"source": {}, "settings": {}}

@@ -134,7 +134,8 @@ def test_the_card_s_features_and_counts_are_the_files_own(built: Path, card: Dat
     noise = next(info for info in card.data.dataset_info if info["config_name"] == "digits-ddpm")
     assert Features._from_yaml_list(noise["features"]) == Features(
         {"image_id": Value("string"), "digits-ddpm": Array3D((1, 8, 8), "float16"), "latent_mean": Value("float32"),
-         "latent_std": Value("float32")}
+         "latent_std": Value("float32"), "reconstruction_psnr": Value("float32"),
+         "reconstruction_ssim": Value("float32")}
     )  # fmt: skip
 
 
