@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from noisezoo.builder.faces.captions import captions as write_captions
 from noisezoo.builder.faces.factors import ATTRIBUTES, NUISANCES, Correlation, Factors, face_factors
 from noisezoo.builder.faces.render import render
 from noisezoo.builder.sources.base import Source
@@ -29,6 +30,7 @@ class Faces(Source):
         first: Number of the first face.
         count: How many faces there are.
         correlations: Spurious correlations to plant, each `{first: ..., second: ..., phi: ...}`.
+        captions: Add a column `caption`, a sentence that says what the face has.
     """
 
     name = "faces"
@@ -41,6 +43,7 @@ class Faces(Source):
         first: int = 0,
         count: int = DEFAULT_COUNT,
         correlations: Sequence[dict[str, Any]] = (),
+        captions: bool = False,
     ) -> None:
         if size < 8:
             raise UsageError(f"faces of {size} pixels show nothing; draw them at 8 or more")
@@ -48,7 +51,8 @@ class Faces(Source):
             raise UsageError(
                 f"faces {first} to {first + count} are not all datasets': stay below {FIRST_TRAINING_FACE}"
             )
-        self._options = {"size": size, "seed": seed, "first": first, "count": count, "correlations": list(correlations)}
+        self._options = {"size": size, "seed": seed, "first": first, "count": count, "correlations": list(correlations),
+                         "captions": captions}  # fmt: skip
         self.size, self.seed, self.numbers = size, seed, range(first, first + count)
         self.correlations = tuple(Correlation(**c) for c in correlations)
         self.factors([first])
@@ -64,14 +68,16 @@ class Faces(Source):
         factors = self.factors(self.numbers)
         labels = {name if name in ATTRIBUTES else FACTOR_PREFIX + name: column for name, column in factors.items()}
         ids = [f"faces-{number:09d}" for number in self.numbers]
-        return pa.table({"image_id": ids, "key": [str(number) for number in self.numbers], **labels})
+        told = {"caption": write_captions(factors)} if self._options["captions"] else {}
+        return pa.table({"image_id": ids, "key": [str(number) for number in self.numbers], **labels, **told})
 
     def label_features(self) -> "Features":
-        """Sixteen attributes as bool; the nuisances' true values as float32."""
+        """Sixteen attributes as bool; the nuisances' true values as float32; the caption, where it was asked for."""
         from datasets import Features, Value
 
         attributes = {name: Value("bool") for name in ATTRIBUTES}
-        return Features({**attributes, **{FACTOR_PREFIX + name: Value("float32") for name in NUISANCES}})
+        told = {"caption": Value("string")} if self._options["captions"] else {}
+        return Features({**attributes, **{FACTOR_PREFIX + name: Value("float32") for name in NUISANCES}, **told})
 
     def image(self, key: str) -> "Image":
         """Draw one face."""
