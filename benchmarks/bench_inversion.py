@@ -15,18 +15,22 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMInverseScheduler, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 
+from noisezoo import zoo
 from noisezoo.builder.accuracy import pick
 from noisezoo.builder.inverter import Inverter
 from noisezoo.builder.launch import build_dataset
+from noisezoo.builder.pixels import signed
 from noisezoo.builder.recipe import make_recipe
 from noisezoo.builder.sources import open_source
+from tests.builder.closed_forms import error
 from tests.builder.models import STABLE_DIFFUSION
 from tests.builder.towers import clip_tokenizer, clip_tower
 
-STEPS, GUIDANCE, BATCH = 50, 3.5, 4
+STEPS, GUIDANCE, BATCH, REPEATS = 50, 3.5, 4, 3
 SMALL: Mapping[str, Any] = {
     "block_out_channels": (64, 128), "layers_per_block": 1, "cross_attention_dim": 32, "sample_size": 16,
     "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
@@ -67,10 +71,10 @@ def plain_loop(pipe: StableDiffusionPipeline, images: torch.Tensor) -> torch.Ten
     return latents
 
 
-def best_of(run: Callable[[], torch.Tensor], repeats: int = 3) -> tuple[float, torch.Tensor]:
+def best_of(run: Callable[[], torch.Tensor]) -> tuple[float, torch.Tensor]:
     """Least seconds of several runs, and the last result."""
     seconds = []
-    for _ in range(repeats):
+    for _ in range(REPEATS):
         start = time.perf_counter()
         result = run()
         seconds.append(time.perf_counter() - start)
@@ -78,20 +82,31 @@ def best_of(run: Callable[[], torch.Tensor], repeats: int = 3) -> tuple[float, t
 
 
 def compare(folder: Path) -> None:
-    """Seconds a batch of the plain loop, of ours, and of ours at the same truth for fewer forwards."""
+    """Seconds a batch of the plain loop and of ours, which give the same noise."""
     save_model(folder, SMALL, SMALL_VAE)
     pipe = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
     images = torch.rand(BATCH, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    inverter = Inverter.from_pretrained(folder, num_inference_steps=STEPS, guidance_scale=GUIDANCE)
     plain, expected = best_of(lambda: plain_loop(pipe, images))
-    print(f"plain diffusers loop, {STEPS} steps            {plain:7.3f} s")
-    ways = {"ours, ddim": {"num_inference_steps": STEPS}, "ours, accuracy ddim-50": pick("ddim-50")}
-    for name, settings in ways.items():
-        inverter = Inverter.from_pretrained(folder, guidance_scale=GUIDANCE, **settings)
+    ours, noise = best_of(lambda: inverter.invert(images))
+    print(f"random weights   plain {plain:.3f} s, ours {ours:.3f} s: {plain / ours:.2f}x, "
+          f"relative difference {error(noise, expected):.0e}")  # fmt: skip
+
+
+def compare_truth() -> None:
+    """The same on the trained `faces-ldm`, with the distance to the ODE's own noise: 981 steps of Heun's method."""
+    row = zoo.get("faces-ldm")
+    assert row.folder is not None
+    images = torch.from_numpy(np.stack([signed(image, 32) for image in open_source("faces").images(list("0123"))]))
+    pipe = StableDiffusionPipeline.from_pretrained(row.folder, safety_checker=None, torch_dtype=torch.float32)
+    truth = Inverter.from_pretrained(row.folder, scheme="heun", num_inference_steps=981, span=STEPS).invert(images)
+    plain, noise = best_of(lambda: plain_loop(pipe, images))
+    print(f"faces-ldm        plain {plain:.3f} s, {2 * STEPS} forwards, {error(noise, truth):.3f} from the truth")
+    for name, settings in {"ddim": {}, "accuracy ddim-50": pick("ddim-50")}.items():
+        inverter = Inverter.from_pretrained(row.folder, **settings)
         ours, noise = best_of(lambda inverter=inverter: inverter.invert(images))
-        forwards = inverter.network.forwards // 3
-        apart = float((noise - expected).norm() / expected.norm())
-        print(f"{name:<40}{ours:7.3f} s  {plain / ours:5.2f}x  {forwards} forwards for {2 * STEPS}, "
-              f"relative difference {apart:.1e}")  # fmt: skip
+        print(f"    ours, {name:<18}{ours:.3f} s: {plain / ours:.2f}x, {inverter.network.forwards // REPEATS} forwards, "
+              f"{error(noise, truth):.3f} from the truth")  # fmt: skip
 
 
 def around(folder: Path, steps: int = 2, count: int = 2) -> None:
@@ -128,6 +143,8 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         (around if options.around else compare)(Path(name))
+    if not options.around:
+        compare_truth()
 
 
 if __name__ == "__main__":

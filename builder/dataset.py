@@ -20,7 +20,7 @@ from noisezoo.builder.sources import Refusal
 from noisezoo.errors import IncompleteError, NoiseZooError
 from noisezoo.files import committed, read_json, sha256_of, sweep, write_json
 from noisezoo.loading import LABELS, PAIRED
-from noisezoo.pca import Basis, fit_pca
+from noisezoo.pca import Basis, constant_basis, fit_pca
 from noisezoo.schema import ID, SPLIT, array_feature, column_to_numpy, to_table, write_parquet
 
 if TYPE_CHECKING:
@@ -179,7 +179,10 @@ def _publish_labels(build: Build, rows: Rows) -> Config:
 
 
 def _fit_basis(build: Build, view: zoo.View, rows: Rows) -> Basis | None:
-    """The PCA of a view that is larger than the recipe's `pca_dims`, on the first split; None for a smaller view."""
+    """The PCA of a view that is larger than the recipe's `pca_dims`, on the first split; None for a smaller view.
+
+    One image, or images that are all alike, have no principal components: a try with one photograph still ends well.
+    """
     if view.size <= build.recipe.pca_dims:
         return None
     split = next(iter(rows.splits))
@@ -189,12 +192,7 @@ def _fit_basis(build: Build, view: zoo.View, rows: Rows) -> Basis | None:
         if sum(map(len, head)) >= PCA_ROWS:
             break
     X = np.concatenate(head)[:PCA_ROWS]
-    try:
-        basis = fit_pca(X, build.recipe.pca_dims)
-    except NoiseZooError as error:
-        raise NoiseZooError(
-            f"view {view.name}: in the {split} split's {len(X)} rows {error}; build more images, or leave the view out"
-        ) from error
+    basis = fit_pca(X, build.recipe.pca_dims) if (X != X[0]).any() else constant_basis(X[0])
     with committed(_basis_path(build, view.name)) as temporary:
         basis.save(temporary)
     return basis

@@ -71,3 +71,10 @@ def fit_pca(X: np.ndarray, k: int) -> Basis:
     largest = np.take_along_axis(components, np.abs(components).argmax(axis=1)[:, None], axis=1)
     variance = values[order] / (n - 1)
     return Basis(*(np.asarray(part, dtype=np.float32) for part in (mean, components * np.sign(largest), variance)))
+
+
+def constant_basis(row: np.ndarray) -> Basis:
+    """The basis of rows that are all alike: their value (d,), and one axis along which nothing varies."""
+    axis = np.zeros((1, len(row)), np.float32)
+    axis[0, 0] = 1.0
+    return Basis(row.astype(np.float32), axis, np.zeros(1, np.float32))

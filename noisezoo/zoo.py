@@ -167,9 +167,9 @@ _ENCODER_ROWS = (
          "masked autoencoder ViT-B/16, its encoder on the whole picture"),
     View("imagenet-vit-b16", "embedding", "timm", "timm/vit_base_patch16_224.augreg2_in21k_ft_in1k", 224, (768,), _OURS,
          35, "supervised ImageNet classifier ViT-B/16, before its head", "063c6c38a5d8510b2e57df480445e94b231dad2c"),
-    View("faces-clip", "embedding", "open_clip", "testbed:faces-clip", 32, (64,), _OURS, 0.02,
+    View("faces-clip", "embedding", "open_clip", "testbed:faces-clip", 32, (64,), _OURS, 0.03,
          "contrastive image-text encoder trained on drawn faces and their captions"),
-    View("faces-ssl", "embedding", "transformers", "testbed:faces-ssl", 32, (128,), _OURS, 0.11,
+    View("faces-ssl", "embedding", "transformers", "testbed:faces-ssl", 32, (128,), _OURS, 0.03,
          "SimCLR encoder trained on drawn faces, without labels or captions"),
 )  # fmt: skip
 _CONTROL_ROWS = (

@@ -11,12 +11,13 @@ from datasets import Array3D, Features, List, Value, Version
 from huggingface_hub import DatasetCard
 
 import noisezoo
+from noisezoo.builder.__main__ import run
 from noisezoo.builder.build import open_build
 from noisezoo.builder.card import _config_yaml
 from noisezoo.builder.dataset import Config, Rows, _column, _config_files
 from noisezoo.pca import Basis
 from noisezoo.schema import to_table, view_features, write_parquet
-from tests.builder.building import DIGITS_VIEWS
+from tests.builder.building import DIGITS_VIEWS, recipe_of
 
 
 @pytest.fixture(scope="module")
@@ -172,3 +173,10 @@ def test_a_paired_column_is_the_full_view_on_its_basis(built: Path, view: str) -
     variances = np.linalg.svd(X - X.mean(axis=0), compute_uv=False) ** 2 / (len(X) - 1)
     np.testing.assert_allclose(basis.explained_variance, variances[:16], rtol=1e-4)
     np.testing.assert_allclose(basis.mean, X.mean(axis=0), atol=1e-5)
+
+
+def test_a_dataset_of_one_image_is_built_and_loads(tmp_path: Path) -> None:
+    folder = tmp_path / "one"
+    assert run(recipe_of("faces", ("pixels", "random-64"), limit=1), folder)
+    assert len(noisezoo.load(folder, views=["pixels"])) == 1
+    assert len(noisezoo.load(folder)["pixels"][0]) == 1, "one axis, along which nothing varies"

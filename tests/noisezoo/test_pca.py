@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from noisezoo.errors import NoiseZooError
-from noisezoo.pca import Basis, fit_pca
+from noisezoo.pca import Basis, constant_basis, fit_pca
 
 
 def data(n: int, d: int, seed: int = 0) -> np.ndarray:
@@ -74,3 +74,11 @@ def test_a_basis_is_read_back_as_it_was_saved(tmp_path: Path) -> None:
     again = Basis.read(tmp_path / "b.safetensors")
     assert all(np.array_equal(getattr(basis, name), getattr(again, name)) for name in vars(basis))
     assert {getattr(again, name).dtype for name in vars(again)} == {np.dtype(np.float32)}
+
+
+def test_rows_that_are_all_alike_have_a_basis_that_loses_nothing() -> None:
+    row = np.arange(5.0)
+    basis = constant_basis(row)
+    assert not basis.transform(np.stack([row, row])).any()
+    assert basis.explained_variance.tolist() == [0.0]
+    np.testing.assert_array_equal(basis.mean, row)
