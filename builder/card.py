@@ -100,11 +100,19 @@ def _latents(build: Build, configs: "list[Config]") -> list[dict[str, Any]]:
             names = tables[0].column_names
             values = {name: np.concatenate([table.column(name).to_numpy() for table in tables]) for name in names}
             found.append({
-                "view": config.name, "mean": _mean(values["latent_mean"]), "std": _mean(values["latent_std"]),
+                "view": config.name, "end": _end(build, config.name),
+                "mean": _mean(values["latent_mean"]), "std": _mean(values["latent_std"]),
                 "metrics": [_mean(values[name]) for name in columns],
                 "sample": int(np.isfinite(values[columns[0]]).sum()) if columns else 0,
             })  # fmt: skip
     return found
+
+
+def _end(build: Build, name: str) -> str:
+    """Where x_T sits: the time the network is told there, and its weights of image and noise."""
+    unit = next(unit for unit in build.all_units() if unit.view.name == name)
+    facts = (unit.marker() or {}).get("facts") or {}
+    return f"t = {facts['x_T_time']:g}: {facts['x_T_a']:.4f} x0 + {facts['x_T_s']:.4f} eps" if facts else "-"
 
 
 def _mean(values: np.ndarray) -> str:

@@ -78,6 +78,7 @@ def _marker(unit: Unit, computer: Computer, ids: list[str], refusals: list[Refus
         "bytes": unit.part.stat().st_size,
         "sha256": sha256_of(unit.part),
         "batch_size": computer.stages.sizes,
+        "facts": computer.facts,
         "software": software(),
         "device": device_name(),
         "started": started,

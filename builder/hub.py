@@ -175,12 +175,15 @@ def _snapshot(repo: str, revision: str | None, family: str, pickled: bool, **opt
 def _head(view: View) -> "HfFileMetadata":
     """What the Hub says of the family's first file, without fetching it: gated and missing show here."""
     from huggingface_hub import get_hf_file_metadata, get_token, hf_hub_url
+    from huggingface_hub.errors import GatedRepoError
 
     try:
         url = hf_hub_url(view.repo, LAYOUTS[view.family].mark, revision=view.revision)
         return get_hf_file_metadata(url, token=get_token())
     except _faults() as error:
         reason = _reason(error, view.repo, view.revision, view.family)
+        if view.gated and not isinstance(error, GatedRepoError):
+            reason += f"; it is gated: accept its licence on its page ({view.repo}) and run `hf auth login`"
         raise UsageError(f"view {view.name}: {reason}, or give a local folder: --folder {view.name}=PATH") from error
 
 

@@ -69,6 +69,11 @@ class Computer(ABC):
         """Names of the per-row quality columns beside the arrays."""
         return ()
 
+    @property
+    def facts(self) -> dict[str, float]:
+        """What the model's own files decided and a reader of the rows must know; kept with every unit."""
+        return {}
+
     def load(self) -> None:  # noqa: B027 - most controls have nothing to load
         """Read the model; called once a process, before the first batch."""
 
@@ -179,10 +184,7 @@ class Work:
     def _keep(self, rows: Rows, positions: list[int]) -> None:
         """Cast to the stored dtype and keep the rows that are finite in it."""
         view = self.computer.view
-        if rows[view.name].shape[1:] != view.shape:
-            raise UsageError(
-                f"view {view.name}: its model gives {rows[view.name].shape[1:]}, its row says {view.shape}"
-            )
+        check_shape(view, rows[view.name].shape[1:])
         with np.errstate(over="ignore"):
             rows |= {name: rows[name].astype(view.dtype) for name in self.computer.arrays}
         rows, kept = self._sound(rows, positions, finite=[name for name in rows if name != FAULT])
@@ -210,6 +212,12 @@ class Work:
         view = self.computer.view
         arrays = {name: np.empty((0, *view.shape), view.dtype) for name in self.computer.arrays}
         return {**arrays, **{name: np.empty(0, np.float32) for name in self.computer.quality}}
+
+
+def check_shape(view: "View", shape: tuple[int, ...]) -> None:
+    """Refuse a model whose arrays are not those of its row."""
+    if shape != view.shape:
+        raise UsageError(f"view {view.name}: its model gives {shape}, its row says {view.shape}")
 
 
 def image_digest(view: str, seed: int, image_id: str) -> bytes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from noisezoo.builder.compute.base import FAULT, Batch, Computer, Rows, image_digest
+from noisezoo.builder.compute.base import FAULT, Batch, Computer, Rows, check_shape, image_digest
 from noisezoo.builder.pixels import signed, to_rgb
 from noisezoo.builder.quality import PREFIX, is_sampled, measure
 from noisezoo.builder.slices import Slice
@@ -119,10 +119,17 @@ class NoiseComputer(LatentComputer):
         metrics = self.settings.metrics if self.settings.reconstruct else ()
         return ("latent_mean", "latent_std", *(PREFIX + metric for metric in metrics))
 
+    @property
+    def facts(self) -> dict[str, float]:
+        """Where x_T = a x0 + s eps sits: the time the network is told there, and a and s."""
+        path = self.inverter.trajectory
+        return {"x_T_time": float(path.times[-1]), "x_T_a": float(path.a[-1]), "x_T_s": float(path.s[-1])}
+
     def compute(self, values: np.ndarray, batch: Batch) -> Rows:
         """Invert."""
         import torch
 
+        check_shape(self.view, values.shape[1:])  # before a long inversion, not after it
         seeds = [image_seed(self.view.name, self.settings.seed, image_id) for image_id in batch.ids]
         noise, previous = self.inverter.invert_states(torch.from_numpy(values), prompts=batch.prompts, seeds=seeds)
         array = noise.cpu().numpy()

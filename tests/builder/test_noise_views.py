@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 
 from noisezoo import zoo
+from noisezoo.builder.__main__ import run
+from noisezoo.builder.build import open_build
 from noisezoo.builder.compute import make_computer
 from noisezoo.builder.compute.base import Rows, Work
 from noisezoo.builder.compute.models import LatentComputer, NoiseComputer, image_seed, module_digest
@@ -20,6 +22,7 @@ from noisezoo.builder.recipe import Settings
 from noisezoo.builder.slices import PIECE, Slice, cut
 from noisezoo.builder.sources import Refusal, open_source
 from noisezoo.schema import PREVIOUS
+from tests.builder.building import recipe_of
 
 N = 6
 IDS = [f"digits-{k}" for k in range(N)]
@@ -230,3 +233,15 @@ def test_an_autoencoder_is_told_by_its_weights_and_settings_wherever_it_lies() -
         next(copy.parameters()).view(-1)[0] += 1e-6
     assert module_digest(copy) != module_digest(one)
     assert module_digest(one.half()) != module_digest(one.float())
+
+
+def test_where_x_t_sits_is_recorded_with_every_unit_and_in_the_card(tmp_path: Path) -> None:
+    folder = tmp_path / "dataset"
+    assert run(recipe_of("digits", ("digits-ddpm", "pixels-8"), limit=8, settings={"num_inference_steps": 50}), folder)
+    units = {unit.view.name: unit for unit in open_build(folder).all_units()}
+    marker = units["digits-ddpm"].marker()
+    assert marker is not None
+    assert marker["facts"]["x_T_time"] == 980, "50 leading steps of 1,000 without an offset end short of 999"
+    assert marker["facts"]["x_T_a"] ** 2 + marker["facts"]["x_T_s"] ** 2 == pytest.approx(1)
+    assert (units["pixels-8"].marker() or {})["facts"] == {}
+    assert "t = 980: " in (folder / "README.md").read_text()
