@@ -1,6 +1,8 @@
 """The dataset card: YAML made from the files themselves, text from the build's own figures."""
 
 import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -9,109 +11,88 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from noisezoo import zoo
-from noisezoo.builder.build import Build, source_refusals
-from noisezoo.builder.provenance import public_recipe
+from noisezoo.builder.published import PCA_ROWS, basis_path, read_config
 from noisezoo.builder.quality import PREFIX, TITLES
 from noisezoo.files import committed, sha256_of
-from noisezoo.loading import PAIRED
+from noisezoo.loading import LABELS, PAIRED
 from noisezoo.pca import Basis
+from noisezoo.record import Record, Section
 from noisezoo.schema import PREVIOUS
 
 if TYPE_CHECKING:
-    from noisezoo.builder.dataset import Config, Rows
+    from noisezoo.builder.published import Config
 
 CLIP = {None: "-", True: "yes", False: "no"}
 
 
-def write_card(build: Build, rows: "Rows", configs: "list[Config]", bases: dict[str, Basis]) -> None:
-    """Render `dataset_card.md` into the dataset's README.md, and load its YAML back through `datasets`.
+def write_card(root: Path, record: Record) -> None:
+    """Render `dataset_card.md` into the dataset's README.md, from the record and the files that lie there.
 
-    The README is written last: a folder without it is not a dataset yet.
+    Its YAML is loaded back through `datasets` before it gets its name; a folder without a README is no dataset yet.
     """
     import jinja2
 
+    configs = {name: read_config(root, section, name) for section in record.sections for name in section.configs}
     template = (files("noisezoo.builder") / "dataset_card.md").read_text()
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)
-    text = environment.from_string(template).render(**_facts(build, rows, configs, bases))
-    with committed(build.root / "README.md", check=partial(_check, configs=configs)) as temporary:
+    text = environment.from_string(template).render(
+        front_matter=_yaml(root, record, configs), first=_facts(root, record.sections[0], configs),
+        sections=[_facts(root, section, configs) for section in record.sections], folder=root.name, pca_rows=PCA_ROWS,
+    )  # fmt: skip
+    with committed(root / "README.md", check=partial(_check, configs=list(configs.values()))) as temporary:
         temporary.write_text(text)
 
 
-def _facts(build: Build, rows: "Rows", configs: "list[Config]", bases: dict[str, Basis]) -> dict[str, Any]:
-    from noisezoo.builder.dataset import PCA_ROWS
-
-    markers = [marker for unit in build.all_units() if (marker := unit.marker()) is not None]
-    software = markers[0]["software"]
-    latents = _latents(build, configs)
-    example = next((view.name for view in build.views if view.kind == "noise"), build.views[0].name)
-    public = public_recipe(build)
-    settings = public["settings"] | {"source": public["source"]["name"], "limit": build.recipe.source.limit}
+def _facts(root: Path, section: Section, configs: "Mapping[str, Config]") -> dict[str, Any]:
+    """What the card says of one source."""
+    names = section.view_names
+    example = next((view["name"] for view in section.views if view["kind"] == "noise"), names[0])
+    metrics = section.settings["metrics"] if section.settings["reconstruct"] else ()
     return {
-        "front_matter": yaml.safe_dump(
-            _front_matter(build, rows, configs), sort_keys=False, allow_unicode=True
-        ).strip(),
-        "title": f"NoiseZoo: {build.recipe.name}",
-        "source": build.recipe.source.name.partition(":")[0],
-        "folder": build.root.name,
+        **vars(section),
+        "rows": section.rows,
+        "first_split": next(iter(section.splits)),
         "example": example,
-        "example_views": str(list(dict.fromkeys([example, build.views[-1].name]))).replace("'", '"'),
-        "views": [_view_row(view, bases) for view in build.views],
-        "pca_dims": build.recipe.pca_dims,
-        "pca_rows": PCA_ROWS,
-        "splits": rows.splits,
-        "first_split": next(iter(rows.splits)),
-        "n_rows": int(rows.kept.sum()),
-        "n_scanned": len(build.manifest) + len(source_refusals(build)),
-        "n_refused": len(build.manifest) - int(rows.kept.sum()) + len(source_refusals(build)),
-        "settings": settings,
-        "device": ", ".join(sorted({marker["device"] for marker in markers})),
-        "software": software,
-        "software_line": ", ".join(f"{name} {number}" for name, number in software.items()),
-        "latents": latents,
-        "metrics": [TITLES[name] for name in _metrics(build)],
-        "weights": public.get("weights", {}),
-        "previous": any(PREVIOUS in config.features for config in configs),
+        "example_views": json.dumps(list(dict.fromkeys([example, names[-1]]))),
+        "table": [_view_row(root, section, view) for view in section.views],
+        "latents": _latents(section, configs, [PREFIX + name for name in metrics]),
+        "metrics": [TITLES[name] for name in metrics],
+        "previous": any(PREVIOUS in configs[section.prefix + name].features for name in names),
     }
 
 
-def _view_row(view: zoo.View, bases: dict[str, Basis]) -> dict[str, Any]:
-    paired = f"{len(bases[view.name].components)} of {view.size}" if view.name in bases else "in full"
-    shape = "x".join(str(side) for side in view.shape)
-    return {"name": view.name, "kind": view.kind, "shape": shape, "dtype": view.dtype, "license": view.license,
-            "clip": CLIP[view.clip_conditioned], "about": view.about, "paired": paired}  # fmt: skip
+def _view_row(root: Path, section: Section, view: Mapping[str, Any]) -> dict[str, Any]:
+    size, basis = int(np.prod(view["shape"])), basis_path(root, section, view["name"])
+    reduced = size > section.pca_dims
+    return {**view, "shape": "x".join(map(str, view["shape"])), "clip": CLIP[view["clip_conditioned"]],
+            "paired": f"{len(Basis.read(basis).components)} of {size}" if reduced else "in full"}  # fmt: skip
 
 
-def _metrics(build: Build) -> tuple[str, ...]:
-    """Names of the metrics that regenerated rows carry."""
-    return build.recipe.settings.metrics if build.recipe.settings.reconstruct else ()
-
-
-def _latents(build: Build, configs: "list[Config]") -> list[dict[str, Any]]:
+def _latents(section: Section, configs: "Mapping[str, Config]", columns: Sequence[str]) -> list[dict[str, Any]]:
     """Mean over rows of each noise view's quality columns; of the reconstruction's, over the rows in its sample."""
-    import pyarrow.parquet as pq
-
-    columns = [PREFIX + name for name in _metrics(build)]
     found = []
-    for config in configs:
-        if "latent_std" in config.features and config.name != PAIRED:
-            paths = [path for paths in config.files.values() for path in paths]
-            tables = [pq.read_table(path, columns=["latent_mean", "latent_std", *columns]) for path in paths]
-            names = tables[0].column_names
-            values = {name: np.concatenate([table.column(name).to_numpy() for table in tables]) for name in names}
+    for name in section.view_names:
+        config = configs[section.prefix + name]
+        if "latent_std" in config.features:
+            values = _columns(config, ["latent_mean", "latent_std", *columns])
             found.append({
-                "view": config.name, "end": _end(build, config.name),
+                "view": name, "end": _end(section.facts.get(name)),
                 "mean": _mean(values["latent_mean"]), "std": _mean(values["latent_std"]),
-                "metrics": [_mean(values[name]) for name in columns],
+                "metrics": [_mean(values[column]) for column in columns],
                 "sample": int(np.isfinite(values[columns[0]]).sum()) if columns else 0,
             })  # fmt: skip
     return found
 
 
-def _end(build: Build, name: str) -> str:
+def _columns(config: "Config", names: list[str]) -> dict[str, np.ndarray]:
+    import pyarrow.parquet as pq
+
+    tables = [pq.read_table(path, columns=names) for path in config.paths]
+    return {name: np.concatenate([table.column(name).to_numpy() for table in tables]) for name in names}
+
+
+def _end(facts: Mapping[str, float] | None) -> str:
     """Where x_T sits: the time the network is told there, and its weights of image and noise."""
-    unit = next(unit for unit in build.all_units() if unit.view.name == name)
-    facts = (unit.marker() or {}).get("facts") or {}
     return f"t = {facts['x_T_time']:g}: {facts['x_T_a']:.4f} x0 + {facts['x_T_s']:.4f} eps" if facts else "-"
 
 
@@ -121,43 +102,44 @@ def _mean(values: np.ndarray) -> str:
     return f"{there.mean():.3f}" if len(there) else "-"
 
 
-def _front_matter(build: Build, rows: "Rows", configs: "list[Config]") -> dict[str, Any]:
-    total = int(rows.kept.sum())
+def _yaml(root: Path, record: Record, configs: "Mapping[str, Config]") -> str:
+    first, total = record.sections[0], sum(section.rows for section in record.sections)
     sizes = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K"}
-    size = next((name for limit, name in sizes.items() if total < limit), "100K<n<1M")
-    source = build.recipe.source.name.partition(":")[0]
-    return {
-        "license": build.source_facts["license"].lower(),
-        "pretty_name": f"NoiseZoo: {build.recipe.name}",
-        "tags": ["noisezoo", "diffusion", "ddim-inversion", "representation-geometry", source],
-        "size_categories": [size],
-        "configs": [_config_yaml(build, config, source) for config in configs],
-        "dataset_info": [_info_yaml(config, rows) for config in configs],
-    }
+    licenses = sorted({section.license.lower() for section in record.sections})
+    named = sorted({section.license_name for section in record.sections if section.license_name})
+    fields = {
+        "license": licenses[0] if len(licenses) == 1 else licenses,
+        **({"license_name": ", ".join(named)} if named else {}),
+        "pretty_name": f"NoiseZoo: {first.title}",
+        "tags": ["noisezoo", "diffusion", "ddim-inversion", "representation-geometry",
+                 *dict.fromkeys(section.source for section in record.sections)],
+        "size_categories": [next((name for limit, name in sizes.items() if total < limit), "100K<n<1M")],
+        "configs": [_config_yaml(root, s, configs[name]) for s in record.sections for name in s.configs],
+        "dataset_info": [_info_yaml(s, configs[name]) for s in record.sections for name in s.configs],
+    }  # fmt: skip
+    return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True).strip()
 
 
-def _config_yaml(build: Build, config: "Config", source: str) -> dict[str, Any]:
+def _config_yaml(root: Path, section: Section, config: "Config") -> dict[str, Any]:
     """One entry of `configs`: every file named, as a glob would not notice a missing shard.
 
     The version comes from the files' content: without it `datasets` serves old rows from its cache after a rebuild.
     """
-    hashes = "".join(sha256_of(path) for paths in config.files.values() for path in paths)
-    number = int(hashlib.sha256(hashes.encode()).hexdigest()[:12], 16)
-    abouts = {view.name: view.about for view in build.views}
-    about = abouts.get(config.name, "ids, splits and labels")
-    entry: dict[str, Any] = {"config_name": config.name}
-    if config.name == PAIRED:
-        entry["default"] = True
-        about = "labels and all views, large ones reduced by PCA"
-    data = [{"split": split, "path": [str(path.relative_to(build.root)) for path in paths]}
+    number = int(hashlib.sha256("".join(map(sha256_of, config.paths)).encode()).hexdigest()[:12], 16)
+    abouts = {view["name"]: view["about"] for view in section.views}
+    abouts |= {PAIRED: "labels and all views, large ones reduced by PCA", LABELS: "ids, splits and labels"}
+    about = f"{section.source}: {abouts[config.name.removeprefix(section.prefix)]}"
+    default = {"default": True} if config.name == PAIRED else {}
+    data = [{"split": split, "path": [str(path.relative_to(root)) for path in paths]}
             for split, paths in config.files.items()]  # fmt: skip
-    return {**entry, "version": f"1.0.{number}", "description": f"{source}: {about}", "data_files": data}
+    named = {"config_name": config.name, **default, "version": f"1.0.{number}"}
+    return {**named, "description": about, "data_files": data}
 
 
-def _info_yaml(config: "Config", rows: "Rows") -> dict[str, Any]:
+def _info_yaml(section: Section, config: "Config") -> dict[str, Any]:
     """One entry of `dataset_info`: features, rows and bytes."""
     sizes = {split: sum(path.stat().st_size for path in paths) for split, paths in config.files.items()}
-    splits = [{"name": s, "num_bytes": sizes[s], "num_examples": n} for s, n in rows.splits.items()]
+    splits = [{"name": s, "num_bytes": sizes[s], "num_examples": n} for s, n in section.splits.items()]
     total = sum(sizes.values())
     return {"config_name": config.name, "features": config.features._to_yaml_list(), "splits": splits,
             "download_size": total, "dataset_size": total}  # fmt: skip

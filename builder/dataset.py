@@ -5,8 +5,8 @@ Everything is read from markers and parts, never from directory listings; a buil
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,30 +15,19 @@ import numpy as np
 
 from noisezoo import zoo
 from noisezoo.builder.build import Build, Unit, source_refusals
-from noisezoo.builder.provenance import public_recipe
+from noisezoo.builder.card import write_card
+from noisezoo.builder.provenance import public_name, public_recipe
+from noisezoo.builder.published import basis_path, config_files, write_config, write_paired
 from noisezoo.builder.sources import Refusal
 from noisezoo.errors import IncompleteError, NoiseZooError
 from noisezoo.files import committed, read_json, sha256_of, sweep, write_json
 from noisezoo.loading import LABELS, PAIRED
-from noisezoo.pca import Basis, constant_basis, fit_pca
-from noisezoo.schema import ID, SPLIT, array_feature, column_to_numpy, to_table, write_parquet
+from noisezoo.record import RECIPE, RECORD, REFUSALS, Record, Section
+from noisezoo.schema import ID, SPLIT
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Features
-
-PCA_ROWS = 8192
-"""At most this many rows of the first split decide a PCA basis, so that memory does not grow with the dataset."""
-CHUNK = 1024
-
-
-@dataclass(frozen=True)
-class Config:
-    """One config of the dataset: its features and its files, split by split."""
-
-    name: str
-    features: "Features"
-    files: dict[str, list[Path]]
 
 
 @dataclass(frozen=True)
@@ -83,19 +72,69 @@ def finish(build: Build) -> None:
     rows = Rows(build)
     if not rows.kept.any():
         raise NoiseZooError(f"every image was refused; the first: {rows.refusals[0].message}")
-    configs = [_publish_labels(build, rows), *(_publish_view(build, view, rows) for view in build.views)]
-    bases = {view.name: basis for view in build.views if (basis := _fit_basis(build, view, rows)) is not None}
-    configs.insert(0, _publish_paired(build, rows, configs, bases))
+    section = describe(build, rows)
+    _publish_labels(build, rows, section)
+    for view in build.views:
+        _publish_view(build, view, rows, section)
     _write_refusals(build, rows)
-    software = _marker(next(build.all_units()))["software"]
-    write_json(build.root / "recipe.json", {**public_recipe(build), "software": software})
-    from noisezoo.builder.card import write_card
+    write_json(build.root / RECIPE, {**public_recipe(build), "software": section.software})
+    record = seal(build.root, (section,))
+    hashes = {name: file["sha256"] for name, file in record.files.items()}
+    hashes[RECORD] = sha256_of(build.root / RECORD)
+    write_json(build.state / "dataset.json", {"build": build_digest(build), "sha256": hashes})
 
-    write_card(build, rows, configs, bases)
-    files = [path for config in configs for paths in config.files.values() for path in paths]
-    files += [_basis_path(build, name) for name in bases]
-    files += [build.root / name for name in ("README.md", "recipe.json", "refusals.jsonl")]
-    write_json(build.state / "dataset.json", {"build": build_digest(build), "sha256": _hashes(build, files)})
+
+def seal(root: Path, sections: Sequence[Section]) -> Record:
+    """Make what follows from the views and labels that lie there: paired configs, card, and last the record."""
+    for section in sections:
+        write_paired(root, section)
+    record = Record(tuple(sections))
+    write_card(root, record)
+    paths = {path: root / path for path in listed(root, record)}
+    record = record.with_files(
+        {name: {"sha256": sha256_of(path), "bytes": path.stat().st_size} for name, path in paths.items()}
+    )
+    write_json(root / RECORD, record.to_json())
+    return record
+
+
+def listed(root: Path, record: Record) -> list[str]:
+    """Paths of all files of the dataset but the record, by what the record says, never by what lies there."""
+    names = ["README.md"]
+    for section in record.sections:
+        configs = [config_files(root, name, section.splits, section.shard_rows) for name in section.configs]
+        names += [str(path.relative_to(root)) for files in configs for paths in files.values() for path in paths]
+        large = [view["name"] for view in section.views if np.prod(view["shape"]) > section.pca_dims]
+        names += [str(basis_path(root, section, name).relative_to(root)) for name in large]
+        names += [section.prefix + REFUSALS, section.prefix + RECIPE]
+    return names
+
+
+def describe(build: Build, rows: Rows) -> Section:
+    """What the record says of a build."""
+    public = public_recipe(build)
+    units = {unit.view.name: _marker(unit) for unit in reversed(list(build.all_units()))}  # each view's first
+    own = source_refusals(build)
+    kept = int(rows.kept.sum())
+    return Section(
+        source=build.recipe.source.name.partition(":")[0], title=build.recipe.name, prefix="",
+        license=build.source_facts["license"], license_name=build.source_facts["license_name"],
+        sensitive=build.source_facts["sensitive"],
+        scanned=len(build.manifest) + len(own), refused=len(build.manifest) - kept + len(own), removed=0,
+        splits=rows.splits, views=tuple(_public_view(view) for view in build.views),
+        settings=public["settings"] | {"source": public["source"]["name"], "limit": build.recipe.source.limit},
+        software=next(iter(units.values()))["software"],
+        devices=tuple(sorted({_marker(unit)["device"] for unit in build.all_units()})),
+        pca_dims=build.recipe.pca_dims, shard_rows=build.recipe.shard_rows,
+        facts={name: marker["facts"] for name, marker in units.items() if marker.get("facts")},
+        weights=public.get("weights", {}),
+    )  # fmt: skip
+
+
+def _public_view(view: zoo.View) -> dict[str, Any]:
+    """A row of the zoo without this machine's paths."""
+    fields = {**asdict(view), "repo": public_name(view.repo), "shape": list(view.shape), "dtype": view.dtype}
+    return fields
 
 
 def _sweep(build: Build) -> None:
@@ -134,7 +173,7 @@ def _marker(unit: Unit) -> dict[str, Any]:
     return marker
 
 
-def _publish_view(build: Build, view: zoo.View, rows: Rows) -> Config:
+def _publish_view(build: Build, view: zoo.View, rows: Rows, section: Section) -> None:
     import pyarrow.parquet as pq
     from datasets import Features
 
@@ -147,7 +186,7 @@ def _publish_view(build: Build, view: zoo.View, rows: Rows) -> Config:
                 table = pq.read_table(unit.part)
                 yield table.filter(_published(table, unit, rows)).cast(features.arrow_schema)
 
-    return _write_config(build, view.name, features, rows, tables)
+    write_config(build.root, section, view.name, features, tables)
 
 
 def _published(table: "pa.Table", unit: Unit, rows: Rows) -> "pa.Array":
@@ -173,111 +212,12 @@ def _label_tables(build: Build, rows: Rows, split: str, features: "Features") ->
     yield table.select(list(features)).cast(features.arrow_schema)
 
 
-def _publish_labels(build: Build, rows: Rows) -> Config:
+def _publish_labels(build: Build, rows: Rows, section: Section) -> None:
     features = _label_features(build)
-    return _write_config(build, LABELS, features, rows, lambda split: _label_tables(build, rows, split, features))
-
-
-def _fit_basis(build: Build, view: zoo.View, rows: Rows) -> Basis | None:
-    """The PCA of a view that is larger than the recipe's `pca_dims`, on the first split; None for a smaller view.
-
-    One image, or images that are all alike, have no principal components: a try with one photograph still ends well.
-    """
-    if view.size <= build.recipe.pca_dims:
-        return None
-    split = next(iter(rows.splits))
-    head: list[np.ndarray] = []
-    for chunk in _column(_config_files(build, view.name, rows)[split], view.name):
-        head.append(chunk)
-        if sum(map(len, head)) >= PCA_ROWS:
-            break
-    X = np.concatenate(head)[:PCA_ROWS]
-    basis = fit_pca(X, build.recipe.pca_dims) if (X != X[0]).any() else constant_basis(X[0])
-    with committed(_basis_path(build, view.name)) as temporary:
-        basis.save(temporary)
-    return basis
-
-
-def _basis_path(build: Build, name: str) -> Path:
-    return build.root / PAIRED / "basis" / f"{name}.safetensors"
-
-
-def _publish_paired(build: Build, rows: Rows, configs: list[Config], bases: dict[str, Basis]) -> Config:
-    from datasets import Features
-
-    widths = {view.name: len(bases[view.name].components) if view.name in bases else view.size for view in build.views}
-    labels = _label_features(build)
-    features = Features({**labels, **{name: array_feature((width,), "float32") for name, width in widths.items()}})
-    files = {config.name: config.files for config in configs}
-
-    def tables(split: str) -> Iterator["pa.Table"]:
-        label_rows = next(iter(_label_tables(build, rows, split, labels)))
-        start = 0
-        for chunks in zip(*(_column(files[view.name][split], view.name) for view in build.views), strict=True):
-            n = len(chunks[0])
-            named = zip(build.views, chunks, strict=True)
-            columns = {v.name: bases[v.name].transform(X) if v.name in bases else X for v, X in named}
-            own = label_rows.slice(start, n)
-            yield to_table(features, {**{name: own.column(name).combine_chunks() for name in labels}, **columns})
-            start += n
-
-    return _write_config(build, PAIRED, features, rows, tables)
-
-
-def _column(files: Iterable[Path], name: str) -> Iterator[np.ndarray]:
-    """A view's rows as float32 (CHUNK, d) blocks, in order across files."""
-    import pyarrow.parquet as pq
-
-    for path in files:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(CHUNK, columns=[name]):
-                yield column_to_numpy(batch.column(0)).astype(np.float32)
-
-
-def _config_files(build: Build, name: str, rows: Rows) -> dict[str, list[Path]]:
-    """Names of a config's shards: the same boundaries for every config of the dataset."""
-    per = build.recipe.shard_rows
-    counts = {split: -(-n // per) for split, n in rows.splits.items()}
-    folder = build.root / name
-    return {s: [folder / f"{s}-{i:05d}-of-{k:05d}.parquet" for i in range(k)] for s, k in counts.items()}
-
-
-def _write_config(build: Build, name: str, features: "Features", rows: Rows, tables: Any) -> Config:
-    files = _config_files(build, name, rows)
-    for split, paths in files.items():
-        stream = _Stream(tables(split))
-        for path in paths:
-            sweep(path.parent)
-            with committed(path) as temporary:
-                write_parquet(temporary, features, stream.take(build.recipe.shard_rows))
-    wanted = {path for paths in files.values() for path in paths}
-    for stale in set((build.root / name).glob("*.parquet")) - wanted:
-        stale.unlink()
-    return Config(name, features, files)
-
-
-class _Stream:
-    """Tables one after another, taken `rows` rows at a time."""
-
-    def __init__(self, tables: Iterator["pa.Table"]) -> None:
-        self._tables, self._held = tables, None
-
-    def take(self, rows: int) -> Iterator["pa.Table"]:
-        """The next `rows` rows, fewer at the end."""
-        while rows > 0:
-            table = self._held if self._held is not None else next(self._tables, None)
-            if table is None:
-                return
-            self._held = table.slice(rows) if len(table) > rows else None
-            yield table.slice(0, rows)
-            rows -= min(rows, len(table))
+    write_config(build.root, section, LABELS, features, lambda split: _label_tables(build, rows, split, features))
 
 
 def _write_refusals(build: Build, rows: Rows) -> None:
     """One JSON line a refusal, in order of the stage and the manifest."""
-    with committed(build.root / "refusals.jsonl") as temporary:
+    with committed(build.root / REFUSALS) as temporary:
         temporary.write_text("".join(json.dumps(vars(refusal), sort_keys=True) + "\n" for refusal in rows.refusals))
-
-
-def _hashes(build: Build, files: Iterable[Path]) -> dict[str, str]:
-    return {str(path.relative_to(build.root)): sha256_of(path) for path in sorted(files)}

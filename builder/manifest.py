@@ -1,7 +1,7 @@
 """The manifest: the frozen, ordered list of a source's images. What row k is, for ever."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ import numpy as np
 
 from noisezoo.builder.recipe import SourceSpec
 from noisezoo.builder.sources import Refusal, Source
+from noisezoo.builder.sources.balance import balanced, indicators
 from noisezoo.builder.sources.ids import SPLITS, hash_unit, split_of
 from noisezoo.errors import UsageError
 from noisezoo.files import committed
@@ -82,19 +83,23 @@ class Manifest:
 def freeze(source: Source, spec: SourceSpec) -> tuple[Manifest, list[Refusal]]:
     """Scan a source, choose its rows, hash every image and fix the order.
 
-    Rows whose content cannot be read, and rows whose id was seen before, are refused with the reason; every other
-    scanned and chosen row is in the manifest.
+    What the source refused, rows whose content cannot be read, and rows whose id was seen before, are refused with the
+    reason; every other scanned and chosen row is in the manifest.
 
     Raises:
-        UsageError: No image is left, or a label column has the name of one of the manifest's own.
+        UsageError: No image is left, a label column has the name of one of the manifest's own, or the source's own
+            splits have an identity on both sides.
     """
     taken = [name for name in source.label_features() if name in (ID, SPLIT, KEY, SHA, GROUP)]
     if taken:
         raise UsageError(
             f"source {spec.name}: its label column {taken[0]!r} has a name of the manifest's own: rename it"
         )
-    table = _choose(source.scan(), spec)
+    scanned = source.scan()
+    _refuse_divided(scanned, spec)
+    table = _choose(scanned, spec, source.stratify)
     hashes, refusals = _hash(source, table)
+    refusals = source.refusals() + refusals
     kept = [i for i, digest in enumerate(hashes) if digest is not None]
     if not kept:
         reason = f": {refusals[0].message}" if refusals else ""
@@ -103,19 +108,36 @@ def freeze(source: Source, spec: SourceSpec) -> tuple[Manifest, list[Refusal]]:
     return Manifest(_order(_with_splits(table, spec.split_seed))), refusals
 
 
-def _choose(table: "pa.Table", spec: SourceSpec) -> "pa.Table":
-    """The `limit` rows of lowest seeded hash, in the source's order: a larger limit keeps a smaller one's rows."""
+def _choose(table: "pa.Table", spec: SourceSpec, stratify: Sequence[str]) -> "pa.Table":
+    """The `limit` rows that come first, in the source's order: a larger limit keeps a smaller one's rows."""
     if spec.limit is None or spec.limit >= len(table):
         return table
-    return table.take(np.sort(_by_hash(table, spec)[: spec.limit]))
+    return table.take(np.sort(_first(table, spec, spec.limit, stratify)))
 
 
-def spare_keys(table: "pa.Table", spec: SourceSpec, count: int) -> list[str]:
-    """Keys of at most `count` scanned images that the limit leaves out of the dataset, the next by seeded hash."""
+def spare_keys(table: "pa.Table", spec: SourceSpec, count: int, stratify: Sequence[str] = ()) -> list[str]:
+    """Keys of at most `count` scanned images that the limit leaves out of the dataset, those that would come next.
+
+    Args:
+        table: What the source's `scan` gave.
+        spec: The recipe's source.
+        count: How many are wanted.
+        stratify: The source's own: with another, the keys may be those of the dataset's rows.
+    """
     if spec.limit is None or spec.limit >= len(table):
         return []
-    keys: list[str] = table.column(KEY).take(_by_hash(table, spec)[spec.limit : spec.limit + count]).to_pylist()
+    rows = _first(table, spec, min(spec.limit + count, len(table)), stratify)
+    keys: list[str] = table.column(KEY).take(rows[spec.limit :]).to_pylist()
     return keys
+
+
+def _first(table: "pa.Table", spec: SourceSpec, count: int, stratify: Sequence[str]) -> np.ndarray:
+    """The `count` rows of lowest seeded hash; balanced, where the source asks for it, in those labels and in splits."""
+    order = _by_hash(table, spec)
+    if not stratify:
+        return order[:count]
+    columns = [table.column(name) for name in (*stratify, SPLIT) if name in table.column_names]
+    return balanced(order, indicators(columns), count)
 
 
 def _by_hash(table: "pa.Table", spec: SourceSpec) -> np.ndarray:
@@ -150,6 +172,20 @@ def _with_splits(table: "pa.Table", seed: int) -> "pa.Table":
         return table
     by = GROUP if GROUP in table.column_names else ID
     return table.append_column(SPLIT, [[split_of(str(value), seed) for value in table.column(by).to_pylist()]])
+
+
+def _refuse_divided(table: "pa.Table", spec: SourceSpec) -> None:
+    """Refuse a source whose own splits have one identity on both sides: what is learned of it would be tested on it."""
+    if SPLIT not in table.column_names or GROUP not in table.column_names:
+        return
+    sides = table.select([GROUP, SPLIT]).group_by([GROUP, SPLIT]).aggregate([])
+    seen = set()
+    for group in sides.column(GROUP).to_pylist():
+        if group in seen:
+            raise UsageError(
+                f"source {spec.name}: identity {group} is in two of its splits; set its option splits: hash"
+            )
+        seen.add(group)
 
 
 def _order(table: "pa.Table") -> "pa.Table":

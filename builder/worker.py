@@ -214,7 +214,7 @@ def fitting_images(build: Build, source: Source) -> "Iterator[Image]":
     Images that the recipe's limit leaves out of the dataset, so that all of the dataset's rows are alike to the fit;
     or the first split (`train`, where there is one), where that is more.
     """
-    spare = spare_keys(source.scan(), build.recipe.source, FIT_ROWS)
+    spare = spare_keys(source.scan(), build.recipe.source, FIT_ROWS, source.stratify)
     first = next(iter(build.manifest.splits.values()))
     own = build.manifest.keys[first.start : min(first.stop, first.start + FIT_ROWS)]
     keys = max(spare, own, key=len)

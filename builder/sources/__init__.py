@@ -11,6 +11,10 @@ SOURCES: Mapping[str, str] = {
     "faces": "noisezoo.builder.sources.faces:Faces",
     "digits": "noisezoo.builder.sources.digits:Digits",
     "imagefolder": "noisezoo.builder.sources.imagefolder:ImageFolder",
+    "celeba": "noisezoo.builder.sources.celeba:CelebA",
+    "afhq": "noisezoo.builder.sources.afhq:AFHQ",
+    "afhqv2": "noisezoo.builder.sources.afhq:AFHQv2",
+    "hf": "noisezoo.builder.sources.hub:HubImages",
 }
 """Name -> `module:class`. Adding a source is adding a file and a line here."""
 
@@ -18,14 +22,17 @@ __all__ = ["SOURCES", "Refusal", "Source", "open_source"]
 
 
 def open_source(name: str, options: Mapping[str, Any] | None = None) -> Source:
-    """Open `NAME` or `NAME:ARGUMENT` (as in `imagefolder:photos`).
+    """Open `NAME` or `NAME:ARGUMENT` (as in `imagefolder:photos`, `celeba:data/celeba`, `hf:beans`).
 
     Raises:
         UsageError: No such source, or it does not take those options.
     """
     kind, _, argument = name.partition(":")
     if kind not in SOURCES:
-        raise UsageError(f"unknown source {kind!r}; choose one of: {', '.join(SOURCES)} (imagefolder takes :PATH)")
+        raise UsageError(
+            f"unknown source {kind!r}; choose one of: {', '.join(SOURCES)} "
+            "(as in imagefolder:PATH, hf:REPO; celeba and afhq may take :PATH)"
+        )
     module, _, attribute = SOURCES[kind].partition(":")
     factory = getattr(import_module(module), attribute)
     try:

@@ -38,7 +38,13 @@ class Source(ABC):
     """
 
     name: ClassVar[str]
-    license: ClassVar[str] = "unknown"
+    license: str = "unknown"
+    """As the Hub spells it; `other` where `license_name` says which."""
+    license_name: str = ""
+    sensitive: ClassVar[bool] = False
+    """Whether the pictures may show people: what is made of them is then published with the same care."""
+    stratify: tuple[str, ...] = ()
+    """Labels (bool or ClassLabel) whose rates a `limit` keeps."""
 
     @abstractmethod
     def scan(self) -> "pa.Table":
@@ -47,6 +53,10 @@ class Source(ABC):
         Columns: `image_id` (string), `key` (string, what `image` takes), the label columns, and where the source has
         them `split` (string) and `group` (string, an identity that must not be on both sides of a split).
         """
+
+    def refusals(self) -> list[Refusal]:
+        """What scanning met that is no image with its labels, each with its reason; none of it is in `scan`."""
+        return []
 
     @abstractmethod
     def label_features(self) -> "Features":

@@ -44,8 +44,9 @@ def write_hub(root: Path, n: int = 18, names: tuple[str, ...] = KINDS, shards: i
         part = rows.shard(shards, shard, contiguous=True)
         part.to_parquet(root / "data" / f"train-{shard:05d}-of-{shards:05d}.parquet")
     written = {"_type": "Image", "decode": True, "id": None}, {"_type": "ClassLabel", "names": list(names), "id": None}
+    counted = {"train": {"name": "train", "num_bytes": 1, "num_examples": n}}
     facts = {"features": dict(zip(("image", "label"), written, strict=True)), "builder_name": "image_folder",
-             "config_name": "default", "splits": {"train": {"name": "train", "num_bytes": 1, "num_examples": n}}}  # fmt: skip
+             "config_name": "default", "splits": counted}  # fmt: skip
     (root / "dataset_infos.json").write_text(json.dumps({"huggan--AFHQ": facts}))
     return root
 

@@ -34,10 +34,10 @@ def bomb() -> bytes:
 
 
 BAD: dict[str, tuple[Callable[[], bytes], str]] = {
-    "truncated.jpg": (lambda: jpegs(1)[0][: len(jpegs(1)[0]) // 2], "truncated"),
+    "truncated.jpg": (lambda: jpegs(1)[0][: len(jpegs(1)[0]) // 2], "runcated"),
     "corrupt.jpg": (lambda: jpegs(1)[0][:20] + bytes(len(jpegs(1)[0]) - 20), ""),
     "headless.jpg": (lambda: jpegs(1)[0][100:], "cannot identify"),
-    "truncated.png": (lambda: png()[: len(png()) // 2], "truncated"),
+    "truncated.png": (lambda: png()[: len(png()) // 2], "runcated"),
     "corrupt.png": (lambda: png()[:200] + b"\xff" * 400 + png()[600:], ""),
     "empty.jpg": (lambda: b"", "cannot identify"),
     "page.jpg": (lambda: b"<!DOCTYPE html><html><body>404</body></html>", "cannot identify"),
@@ -140,8 +140,8 @@ def test_ids_with_slashes_other_alphabets_and_300_characters_are_kept(tmp_path: 
 
     source = open_source(f"imagefolder:{tmp_path / 'photos'}")
     for image_id, pixels in zip(rows["image_id"], noisezoo.matrix(rows, "pixels-8"), strict=True):
-        drawn = np.asarray(square(source.image(image_id), 8), dtype=np.float32).transpose(2, 0, 1).reshape(-1)
-        assert np.corrcoef(drawn[: pixels.size] if drawn.size != pixels.size else drawn, pixels)[0, 1] > 0.5
+        drawn = np.asarray(square(source.image(image_id), 8), dtype=np.float32).mean(axis=2)  # the view is grey
+        assert np.corrcoef(drawn.reshape(-1), pixels)[0, 1] > 0.999
 
 
 @pytest.mark.parametrize("layout", ["imagefolder", "lists", "parquet"])

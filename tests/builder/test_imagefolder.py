@@ -57,6 +57,43 @@ def test_a_metadata_file_gives_label_columns(tmp_path: Path) -> None:
     assert list(source.label_features()) == ["age"]
 
 
+def test_a_metadata_file_of_json_lines_gives_every_kind_of_label(tmp_path: Path) -> None:
+    folder_of(tmp_path, ["a.png", "b.png"])
+    rows = [{"file_name": "a.png", "age": 31, "who": "é", "tall": True}, {"file_name": "b.png", "age": 1, "who": "x"}]
+    (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = ImageFolder(str(tmp_path))
+    assert source.scan().select(["age", "who", "tall"]).to_pydict() == {
+        "age": [31, 1],
+        "who": ["é", "x"],
+        "tall": [True, None],
+    }
+    assert [feature.dtype for feature in source.label_features().values()] == ["int64", "string", "bool"]
+
+
+def test_a_metadata_column_that_cannot_be_a_label_is_refused_by_name(tmp_path: Path) -> None:
+    folder_of(tmp_path, ["a.png"])
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png", "box": [1, 2]}\n')
+    with pytest.raises(UsageError, match="column 'box' .* cannot be a label"):
+        freeze(ImageFolder(str(tmp_path)), SourceSpec(name="imagefolder"))
+
+
+def test_a_metadata_file_that_reaches_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    folder_of(tmp_path / "photos", ["a.png"])
+    draw(tmp_path / "b.png")
+    (tmp_path / "photos" / "metadata.csv").write_text("file_name,age\n../b.png,31\n")
+    with pytest.raises(UsageError, match=r"has no images that can be listed: .*\.\./b.png"):
+        freeze(ImageFolder(str(tmp_path / "photos")), SourceSpec(name="imagefolder"))
+
+
+def test_an_empty_split_folder_is_no_split(tmp_path: Path) -> None:
+    source = folder_of(tmp_path, [f"train/{k}.png" for k in range(20)])
+    (tmp_path / "test").mkdir()
+    manifest, _ = freeze(source, SourceSpec(name="imagefolder"))
+    assert len(manifest) == 20
+    assert "test" in manifest.splits  # by hash, as the folder has one split only
+    assert source.sensitive
+
+
 @pytest.mark.parametrize("column", ["image_id", "split", "key", "sha256", "group"])
 def test_a_metadata_column_that_would_overwrite_ours_is_refused_by_name(tmp_path: Path, column: str) -> None:
     folder_of(tmp_path, ["a.png", "b.png"])

@@ -34,10 +34,12 @@ STEPS = {
     "between a part and its marker": ("noisezoo.builder.commit:write_json", "before", 3),
     "after a marker, its claim still held": ("noisezoo.builder.worker:commit", "after", 3),
     "before publishing": ("noisezoo.builder.__main__:finish", "before", 1),
-    "in the middle of a shard": ("noisezoo.builder.dataset:write_parquet", "half", 4),
+    "in the middle of a shard": ("noisezoo.builder.published:write_parquet", "half", 4),
     "in the middle of a basis": ("noisezoo.pca:Basis.save", "half", 2),
     "in the middle of the card": ("noisezoo.builder.card:_check", "half", 1),
-    "after the card": ("noisezoo.builder.dataset:write_json", "before", 1),
+    "before the card": ("noisezoo.builder.dataset:write_json", "after", 1),
+    "between the card and the record": ("noisezoo.builder.dataset:write_json", "before", 2),
+    "after the record": ("noisezoo.builder.dataset:write_json", "before", 3),
 }
 """Moment -> what is interrupted, when (before it, after it, with half its file written), and at which call."""
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
@@ -22,12 +23,22 @@ class Listed(Source):
 
     name = "listed"
 
-    def __init__(self, ids: Sequence[str] = (), groups: Sequence[str] = (), splits: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        ids: Sequence[str] = (),
+        groups: Sequence[str] = (),
+        splits: Sequence[str] = (),
+        refused: Sequence[str] = (),
+    ) -> None:
+        self.refused = refused
         self.columns = {"image_id": list(ids), "key": list(ids)}
         self.columns |= {name: list(column) for name, column in [("group", groups), ("split", splits)] if column}
 
     def scan(self) -> pa.Table:
         return pa.table(self.columns, schema=pa.schema([(name, pa.string()) for name in self.columns]))
+
+    def refusals(self) -> list[Refusal]:
+        return [Refusal(image_id, "source", "ValueError", "it has no label") for image_id in self.refused]
 
     def label_features(self) -> Any:
         from datasets import Features
@@ -40,9 +51,26 @@ class Listed(Source):
         return Image.new("L", (2, 2), sum(key.encode()) % 256)
 
 
+class Marked(Listed):
+    """The same with five yes/no labels, common to rare, and their rates to be kept."""
+
+    name = "marked"
+    stratify = tuple("abcde")
+
+    def __init__(self, n: int = 0) -> None:
+        super().__init__(names(n))
+        rng = np.random.default_rng(3)
+        rates = (0.5, 0.3, 0.1, 0.03, 0.01)
+        self.labels = {name: rng.random(n) < rate for name, rate in zip(self.stratify, rates, strict=True)}
+
+    def scan(self) -> pa.Table:
+        return pa.table({**super().scan().to_pydict(), **self.labels})
+
+
 @pytest.fixture(autouse=True)
 def listed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(sources, "SOURCES", {**sources.SOURCES, "listed": f"{__name__}:Listed"})
+    ours = {"listed": f"{__name__}:Listed", "marked": f"{__name__}:Marked"}
+    monkeypatch.setattr(sources, "SOURCES", {**sources.SOURCES, **ours})
     yield
 
 
@@ -76,6 +104,84 @@ def test_what_a_fit_may_use_is_none_of_the_dataset_s_rows() -> None:
         keys = spare_keys(table, SourceSpec(name="listed", limit=limit), count)
         assert len(set(keys)) == spare
         assert not set(keys) & set(frozen(limit, ids=names(100))[0].keys)
+
+
+def chosen_of(source: Source, limit: int, seed: int = 0) -> list[str]:
+    return freeze(source, SourceSpec(name="marked", limit=limit, split_seed=seed))[0].ids
+
+
+@pytest.mark.parametrize("limit", [50, 500, 3000])
+def test_a_balanced_limit_errs_by_a_few_rows_however_large_it_is(limit: int) -> None:
+    source = Marked(20_000)
+    ids = chosen_of(source, limit)
+    assert len(set(ids)) == limit
+    rows = [int(image_id[1:]) for image_id in ids]
+    for column in source.labels.values():
+        rate = column.mean()
+        off = abs(column[rows].sum() - limit * rate)
+        assert off < 5 * max(rate * (1 - rate), 0.05) ** 0.5  # rows; by chance, sqrt(limit) in the place of 5
+
+
+def test_a_balanced_limit_is_nested_and_decided_by_its_seed_alone() -> None:
+    source = Marked(800)
+    chosen = [set(chosen_of(source, limit)) for limit in (10, 200, 799)]
+    assert chosen[0] < chosen[1] < chosen[2]
+    assert set(chosen_of(Marked(800), 200)) == chosen[1]
+    assert set(chosen_of(source, 200, seed=1)) != chosen[1]
+
+
+def test_a_limit_without_labels_to_balance_is_the_lowest_hashes() -> None:
+    lowest = sorted(names(300), key=lambda image_id: hash_unit(f"limit/0/{image_id}"))
+    assert sorted(frozen(40, ids=names(300))[0].ids) == sorted(lowest[:40])
+
+
+def test_labels_go_together_in_a_balanced_limit_as_they_do_in_the_whole() -> None:
+    from noisezoo.builder.sources.balance import balanced
+
+    rng = np.random.default_rng(5)
+    hidden = rng.normal(size=(20_000, 3)) @ rng.normal(size=(3, 12)) + rng.normal(size=(20_000, 12))
+    B = (hidden < np.quantile(hidden, 0.15, axis=0)).astype(float)
+    pairs = np.triu_indices(12, 1)
+    whole = np.corrcoef(B.T)[pairs]
+
+    def error(rows: np.ndarray) -> np.ndarray:
+        off: np.ndarray = np.corrcoef(B[rows].T)[pairs] - whole
+        return off
+
+    ours = np.stack([error(balanced(rng.permutation(len(B)), B, 1000)) for _ in range(20)])
+    chance = np.stack([error(rng.permutation(len(B))[:1000]) for _ in range(20)])
+    assert abs(ours).mean() < 1.15 * abs(chance).mean()
+    assert abs((ours * np.sign(whole)).mean()) < 0.1 * abs(chance).mean() + 3 * (ours.mean(axis=1).std() / 20**0.5)
+
+
+def test_a_balanced_order_is_every_row_once() -> None:
+    from noisezoo.builder.sources.balance import balanced
+
+    B = np.random.default_rng(0).random((600, 4)) < 0.2
+    order = np.random.default_rng(1).permutation(600)
+    assert sorted(balanced(order, B.astype(float), 600)) == list(range(600))
+
+
+def test_what_a_fit_may_use_of_a_balanced_source_is_none_of_its_rows() -> None:
+    source = Marked(400)
+    spec = SourceSpec(name="marked", limit=150)
+    spare = spare_keys(source.scan(), spec, 200, source.stratify)
+    assert len(set(spare)) == 200
+    assert not set(spare) & set(freeze(source, spec)[0].keys)
+    assert len(spare_keys(source.scan(), spec, 300, source.stratify)) == 250
+
+
+def test_what_the_source_refused_is_among_the_refusals() -> None:
+    manifest, refusals = frozen(ids=["a", "bad1"], refused=["z"])
+    assert manifest.ids == ["a"]
+    assert [(r.image_id, r.message) for r in refusals] == [("z", "it has no label"), ("bad1", "cannot read bad1")]
+
+
+def test_an_identity_on_both_sides_of_a_source_s_own_splits_is_refused() -> None:
+    sides = {"ids": names(4), "splits": ["train", "test"] * 2}
+    with pytest.raises(UsageError, match="identity p is in two of its splits"):
+        frozen(groups=["p", "q", "p", "p"], **sides)
+    assert len(frozen(groups=["p", "q", "p", "q"], **sides)[0]) == 4
 
 
 def test_adding_images_moves_none_to_another_split() -> None:

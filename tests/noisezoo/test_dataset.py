@@ -1,5 +1,6 @@
 """The published folder as others see it: Parquet readers, the card, the PCA bases."""
 
+from hashlib import sha256
 from pathlib import Path
 
 import duckdb
@@ -12,10 +13,10 @@ from huggingface_hub import DatasetCard
 
 import noisezoo
 from noisezoo.builder.__main__ import run
-from noisezoo.builder.build import open_build
 from noisezoo.builder.card import _config_yaml
-from noisezoo.builder.dataset import Config, Rows, _column, _config_files
+from noisezoo.builder.published import blocks, read_config
 from noisezoo.pca import Basis
+from noisezoo.record import RECORD, read_record
 from noisezoo.schema import to_table, view_features, write_parquet
 from tests.builder.building import DIGITS_VIEWS, recipe_of
 
@@ -74,9 +75,9 @@ def test_views_of_any_layout_are_read_in_blocks_of_the_same_rows(tmp_path: Path)
     n = 2500  # more than two blocks, and many row groups of the one layout and one of the other
     image_like = written(tmp_path / "a", (1, 2, 2), "float32", n, [])
     flat = written(tmp_path / "b", (4,), "float32", n, [])
-    blocks = list(zip(_column([image_like, image_like], "v"), _column([flat, flat], "v"), strict=True))
-    assert all(np.array_equal(a, b) for a, b in blocks)
-    assert sum(len(a) for a, _ in blocks) == 2 * n
+    pairs = list(zip(blocks([image_like, image_like], "v"), blocks([flat, flat], "v"), strict=True))
+    assert all(np.array_equal(a, b) for a, b in pairs)
+    assert sum(len(a) for a, _ in pairs) == 2 * n
 
 
 def test_all_configs_have_the_same_shards(built: Path) -> None:
@@ -142,14 +143,14 @@ def test_the_card_s_features_and_counts_are_the_files_own(built: Path, card: Dat
 
 def test_a_config_s_version_follows_every_byte_of_its_files(copied: Path) -> None:
     # `datasets` caches by version and sizes: without this, other rows of the same size would stay hidden.
-    build = open_build(copied)
-    files = _config_files(build, "random-64", Rows(build))
-    config = Config("random-64", Features(), files)
-    before = _config_yaml(build, config, "digits")["version"]
-    content = bytearray(files["test"][0].read_bytes())
+    record = read_record(copied)
+    assert record is not None
+    config = read_config(copied, record.sections[0], "random-64")
+    before = _config_yaml(copied, record.sections[0], config)["version"]
+    content = bytearray(config.files["test"][0].read_bytes())
     content[100] ^= 1
-    files["test"][0].write_bytes(content)
-    after = _config_yaml(build, config, "digits")["version"]
+    config.files["test"][0].write_bytes(content)
+    after = _config_yaml(copied, record.sections[0], config)["version"]
     assert Version(before) != Version(after)
 
 
@@ -180,3 +181,22 @@ def test_a_dataset_of_one_image_is_built_and_loads(tmp_path: Path) -> None:
     assert run(recipe_of("faces", ("pixels", "random-64"), limit=1), folder)
     assert len(noisezoo.load(folder, views=["pixels"])) == 1
     assert len(noisezoo.load(folder)["pixels"][0]) == 1, "one axis, along which nothing varies"
+
+
+def test_the_record_says_what_lies_there(built: Path) -> None:
+    record = read_record(built)
+    assert record is not None
+    (section,) = record.sections
+    assert (section.source, section.scanned, section.refused, section.rows, section.sensitive) == (
+        "digits",
+        40,
+        0,
+        40,
+        False,
+    )
+    assert section.view_names == list(DIGITS_VIEWS)
+    there = {str(path.relative_to(built)) for path in built.rglob("*") if path.is_file()}
+    assert set(record.files) == {name for name in there if not name.startswith("_build/")} - {RECORD}
+    for name, file in record.files.items():
+        content = (built / name).read_bytes()
+        assert (sha256(content).hexdigest(), len(content)) == (file["sha256"], file["bytes"])

@@ -1,0 +1,153 @@
+"""The published files: one config after another, all with the same rows and the same shard boundaries."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from noisezoo.files import committed, sweep
+from noisezoo.loading import LABELS, PAIRED
+from noisezoo.pca import Basis, constant_basis, fit_pca
+from noisezoo.record import Section
+from noisezoo.schema import array_feature, column_to_numpy, to_table, write_parquet
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Features
+
+PCA_ROWS = 8192
+"""At most this many rows of the first split decide a PCA basis, so that memory does not grow with the dataset."""
+CHUNK = 1024
+Tables = Callable[[str], Iterator["pa.Table"]]
+"""Split -> its rows, in order, in tables of any lengths."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """One config of the dataset: its features and its files, split by split."""
+
+    name: str
+    features: "Features"
+    files: dict[str, list[Path]]
+
+    @property
+    def paths(self) -> list[Path]:
+        """All files, in order."""
+        return [path for paths in self.files.values() for path in paths]
+
+
+def config_files(root: Path, name: str, splits: Mapping[str, int], shard_rows: int) -> dict[str, list[Path]]:
+    """Where a config's shards lie: the boundaries are the same for every config of a source."""
+    counts = {split: -(-n // shard_rows) for split, n in splits.items()}
+    folder = root / name
+    return {s: [folder / f"{s}-{i:05d}-of-{k:05d}.parquet" for i in range(k)] for s, k in counts.items()}
+
+
+def read_config(root: Path, section: Section, name: str) -> Config:
+    """A config that lies there, with the features of its first file."""
+    import pyarrow.parquet as pq
+    from datasets import Features
+
+    files = config_files(root, name, section.splits, section.shard_rows)
+    first = next(path for paths in files.values() for path in paths)
+    return Config(name, Features.from_arrow_schema(pq.read_schema(first)), files)
+
+
+def write_config(root: Path, section: Section, name: str, features: "Features", tables: Tables) -> Config:
+    """Write a config's shards, each under its final name only when it is whole, and remove those of another count."""
+    files = config_files(root, name, section.splits, section.shard_rows)
+    for split, paths in files.items():
+        stream = _Stream(tables(split))
+        for path in paths:
+            sweep(path.parent)
+            with committed(path) as temporary:
+                write_parquet(temporary, features, stream.take(section.shard_rows))
+    wanted = {path for paths in files.values() for path in paths}
+    for stale in set((root / name).glob("*.parquet")) - wanted:
+        stale.unlink()
+    return Config(name, features, files)
+
+
+def write_paired(root: Path, section: Section) -> Config:
+    """The paired config and its bases, from the labels and the views that lie there already."""
+    from datasets import Features
+
+    labels = read_config(root, section, section.prefix + LABELS)
+    views = {name: read_config(root, section, section.prefix + name) for name in section.view_names}
+    sizes = {view["name"]: int(np.prod(view["shape"])) for view in section.views}
+    bases = {name: _fit(root, section, views[name], name) for name in views if sizes[name] > section.pca_dims}
+    widths = {name: len(bases[name].components) if name in bases else sizes[name] for name in views}
+    arrays = {name: array_feature((width,), "float32") for name, width in widths.items()}
+    features = Features({**labels.features, **arrays})
+
+    def tables(split: str) -> Iterator["pa.Table"]:
+        columns = [blocks(views[name].files[split], name) for name in views]
+        for own, *chunks in zip(_label_blocks(labels.files[split]), *columns, strict=True):
+            reduced = {
+                name: bases[name].transform(X) if name in bases else X for name, X in zip(views, chunks, strict=True)
+            }
+            held = {name: own.column(name).combine_chunks() for name in labels.features}
+            yield to_table(features, {**held, **reduced})
+
+    return write_config(root, section, section.prefix + PAIRED, features, tables)
+
+
+def basis_path(root: Path, section: Section, name: str) -> Path:
+    """Where the PCA basis of a view lies."""
+    return root / (section.prefix + PAIRED) / "basis" / f"{name}.safetensors"
+
+
+def _fit(root: Path, section: Section, config: Config, name: str) -> Basis:
+    """The PCA of a view on the first split's first rows.
+
+    One image, or images that are all alike, have no principal components: a try with one photograph still ends well.
+    """
+    head: list[np.ndarray] = []
+    for block in blocks(next(iter(config.files.values())), name):
+        head.append(block)
+        if sum(map(len, head)) >= PCA_ROWS:
+            break
+    X = np.concatenate(head)[:PCA_ROWS]
+    basis = fit_pca(X, section.pca_dims) if (X != X[0]).any() else constant_basis(X[0])
+    with committed(basis_path(root, section, name)) as temporary:
+        basis.save(temporary)
+    return basis
+
+
+def blocks(files: Iterable[Path], name: str) -> Iterator[np.ndarray]:
+    """A view's rows as float32 (CHUNK, d) blocks, in order, cut alike for every column of a split's files."""
+    import pyarrow.parquet as pq
+
+    for path in files:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(CHUNK, columns=[name]):
+                yield column_to_numpy(batch.column(0)).astype(np.float32)
+
+
+def _label_blocks(files: Iterable[Path]) -> Iterator["pa.Table"]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for path in files:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(CHUNK):
+                yield pa.Table.from_batches([batch])
+
+
+class _Stream:
+    """Tables one after another, taken `rows` rows at a time."""
+
+    def __init__(self, tables: Iterator["pa.Table"]) -> None:
+        self._tables, self._held = tables, None
+
+    def take(self, rows: int) -> Iterator["pa.Table"]:
+        """The next `rows` rows, fewer at the end."""
+        while rows > 0:
+            table = self._held if self._held is not None else next(self._tables, None)
+            if table is None:
+                return
+            self._held = table.slice(rows) if len(table) > rows else None
+            yield table.slice(0, rows)
+            rows -= min(rows, len(table))

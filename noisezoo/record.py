@@ -1,0 +1,109 @@
+"""What a published dataset says of itself: `noisezoo.json`, beside the card that is made from it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from noisezoo.loading import LABELS, PAIRED, read_file
+
+RECORD = "noisezoo.json"
+REFUSALS, RECIPE = "refusals.jsonl", "recipe.json"
+
+
+@dataclass(frozen=True)
+class Section:
+    """One source's part of a dataset.
+
+    Attributes:
+        source: Name of the source.
+        title: Name of the recipe.
+        prefix: What every config name and file of this source begins with: empty for a dataset's first source,
+            `SOURCE.` for a further one, so that names never change when a source is added.
+        license: Licence of the source, as the Hub spells it.
+        license_name: Which one, where that is `other`; else empty.
+        sensitive: Whether rows bring back people's faces.
+        scanned: Images that the source offered.
+        refused: Images that are in no config, with their reasons in the refusals file.
+        removed: Images that were taken out after publication.
+        splits: Rows of each split, in order.
+        views: Each view's row of the zoo, as published, in order.
+        settings: The recipe's settings, source and limit.
+        software: Versions of all that can change a byte.
+        devices: Kinds of device that computed.
+        pca_dims: Views larger than this are reduced to it in the paired config.
+        shard_rows: Rows of one file.
+        facts: View -> what its model's files decided (where x_T sits).
+        weights: View -> SHA-256 of each weight file, for models from local folders.
+    """
+
+    source: str
+    title: str
+    prefix: str
+    license: str
+    license_name: str
+    sensitive: bool
+    scanned: int
+    refused: int
+    removed: int
+    splits: dict[str, int]
+    views: tuple[dict[str, Any], ...]
+    settings: dict[str, Any]
+    software: dict[str, str]
+    devices: tuple[str, ...]
+    pca_dims: int
+    shard_rows: int
+    facts: dict[str, dict[str, float]] = field(default_factory=dict)
+    weights: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """Published rows."""
+        return sum(self.splits.values())
+
+    @property
+    def view_names(self) -> list[str]:
+        """Names of the views, in order: the columns of the arrays."""
+        return [view["name"] for view in self.views]
+
+    @property
+    def configs(self) -> list[str]:
+        """Names of all configs: paired, labels, then one a view."""
+        return [self.prefix + name for name in (PAIRED, LABELS, *self.view_names)]
+
+
+@dataclass(frozen=True)
+class Record:
+    """All of it: the sections, and every file's bytes.
+
+    Attributes:
+        sections: One a source, the first source first.
+        files: Path -> `{"sha256": ..., "bytes": ...}`, of every file but the record itself.
+    """
+
+    sections: tuple[Section, ...]
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def with_files(self, files: Mapping[str, dict[str, Any]]) -> "Record":
+        """The same, of these files."""
+        return replace(self, files=dict(sorted(files.items())))
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is written."""
+        return {"format": 1, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "Record":
+        """What `to_json` gave."""
+        sections = [
+            Section(**{**section, "views": tuple(section["views"]), "devices": tuple(section["devices"])})
+            for section in fields["sections"]
+        ]
+        return cls(tuple(sections), dict(fields["files"]))
+
+
+def read_record(path_or_repo: str | Path, revision: str | None = None) -> Record | None:
+    """The record of a dataset, folder or Hub; None where it has none."""
+    text = read_file(path_or_repo, RECORD, revision)
+    return None if text is None else Record.from_json(json.loads(text))
