@@ -11,17 +11,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urlsplit
 
-from tests.hub_repos import ATTRIBUTES, Blob, Refusal, Reply, Repo, Tree
+from tests.hub_repos import ATTRIBUTES, Blob, HubError, Reply, Repo, Tree
 
 if TYPE_CHECKING:
-    from tests.hub_server import Handler
+    from tests.hub_handler import Handler
 
 WHEN = "2026-01-01T00:00:00.000Z"
 
 
 def whoami(h: "Handler", body: bytes) -> Any:
     if h.user is None:
-        raise Refusal(401, "", "Invalid username or password.")
+        raise HubError(401, "", "Invalid username or password.")
     token = {"type": "access_token", "accessToken": {"displayName": "test", "role": "write"}}
     return {"type": "user", "id": h.user, "name": h.user, "fullname": h.user, "orgs": [], "auth": token}
 
@@ -30,7 +30,7 @@ def create_repo(h: "Handler", body: bytes) -> Any:
     asked = json.loads(body)
     kind, name = asked.get("type") or "model", f"{asked.get('organization') or h.user}/{asked['name']}"
     if h.user != "me":
-        raise Refusal(403 if h.user else 401, "", f"You don't have the rights to create a {kind} under this namespace")
+        raise HubError(403 if h.user else 401, "", f"You don't have the rights to create a {kind} under this namespace")
     url = f"{h.hub.url}/{'datasets/' if kind == 'dataset' else ''}{name}"
     if (kind, name) in h.hub.repos:
         return Reply(409, json.dumps({"error": f"You already created this {kind} repo", "url": url}).encode())
@@ -61,7 +61,7 @@ def tree(h: "Handler", kind: str, name: str, revision: str, folder: str | None, 
     prefix, deep = f"{folder}/" if folder else "", h.query("recursive").lower() == "true"
     within = {path: path.removeprefix(prefix) for path in commit.entries if path.startswith(prefix)}
     if folder and not within:
-        raise Refusal(404, "EntryNotFound", f"{folder} does not exist on {revision}")
+        raise HubError(404, "EntryNotFound", f"{folder} does not exist on {revision}")
     last = (
         {"lastCommit": {"id": commit.sha, "title": commit.title, "date": WHEN}} if h.query("expand") == "true" else {}
     )
@@ -94,14 +94,14 @@ def commits(h: "Handler", kind: str, name: str, revision: str, body: bytes) -> A
 def add_tag(h: "Handler", kind: str, name: str, revision: str, body: bytes) -> Any:
     repo, tag = h.repo(kind, name, write=True), json.loads(body)["tag"]
     if tag in repo.tags:
-        raise Refusal(409, "", f"Tag reference exists already: {tag}")
+        raise HubError(409, "", f"Tag reference exists already: {tag}")
     repo.tags[tag] = repo.at(revision).sha
     return {}
 
 
 def delete_tag(h: "Handler", kind: str, name: str, tag: str, body: bytes) -> Any:
     if h.repo(kind, name, write=True).tags.pop(tag, None) is None:
-        raise Refusal(404, "RevisionNotFound", f"Invalid rev id: {tag}")
+        raise HubError(404, "RevisionNotFound", f"Invalid rev id: {tag}")
     return {}
 
 
@@ -130,14 +130,14 @@ def lfs_batch(h: "Handler", kind: str | None, name: str, body: bytes) -> Any:
 
 def lfs_put(h: "Handler", kind: str, name: str, oid: str, body: bytes) -> Any:
     if hashlib.sha256(body).hexdigest() != oid:
-        raise Refusal(400, "", "content does not match its sha256")
+        raise HubError(400, "", "content does not match its sha256")
     h.hub.repos[kind, name].store[oid] = body
     return b""
 
 
 def lfs_verify(h: "Handler", kind: str, name: str, oid: str, body: bytes) -> Any:
     if len(h.hub.repos[kind, name].store.get(oid, b"")) != json.loads(body)["size"]:
-        raise Refusal(404, "", "object not found")
+        raise HubError(404, "", "object not found")
     return {}
 
 
@@ -146,7 +146,7 @@ def add_commit(h: "Handler", kind: str, name: str, branch: str, body: bytes) -> 
     header, *operations = [json.loads(line) for line in body.splitlines()]
     before = repo.at(branch)
     if header["value"].get("parentCommit", before.sha) != before.sha:
-        raise Refusal(412, "", "A commit has happened since. Please refresh and try again.")
+        raise HubError(412, "", "A commit has happened since. Please refresh and try again.")
     after = dict(before.tree)
     for operation in operations:
         OPERATIONS[operation["key"]](repo, after, operation["value"])
@@ -161,14 +161,14 @@ def _put_regular(repo: Repo, tree: Tree, value: dict[str, str]) -> None:
 
 def _put_large(repo: Repo, tree: Tree, value: dict[str, str]) -> None:
     if value["oid"] not in repo.store:
-        raise Refusal(400, "", f"LFS pointer pointed to a file that does not exist: {value['path']}")
+        raise HubError(400, "", f"LFS pointer pointed to a file that does not exist: {value['path']}")
     tree[value["path"]] = Blob(repo.store[value["oid"]], value["oid"])
 
 
 def _delete(repo: Repo, tree: Tree, value: dict[str, str]) -> None:
     gone = [path for path in tree if re.match(re.escape(value["path"].rstrip("/")) + "(/|$)", path)]
     if not gone:
-        raise Refusal(404, "EntryNotFound", f"A file with this name doesn't exist: {value['path']}")
+        raise HubError(404, "EntryNotFound", f"A file with this name doesn't exist: {value['path']}")
     for path in gone:
         del tree[path]
 
@@ -179,16 +179,16 @@ OPERATIONS = {"file": _put_regular, "lfsFile": _put_large, "deletedFile": _delet
 def resolve(h: "Handler", kind: str | None, name: str, revision: str, path: str, body: bytes) -> Any:
     repo, user = h.repo(kind, name), h.user
     if repo.gated and user != "me" and user not in repo.granted:
-        raise Refusal(403 if user else 401, "GatedRepo", f"Access to {name} is restricted.")
+        raise HubError(403 if user else 401, "GatedRepo", f"Access to {name} is restricted.")
     commit = repo.at(revision)
     told = {"X-Repo-Commit": commit.sha}
     blob = commit.tree.get(path)
     if blob is None:
-        raise Refusal(404, "EntryNotFound", "Entry not found", told)
+        raise HubError(404, "EntryNotFound", "Entry not found", told)
     if blob.sha256 is None:
         return _content(h, path, blob.data, {**told, "ETag": f'"{blob.oid}"'})
     linked = {"X-Linked-Size": str(len(blob.data)), "X-Linked-ETag": f'"{blob.sha256}"', "ETag": f'"{blob.oid}"'}
-    store = f"{h.hub.url}/cdn/{repo.kind}/{name}/{commit.sha}/{quote(path)}"
+    store = f"{h.hub.store_url}/cdn/{repo.kind}/{name}/{commit.sha}/{quote(path)}"
     return Reply(302, b"", {**told, **linked, "Location": store})
 
 
@@ -208,7 +208,7 @@ def _content(h: "Handler", path: str, data: bytes, headers: dict[str, str]) -> R
     start = int(first) if first else max(0, len(data) - int(last))
     stop = min(int(last) + 1, len(data)) if first and last else len(data)
     if start >= stop:
-        raise Refusal(416, "", "out of range", {"Content-Range": f"bytes */{len(data)}"})
+        raise HubError(416, "", "out of range", {"Content-Range": f"bytes */{len(data)}"})
     return Reply(206, data[start:stop], {"Content-Range": f"bytes {start}-{stop - 1}/{len(data)}", **headers})
 
 

@@ -79,7 +79,7 @@ class Repo:
         """The commit that a branch, a tag or a sha names."""
         sha = self.branches.get(revision) or self.tags.get(revision) or revision
         if sha not in self.commits:
-            raise Refusal(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+            raise HubError(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         return self.commits[sha]
 
     @property
@@ -102,7 +102,7 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-class Refusal(Exception):
+class HubError(Exception):
     """An answer that is no success."""
 
     def __init__(self, status: int, code: str = "", message: str = "", headers: dict[str, str] | None = None) -> None:
