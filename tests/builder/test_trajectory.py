@@ -123,6 +123,7 @@ def test_a_config_without_clip_sample_does_not_clip() -> None:
     [
         ({"prediction_type": "flow"}, 50, "cannot invert prediction type 'flow'"),
         ({"thresholding": True}, 50, "thresholding is not invertible"),
+        ({"beta_schedule": "sigmoid"}, 50, "cannot invert along a 'sigmoid' schedule"),
         ({}, 30, "30 steps leave gaps in a schedule of 1000"),
         ({}, 1001, "1001 steps leave gaps"),
         ({}, 0, "0 steps leave gaps"),
