@@ -43,7 +43,7 @@ def _diffusion(config: Mapping[str, Any], steps: int, span: int | None, image_to
     try:
         scheduler = DDIMScheduler.from_config({**config, "clip_sample": False})  # type: ignore[no-untyped-call]
     except NotImplementedError as error:
-        raise UsageError(f"cannot invert along a {config['beta_schedule']!r} schedule: DDIM does not have it") from error
+        raise UsageError(f"cannot invert along a {config['beta_schedule']!r} schedule: DDIM has none such") from error
     timesteps = _timesteps(config, scheduler, span or steps)
     if timesteps[-1] >= trained or timesteps[0] < 0:
         raise UsageError(f"the scheduler's timesteps run past its {trained}: lower steps_offset or the number of steps")
