@@ -105,7 +105,8 @@ def compare_truth() -> None:
     for name, settings in {"ddim": {}, "accuracy ddim-50": pick("ddim-50")}.items():
         inverter = Inverter.from_pretrained(row.folder, **settings)
         ours, noise = best_of(lambda inverter=inverter: inverter.invert(images))
-        print(f"    ours, {name:<18}{ours:.3f} s: {plain / ours:.2f}x, {inverter.network.forwards // REPEATS} forwards, "
+        forwards = inverter.network.forwards // REPEATS
+        print(f"    ours, {name:<18}{ours:.3f} s: {plain / ours:.2f}x, {forwards} forwards, "
               f"{error(noise, truth):.3f} from the truth")  # fmt: skip
 
 
