@@ -1,11 +1,15 @@
 """How a launch ends: finished, incomplete or failed, told from the folder; and where it stands meanwhile."""
 
 import json
+import multiprocessing
 import os
+import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
 from noisezoo.builder import launch
@@ -138,3 +142,25 @@ def test_status_counts_what_is_done_running_and_missing_from_the_folder_alone(tm
 def test_status_before_the_first_unit_knows_no_rate(tmp_path: Path) -> None:
     for view in status(prepare(RECIPE, tmp_path / "out")):
         assert (view.done, view.missing, view.images_per_second, view.seconds_left) == (0, 16, None, None)
+
+
+def test_a_launcher_that_is_terminated_takes_its_processes_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / "worker"
+    script = f"import os, pathlib, time; pathlib.Path({str(told)!r}).write_text(str(os.getpid())); time.sleep(60)"
+    monkeypatch.setattr(launch, "launch_command", lambda *_: ([sys.executable, "-c", script], dict(os.environ)))
+
+    def work() -> None:
+        build_dataset(RECIPE, tmp_path / "out")
+
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    deadline = time.monotonic() + 30
+    while not told.exists() or not told.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(process.pid or 0, signal.SIGTERM)
+    process.join(30)
+    assert process.exitcode == 143
+    assert not psutil.pid_exists(int(told.read_text()))
