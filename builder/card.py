@@ -14,9 +14,8 @@ import yaml
 from noisezoo.builder.published import PCA_ROWS, basis_path, read_config
 from noisezoo.builder.quality import PREFIX, TITLES
 from noisezoo.files import committed, sha256_of
-from noisezoo.loading import LABELS, PAIRED
 from noisezoo.pca import Basis
-from noisezoo.record import Record, Section
+from noisezoo.record import CARD, LABELS, PAIRED, Record, Section
 from noisezoo.schema import PREVIOUS
 
 if TYPE_CHECKING:
@@ -38,8 +37,9 @@ def write_card(root: Path, record: Record) -> None:
     text = environment.from_string(template).render(
         front_matter=_yaml(root, record, configs), first=_facts(root, record.sections[0], configs),
         sections=[_facts(root, section, configs) for section in record.sections], folder=root.name, pca_rows=PCA_ROWS,
+        sensitive=any(section.sensitive for section in record.sections),
     )  # fmt: skip
-    with committed(root / "README.md", check=partial(_check, configs=list(configs.values()))) as temporary:
+    with committed(root / CARD, check=partial(_check, configs=list(configs.values()))) as temporary:
         temporary.write_text(text)
 
 
@@ -64,8 +64,17 @@ def _facts(root: Path, section: Section, configs: "Mapping[str, Config]") -> dic
 def _view_row(root: Path, section: Section, view: Mapping[str, Any]) -> dict[str, Any]:
     size, basis = int(np.prod(view["shape"])), basis_path(root, section, view["name"])
     reduced = size > section.pca_dims
-    return {**view, "shape": "x".join(map(str, view["shape"])), "clip": CLIP[view["clip_conditioned"]],
+    return {**view, **_model(view), "shape": "x".join(map(str, view["shape"])), "clip": CLIP[view["clip_conditioned"]],
             "paired": f"{len(Basis.read(basis).components)} of {size}" if reduced else "in full"}  # fmt: skip
+
+
+def _model(view: Mapping[str, Any]) -> dict[str, str]:
+    """Where the weights come from."""
+    repo, revision = view["repo"], view["revision"]
+    shipped = repo.startswith("testbed:")
+    model = f"{repo.removeprefix('testbed:')}, ships with NoiseZoo" if shipped else f"`{repo}`" if repo else "none"
+    return {"model": model + (", before training" if view["untrained"] else ""),
+            "commit": f"`{revision}`" if revision else "-"}  # fmt: skip
 
 
 def _latents(section: Section, configs: "Mapping[str, Config]", columns: Sequence[str]) -> list[dict[str, Any]]:

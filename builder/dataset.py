@@ -5,7 +5,8 @@ Everything is read from markers and parts, never from directory listings; a buil
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,38 +15,62 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisezoo import zoo
-from noisezoo.builder.build import Build, Unit, source_refusals
+from noisezoo.builder.build import STATE, Build, Unit, source_refusals
 from noisezoo.builder.card import write_card
+from noisezoo.builder.croissant import write_croissant
 from noisezoo.builder.provenance import public_name, public_recipe
-from noisezoo.builder.published import basis_path, config_files, write_config, write_paired
+from noisezoo.builder.published import STAGED, basis_path, config_files, withdraw, write_config, write_paired
 from noisezoo.builder.sources import Refusal
 from noisezoo.errors import IncompleteError, NoiseZooError
 from noisezoo.files import committed, read_json, sha256_of, sweep, write_json
-from noisezoo.loading import LABELS, PAIRED
-from noisezoo.record import RECIPE, RECORD, REFUSALS, Record, Section
+from noisezoo.record import (
+    CARD,
+    CROISSANT,
+    LABELS,
+    PAIRED,
+    RECIPE,
+    RECORD,
+    REFUSALS,
+    Record,
+    Section,
+    read_record,
+    write_record,
+)
 from noisezoo.schema import ID, SPLIT
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Features
 
+REMOVED = "removed.json"
+"""In a build's own folder: the images that were taken out of its dataset, which no later build may bring back."""
+
 
 @dataclass(frozen=True)
 class Rows:
-    """Which manifest rows are published: all but those that any view refused, so that views pair by position."""
+    """Which manifest rows are published: all but those that any view refused, so that views pair by position.
+
+    What was removed from the dataset is in no row, and in no refusal either.
+    """
 
     build: Build
+
+    @cached_property
+    def removed(self) -> frozenset[str]:
+        """Ids that were taken out after publication."""
+        return removed_ids(self.build.root)
 
     @cached_property
     def refusals(self) -> list[Refusal]:
         """Every refusal of every view and of the source."""
         found = [Refusal(**refusal) for unit in self.build.all_units() for refusal in _marker(unit)["refusals"]]
-        return source_refusals(self.build) + found
+        every = source_refusals(self.build) + found
+        return [refusal for refusal in every if refusal.image_id not in self.removed]
 
     @cached_property
     def kept(self) -> np.ndarray:
         """Mask over the manifest: (n,) bool."""
-        refused = {refusal.image_id for refusal in self.refusals if refusal.stage != "source"}
+        refused = {refusal.image_id for refusal in self.refusals if refusal.stage != "source"} | self.removed
         return np.array([image_id not in refused for image_id in self.build.manifest.ids], dtype=bool)
 
     @cached_property
@@ -73,12 +98,17 @@ def finish(build: Build) -> None:
     if not rows.kept.any():
         raise NoiseZooError(f"every image was refused; the first: {rows.refusals[0].message}")
     section = describe(build, rows)
+    _withdraw_other_rows(build, section)
     _publish_labels(build, rows, section)
     for view in build.views:
         _publish_view(build, view, rows, section)
     _write_refusals(build, rows)
     write_json(build.root / RECIPE, {**public_recipe(build), "software": section.software})
-    record = seal(build.root, (section,))
+    vouch(build, seal(build.root, (section,)))
+
+
+def vouch(build: Build, record: Record) -> None:
+    """Note that the published files are this build's, whole."""
     hashes = {name: file["sha256"] for name, file in record.files.items()}
     hashes[RECORD] = sha256_of(build.root / RECORD)
     write_json(build.state / "dataset.json", {"build": build_digest(build), "sha256": hashes})
@@ -88,39 +118,62 @@ def seal(root: Path, sections: Sequence[Section]) -> Record:
     """Make what follows from the views and labels that lie there: paired configs, card, and last the record."""
     for section in sections:
         write_paired(root, section)
+    return sign(root, sections)
+
+
+def sign(root: Path, sections: Sequence[Section]) -> Record:
+    """Card, Croissant and last the record, of configs that lie there whole."""
     record = Record(tuple(sections))
     write_card(root, record)
-    paths = {path: root / path for path in listed(root, record)}
-    record = record.with_files(
-        {name: {"sha256": sha256_of(path), "bytes": path.stat().st_size} for name, path in paths.items()}
-    )
-    write_json(root / RECORD, record.to_json())
+    data = {path: _entry(root / path) for path in listed(root, record) if path != CROISSANT}
+    write_croissant(root, record.with_files(data))
+    record = record.with_files({**data, CROISSANT: _entry(root / CROISSANT)})
+    write_record(root, record)
     return record
+
+
+def _entry(path: Path) -> dict[str, Any]:
+    return {"sha256": sha256_of(path), "bytes": path.stat().st_size}
 
 
 def listed(root: Path, record: Record) -> list[str]:
     """Paths of all files of the dataset but the record, by what the record says, never by what lies there."""
-    names = ["README.md"]
-    for section in record.sections:
-        configs = [config_files(root, name, section.splits, section.shard_rows) for name in section.configs]
-        names += [str(path.relative_to(root)) for files in configs for paths in files.values() for path in paths]
-        large = [view["name"] for view in section.views if np.prod(view["shape"]) > section.pca_dims]
-        names += [str(basis_path(root, section, name).relative_to(root)) for name in large]
-        names += [section.prefix + REFUSALS, section.prefix + RECIPE]
-    return names
+    return [CARD, CROISSANT, *(path for section in record.sections for path in section_files(root, section))]
+
+
+def section_files(root: Path, section: Section) -> list[str]:
+    """Paths of one source's files, each of which begins with the source's prefix."""
+    configs = [config_files(root, name, section.splits, section.shard_rows) for name in section.configs]
+    names = [str(path.relative_to(root)) for files in configs for paths in files.values() for path in paths]
+    large = [view["name"] for view in section.views if np.prod(view["shape"]) > section.pca_dims]
+    names += [str(basis_path(root, section, name).relative_to(root)) for name in large]
+    return [*names, section.prefix + REFUSALS, section.prefix + RECIPE]
+
+
+def removed_ids(root: Path) -> frozenset[str]:
+    """Ids that were taken out of a build's dataset; none where the folder has no build."""
+    return frozenset((read_json(root / STATE / REMOVED) or {"image_ids": ()})["image_ids"])
+
+
+def _withdraw_other_rows(build: Build, section: Section) -> None:
+    """Before the first file of other rows is written: while old and new lie side by side, this is no dataset."""
+    record = read_record(build.root)
+    rows = [(s.splits, s.refused, s.removed) for s in (record.sections if record else ())]
+    if rows and rows != [(section.splits, section.refused, section.removed)]:
+        withdraw(build.root)
 
 
 def describe(build: Build, rows: Rows) -> Section:
     """What the record says of a build."""
     public = public_recipe(build)
     units = {unit.view.name: _marker(unit) for unit in reversed(list(build.all_units()))}  # each view's first
-    own = source_refusals(build)
-    kept = int(rows.kept.sum())
+    scanned = len(build.manifest) + len(source_refusals(build))
+    refused = count_refused(vars(refusal) for refusal in rows.refusals)
     return Section(
         source=build.recipe.source.name.partition(":")[0], title=build.recipe.name, prefix="",
         license=build.source_facts["license"], license_name=build.source_facts["license_name"],
         sensitive=build.source_facts["sensitive"],
-        scanned=len(build.manifest) + len(own), refused=len(build.manifest) - kept + len(own), removed=0,
+        scanned=scanned, refused=refused, removed=scanned - refused - int(rows.kept.sum()),
         splits=rows.splits, views=tuple(_public_view(view) for view in build.views),
         settings=public["settings"] | {"source": public["source"]["name"], "limit": build.recipe.source.limit},
         software=next(iter(units.values()))["software"],
@@ -129,6 +182,13 @@ def describe(build: Build, rows: Rows) -> Section:
         facts={name: marker["facts"] for name, marker in units.items() if marker.get("facts")},
         weights=public.get("weights", {}),
     )  # fmt: skip
+
+
+def count_refused(refusals: Iterable[Mapping[str, Any]]) -> int:
+    """Images that refusals are of: each row of the source is one, what several views refused is one."""
+    found = list(refusals)
+    own = [refusal for refusal in found if refusal["stage"] == "source"]
+    return len(own) + len({refusal["image_id"] for refusal in found if refusal["stage"] != "source"})
 
 
 def _public_view(view: zoo.View) -> dict[str, Any]:
@@ -142,6 +202,7 @@ def _sweep(build: Build) -> None:
     for folder in (build.root, build.root / PAIRED / "basis", build.state / "fits"):
         sweep(folder)
     sweep(build.state, "dataset.json")
+    shutil.rmtree(build.root / STAGED, ignore_errors=True)
 
 
 def discard_damaged(build: Build) -> None:
@@ -162,7 +223,7 @@ def is_finished(build: Build) -> bool:
 def build_digest(build: Build) -> str:
     """SHA-256 over what the published files are made from: the parts, the order and the publishing settings."""
     parts = [(unit.view.name, unit.number, _marker(unit)["sha256"]) for unit in build.all_units()]
-    settings = [build.manifest.digest, build.recipe.shard_rows, build.recipe.pca_dims]
+    settings = [build.manifest.digest, build.recipe.shard_rows, build.recipe.pca_dims, sorted(removed_ids(build.root))]
     return hashlib.sha256(json.dumps([parts, settings]).encode()).hexdigest()
 
 

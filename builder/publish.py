@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from noisezoo.builder.hub_errors import mended, persistently
 from noisezoo.builder.version import File, listed, refuse_unpublishable, version_tag
 from noisezoo.errors import NoiseZooError, UsageError
+from noisezoo.record import RECORD
 
 if TYPE_CHECKING:
     from huggingface_hub import DatasetInfo, HfApi
@@ -167,7 +168,7 @@ class _Publication:
     def _plan(self, revision: str) -> Plan:
         held = self._held(revision)
         ours = {path for path in held if "/" in path and path.endswith(OWN)}
-        if ours and "recipe.json" not in held:
+        if ours and RECORD not in held:
             raise UsageError(f"{self.repo_id} holds another dataset ({min(ours)}): publish under a new name")
         same = {file.path for file in self.files if _same(file, held.get(file.path))}
         return Plan(

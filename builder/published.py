@@ -1,5 +1,7 @@
 """The published files: one config after another, all with the same rows and the same shard boundaries."""
 
+import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from noisezoo.files import committed, sweep
-from noisezoo.loading import LABELS, PAIRED
 from noisezoo.pca import Basis, constant_basis, fit_pca
-from noisezoo.record import Section
+from noisezoo.record import CARD, LABELS, PAIRED, RECORD, Section, read_record
 from noisezoo.schema import array_feature, column_to_numpy, to_table, write_parquet
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 PCA_ROWS = 8192
 """At most this many rows of the first split decide a PCA basis, so that memory does not grow with the dataset."""
 CHUNK = 1024
+STAGED = ".staged"
+"""Hidden folder of a dataset in which its next version is made; it is no part of the dataset."""
 Tables = Callable[[str], Iterator["pa.Table"]]
 """Split -> its rows, in order, in tables of any lengths."""
 
@@ -151,3 +154,52 @@ class _Stream:
             self._held = table.slice(rows) if len(table) > rows else None
             yield table.slice(0, rows)
             rows -= min(rows, len(table))
+
+
+def staging(root: Path) -> Path:
+    """Where a dataset's next version is made: a folder of the dataset's own name, as the card says that name."""
+    return root / STAGED / root.resolve().name
+
+
+def place(file: Path, target: Path) -> None:
+    """The same file under another name: a link, or a copy where the two lie on different disks."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(file, target)
+    except OSError:
+        shutil.copyfile(file, target)
+
+
+def withdraw(root: Path) -> None:
+    """Take card and record away: without them a folder is no dataset, to whoever loads, verifies or publishes."""
+    for name in (CARD, RECORD):
+        (root / name).unlink(missing_ok=True)
+
+
+def exchange(root: Path) -> bool:
+    """Put the staged version in the place of the folder's own; False where none was staged whole.
+
+    The staged record is the journal: it is written when all else is, and goes last. So what was killed on its way is
+    gone on with by the next call, and until then the folder has no card and no record: it is no dataset.
+    """
+    staged = staging(root)
+    record = read_record(staged)
+    if record is not None:
+        if (staged / CARD).exists():
+            withdraw(root)
+        for path in (*(path for path in record.files if path != CARD), CARD):
+            if (staged / path).exists():
+                (root / path).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(staged / path, root / path)
+        for folder in (config for section in record.sections for config in section.configs):
+            _drop_stale(root, folder, set(record.files))
+        os.replace(staged / RECORD, root / RECORD)
+    shutil.rmtree(root / STAGED, ignore_errors=True)
+    return record is not None
+
+
+def _drop_stale(root: Path, folder: str, wanted: set[str]) -> None:
+    """Shards and bases of another version."""
+    for path in (*(root / folder).glob("*.parquet"), *(root / folder).glob("basis/*.safetensors")):
+        if str(path.relative_to(root)) not in wanted:
+            path.unlink()

@@ -3,18 +3,23 @@
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from noisezoo.builder.build import STATE, open_build
 from noisezoo.builder.dataset import is_finished
-from noisezoo.errors import IncompleteError, NoiseZooError
-from noisezoo.files import read_json
+from noisezoo.errors import IncompleteError, NoiseZooError, UsageError
+from noisezoo.files import sha256_of
+from noisezoo.record import RECORD, Record, read_record
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 CODE = (".py", ".pyc", ".ipynb", ".sh")
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+
+
+PICTURES = ("pixels", "whitened")
+"""Families whose arrays are pictures, or an invertible linear map of them."""
 
 
 @dataclass(frozen=True)
@@ -28,19 +33,38 @@ class File:
 
 
 def listed(folder: Path) -> tuple[File, ...]:
-    """The files of a finished dataset, as its own record lists them.
+    """The files of a finished dataset, as its own record lists them, and the record.
 
     Raises:
         IncompleteError: The build is not finished, or a file of its record is not there.
-        UsageError: There is no build in the folder.
+        UsageError: There is no dataset in the folder, or it holds pictures that may show people.
     """
-    if not is_finished(open_build(folder)):
+    record = read_record(folder) if folder.is_dir() else None
+    if record is None and not (folder / STATE).is_dir():
+        raise UsageError(f"{folder} holds no dataset and no build: it has no {RECORD}")
+    unfinished = (folder / STATE).is_dir() and not is_finished(open_build(folder))
+    if record is None or unfinished:
         raise IncompleteError(f"{folder} is not a finished dataset: run its build again, then publish")
-    record: dict[str, Any] = read_json(folder / STATE / "dataset.json") or {}
+    _refuse_pictures(record)
+    hashes = {path: file["sha256"] for path, file in record.files.items()}
+    hashes[RECORD] = sha256_of(folder / RECORD)
+    missing = [path for path in hashes if not (folder / path).is_file()]
+    if missing:
+        raise IncompleteError(f"{folder} lacks {missing[0]}, which its record lists: run its build again, then publish")
     return tuple(
-        File(folder / path, path, digest, (folder / path).stat().st_size)
-        for path, digest in sorted(record["sha256"].items())
+        File(folder / path, path, digest, (folder / path).stat().st_size) for path, digest in sorted(hashes.items())
     )
+
+
+def _refuse_pictures(record: Record) -> None:
+    """The views that are the pictures themselves stay at home where the pictures are of people."""
+    for section in record.sections:
+        own = [view["name"] for view in section.views if view["family"] in PICTURES]
+        if section.sensitive and own:
+            raise UsageError(
+                f"view {own[0]} holds the pictures of source {section.source}, which may show people: build for the "
+                "Hub without it (--views); whoever has the source can make it again"
+            )
 
 
 def version_tag(files: tuple[File, ...]) -> str:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisezoo.errors import NoiseZooError, UsageError
+from noisezoo.record import CARD, LABELS, PAIRED, read_file, read_record
 from noisezoo.schema import ID, column_to_numpy
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
 
-PAIRED, LABELS = "paired", "labels"
+__all__ = ["LABELS", "PAIRED", "config_names", "load", "matrix", "read_file"]
 
 
 def load(
@@ -24,12 +25,13 @@ def load(
     revision: str | None = None,
     streaming: bool = False,
 ) -> "Dataset | IterableDataset":
-    """Labels and the named views as columns, one row an image.
+    """Labels and the named views as columns, one row an image; only the files of what is named are fetched.
 
     Args:
         path_or_repo: A built folder, or a dataset id on the Hub.
-        views: Views in full size; None loads the default config, where large views are reduced by PCA.
-        source: Refuse the dataset if it was built from another source than this one.
+        views: Views in full size, by their own names; None loads the source's `paired` config, where large views are
+            reduced by PCA.
+        source: Which of the dataset's sources; its first one by default.
         split: `train`, `validation` or `test`; None gives all rows, in that order.
         revision: Branch, tag or commit on the Hub.
         streaming: Give an `IterableDataset` that reads while it is iterated.
@@ -37,22 +39,24 @@ def load(
     Returns:
         A dataset whose columns are `image_id`, `split`, the labels, each view under its name, and what else a view
         holds (its quality columns; `previous_latents`, where its way back to the image needs them) as `VIEW.COLUMN`.
+        Columns are called alike whichever source they are of.
 
     Raises:
         UsageError: There is no such dataset, view, split or source.
         NoiseZooError: Two views' rows do not pair (names the first row that differs), or a view's files are damaged.
     """
-    configs = [PAIRED] if views is None else [LABELS, *dict.fromkeys(views)]
     available = config_names(path_or_repo, revision)
-    for config in configs:
-        if config not in available:
-            raise UsageError(f"{path_or_repo} has no view {config!r}; it has: {', '.join(available)}")
-    if source is not None and source != (found := _source_of(path_or_repo, revision)):
-        raise UsageError(f"{path_or_repo} was built from source {found!r}, not {source!r}")
-    loaded = [_load_config(path_or_repo, config, split, revision, streaming) for config in configs]
+    prefix = _prefix(path_or_repo, source, revision)
+    names = [PAIRED] if views is None else [LABELS, *dict.fromkeys(views)]
+    for name in names:
+        if prefix + name not in available:
+            there = [config.removeprefix(prefix) for config in available if config.startswith(prefix)]
+            of = f" of source {source!r}" if source is not None else ""
+            raise UsageError(f"{path_or_repo} has no view {name!r}{of}; it has: {', '.join(there)}")
+    loaded = [_load_config(path_or_repo, prefix + name, split, revision, streaming) for name in names]
     if len(loaded) == 1:
         return loaded[0]
-    return _zip_streams(configs, loaded) if streaming else _pair(configs, loaded)
+    return _zip_streams(names, loaded) if streaming else _pair(names, loaded)
 
 
 def matrix(dataset: "Dataset", view: str, dtype: str | None = "float32") -> np.ndarray:
@@ -87,9 +91,10 @@ def config_names(path_or_repo: str | Path, revision: str | None = None) -> list[
     """
     from datasets import get_dataset_config_names
 
-    if Path(path_or_repo).is_dir() and not (Path(path_or_repo) / "README.md").exists():
+    if Path(path_or_repo).is_dir() and not (Path(path_or_repo) / CARD).exists():
         raise UsageError(
-            f"{path_or_repo} is not a finished NoiseZoo folder: it has no README.md; see `noisezoo status`"
+            f"{path_or_repo} is not a finished NoiseZoo folder: it has no {CARD}; see `noisezoo status`, or go on with "
+            "the build, removal or join that was cut short"
         )
     try:
         names: list[str] = get_dataset_config_names(str(path_or_repo), revision=revision)
@@ -98,11 +103,17 @@ def config_names(path_or_repo: str | Path, revision: str | None = None) -> list[
     return sorted(names, key=lambda name: (name != PAIRED, name != LABELS))
 
 
-def _source_of(path_or_repo: str | Path, revision: str | None) -> str:
-    from datasets import load_dataset_builder
-
-    description = load_dataset_builder(str(path_or_repo), LABELS, revision=revision).config.description or ""
-    return description.partition(":")[0]
+def _prefix(path_or_repo: str | Path, source: str | None, revision: str | None) -> str:
+    """What the names of a source's configs begin with."""
+    if source is None:
+        return ""
+    record = read_record(path_or_repo, revision)
+    prefixes = {section.source: section.prefix for section in record.sections} if record else {}
+    if source not in prefixes:
+        raise UsageError(
+            f"{path_or_repo} has no source {source!r}; it has: {', '.join(prefixes) or 'no record of any'}"
+        )
+    return prefixes[source]
 
 
 def _load_config(
@@ -178,17 +189,3 @@ def _stream_rows(configs: Sequence[str], streams: Sequence["IterableDataset"]) -
             names = _renames(config, list(other))
             row |= {names.get(column, column): value for column, value in other.items() if column != ID}
         yield row
-
-
-def read_file(path_or_repo: str | Path, name: str, revision: str | None = None) -> str | None:
-    """The text of one small file of a dataset, folder or Hub; None where the dataset has no such file."""
-    if Path(path_or_repo).is_dir():
-        path = Path(path_or_repo) / name
-        return path.read_text() if path.is_file() else None
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
-
-    try:
-        return Path(hf_hub_download(str(path_or_repo), name, repo_type="dataset", revision=revision)).read_text()
-    except EntryNotFoundError:
-        return None

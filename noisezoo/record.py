@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from noisezoo.loading import LABELS, PAIRED, read_file
+from noisezoo.files import committed
 
-RECORD = "noisezoo.json"
+PAIRED, LABELS = "paired", "labels"
+RECORD, CARD, CROISSANT = "noisezoo.json", "README.md", "croissant.json"
 REFUSALS, RECIPE = "refusals.jsonl", "recipe.json"
 
 
@@ -103,7 +104,27 @@ class Record:
         return cls(tuple(sections), dict(fields["files"]))
 
 
+def write_record(root: Path, record: Record) -> None:
+    """Commit the record of a folder. Keys stand in their own order, not sorted: that of splits is that of the rows."""
+    with committed(root / RECORD) as temporary:
+        temporary.write_text(json.dumps(record.to_json(), indent=1) + "\n")
+
+
 def read_record(path_or_repo: str | Path, revision: str | None = None) -> Record | None:
     """The record of a dataset, folder or Hub; None where it has none."""
     text = read_file(path_or_repo, RECORD, revision)
     return None if text is None else Record.from_json(json.loads(text))
+
+
+def read_file(path_or_repo: str | Path, name: str, revision: str | None = None) -> str | None:
+    """The text of a small file of a folder (as every `Path` is) or of a dataset on the Hub; None where it has none."""
+    if isinstance(path_or_repo, Path) or Path(path_or_repo).is_dir():
+        path = Path(path_or_repo) / name
+        return path.read_text() if path.is_file() else None
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(str(path_or_repo), name, repo_type="dataset", revision=revision)).read_text()
+    except EntryNotFoundError:
+        return None

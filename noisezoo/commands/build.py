@@ -17,29 +17,32 @@ from noisezoo.errors import IncompleteError, UsageError
 
 
 def run_build(
-    recipe: str, out: Path, *, source: str | None, views: str | None, limit: int | None, processes: int | None,
-    settings: Sequence[str], folders: Sequence[str],
+    recipe: str, out: Path, *, source: str | None, options: Sequence[str], views: str | None, limit: int | None,
+    processes: int | None, settings: Sequence[str], folders: Sequence[str],
 ) -> None:  # fmt: skip
     """Build with progress, and end with what is there."""
     if processes is not None and processes < 1:
         raise UsageError(f"--processes {processes}: at least one process must work")
     console = Console()
-    overrides = make_overrides(source, views, limit, settings, folders)
+    overrides = make_overrides(source, views, limit, settings, folders, options)
     outcome = build_dataset(read_recipe(recipe, overrides), out, processes=processes, console=console)
     show_outcome(outcome, console)
 
 
 def make_overrides(
-    source: str | None, views: str | None, limit: int | None, settings: Sequence[str], folders: Sequence[str]
-) -> dict[str, Any]:
-    """The command line's options as recipe fields.
+    source: str | None, views: str | None, limit: int | None, settings: Sequence[str], folders: Sequence[str],
+    options: Sequence[str] = (),
+) -> dict[str, Any]:  # fmt: skip
+    """The command line's options as recipe fields; another source begins without the recipe's options for its own.
 
     Raises:
-        UsageError: A `--set` that is not KEY=VALUE, or a `--folder` that is not NAME=PATH.
+        UsageError: A `--set` or `--option` that is not KEY=VALUE, or a `--folder` that is not NAME=PATH.
     """
     overrides: dict[str, Any] = {"source": {}, "settings": {}}
     if source is not None:
         overrides["source"] |= {"name": source, "limit": None, "options": {}}
+    if options:
+        overrides["source"]["options"] = read_options(options)
     if limit is not None:
         overrides["source"]["limit"] = limit
     if views is not None:
@@ -50,6 +53,12 @@ def make_overrides(
     if folders:
         overrides["folders"] = dict(split_pair(each, "--folder", "NAME=PATH", "sd15=models/sd15") for each in folders)
     return overrides
+
+
+def read_options(options: Sequence[str]) -> dict[str, Any]:
+    """A source's options, each KEY=VALUE with a YAML value."""
+    pairs = [split_pair(option, "--option", "KEY=VALUE", "image=photo") for option in options]
+    return {key: yaml.safe_load(value) for key, value in pairs}
 
 
 def split_pair(text: str, option: str, form: str, example: str) -> tuple[str, str]:

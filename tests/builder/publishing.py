@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from noisezoo.builder.build import STATE
 from noisezoo.builder.publish import Published, publish
 from noisezoo.errors import NoiseZooError
 from noisezoo.files import sha256_of
+from noisezoo.record import RECORD
 from tests.builder.building import published as files_of
 from tests.hub_server import TOKEN, HubServer
 
@@ -50,12 +50,12 @@ def refusal(folder: Path, server: HubServer, kind: type[NoiseZooError] = NoiseZo
 
 def recorded(folder: Path, **files: bytes) -> None:
     """Write files into a finished dataset, and into its record."""
-    record = folder / STATE / "dataset.json"
+    record = folder / RECORD
     value = json.loads(record.read_text())
     for path, data in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(data)
-        value["sha256"][path] = sha256_of(folder / path)
+        value["files"][path] = {"sha256": sha256_of(folder / path), "bytes": len(data)}
     record.write_text(json.dumps(value))
 
 

@@ -38,8 +38,8 @@ STEPS = {
     "in the middle of a basis": ("noisezoo.pca:Basis.save", "half", 2),
     "in the middle of the card": ("noisezoo.builder.card:_check", "half", 1),
     "before the card": ("noisezoo.builder.dataset:write_json", "after", 1),
-    "between the card and the record": ("noisezoo.builder.dataset:write_json", "before", 2),
-    "after the record": ("noisezoo.builder.dataset:write_json", "before", 3),
+    "between the card and the record": ("noisezoo.builder.dataset:write_record", "before", 1),
+    "after the record": ("noisezoo.builder.dataset:write_json", "before", 2),
 }
 """Moment -> what is interrupted, when (before it, after it, with half its file written), and at which call."""
 

@@ -10,11 +10,15 @@ from typing import Any
 import pytest
 
 from noisezoo.builder import publish as publisher
+from noisezoo.builder.__main__ import run
+from noisezoo.builder.joining import join
 from noisezoo.builder.version import listed, version_tag
+from noisezoo.errors import UsageError
 from noisezoo.files import sha256_of
-from tests.builder.building import digits_recipe
+from noisezoo.record import RECORD
+from tests.builder.building import digits_recipe, recipe_of
 from tests.builder.building import published as files_of
-from tests.builder.publishing import REPO, held, of, send, until, versions
+from tests.builder.publishing import REPO, held, of, refusal, send, until, versions
 from tests.hub_repos import Blob
 from tests.hub_server import TOKEN, HubServer, client
 
@@ -30,8 +34,6 @@ def server() -> Iterator[HubServer]:
 @pytest.fixture(scope="module")
 def grown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A dataset of two views, and the same one after a third was added."""
-    from noisezoo.builder.__main__ import run
-
     before, after = (tmp_path_factory.mktemp(name) / "noisezoo" for name in ("before", "after"))
     views = ("random-64", "pixels-8", "pixels-8-whitened")
     assert run(digits_recipe(views[:2]), before)
@@ -232,3 +234,21 @@ def test_large_datasets_are_sent_a_batch_at_a_time(
     assert held(server) == of(built)
     assert len(server.lines("/preupload/")) == len(of(built))
     assert len(server.lines("/commit/")) == 1
+
+
+def test_a_joined_dataset_is_published_though_no_build_lies_beside_it(
+    built: Path, tmp_path: Path, server: HubServer
+) -> None:
+    faces = tmp_path / "faces"
+    assert run(recipe_of("faces", ("random",), limit=8), faces)
+    join([built, faces], tmp_path / "both")
+    send(tmp_path / "both", server)
+    assert {"digits-ddpm", "faces.random"} <= {path.partition("/")[0] for path in held(server)}
+
+
+def test_pictures_that_may_show_people_are_not_published(built: Path, tmp_path: Path, server: HubServer) -> None:
+    folder = Path(shutil.copytree(built, tmp_path / "noisezoo", ignore=shutil.ignore_patterns("_build")))
+    text = (folder / RECORD).read_text()
+    (folder / RECORD).write_text(text.replace('"sensitive": false', '"sensitive": true'))
+    assert "pixels-8 holds the pictures of source digits" in refusal(folder, server, UsageError)
+    assert server.seen == []

@@ -89,7 +89,7 @@ def test_an_unverified_or_incomplete_build_is_refused_before_any_request(
         raise NoiseZooError(f"{folder.name} is damaged")
 
     assert refusal(copied, server, check=fails) == "noisezoo is damaged"
-    assert "holds no build" in refusal(tmp_path, server, UsageError)
+    assert "holds no dataset and no build" in refusal(tmp_path, server, UsageError)
     next(copied.glob("random-64/*.parquet")).unlink()
     assert "not a finished dataset" in refusal(copied, server, IncompleteError)
     assert server.seen == []

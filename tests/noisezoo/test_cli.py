@@ -62,6 +62,19 @@ BAD_USAGE = {
     "a file in the place of a folder": (["build", "digits", "--out", "{tmp}/other/file"], "cannot write to"),
     "status of no build": (["status", "{tmp}/other"], "holds no build"),
     "analysis of no dataset": (["analyze", "{tmp}/other"], "is not a finished NoiseZoo folder"),
+    "an option of no source": (["build", "digits", "--option", "image", "--out", "{tmp}/o"], "KEY=VALUE"),
+    "an option that the source does not take": (
+        ["build", "digits", "--option", "image=a", "--out", "{tmp}/o"],
+        "source 'digits': Digits() takes no arguments",
+    ),
+    "verification of nothing": (["verify", "{tmp}/none"], "there is no folder"),
+    "an option without its source": (["verify", "{tmp}/other", "--option", "image=a"], "--source"),
+    "publication of no dataset": (["publish", "{tmp}/other", "me/it"], "holds no published dataset"),
+    "an unknown gate": (["publish", "{tmp}/other", "me/it", "--gated", "perhaps"], "choose manual, auto or no"),
+    "removal of nothing": (["remove", "{tmp}/other"], "no image is named"),
+    "removal from no dataset": (["remove", "{tmp}/other", "--ids", "a"], "holds no published dataset"),
+    "a list of ids that is not there": (["remove", "{tmp}/other", "--ids-file", "{tmp}/ids"], "cannot read ids from"),
+    "a join of no dataset": (["join", "{tmp}/other", "--out", "{tmp}/o"], "holds no published dataset"),
     "edits without a judge": (["analyze", "{tmp}/other", "--edit", "Smiling"], "--judge"),
     "a view that is not in the zoo": (["models", "sd51"], "the zoo has no view 'sd51'"),
 }
@@ -130,4 +143,7 @@ def test_options_become_the_recipe_s_fields() -> None:
         "settings": {"seed": 7, "scheme_options": {"share": 0.1}},
         "folders": {"sd15": "a=b", "sdxl": "models/xl"},
     }
+    options = make_overrides("hf:me/photos", None, None, [], [], ["image=photo", "labels=[a, b]"])
+    assert options["source"]["options"] == {"image": "photo", "labels": ["a", "b"]}
+    assert make_overrides(None, None, None, [], [], ["splits=hash"])["source"] == {"options": {"splits": "hash"}}
     assert make_overrides(None, None, None, [], []) == {"source": {}, "settings": {}}

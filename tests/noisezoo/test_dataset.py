@@ -1,5 +1,9 @@
 """The published folder as others see it: Parquet readers, the card, the PCA bases."""
 
+import re
+import subprocess
+import sys
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -13,7 +17,7 @@ from huggingface_hub import DatasetCard
 
 import noisezoo
 from noisezoo.builder.__main__ import run
-from noisezoo.builder.card import _config_yaml
+from noisezoo.builder.card import _config_yaml, _model, write_card
 from noisezoo.builder.published import blocks, read_config
 from noisezoo.pca import Basis
 from noisezoo.record import RECORD, read_record
@@ -139,6 +143,56 @@ def test_the_card_s_features_and_counts_are_the_files_own(built: Path, card: Dat
          "latent_std": Value("float32"), "reconstruction_psnr": Value("float32"),
          "reconstruction_ssim": Value("float32")}
     )  # fmt: skip
+
+
+def run_as_a_user(text: str, folder: Path) -> None:
+    """Run a card's Python, in a process of its own, beside the folder.
+
+    `-P`, as an editable install of the package comes after the folders of the working directory, and a dataset's folder
+    may be called `noisezoo`.
+    """
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    assert blocks
+    code = "\n".join(blocks) + "\nprint(X.shape, X.dtype, len(rows))\n"
+    done = subprocess.run([sys.executable, "-P", "-c", code], cwd=folder.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "(40, 64) float32 40"
+
+
+def test_the_card_s_examples_run_as_they_stand(built: Path, card: DatasetCard) -> None:
+    run_as_a_user(card.text, built)
+
+
+def test_the_card_says_what_a_user_must_know(card: DatasetCard) -> None:
+    wanted = ("## Load it", "## Configs", "### Rows", "### How it was made", "## Limits", "## Use",
+              "## Privacy and removal", "## Citation", "noisezoo remove noisezoo --ids", "names of configs",
+              "not meant for", "licence of the source: cc-by-4.0", "device: cpu", "latent statistics")  # fmt: skip
+    text = card.text.lower().replace("\n", " ")
+    assert [each for each in wanted if each.lower() not in text] == []
+    assert "| `digits-ddpm` | digits-ddpm, ships with NoiseZoo | - | 8 px |" in card.text
+
+
+def test_the_card_names_each_model_s_repository_and_commit(built: Path) -> None:
+    view = {"repo": "org/model", "revision": "0123abc", "untrained": True}
+    assert _model(view) == {"model": "`org/model`, before training", "commit": "`0123abc`"}
+    assert _model({"repo": "", "revision": None, "untrained": False}) == {"model": "none", "commit": "-"}
+
+
+def test_the_card_of_face_photographs_asks_for_a_gate(copied: Path) -> None:
+    record = read_record(copied)
+    assert record is not None
+    assert "should stay gated" not in (copied / "README.md").read_text()
+    write_card(copied, replace(record, sections=(replace(record.sections[0], sensitive=True),)))
+    assert "should stay gated" in (copied / "README.md").read_text()
+
+
+def test_the_record_keeps_the_order_of_splits_views_and_settings(built: Path) -> None:
+    record = read_record(built)
+    assert record is not None
+    assert list(record.sections[0].splits) == ["train", "validation", "test"]
+    before = (built / "README.md").read_text()
+    write_card(built, record)
+    assert (built / "README.md").read_text() == before
 
 
 def test_a_config_s_version_follows_every_byte_of_its_files(copied: Path) -> None:

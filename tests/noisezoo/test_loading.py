@@ -16,6 +16,7 @@ import noisezoo
 from noisezoo.builder.__main__ import run
 from noisezoo.builder.sources import open_source
 from noisezoo.errors import NoiseZooError, UsageError
+from noisezoo.record import RECORD, read_record
 from tests.builder.building import DIGITS_VIEWS, digits_recipe
 
 FULL = ["pixels-8", "digits-ddpm"]
@@ -210,7 +211,7 @@ def test_an_unknown_view_split_source_or_column_is_refused_with_what_there_is(bu
         noisezoo.load(built, views=["sd-1.5"])
     with pytest.raises(UsageError, match="has no split 'tests'; it has: train, validation, test"):
         noisezoo.load(built, split="tests")
-    with pytest.raises(UsageError, match="was built from source 'digits', not 'faces'"):
+    with pytest.raises(UsageError, match="has no source 'faces'; it has: digits"):
         noisezoo.load(built, source="faces")
     with pytest.raises(UsageError, match="has no column 'pixels'; it has: image_id, "):
         noisezoo.matrix(noisezoo.load(built), "pixels")
@@ -224,6 +225,45 @@ def test_a_place_without_a_dataset_is_refused(tmp_path: Path, built: Path) -> No
     shutil.copytree(built / "_build", tmp_path / "half" / "_build")
     with pytest.raises(UsageError, match="is not a finished NoiseZoo folder"):
         noisezoo.load(tmp_path / "half")
+
+
+def test_some_columns_of_a_config_load_alone(built: Path) -> None:
+    rows = load_dataset(str(built), "labels", columns=["image_id", "digit"], split="train")
+    whole = load_dataset(str(built), "labels", split="train")
+    assert rows.column_names == ["image_id", "digit"]
+    assert rows["digit"][:] == whole["digit"][:]
+    noise = load_dataset(str(built), "digits-ddpm", columns=["image_id", "latent_std"], split="test")
+    assert noise.column_names == ["image_id", "latent_std"]
+    stream = load_dataset(str(built), "labels", columns=["image_id"], split="train", streaming=True)
+    assert [row["image_id"] for row in stream] == whole["image_id"][:]
+
+
+def test_the_record_is_read_only_where_a_source_is_named(copied: Path) -> None:
+    (copied / RECORD).unlink()
+    assert len(noisezoo.load(copied, views=["random-64"])) == 40
+    with pytest.raises(UsageError, match="has no source 'digits'; it has: no record of any"):
+        noisezoo.load(copied, source="digits")
+
+
+@pytest.mark.usefixtures("uncached")
+def test_only_the_views_that_are_asked_for_are_read(copied: Path) -> None:
+    for name in ("paired", "digits-ddpm", "pixels-8"):
+        for path in (copied / name).glob("*.parquet"):
+            path.write_bytes(b"")
+    assert len(noisezoo.load(copied, views=["random-64"], split="test")) == 6
+
+
+@pytest.mark.usefixtures("uncached")
+def test_an_old_style_loading_script_would_have_broken_the_dataset(copied: Path) -> None:
+    record = read_record(copied)
+    assert record is not None
+    assert [path for path in record.files if path.endswith(".py")] == []
+    script = copied / f"{copied.name}.py"
+    script.write_text("import datasets\n\n\nclass NoiseZoo(datasets.GeneratorBasedBuilder):\n    pass\n")
+    with pytest.raises(RuntimeError, match="Dataset scripts are no longer supported"):
+        load_dataset(str(copied))
+    script.unlink()
+    assert load_dataset(str(copied))["train"].config_name == "paired"
 
 
 def test_refusals_account_for_every_image_that_is_not_there(built: Path) -> None:

@@ -1,0 +1,101 @@
+"""Memory does not grow with the number of rows: peaks of processes that do one thing each."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from math import prod
+from pathlib import Path
+from unittest.mock import patch
+
+import pyarrow as pa
+import pytest
+from datasets import Features, Value
+from PIL import Image
+
+from noisezoo import schema
+from noisezoo.builder import published
+from noisezoo.builder.build import Build, open_build, prepare
+from noisezoo.builder.dataset import finish
+from noisezoo.builder.log import Log
+from noisezoo.builder.recipe import make_recipe
+from noisezoo.builder.sources import SOURCES, Source
+
+SHAPE = (4, 128, 128)
+"""Of one row: 128 KiB, so that few rows weigh much beside the libraries."""
+BLANKS = {"blanks": "tests.noisezoo.test_memory:Blanks"}
+ROOT = Path(__file__).parents[2]
+CHILD = "from tests.noisezoo.test_memory import child; child({!r}, {!r}, {!r}, {!r}, {!r})"
+STATUS = Path("/proc/self/status")
+PLAIN = {"OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_MMAP_THRESHOLD_": "65536"}
+"""What is freed goes back at once: allocators that keep some for later make a peak vary by a fifth from run to run."""
+
+
+class Blanks(Source):
+    """Any number of blank pictures of one pixel."""
+
+    license = "cc0-1.0"
+
+    def __init__(self, rows: str) -> None:
+        self._ids = [f"{i:07d}" for i in range(int(rows))]
+
+    def scan(self) -> pa.Table:
+        return pa.table({"image_id": self._ids, "key": self._ids, "even": [i % 2 == 0 for i in range(len(self._ids))]})
+
+    def label_features(self) -> Features:
+        return Features({"even": Value("bool")})
+
+    def image(self, key: str) -> Image.Image:
+        return Image.new("L", (1, 1))
+
+
+def write_parts(root: Path, rows: int, shape: tuple[int, ...], slice_rows: int) -> Build:
+    """All parts of a build of random rows, as a build writes them."""
+    from noisezoo.builder.worker import work
+
+    row = {"name": "planted", "kind": "control", "family": "random", "repo": "", "resolution": 1, "shape": shape,
+           "license": "cc0-1.0", "gflops": 0.0, "about": "random rows"}  # fmt: skip
+    settings = {"reconstruct": 0, "batch_size": slice_rows, "readers": 1}
+    recipe = make_recipe({"name": "memory", "source": {"name": f"blanks:{rows}"}, "rows": [row], "views": ["planted"],
+                          "settings": settings, "slice_rows": slice_rows, "pca_dims": 16})  # fmt: skip
+    with patch.dict(SOURCES, BLANKS):
+        build = prepare(recipe, root)
+        work(build, Log(build.state / "logs"))
+    return build
+
+
+def child(stage: str, root: str, rows: int, shape: tuple[int, ...], block: int) -> None:
+    """Do one stage of a build of `rows` rows in `root`, `block` rows at a time, and print the peak.
+
+    Row groups, blocks and the rows of the fit have caps of their own, beyond a test's sizes: they are brought below.
+    """
+    stages: dict[str, Callable[[], object]] = {
+        "write": partial(write_parts, Path(root), rows, shape, block),
+        "publish": lambda: finish(open_build(Path(root))),
+    }
+    caps = patch.multiple(published, PCA_ROWS=block, CHUNK=block), patch.object(schema, "NOISE_ROWS_PER_GROUP", block)
+    with caps[0], caps[1]:
+        stages[stage]()
+    # not getrusage's maxrss: that begins at what the parent held when it started this process
+    print(re.findall(r"VmHWM:\s+(\d+) kB", STATUS.read_text())[0])
+
+
+def peak(stage: str, root: Path, rows: int, shape: tuple[int, ...] = SHAPE, block: int = 16) -> float:
+    """Peak resident memory of a process that does one stage, in MiB."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = os.environ | PLAIN | {"PYTHONPATH": path}
+    code = CHILD.format(stage, str(root), rows, shape, block)
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return int(run.stdout.split()[-1]) / 1024
+
+
+@pytest.mark.skipif("VmHWM" not in (STATUS.read_text() if STATUS.exists() else ""), reason="no peak of its own to read")
+def test_peak_memory_of_writing_and_publishing_stays_within_a_tenth_at_four_times_the_rows(tmp_path: Path) -> None:
+    few, many = 128, 512
+    added = (many - few) * prod(SHAPE) * 2 / 2**20  # 48 MiB: beside the libraries' 650, ten percent would hide it
+    for stage in ("write", "publish"):
+        small, large = (peak(stage, tmp_path / str(rows), rows) for rows in (few, many))
+        assert large - small <= min(small, added) / 10, f"{stage}: {small:.0f} MiB at {few} rows, {large:.0f} at {many}"
