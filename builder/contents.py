@@ -93,7 +93,7 @@ def read_contents(
     faults: dict[str, Fault] = {}
     kept, sketches = [], {name: [np.empty((0, 2 * PROBES), np.float32)] for name in projections}
     columns = list(dict.fromkeys((ID, *keep, *widths)))
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, pre_buffer=False) as file:
         schema = file.schema_arrow
         for start, block in _blocks(file, columns):
             kept.append(block.select(list(dict.fromkeys((ID, *keep)))))

@@ -19,7 +19,8 @@ from noisezoo.builder.build import STATE, Build, Unit, source_refusals
 from noisezoo.builder.card import write_card
 from noisezoo.builder.croissant import write_croissant
 from noisezoo.builder.provenance import public_name, public_recipe
-from noisezoo.builder.published import STAGED, basis_path, config_files, withdraw, write_config, write_paired
+from noisezoo.builder.published import CHUNK, STAGED, basis_path, config_files, withdraw, write_config, write_paired
+from noisezoo.builder.slices import cut
 from noisezoo.builder.sources import Refusal
 from noisezoo.errors import IncompleteError, NoiseZooError
 from noisezoo.files import committed, read_json, sha256_of, sweep, write_json
@@ -265,12 +266,12 @@ def _label_features(build: Build) -> "Features":
 
 
 def _label_tables(build: Build, rows: Rows, split: str, features: "Features") -> Iterator["pa.Table"]:
-    part = build.manifest.splits[split]
-    mask = rows.kept[part.start : part.stop]
     import pyarrow as pa
 
-    table = build.manifest.table.slice(part.start, len(part)).filter(pa.array(mask))
-    yield table.select(list(features)).cast(features.arrow_schema)
+    table = build.manifest.table.select(list(features))
+    for part in cut(build.manifest.splits[split], CHUNK):
+        kept = table.slice(part.start, len(part)).filter(pa.array(rows.kept[part.start : part.stop]))
+        yield kept.cast(features.arrow_schema)
 
 
 def _publish_labels(build: Build, rows: Rows, section: Section) -> None:

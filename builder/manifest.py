@@ -45,9 +45,13 @@ class Manifest:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over ids, splits and content hashes, in order."""
-        rows = zip(*(self.table.column(name).to_pylist() for name in (ID, SPLIT, SHA)), strict=True)
-        return hashlib.sha256("\n".join("\t".join(row) for row in rows).encode()).hexdigest()
+        """SHA-256 over ids, splits and content hashes, in order; a few rows at a time, as there may be millions."""
+        digest, separator = hashlib.sha256(), ""
+        for batch in self.table.select([ID, SPLIT, SHA]).to_batches(max_chunksize=4096):
+            rows = zip(*(column.to_pylist() for column in batch.columns), strict=True)
+            digest.update((separator + "\n".join("\t".join(row) for row in rows)).encode())
+            separator = "\n"
+        return digest.hexdigest()
 
     @cached_property
     def splits(self) -> dict[str, range]:

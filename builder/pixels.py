@@ -32,22 +32,29 @@ def _white(mode: str, top: float) -> float:
     return 1.0 if mode == "F" and top <= 1 else 255.0
 
 
-def square(image: "Image", resolution: int) -> "Image":
-    """Centre crop to a square, then bicubic resize (antialiased when it shrinks): `resolution` pixels a side, RGB."""
+def square(image: "Image", resolution: int, *, crop: str = "center", resample: str = "bicubic") -> "Image":
+    """A square of `resolution` pixels a side, RGB; antialiased where it shrinks.
+
+    Args:
+        image: Any picture.
+        resolution: Pixels a side.
+        crop: `center` takes the largest square in the middle, `none` squeezes the whole picture.
+        resample: The filter, as Pillow names it: `bicubic`, `lanczos`, `bilinear` or `box`.
+    """
     from PIL import Image
 
     picture = to_rgb(image)
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    box = (left, top, left + side, top + side)
-    if side == resolution:
+    box = (left, top, left + side, top + side) if crop == "center" else (0, 0, *picture.size)
+    if (box[2] - box[0], box[3] - box[1]) == (resolution, resolution):
         return picture.crop(box)
-    return picture.resize((resolution, resolution), Image.Resampling.BICUBIC, box=box)
+    return picture.resize((resolution, resolution), Image.Resampling[resample.upper()], box=box)
 
 
-def signed(image: "Image", resolution: int) -> np.ndarray:
+def signed(image: "Image", resolution: int, *, crop: str = "center", resample: str = "bicubic") -> np.ndarray:
     """The picture a diffusion model sees: (3, resolution, resolution) float32 in [-1, 1]."""
-    pixels = np.asarray(square(image, resolution), dtype=np.float32)
+    pixels = np.asarray(square(image, resolution, crop=crop, resample=resample), dtype=np.float32)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)) / np.float32(127.5) - np.float32(1)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Features
 
-PCA_ROWS = 8192
+PCA_ROWS = 4096
 """At most this many rows of the first split decide a PCA basis, so that memory does not grow with the dataset."""
 CHUNK = 1024
 STAGED = ".staged"
@@ -120,11 +120,14 @@ def _fit(root: Path, section: Section, config: Config, name: str) -> Basis:
 
 
 def blocks(files: Iterable[Path], name: str) -> Iterator[np.ndarray]:
-    """A view's rows as float32 (CHUNK, d) blocks, in order, cut alike for every column of a split's files."""
+    """A view's rows as float32 (CHUNK, d) blocks, in order, cut alike for every column of a split's files.
+
+    Read without `pre_buffer`, which keeps every row group of a file that was read.
+    """
     import pyarrow.parquet as pq
 
     for path in files:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
             for batch in file.iter_batches(CHUNK, columns=[name]):
                 yield column_to_numpy(batch.column(0)).astype(np.float32)
 
@@ -134,7 +137,7 @@ def _label_blocks(files: Iterable[Path]) -> Iterator["pa.Table"]:
     import pyarrow.parquet as pq
 
     for path in files:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
             for batch in file.iter_batches(CHUNK):
                 yield pa.Table.from_batches([batch])
 

@@ -53,6 +53,8 @@ class Settings(_Frozen):
     A recipe may say `accuracy: NAME` in the place of scheme, steps and span; what that picks is what is kept.
     """
 
+    crop: Literal["center", "none"] = Field(default="center", description="the largest square, or all of it squeezed")
+    resample: Literal["bicubic", "lanczos", "bilinear", "box"] = Field(default="bicubic", description="antialiased")
     num_inference_steps: int = Field(default=50, ge=1)
     guidance_scale: float = 3.5
     prompt: str = ""

@@ -123,7 +123,7 @@ def stored_rows(root: Path, section: Section, name: str, positions: np.ndarray, 
     tables, start = [], 0
     files = config_files(root, section.prefix + name, section.splits, section.shard_rows)
     for path in (path for paths in files.values() for path in paths):
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
             for group in range(file.num_row_groups):
                 stop = start + file.metadata.row_group(group).num_rows
                 inside = positions[(positions >= start) & (positions < stop)] - start

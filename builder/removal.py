@@ -170,7 +170,7 @@ def _left(config: "Config", split: str, gone: frozenset[str]) -> Iterator["pa.Ta
 
     ids = pa.array(sorted(gone), pa.string())
     for path in config.files[split]:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
             for batch in file.iter_batches(NOISE_ROWS_PER_GROUP):
                 table = pa.Table.from_batches([batch])
                 stays = pc.invert(pc.is_in(table.column(ID), value_set=ids))

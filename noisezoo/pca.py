@@ -57,17 +57,15 @@ def fit_pca(X: np.ndarray, k: int) -> Basis:
     n, d = X.shape
     mean = X.mean(axis=0, dtype=np.float64)
     centred = X.astype(np.float64) - mean
-    if n <= d:
-        values, left = np.linalg.eigh(centred @ centred.T)  # (n,), (n, n)
-        components = (centred.T @ left).T  # (n, d)
-    else:
-        values, right = np.linalg.eigh(centred.T @ centred)
-        components = right.T
+    wide = n <= d
+    values, vectors = np.linalg.eigh(centred @ centred.T if wide else centred.T @ centred)
     order = np.argsort(values)[::-1][: min(k, n - 1, d)]
     order = order[values[order] > 1e-10 * max(values.max(), 0.0)]
     if not len(order):
         raise NoiseZooError("all rows are alike, so there are no principal components")
-    components = components[order] / np.linalg.norm(components[order], axis=1, keepdims=True)
+    leading = vectors[:, order]
+    components = (centred.T @ leading).T if wide else leading.T  # (k, d)
+    components /= np.linalg.norm(components, axis=1, keepdims=True)
     largest = np.take_along_axis(components, np.abs(components).argmax(axis=1)[:, None], axis=1)
     variance = values[order] / (n - 1)
     return Basis(*(np.asarray(part, dtype=np.float32) for part in (mean, components * np.sign(largest), variance)))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from noisezoo.builder.compute.stages import Stages
+from noisezoo.builder.pixels import signed
 from noisezoo.builder.slices import PIECE, Encoded, Slice, cut
 from noisezoo.builder.sources import Refusal
 from noisezoo.errors import UsageError
@@ -79,6 +80,13 @@ class Computer(ABC):
 
     def fit(self, images: "Callable[[], Iterable[Image]]", path: Path) -> None:  # noqa: B027 - few views need a fit
         """Learn what the view needs from a sample of the source's images, keeping it at `path` between processes."""
+
+    def pixels(self, image: "Image") -> np.ndarray:
+        """The picture at the view's size, cut and resized as the recipe says: (3, h, w) float32 in [-1, 1].
+
+        The same pixels reach every view of one size; encoders have their library's own preprocessing instead.
+        """
+        return signed(image, self.view.resolution, crop=self.settings.crop, resample=self.settings.resample)
 
     @abstractmethod
     def prepare(self, image: "Image") -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from noisezoo.builder.compute.base import Batch, Computer, Rows, image_digest
-from noisezoo.builder.pixels import signed, to_channels
+from noisezoo.builder.pixels import to_channels
 from noisezoo.files import committed
 from noisezoo.pca import fit_pca
 
@@ -23,7 +23,7 @@ class PixelComputer(Computer):
 
     def prepare(self, image: "Image") -> np.ndarray:
         """(c, h, w) float32."""
-        return to_channels(signed(image, self.view.resolution), self.view.shape[0])
+        return to_channels(self.pixels(image), self.view.shape[0])
 
     def compute(self, values: np.ndarray, batch: Batch) -> Rows:
         """As it is."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisezoo.builder.compute.base import FAULT, Batch, Computer, Rows, check_shape, image_digest
-from noisezoo.builder.pixels import signed, to_rgb
+from noisezoo.builder.pixels import to_rgb
 from noisezoo.builder.quality import PREFIX, is_sampled, measure
 from noisezoo.builder.slices import Slice
 from noisezoo.errors import UsageError
@@ -69,7 +69,7 @@ class LatentComputer(ModelComputer):
 
     def prepare(self, image: "Image") -> np.ndarray:
         """(3, h, w) in [-1, 1]."""
-        return signed(image, self.view.resolution)
+        return self.pixels(image)
 
     def encode(self, inputs: np.ndarray) -> np.ndarray:
         """The posterior's mode, shifted and scaled; the images themselves for a model without an autoencoder."""

@@ -182,3 +182,18 @@ def test_bad_files_cost_their_rows_and_every_other_kind_of_picture_is_in(
     rows = noisezoo.load(out, views=["pixels-8"])
     assert sorted([*rows["image_id"], *reasons]) == sorted(path.name for path in photos.iterdir())
     assert "14 images in = 10 rows out + 4 refused" in (out / "README.md").read_text()
+
+
+def test_a_picture_is_cut_to_its_middle_or_squeezed_whole_as_the_recipe_says() -> None:
+    flag = np.zeros((8, 24, 3), np.uint8)
+    flag[:, 8:16] = 255  # a white middle between black sides
+    assert np.asarray(square(Image.fromarray(flag), 8)).min() == 255
+    squeezed = np.asarray(square(Image.fromarray(flag), 6, crop="none", resample="box"))
+    assert squeezed[0, :, 0].tolist() == [0, 0, 255, 255, 0, 0]
+
+
+@pytest.mark.parametrize("resample", ["bicubic", "lanczos", "bilinear", "box"])
+def test_a_picture_is_resized_by_the_named_filter_of_pillow(resample: str) -> None:
+    picture = Image.fromarray(ramp(16, 16))
+    expected = picture.resize((7, 7), Image.Resampling[resample.upper()])
+    assert np.array_equal(np.asarray(square(picture, 7, resample=resample)), np.asarray(expected))
