@@ -30,7 +30,7 @@ from tests.builder.closed_forms import error
 from tests.builder.models import STABLE_DIFFUSION
 from tests.builder.towers import clip_tokenizer, clip_tower
 
-STEPS, GUIDANCE, BATCH, REPEATS = 50, 3.5, 4, 3
+STEPS, GUIDANCE, BATCH, REPEATS = 50, 3.5, 8, 3
 SMALL: Mapping[str, Any] = {
     "block_out_channels": (64, 128), "layers_per_block": 1, "cross_attention_dim": 32, "sample_size": 16,
     "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
