@@ -15,7 +15,7 @@ import numpy as np
 
 from noisezoo.builder.quality import PREFIX
 from noisezoo.pca import Basis
-from noisezoo.schema import ID
+from noisezoo.schema import ID, open_parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -88,12 +88,11 @@ def read_contents(
         pyarrow.ArrowException, OSError: The file cannot be read.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     faults: dict[str, Fault] = {}
     kept, sketches = [], {name: [np.empty((0, 2 * PROBES), np.float32)] for name in projections}
     columns = list(dict.fromkeys((ID, *keep, *widths)))
-    with pq.ParquetFile(path, pre_buffer=False) as file:
+    with open_parquet(path) as file:
         schema = file.schema_arrow
         for start, block in _blocks(file, columns):
             kept.append(block.select(list(dict.fromkeys((ID, *keep)))))

@@ -11,7 +11,7 @@ from noisezoo.builder.published import STAGED, exchange, place, staging
 from noisezoo.builder.removal import CLAIM, alone
 from noisezoo.errors import NoiseZooError, UsageError
 from noisezoo.files import sha256_of
-from noisezoo.record import RECORD, Record, Section, read_record
+from noisezoo.record import Record, Section, read_record, record_of
 
 
 def join(folders: Sequence[str | Path], out: str | Path) -> Record:
@@ -32,7 +32,7 @@ def join(folders: Sequence[str | Path], out: str | Path) -> Record:
             else.
         NoiseZooError: A file is not what its folder's record says, or another process writes into `out`.
     """
-    root, inputs = Path(out), [(Path(folder), _record(Path(folder))) for folder in folders]
+    root, inputs = Path(out), [(Path(folder), record_of(Path(folder))) for folder in folders]
     if root.resolve() in [folder.resolve() for folder, _ in inputs]:
         raise UsageError(f"{root} is among the folders to join: name those that it was made of, or change --out")
     parts = _parts(inputs)
@@ -47,13 +47,6 @@ def join(folders: Sequence[str | Path], out: str | Path) -> Record:
                 place(folder / path, staged / _renamed(path, old, new))
         record = sign(staged, [new for _, _, new in parts])
         exchange(root)
-    return record
-
-
-def _record(folder: Path) -> Record:
-    record = read_record(folder) if folder.is_dir() else None
-    if record is None:
-        raise UsageError(f"{folder} holds no published dataset: it has no {RECORD}; build it first")
     return record
 
 

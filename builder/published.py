@@ -12,7 +12,7 @@ import numpy as np
 from noisezoo.files import committed, sweep
 from noisezoo.pca import Basis, constant_basis, fit_pca
 from noisezoo.record import CARD, LABELS, PAIRED, RECORD, Section, read_record
-from noisezoo.schema import array_feature, column_to_numpy, to_table, write_parquet
+from noisezoo.schema import array_feature, column_to_numpy, open_parquet, to_table, write_parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -120,24 +120,18 @@ def _fit(root: Path, section: Section, config: Config, name: str) -> Basis:
 
 
 def blocks(files: Iterable[Path], name: str) -> Iterator[np.ndarray]:
-    """A view's rows as float32 (CHUNK, d) blocks, in order, cut alike for every column of a split's files.
-
-    Read without `pre_buffer`, which keeps every row group of a file that was read.
-    """
-    import pyarrow.parquet as pq
-
+    """A view's rows as float32 (CHUNK, d) blocks, in order, cut alike for every column of a split's files."""
     for path in files:
-        with pq.ParquetFile(path, pre_buffer=False) as file:
+        with open_parquet(path) as file:
             for batch in file.iter_batches(CHUNK, columns=[name]):
                 yield column_to_numpy(batch.column(0)).astype(np.float32)
 
 
 def _label_blocks(files: Iterable[Path]) -> Iterator["pa.Table"]:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     for path in files:
-        with pq.ParquetFile(path, pre_buffer=False) as file:
+        with open_parquet(path) as file:
             for batch in file.iter_batches(CHUNK):
                 yield pa.Table.from_batches([batch])
 

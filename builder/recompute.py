@@ -17,7 +17,7 @@ from noisezoo.builder.recipe import Settings
 from noisezoo.builder.sources import open_source
 from noisezoo.errors import NoiseZooError, UsageError, describe
 from noisezoo.record import LABELS, RECIPE, Section
-from noisezoo.schema import ID, column_to_numpy
+from noisezoo.schema import ID, column_to_numpy, open_parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -118,12 +118,11 @@ def _recompute(
 def stored_rows(root: Path, section: Section, name: str, positions: np.ndarray, columns: list[str]) -> "pa.Table":
     """Rows of a config at these ascending positions, counted over all splits; reads only their row groups."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     tables, start = [], 0
     files = config_files(root, section.prefix + name, section.splits, section.shard_rows)
     for path in (path for paths in files.values() for path in paths):
-        with pq.ParquetFile(path, pre_buffer=False) as file:
+        with open_parquet(path) as file:
             for group in range(file.num_row_groups):
                 stop = start + file.metadata.row_group(group).num_rows
                 inside = positions[(positions >= start) & (positions < stop)] - start

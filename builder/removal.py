@@ -18,8 +18,8 @@ from noisezoo.builder.dataset import REMOVED, Rows, count_refused, removed_ids, 
 from noisezoo.builder.published import STAGED, exchange, place, read_config, staging, write_config, write_paired
 from noisezoo.errors import NoiseZooError, UsageError
 from noisezoo.files import committed, read_json, write_json
-from noisezoo.record import LABELS, RECIPE, RECORD, REFUSALS, Record, Section, read_record
-from noisezoo.schema import ID, NOISE_ROWS_PER_GROUP
+from noisezoo.record import LABELS, RECIPE, REFUSALS, Record, Section, record_of
+from noisezoo.schema import ID, NOISE_ROWS_PER_GROUP, open_parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,7 +53,7 @@ def remove(folder: str | Path, ids: Iterable[str], *, source: str | None = None)
     with alone(root):
         before = {*removed_ids(root), *(read_json(root / STAGED / REMOVED) or {"image_ids": ()})["image_ids"]}
         exchange(root)
-        record = _record(root)
+        record = record_of(root)
         gone = _gone(root, record, list(dict.fromkeys(ids)), before, source)
         if any(gone.values()):
             record = _new_version(root, record, gone)
@@ -70,13 +70,6 @@ def alone(root: Path) -> Iterator[None]:
         if claim is None:
             raise NoiseZooError(f"another process is writing {root}: wait for it, then run this again")
         yield
-
-
-def _record(root: Path) -> Record:
-    record = read_record(root)
-    if record is None:
-        raise UsageError(f"{root} holds no published dataset: it has no {RECORD}; build or download it first")
-    return record
 
 
 def _gone(
@@ -166,11 +159,10 @@ def _left(config: "Config", split: str, gone: frozenset[str]) -> Iterator["pa.Ta
     """A config's rows of one split, but those of the images that go."""
     import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
     ids = pa.array(sorted(gone), pa.string())
     for path in config.files[split]:
-        with pq.ParquetFile(path, pre_buffer=False) as file:
+        with open_parquet(path) as file:
             for batch in file.iter_batches(NOISE_ROWS_PER_GROUP):
                 table = pa.Table.from_batches([batch])
                 stays = pc.invert(pc.is_in(table.column(ID), value_set=ids))

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from noisezoo.errors import UsageError
 from noisezoo.files import committed
 
 PAIRED, LABELS = "paired", "labels"
@@ -102,6 +103,18 @@ class Record:
             for section in fields["sections"]
         ]
         return cls(tuple(sections), dict(fields["files"]))
+
+
+def record_of(folder: Path) -> Record:
+    """The record of a published folder.
+
+    Raises:
+        UsageError: There is none.
+    """
+    record = read_record(folder) if folder.is_dir() else None
+    if record is None:
+        raise UsageError(f"{folder} holds no published dataset: it has no {RECORD}; build or download it first")
+    return record
 
 
 def write_record(root: Path, record: Record) -> None:

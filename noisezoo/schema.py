@@ -12,6 +12,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
     from datasets import Features
 
 ID = "image_id"
@@ -97,6 +98,16 @@ def same_values(a: "pa.Table", b: "pa.Table") -> bool:
         return np.array_equal(x.to_numpy(), y.to_numpy(), equal_nan=True)
 
     return a.schema.equals(b.schema) and all(same(x, y) for x, y in zip(a.columns, b.columns, strict=True))
+
+
+def open_parquet(path: Path) -> "pq.ParquetFile":
+    """A Parquet file to be read group by group; close it, or use it in a `with`.
+
+    Without `pre_buffer`, which keeps every row group that was read until the file is closed.
+    """
+    import pyarrow.parquet as pq
+
+    return pq.ParquetFile(path, pre_buffer=False)
 
 
 def column_to_numpy(column: "pa.ChunkedArray | pa.Array") -> np.ndarray:

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from noisezoo.commands.build import read_options, split_names, split_pair
 from noisezoo.errors import NoiseZooError, UsageError, describe
-from noisezoo.record import RECORD, Record, read_record
+from noisezoo.record import Record, record_of
 
 if TYPE_CHECKING:
     from noisezoo.builder.publish import Published
@@ -129,15 +129,3 @@ def show_record(record: Record, console: Console) -> None:
         counts = (str(count) for count in (section.rows, section.refused, section.removed))
         table.add_row(section.source, *counts, ", ".join(section.configs))
     console.print(table)
-
-
-def record_of(folder: Path) -> Record:
-    """The record of a published folder.
-
-    Raises:
-        UsageError: There is none.
-    """
-    record = read_record(folder) if folder.is_dir() else None
-    if record is None:
-        raise UsageError(f"{folder} holds no published dataset: it has no {RECORD}; see `noisezoo status`")
-    return record

@@ -13,16 +13,10 @@ from noisezoo.builder.croissant import write_croissant
 from noisezoo.builder.dataset import seal
 from noisezoo.builder.verify import Report
 from noisezoo.files import sha256_of
-from noisezoo.record import CROISSANT, RECORD, Record, read_record
+from noisezoo.record import CROISSANT, RECORD, Record, record_of
 
 VIEW = "digits-ddpm"
 Change = Callable[[pa.Table], pa.Table]
-
-
-def record_of(folder: Path) -> Record:
-    record = read_record(folder)
-    assert record is not None
-    return record
 
 
 def rehash(folder: Path, record: Record | None = None) -> None:
