@@ -150,7 +150,8 @@ def prepare(recipe: Recipe, root: Path) -> Build:
             manifest.save(state / "manifest.parquet")
             features = list(source.label_features().to_dict().items())  # a list, as their order is the columns' order
             facts = {"features": features, "license": source.license, "license_name": source.license_name,
-                     "sensitive": source.sensitive, "refusals": [asdict(r) for r in refusals],
+                     "sensitive": source.sensitive, "identity": source.identity,
+                     "refusals": [asdict(r) for r in refusals],
                      "options": source.options(), "manifest": manifest.digest}  # fmt: skip
             write_json(state / "source.json", facts)
         write_json(state / "recipe.json", kept.model_dump(mode="json"))

@@ -181,7 +181,7 @@ def describe(build: Build, rows: Rows) -> Section:
         devices=tuple(sorted({_marker(unit)["device"] for unit in build.all_units()})),
         pca_dims=build.recipe.pca_dims, shard_rows=build.recipe.shard_rows,
         facts={name: marker["facts"] for name, marker in units.items() if marker.get("facts")},
-        weights=public.get("weights", {}),
+        weights=public.get("weights", {}), identity=build.source_facts.get("identity"),
     )  # fmt: skip
 
 

@@ -38,6 +38,7 @@ class Section:
         shard_rows: Rows of one file.
         facts: View -> what its model's files decided (where x_T sits).
         weights: View -> SHA-256 of each weight file, for models from local folders.
+        identity: The label that says who an image shows, which no fold may have on both sides; None without one.
     """
 
     source: str
@@ -58,6 +59,7 @@ class Section:
     shard_rows: int
     facts: dict[str, dict[str, float]] = field(default_factory=dict)
     weights: dict[str, dict[str, str]] = field(default_factory=dict)
+    identity: str | None = None
 
     @property
     def rows(self) -> int:
@@ -131,13 +133,19 @@ def read_record(path_or_repo: str | Path, revision: str | None = None) -> Record
 
 def read_file(path_or_repo: str | Path, name: str, revision: str | None = None) -> str | None:
     """The text of a small file of a folder (as every `Path` is) or of a dataset on the Hub; None where it has none."""
+    path = read_path(path_or_repo, name, revision)
+    return None if path is None else path.read_text()
+
+
+def read_path(path_or_repo: str | Path, name: str, revision: str | None = None) -> Path | None:
+    """Where a file of a dataset lies on this machine, fetched from the Hub if need be; None where it has none."""
     if isinstance(path_or_repo, Path) or Path(path_or_repo).is_dir():
         path = Path(path_or_repo) / name
-        return path.read_text() if path.is_file() else None
+        return path if path.is_file() else None
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
     try:
-        return Path(hf_hub_download(str(path_or_repo), name, repo_type="dataset", revision=revision)).read_text()
+        return Path(hf_hub_download(str(path_or_repo), name, repo_type="dataset", revision=revision))
     except EntryNotFoundError:
         return None

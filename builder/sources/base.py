@@ -74,6 +74,11 @@ class Source(ABC):
         """The bytes whose hash stands for each image in the manifest: pixels here, a file's bytes where it is one."""
         return [image if isinstance(image, Exception) else image.tobytes() for image in self.images(keys)]
 
+    @property
+    def identity(self) -> str | None:
+        """The label that says who an image shows, where there is one: no split and no fold has one on both sides."""
+        return None
+
     def options(self) -> dict[str, Any]:
         """What, beside its name, decides what the source gives; part of a dataset's recipe."""
         return {}

@@ -74,6 +74,11 @@ class ImageRows(Source):
         self._lock = threading.Lock()
         self._kept: Reading | None = None
 
+    @property
+    def identity(self) -> str | None:
+        """The column of the layout."""
+        return self.layout.identity
+
     @abstractmethod
     def read(self) -> Reading:
         """Read the rows; called once."""
