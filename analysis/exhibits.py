@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from noisezoo.analysis import figures
 from noisezoo.analysis._results import plain
+from noisezoo.analysis.drawing import COLOURS
 from noisezoo.analysis.edit_study import NOISE, ORTHOGONAL, OVERLAY, Strip
-from noisezoo.analysis.figures import COLOURS, Dot, Line
-from noisezoo.analysis.run import METRIC
+from noisezoo.analysis.figures import Dot, Line
+from noisezoo.analysis.studies.probing import METRIC
 
 Json = dict[str, Any]
 Probes = Mapping[tuple[str, str, str], Json]
@@ -54,7 +55,7 @@ def headline(found: Sequence[Json]) -> Markup | None:
     labels = [f"{name}{'  (n < d)' if is_wide(d['facts']) else ''}" for name, d in zip(names, found, strict=True)]
     dots = [_dot(label, d, d["facts"]["kind"]) for label, d in zip(labels, found, strict=True)]
     ends = ("worse than untrained", "better than untrained")
-    return figures.intervals(dots, alt=_alt("Trained minus untrained", dots), span=_span(dots), ends=ends)
+    return figures.intervals(_alt("Trained minus untrained", dots), dots, span=_span(dots), ends=ends)
 
 
 def forests(dataset: str, results: Json) -> list[Json]:
@@ -65,7 +66,7 @@ def forests(dataset: str, results: Json) -> list[Json]:
             for view, found in rows.items() if found}  # fmt: skip
     span = _span([dot for found in dots.values() for dot in found])
     ends = ("control reads better", "noise reads better")
-    charts = {view: figures.intervals(found, alt=_alt(f"{dataset}: {view}", found), span=span, ends=ends)
+    charts = {view: figures.intervals(_alt(f"{dataset}: {view}", found), found, span=span, ends=ends)
               for view, found in dots.items()}  # fmt: skip
     said = {view: [v for v in results["verdicts"] if v["kind"] == "control" and v["view"] == view] for view in charts}
     return [{"view": view, "chart": chart, "said": said[view]} for view, chart in charts.items()]
@@ -76,7 +77,7 @@ def _has_interval(difference: Json) -> bool:
 
 
 def _alt(what: str, dots: Sequence[Dot]) -> str:
-    return f"{what}, points of mean balanced accuracy: " + "; ".join(f"{dot.label} {dot.value}" for dot in dots)
+    return f"{what}, points of mean balanced accuracy; " + "; ".join(f"{dot.label} {dot.value}" for dot in dots)
 
 
 def _dot(label: str, difference: Json, colour: str) -> Dot:
@@ -102,7 +103,7 @@ def radars(dataset: str, results: Json, probes: Probes, attributes: Sequence[str
     floor = min(RADAR_FLOOR, int(10 * lowest) / 10)
     alt = "{}, {}: balanced accuracy of each attribute, radar chart of {}; the numbers are in the table below"
     return [{"what": what, "chart": figures.radar(
-        attributes, lines, alt=alt.format(dataset, what, ", ".join(line.label for line in lines)),
+        alt.format(dataset, what, ", ".join(line.label for line in lines)), attributes, lines,
         chance=CHANCE, floor=floor)} for what, lines in drawn.items()]  # fmt: skip
 
 
@@ -165,7 +166,7 @@ def _response(
     named = title.format(attribute.replace("_", " "))
     alt = f"{named}, {whose}; the numbers are in the table below"
     strengths = [record["strength"] for record in rows[0]["records"]]
-    return figures.by_strength(strengths, lines, alt=alt, title=named, top=min(top for top in tops if top >= highest))
+    return figures.by_strength(alt, strengths, lines, title=named, top=min(top for top in tops if top >= highest))
 
 
 def _response_line(row: Json, key: str) -> Line:

@@ -1,36 +1,23 @@
 """The report's figures: inline SVG that takes its colours and its font from the page, and pictures as data URIs."""
 
-import re
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO, StringIO
+from io import BytesIO
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from markupsafe import Markup
 from numpy.typing import NDArray
+
+from noisezoo.analysis.drawing import COLOURS, HALO, INK, MUTED, PAPER, WIDTH, bare, chart
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
 
-PALETTE = ("noise", "embedding", "untrained", "control")
-_VARIABLES = ("ink", "muted", "rule", "paper", "halo", *PALETTE, *(f"{name}-2" for name in PALETTE))
-# matplotlib wants numbers for colours; each near-black stands for a variable of the page, put back in `_inline`.
-COLOURS = {name: f"#{number:06x}" for number, name in enumerate(_VARIABLES, start=1)}
-INK, MUTED, RULE, PAPER, HALO = (COLOURS[name] for name in ("ink", "muted", "rule", "paper", "halo"))
-WIDTH = 5.2  # inches; 374 units, so that a phone shows the text at about its own size
 LARGEST_SIDE = 96  # pixels of an embedded picture
-_STYLE: Any = {
-    "svg.fonttype": "none", "text.parse_math": False, "font.size": 10, "text.color": INK, "axes.edgecolor": RULE,
-    "axes.labelcolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED, "axes.facecolor": "none",
-    "figure.facecolor": "none", "grid.color": RULE, "grid.linewidth": 0.7, "axes.spines.top": False,
-    "axes.spines.right": False, "legend.frameon": False, "legend.handlelength": 2.2, "xtick.major.size": 0,
-    "ytick.major.size": 0,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -58,6 +45,19 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """One series over its own x (m,): heights y, their interval where there is one, and a null band behind it."""
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    colour: str
+    dash: str = "-"
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
 class Picture:
     """A PNG as a data URI, with its size on the page in pixels."""
 
@@ -66,65 +66,123 @@ class Picture:
     height: int
 
 
-def intervals(dots: Sequence[Dot], *, alt: str, ends: tuple[str, str], span: tuple[float, float]) -> Markup:
+@chart
+def intervals(figure: "Figure", dots: Sequence[Dot], *, ends: tuple[str, str], span: tuple[float, float]) -> None:
     """Dots with intervals about zero, a row each, the label above its row; `ends` name the two sides of zero."""
     height = 0.48 + 0.62 * len(dots)
-    with _page_style() as figure:
-        figure.set_figheight(height)
-        axes = figure.add_axes((0.01, 0.46 / height, 0.98, 1 - 0.48 / height), xlim=span, ylim=(len(dots) - 0.5, -0.72))
-        axes.axvline(0, color=MUTED, linewidth=1.2)
-        for y, dot in enumerate(dots):
-            axes.plot([dot.low, dot.high], [y, y], color=dot.colour, linewidth=6.5, alpha=0.45, solid_capstyle="butt")
-            axes.plot([dot.estimate], [y], "o", color=dot.colour, markersize=7.5, markeredgecolor=HALO)
-            sides: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center", "size": 11.5,
-                                     "bbox": {"facecolor": HALO, "edgecolor": "none", "pad": 1}}  # fmt: skip
-            axes.text(0, y - 0.42, dot.label, weight="bold", **sides)
-            axes.text(1, y - 0.42, dot.value, ha="right", **sides)
-        _strip(axes, grid="x")
-        axes.set_yticks([])
-        for x, end, side in ((0.01, f"← {ends[0]}", "left"), (0.99, f"{ends[1]} →", "right")):
-            figure.text(x, 0.05 / height, end, color=MUTED, ha=side)
-        return _inline(figure, alt)
+    figure.set_figheight(height)
+    axes = figure.add_axes((0.01, 0.46 / height, 0.98, 1 - 0.48 / height), xlim=span, ylim=(len(dots) - 0.5, -0.72))
+    axes.axvline(0, color=MUTED, linewidth=1.2)
+    for y, dot in enumerate(dots):
+        axes.plot([dot.low, dot.high], [y, y], color=dot.colour, linewidth=6.5, alpha=0.45, solid_capstyle="butt")
+        axes.plot([dot.estimate], [y], "o", color=dot.colour, markersize=7.5, markeredgecolor=HALO)
+        sides: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center", "size": 11.5,
+                                 "bbox": {"facecolor": HALO, "edgecolor": "none", "pad": 1}}  # fmt: skip
+        axes.text(0, y - 0.42, dot.label, weight="bold", **sides)
+        axes.text(1, y - 0.42, dot.value, ha="right", **sides)
+    bare(axes, grid="x")
+    axes.set_yticks([])
+    for x, end, side in ((0.01, f"← {ends[0]}", "left"), (0.99, f"{ends[1]} →", "right")):
+        figure.text(x, 0.05 / height, end, color=MUTED, ha=side)
 
 
-def radar(names: Sequence[str], lines: Sequence[Line], *, alt: str, chance: float, floor: float) -> Markup:
+@chart
+def radar(figure: "Figure", names: Sequence[str], lines: Sequence[Line], *, chance: float, floor: float) -> None:
     """One closed line a view over the attributes `names`, from `floor` at the centre to 1 (Figure 3 of the paper)."""
     angles = np.linspace(0, 2 * np.pi, len(names), endpoint=False)
     below, side = 0.6 + 0.24 * ceil(len(lines) / 2), 0.62 * WIDTH  # inches
     height = below + side + 0.42
-    with _page_style() as figure:
-        figure.set_figheight(height)
-        axes: Any = figure.add_axes((0.19, below / height, side / WIDTH, side / height), polar=True)
-        axes.set(theta_offset=np.pi / 2, theta_direction=-1, ylim=(floor, 1), xticks=angles, xticklabels=[])
-        rings = [ring / 10 for ring in range(round(10 * floor) + 1, 11)]
-        axes.set_rgrids(rings, [f"{100 * r:.0f}" for r in rings], angle=180 / len(names), size=8, color=MUTED)
-        axes.spines["polar"].set_visible(False)
-        axes.plot(np.linspace(0, 2 * np.pi, 181), np.full(181, chance), color=MUTED, linewidth=1.2)
-        for line in lines:
-            axes.plot([*angles, 0], [*line.y, line.y[0]], line.dash, color=line.colour, linewidth=1.8, label=line.label)
-        for angle, name in zip(angles, names, strict=True):
-            _label(axes, angle, name)
-        figure.legend(loc="lower center", ncols=2, fontsize=10.5, columnspacing=1.4)
-        return _inline(figure, alt)
+    figure.set_figheight(height)
+    axes: Any = figure.add_axes((0.19, below / height, side / WIDTH, side / height), polar=True)
+    axes.set(theta_offset=np.pi / 2, theta_direction=-1, ylim=(floor, 1), xticks=angles, xticklabels=[])
+    rings = [ring / 10 for ring in range(round(10 * floor) + 1, 11)]
+    axes.set_rgrids(rings, [f"{100 * r:.0f}" for r in rings], angle=180 / len(names), size=8, color=MUTED)
+    axes.spines["polar"].set_visible(False)
+    axes.plot(np.linspace(0, 2 * np.pi, 181), np.full(181, chance), color=MUTED, linewidth=1.2)
+    for line in lines:
+        axes.plot([*angles, 0], [*line.y, line.y[0]], line.dash, color=line.colour, linewidth=1.8, label=line.label)
+    for angle, name in zip(angles, names, strict=True):
+        _label(axes, angle, name)
+    figure.legend(loc="lower center", ncols=2, fontsize=10.5, columnspacing=1.4)
 
 
-def by_strength(strengths: Sequence[float], lines: Sequence[Line], *, alt: str, title: str, top: float) -> Markup:
+@chart
+def by_strength(figure: "Figure", strengths: Sequence[float], lines: Sequence[Line], *, title: str, top: float) -> None:
     """A share from 0 to `top` at each strength of an edit, a line a variant, with intervals."""
-    with _page_style() as figure:
-        figure.set_figheight(2.9)
-        axes = figure.add_axes((0.1, 0.17, 0.88, 0.58), ylim=(0, 100 * top))
-        x = np.arange(len(strengths), dtype=float)
-        for shift, line in zip((np.arange(len(lines)) - (len(lines) - 1) / 2) * 0.07, lines, strict=True):
-            y, low, high = (100 * np.array(values, dtype=float) for values in (line.y, line.low, line.high))
-            axes.plot(x + shift, y, line.dash, color=line.colour, linewidth=1.8, label=line.label)
-            axes.vlines(x + shift, low, high, color=line.colour, linewidth=3.5, alpha=0.45)
-            axes.plot(x + shift, y, "o", color=line.colour, markersize=5, markeredgecolor=PAPER)
-        _strip(axes, grid="y")
-        axes.set_xticks(x, [f"{strength:g}" for strength in strengths])
-        axes.set_xlabel("strength, projected standard deviations")
-        figure.text(0.01, 0.93, title, weight="bold", size=11)
-        figure.legend(loc="upper left", bbox_to_anchor=(-0.02, 0.9), ncols=3, fontsize=9.5, columnspacing=1)
-        return _inline(figure, alt)
+    figure.set_figheight(2.9)
+    axes = figure.add_axes((0.1, 0.17, 0.88, 0.58), ylim=(0, 100 * top))
+    x = np.arange(len(strengths), dtype=float)
+    for shift, line in zip((np.arange(len(lines)) - (len(lines) - 1) / 2) * 0.07, lines, strict=True):
+        y, low, high = (100 * np.array(values, dtype=float) for values in (line.y, line.low, line.high))
+        axes.plot(x + shift, y, line.dash, color=line.colour, linewidth=1.8, label=line.label)
+        axes.vlines(x + shift, low, high, color=line.colour, linewidth=3.5, alpha=0.45)
+        axes.plot(x + shift, y, "o", color=line.colour, markersize=5, markeredgecolor=PAPER)
+    bare(axes, grid="y")
+    axes.set_xticks(x, [f"{strength:g}" for strength in strengths])
+    axes.set_xlabel("strength, projected standard deviations")
+    figure.text(0.01, 0.93, title, weight="bold", size=11)
+    figure.legend(loc="upper left", bbox_to_anchor=(-0.02, 0.9), ncols=3, fontsize=9.5, columnspacing=1)
+
+
+@chart
+def heatmap(
+    figure: "Figure", rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float | None]], *,
+    top: float, shown: str, title: str, colour: str = COLOURS["noise"],
+) -> None:  # fmt: skip
+    """A matrix (rows, columns) as tinted cells, each with its number in the format `shown`; None stays empty."""
+    left, above, cell = 0.085 * max(map(len, rows)) + 0.15, 0.062 * max(map(len, columns)) + 0.4, 0.36  # inches
+    right = 0.062 * len(columns[-1])  # the last name leans over the edge
+    width, height = left + max(cell * 1.35 * len(columns), 2.5) + right, above + cell * len(rows) + 0.1
+    figure.set_size_inches(width, height)
+    box = (left / width, 0.08 / height, 1 - (left + right) / width, cell * len(rows) / height)
+    axes = figure.add_axes(box, xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5))
+    for i, row in enumerate(values):
+        for j, value in enumerate(row):
+            if value is not None:
+                strength = 0.04 + 0.82 * min(max(value / top, 0.0), 1.0)
+                ink = PAPER if strength > 0.55 else INK
+                axes.add_patch(_rectangle(j - 0.48, i - 0.46, 0.96, 0.92, colour, strength))
+                axes.text(j, i, format(value, shown).replace("-", "−"), ha="center", va="center", size=8.5, color=ink)
+    bare(axes, grid="x")
+    axes.grid(False)
+    axes.set_yticks(range(len(rows)), rows, color=INK)
+    axes.set_xticks(range(len(columns)), columns, rotation=50, ha="left", va="bottom", color=INK)
+    axes.tick_params(axis="x", bottom=False, labelbottom=False, labeltop=True, pad=2)
+    figure.text(0.01, 1 - 0.12 / height, title, weight="bold", size=11, va="top")
+
+
+@chart
+def curves(
+    figure: "Figure", lines: Sequence[Curve], *, title: str, xlabel: str, span: tuple[float, float],
+    logarithmic: bool = False, level: float | None = None,
+) -> None:  # fmt: skip
+    """Series with intervals over a common axis from `span[0]` to `span[1]`, and a grey `level` that means nothing."""
+    below = 0.24 * ceil(len(lines) / 2)
+    height = 3.0 + below
+    figure.set_figheight(height)
+    axes = figure.add_axes((0.1, (0.5 + below) / height, 0.88, 2.1 / height), ylim=span)
+    if level is not None:
+        axes.axhline(level, color=MUTED, linewidth=1.2)
+    for line in lines:
+        axes.plot(line.x, line.y, line.dash, color=line.colour, linewidth=1.8, label=line.label)
+        axes.plot(line.x, line.y, "o", color=line.colour, markersize=4, markeredgecolor=PAPER)
+        if len(line.low):
+            axes.fill_between(line.x, line.low, line.high, color=line.colour, alpha=0.16, linewidth=0)
+    if logarithmic:
+        axes.set_xscale("log")
+        ticks = sorted({x for line in lines for x in line.x})
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
+    bare(axes, grid="y")
+    axes.set_xlabel(xlabel)
+    figure.text(0.01, 1 - 0.14 / height, title, weight="bold", size=11, va="top")
+    figure.legend(loc="lower center", ncols=2, fontsize=9, columnspacing=1.2)
+
+
+def _rectangle(x: float, y: float, width: float, height: float, colour: str, strength: float) -> "Rectangle":
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((x, y), width, height, facecolor=colour, edgecolor="none", alpha=strength)
 
 
 def tile(images: NDArray[Any], columns: int, *, side: int) -> Picture:
@@ -151,43 +209,6 @@ def tile(images: NDArray[Any], columns: int, *, side: int) -> Picture:
 def shade(kind: str, number: int) -> str:
     """The colour of the `number`-th view of a kind, from 0: two shades, in turn."""
     return (kind, f"{kind}-2")[number % 2]
-
-
-@contextmanager
-def _page_style() -> Iterator["Figure"]:
-    """An empty figure, in the style of the page while the block lasts."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(_STYLE):
-        yield Figure(figsize=(WIDTH, WIDTH))
-
-
-def _inline(figure: "Figure", alt: str) -> Markup:
-    """A figure as an element of the page: its text is escaped already, its colours become the page's variables."""
-    import matplotlib
-
-    file = StringIO()
-    # `alt` differs between figures, so that no two share an id for their parts.
-    with matplotlib.rc_context({"svg.hashsalt": alt}):
-        figure.savefig(file, format="svg", metadata={"Date": None})
-    svg = file.getvalue()
-    view_box = re.search(r'viewBox="[^"]*"', svg)
-    body = svg[svg.index(">", svg.index("<svg")) + 1 :]
-    body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", body, flags=re.DOTALL)
-    body = re.sub(r'<g id="[^"]*"', "<g", body).replace("\n", " ")
-    body = re.sub(r" font-family: [^;\"]*;?", "", body)
-    for name, number in COLOURS.items():
-        body = body.replace(f": {number}", f": var(--{name})")
-    start = Markup('<svg class="chart" role="img" aria-label="{}" {}>').format(alt, Markup(view_box and view_box[0]))
-    return start + Markup(body)
-
-
-def _strip(axes: "Axes", *, grid: Any) -> None:
-    axes.grid(axis=grid)
-    axes.set_axisbelow(True)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
 
 
 def _label(axes: "Axes", angle: float, name: str) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 from noisezoo.analysis import exhibits
 from noisezoo.analysis._results import plain
 from noisezoo.analysis.exhibits import MISSING, RADAR_FLOOR, UNTRAINED, Json, Probes, is_wide, signed
-from noisezoo.analysis.run import METRIC, Analysis
+from noisezoo.analysis.studies.base import Analysis
+from noisezoo.analysis.studies.probing import METRIC
 from noisezoo.analysis.verdicts import CONTROL_NAMES, direction
 from noisezoo.errors import NoiseZooError
 from noisezoo.files import committed

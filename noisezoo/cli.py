@@ -163,6 +163,15 @@ def analyze(
     out: Annotated[Path, typer.Option(help="Where report.html and results.json go.")] = Path("report"),
     views: Annotated[str | None, typer.Option(help="Views, separated by commas; all by default.")] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")] = None,
+    source: Annotated[str | None, typer.Option(help="Which source, in a dataset of several.")] = None,
+    studies: Annotated[
+        str | None,
+        typer.Option(
+            help="gaussianity, probes, stitching, alignment, shared, confounds or edits alone, separated by commas."
+        ),
+    ] = None,
+    paper: Annotated[bool, typer.Option("--paper", help="Also do what the paper did, as it did it.")] = False,
+    seed: Annotated[int, typer.Option(help="Of folds, projections, permutations and resamples.")] = 42,
     edit: Annotated[str | None, typer.Option(help="Attributes to edit, separated by commas.")] = None,
     model: Annotated[str | None, typer.Option(help="Noise views to regenerate through, separated by commas.")] = None,
     judge: Annotated[str | None, typer.Option(help="The encoder view that judges edits.")] = None,
@@ -170,15 +179,16 @@ def analyze(
         list[str] | None, typer.Option("--folder", help="A local model, as in --folder sd15=PATH; may be repeated.")
     ] = None,
 ) -> None:
-    """Test Gaussianity, probe every attribute, hold noise against its controls, and write a report.
+    """Hold the paper's claims against controls, with intervals: report, numbers, tables, figures and a scorecard.
 
     Example: noisezoo analyze my-faces --out my-report --model faces-ddpm --edit Smiling --judge faces-clip
     """
     from noisezoo.commands.analyze import run_analyze
 
     run_analyze(
-        dataset, out, views=views, revision=revision, edit=edit, model=model, judge=judge, folders=folders or []
-    )
+        dataset, out, views=views, source=source, revision=revision, studies=studies, paper=paper, edit=edit,
+        model=model, judge=judge, folders=folders or [], seed=seed,
+    )  # fmt: skip
 
 
 @app.command()

@@ -1,51 +1,57 @@
 """`noisezoo analyze`: the analyses on a dataset, with the builder's models to regenerate through."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 from noisezoo import zoo
 from noisezoo.analysis.report import write_report
-from noisezoo.analysis.run import Analysis, Judge, Model
 from noisezoo.analysis.run import analyze as run_analyses
+from noisezoo.analysis.studies import STUDIES
+from noisezoo.analysis.studies.base import Analysis, Judge, Model
 from noisezoo.commands.build import split_names, split_pair
 from noisezoo.errors import UsageError
-from noisezoo.loading import LABELS, PAIRED, config_names, read_file
+from noisezoo.loading import read_file
 
 
 def run_analyze(
-    dataset: str, out: Path, *, views: str | None, revision: str | None, edit: str | None, model: str | None,
-    judge: str | None, folders: Sequence[str] = (),
+    dataset: str, out: Path, *, views: str | None, source: str | None, revision: str | None, studies: str | None,
+    paper: bool, edit: str | None, model: str | None, judge: str | None, folders: Sequence[str] = (), seed: int = 42,
 ) -> None:  # fmt: skip
-    """Analyse one dataset and print the verdicts and the report's path."""
+    """Analyse one dataset, write report, numbers, tables and figures, and print the scorecard and the report's path."""
     console = Console()
-    know_models(read_recipe_of(dataset, revision), folders)
-    edits = split_names(edit)
+    recipe = read_recipe_of(dataset, revision)
+    know_models(recipe, folders)
+    edits, settings = split_names(edit), recipe.get("settings", {})
     if edits and not (model and judge):
         raise UsageError("--edit needs --model, the noise to edit, and --judge, the encoder that looks at the result")
-    chosen = split_names(views) or [n for n in config_names(dataset, revision) if n not in (PAIRED, LABELS)]
-    settings = read_recipe_of(dataset, revision).get("settings", {})
     analysis = analyze_with_progress(
-        dataset, chosen, console, revision=revision, edits=edits,
+        dataset, console, views=split_names(views) or None, source=source, revision=revision,
+        studies=split_names(studies) or tuple(STUDIES), paper=paper, seed=seed, edits=edits,
         models=[make_model(name, settings) for name in split_names(model)], judge=make_judge(judge) if judge else None,
     )  # fmt: skip
     path = write_report({Path(dataset).name: analysis}, out, title=f"NoiseZoo: {Path(dataset).name}")
     show_verdicts(analysis, console)
+    show_scorecard(analysis, console)
     console.print(f"Report: {path}", soft_wrap=True)
 
 
-def analyze_with_progress(
-    dataset: str | Path, views: Sequence[str], console: Console, *, models: Sequence[Model], **options: Any
-) -> Analysis:
-    """`noisezoo.analysis.run.analyze`, with a bar that counts its steps."""
-    with _steps(console, f"analyse {Path(dataset).name}", len(views) + len(models)) as step:
-        return run_analyses(dataset, views=views, models=models, step=step, **options)
+def analyze_with_progress(dataset: str | Path, console: Console, **options: Any) -> Analysis:
+    """`noisezoo.analysis.run.analyze`, with a line that says what it is at."""
+    title = f"analyse {Path(dataset).name}"
+    with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console) as progress:
+        task = progress.add_task(title, total=None)
+        analysis = run_analyses(
+            dataset, step=lambda text: progress.update(task, description=f"{title}: {text}"), **options
+        )
+        progress.update(task, description=title, total=1, completed=1)
+    return analysis
 
 
 def show_verdicts(analysis: Analysis, console: Console, kinds: Sequence[str] = ("headline", "control")) -> None:
@@ -53,6 +59,14 @@ def show_verdicts(analysis: Analysis, console: Console, kinds: Sequence[str] = (
     for verdict in analysis.results["verdicts"]:
         if verdict["kind"] in kinds:
             console.print(f"  - {verdict['text']}", highlight=False)
+
+
+def show_scorecard(analysis: Analysis, console: Console) -> None:
+    """What each claim of the paper comes to on this dataset."""
+    table = Table("claim", "view", "verdict", "interval")
+    for row in analysis.results["scorecard"]:
+        table.add_row(row["claim"], row["view"], row["verdict"], row["shown"])
+    console.print(table)
 
 
 def read_recipe_of(dataset: str | Path, revision: str | None = None) -> dict[str, Any]:
@@ -124,20 +138,3 @@ def make_judge(view: str) -> Judge:
         return encoder.embed([Image.fromarray(picture) for picture in pixels])
 
     return Judge(view, embed)
-
-
-@contextmanager
-def _steps(console: Console, title: str, total: int) -> Iterator[Callable[[str], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-               TextColumn("left"), TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task(title, total=total)
-        begun = 0
-
-        def step(text: str) -> None:
-            nonlocal begun
-            progress.update(task, completed=begun, description=f"{title}: {text}")
-            begun += 1
-
-        yield step
-        progress.update(task, completed=total, description=title)

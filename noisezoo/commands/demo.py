@@ -11,7 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from noisezoo.analysis.report import write_report
-from noisezoo.analysis.run import Analysis
+from noisezoo.analysis.studies.base import Analysis
 from noisezoo.builder.launch import Outcome, build_datasets
 from noisezoo.builder.recipe import read_recipe
 from noisezoo.commands.analyze import analyze_with_progress, make_judge, make_model, read_recipe_of, show_verdicts
@@ -59,7 +59,7 @@ def _load(folder: Path, console: Console) -> None:
 def _analyze(part: Part, folder: Path, console: Console) -> Analysis:
     settings = read_recipe_of(folder)["settings"]
     return analyze_with_progress(
-        folder, read_recipe(part.recipe).views, console, models=[make_model(name, settings) for name in part.models],
+        folder, console, models=[make_model(name, settings) for name in part.models],
         judge=make_judge(part.judge) if part.judge else None, edits=part.edits,
     )  # fmt: skip
 

@@ -13,7 +13,8 @@ import numpy as np
 from noisezoo.analysis import gaussianity, probe_table
 from noisezoo.analysis.edit_study import NOISE, ORTHOGONAL, OVERLAY, Strip
 from noisezoo.analysis.report import write_report
-from noisezoo.analysis.run import Analysis, differences
+from noisezoo.analysis.studies.base import Analysis
+from noisezoo.analysis.studies.probing import differences
 from noisezoo.analysis.verdicts import verdicts
 
 ATTRIBUTES = ["Smiling", "Bald", "Mouth_Slightly_Open"]

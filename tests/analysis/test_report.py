@@ -12,7 +12,7 @@ import pytest
 from noisezoo.analysis.edit_study import NOISE, ORTHOGONAL, OVERLAY
 from noisezoo.analysis.exhibits import signed
 from noisezoo.analysis.report import percent, write_report
-from noisezoo.analysis.run import Analysis
+from noisezoo.analysis.studies.base import Analysis
 from noisezoo.analysis.verdicts import verdicts
 from noisezoo.errors import NoiseZooError
 from tests.analysis.planted_report import ATTRIBUTES, Element, make_analysis, plant, renamed, written

@@ -6,7 +6,9 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
 from noisezoo import cli
-from noisezoo.analysis.run import Analysis, Model, analyze, attributes
+from noisezoo.analysis.data import attributes
+from noisezoo.analysis.run import analyze
+from noisezoo.analysis.studies.base import Analysis, Model
 from noisezoo.builder.__main__ import run
 from noisezoo.errors import UsageError
 from tests.builder.building import digits_recipe

@@ -1,0 +1,24 @@
+"""The bundled studies, in the order in which they run: one class each, over a whole dataset."""
+
+from collections.abc import Mapping
+from importlib import import_module
+
+from noisezoo.analysis.studies.base import Study
+
+STUDIES: Mapping[str, str] = {
+    "gaussianity": "gaussian:Gaussianity",
+    "probes": "probing:Probing",
+    "stitching": "stitching:Stitching",
+    "alignment": "alignment:Alignment",
+    "shared": "shared:SharedSpace",
+    "confounds": "confounds:Confounds",
+    "edits": "editing:Editing",
+}
+"""Name -> `module:class`. Adding a study is adding a file and a line here."""
+
+
+def make_study(name: str) -> Study:
+    """The study of that name; KeyError where there is none."""
+    module, _, attribute = STUDIES[name].partition(":")
+    study: Study = getattr(import_module(f"{__name__}.{module}"), attribute)()
+    return study

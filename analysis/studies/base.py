@@ -1,0 +1,113 @@
+"""The contract of a study: one analysis of a whole dataset, from its views to plain results and tidy tables."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from noisezoo.analysis.crossvalidation import ProbeTable
+from noisezoo.analysis.data import Data, Json
+from noisezoo.analysis.edit_study import Embed, Generate, Strip
+
+Step = Callable[[str], None]
+Tables = dict[str, list[Json]]
+T = TypeVar("T")
+R = TypeVar("R")
+WORKERS = 2
+"""Pieces of work at a time, each on one thread of arithmetic: memory grows with them, and each keeps a core busy."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A generative model to edit through: its view's name, and how it makes pictures of noise rows."""
+
+    view: str
+    generate: Generate
+
+
+@dataclass(frozen=True)
+class Judge:
+    """An encoder that looks at edited pictures: its view's name, and how it embeds pictures."""
+
+    view: str
+    embed: Embed
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run was asked for, beside the dataset.
+
+    Attributes:
+        seed: Of folds, projections, permutations and resamples.
+        paper: Also do what the paper did, as it did it.
+        models: Generative models to regenerate and edit through; views of the dataset.
+        judge: The encoder that judges edits; needed for edits.
+        edits: Attributes to edit.
+        step: Called with a line of text before each piece of work, for a progress bar.
+    """
+
+    seed: int = 42
+    paper: bool = False
+    models: Sequence[Model] = ()
+    judge: Judge | None = None
+    edits: Sequence[str] = ()
+    step: Step = lambda text: None
+
+
+@dataclass
+class Analysis:
+    """What the studies found: `results` is plain JSON; the others are what later studies and the report need beside it.
+
+    Attributes:
+        results: Name of a study -> what it gave, beside `dataset`, `views` and `seed`.
+        tables: View -> its probes.
+        strips: View -> edited pictures, in [-1, 1].
+        reconstructions: View -> (2, m, c, h, w), given and regenerated pictures.
+        rows: Name of a table -> its tidy rows.
+    """
+
+    results: Json
+    tables: dict[str, ProbeTable]
+    strips: dict[str, list[Strip]] = field(default_factory=dict)
+    reconstructions: dict[str, NDArray[np.floating[Any]]] = field(default_factory=dict)
+    rows: Tables = field(default_factory=dict)
+
+    @property
+    def views(self) -> list[Json]:
+        """Facts of every view."""
+        return list(self.results["views"])
+
+    def of_kind(self, *kinds: str) -> list[str]:
+        """Names of the views of these kinds, in order."""
+        return [view["name"] for view in self.views if view["kind"] in kinds]
+
+
+class Study(ABC):
+    """One analysis. `run` adds what it finds to the analysis under the study's name; it needs those before it."""
+
+    name: ClassVar[str]
+    about: ClassVar[str]
+
+    @abstractmethod
+    def run(self, data: Data, analysis: Analysis, options: Options) -> None:
+        """Put plain results into `analysis.results[self.name]`, and tidy rows into `analysis.rows`."""
+
+    def wanted(self, options: Options) -> bool:
+        """Whether there is anything to do."""
+        return True
+
+
+def side_by_side(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """`function` of every item, in order, a few at a time with one thread of arithmetic each."""
+    with ThreadPoolExecutor(WORKERS) as pool, threadpool_limits(1):
+        return list(pool.map(function, items))
+
+
+def tidy(records: Iterable[Mapping[str, Any]], **keys: Any) -> list[Json]:
+    """Records with what they are of in front."""
+    return [{**keys, **record} for record in records]
