@@ -1,0 +1,44 @@
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from noisezoo.analysis import figures
+from noisezoo.analysis.drawing import COLOURS, saved_to
+
+DOT = figures.Dot("a & b", "+2.0", 2.0, -1.0, 4.0, COLOURS["noise"])
+
+
+def draw(alt: str = "One dot; +2.0") -> str:
+    return str(figures.intervals(alt, [DOT], ends=("low", "high"), span=(-3, 6)))
+
+
+def test_a_figure_is_a_file_only_where_a_folder_is_named(tmp_path: Path) -> None:
+    draw()
+    with saved_to(tmp_path / "figures"):
+        draw()
+    draw("After; x")
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == ["one-dot.png", "one-dot.svg"]
+
+
+def test_a_figure_s_files_stand_alone_in_the_page_s_light_colours(tmp_path: Path) -> None:
+    with saved_to(tmp_path):
+        draw()
+    svg = (tmp_path / "one-dot.svg").read_text()
+    assert ET.fromstring(svg).tag.endswith("svg") and "var(" not in svg and "#0068b3" in svg
+    pixels = np.asarray(Image.open(tmp_path / "one-dot.png").convert("RGB")).reshape(-1, 3)
+    assert (pixels == (0x00, 0x68, 0xB3)).all(axis=1).any(), "the dot has the page's blue"
+    assert (pixels[0] == 255).all()
+
+
+def test_the_page_s_figure_has_no_colour_of_its_own_even_after_files_were_written(tmp_path: Path) -> None:
+    with saved_to(tmp_path):
+        draw()
+    assert set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", draw())) == set()
+
+
+def test_a_matrix_shows_every_number_and_leaves_out_what_is_not_there() -> None:
+    svg = str(figures.heatmap("m", ["r"], ["c1", "c2"], [[0.25, None]], top=1.0, shown=".2f", title="T"))
+    assert "0.25" in svg and "None" not in svg and svg.count("opacity") >= 1
