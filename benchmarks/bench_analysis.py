@@ -1,5 +1,7 @@
 """The whole default analysis on a planted dataset of eight views, three of d = 16,384: time and memory by rows.
 
+Each size runs in a process of its own, so that its peak memory is its own:
+
     PYTHONPATH=. python benchmarks/bench_analysis.py --rows 24000    # a quarter of an hour on two cores, 6 GB of disk
     PYTHONPATH=. python benchmarks/bench_analysis.py                 # minutes
 """
