@@ -16,9 +16,10 @@ from noisezoo.builder.manifest import Manifest, freeze
 from noisezoo.builder.provenance import fingerprint
 from noisezoo.builder.quality import check_metrics
 from noisezoo.builder.recipe import Recipe, make_recipe
+from noisezoo.builder.slices import shared
 from noisezoo.builder.sources import Refusal, Source, open_source
 from noisezoo.errors import UsageError
-from noisezoo.files import read_json, sha256_of, sweep, write_json
+from noisezoo.files import read_json, read_state, sha256_of, sweep, write_json
 
 STATE, MODELS, COMMITS = "_build", "models.json", "commits.json"
 
@@ -44,8 +45,8 @@ class Unit:
 
     @property
     def claim_path(self) -> Path:
-        """The file that the process working on this unit holds."""
-        return self.build.state / "claims" / self.view.name / f"{self.number:06d}.json"
+        """The file that the process working on this slice holds, for this view and those that share work with it."""
+        return self.build.state / "claims" / shared(self.view) / f"{self.number:06d}.json"
 
     @property
     def ids(self) -> list[str]:
@@ -88,7 +89,7 @@ class Build:
     @cached_property
     def views(self) -> list[zoo.View]:
         """The recipe's rows of the zoo, local folders in their places, each Hub model at the build's one commit."""
-        commits = read_json(self.state / COMMITS) or {}
+        commits = read_state(self.state / COMMITS) or {}
         return [pin(view, commits) for view in self.recipe.zoo_rows()]
 
     @cached_property
@@ -99,13 +100,13 @@ class Build:
     @cached_property
     def fingerprints(self) -> dict[str, str]:
         """What each view's numbers come from, as `prepare` found it."""
-        found = read_json(self.state / MODELS) or {}
+        found = read_state(self.state / MODELS) or {}
         return {view.name: found.get(view.name) or fingerprint(view) for view in self.views}
 
     @cached_property
     def source_facts(self) -> dict[str, Any]:
         """Label features, licence and refusals of the source, as `prepare` found them."""
-        facts = read_json(self.state / "source.json")
+        facts = read_state(self.state / "source.json")
         if facts is None:
             raise UsageError(f"{self.state / 'source.json'} is missing: build into a new folder")
         return facts
@@ -138,7 +139,7 @@ def prepare(recipe: Recipe, root: Path) -> Build:
     state = root / STATE
     _refuse_foreign(root)
     _make_folder(state)
-    commits = read_json(state / COMMITS) or {}
+    commits = read_state(state / COMMITS) or {}
     views = [pin(view, commits) for view in recipe.zoo_rows()]
     models = {view.name: fingerprint(view) for view in views}
     with _held(state / "claims" / "prepare.json"):
@@ -155,7 +156,7 @@ def prepare(recipe: Recipe, root: Path) -> Build:
                      "options": source.options(), "manifest": manifest.digest}  # fmt: skip
             write_json(state / "source.json", facts)
         write_json(state / "recipe.json", kept.model_dump(mode="json"))
-        write_json(state / MODELS, (read_json(state / MODELS) or {}) | models)
+        write_json(state / MODELS, (read_state(state / MODELS) or {}) | models)
         on_hub = {view.name: view.revision for view in views if view.repo and view.folder is None}
         write_json(state / COMMITS, commits | on_hub)
     return Build(root, kept, Manifest.read(state / "manifest.parquet"))
@@ -179,7 +180,7 @@ def open_build(root: Path) -> Build:
     Raises:
         UsageError: There is none, or it was not prepared to the end.
     """
-    fields = read_json(root / STATE / "recipe.json")
+    fields = read_state(root / STATE / "recipe.json")
     if fields is None:
         raise UsageError(f"{root} holds no build: it has no {STATE}/recipe.json")
     return Build(root, make_recipe(fields), Manifest.read(root / STATE / "manifest.parquet"))
@@ -221,7 +222,7 @@ def _make_folder(state: Path) -> None:
 
 def _reconcile(recipe: Recipe, state: Path, root: Path) -> Recipe:
     """The folder's recipe with this one's views added; refuses anything else that differs."""
-    fields = read_json(state / "recipe.json")
+    fields = read_state(state / "recipe.json")
     if fields is None:
         return recipe
     existing = make_recipe(fields)

@@ -23,7 +23,7 @@ from noisezoo.builder.published import CHUNK, STAGED, basis_path, config_files, 
 from noisezoo.builder.slices import cut
 from noisezoo.builder.sources import Refusal
 from noisezoo.errors import IncompleteError, NoiseZooError
-from noisezoo.files import committed, read_json, sha256_of, sweep, write_json
+from noisezoo.files import committed, read_json, read_state, sha256_of, sweep, write_json
 from noisezoo.record import (
     CARD,
     CROISSANT,
@@ -153,7 +153,7 @@ def section_files(root: Path, section: Section) -> list[str]:
 
 def removed_ids(root: Path) -> frozenset[str]:
     """Ids that were taken out of a build's dataset; none where the folder has no build."""
-    return frozenset((read_json(root / STATE / REMOVED) or {"image_ids": ()})["image_ids"])
+    return frozenset((read_state(root / STATE / REMOVED) or {"image_ids": ()})["image_ids"])
 
 
 def _withdraw_other_rows(build: Build, section: Section) -> None:

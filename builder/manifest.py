@@ -13,7 +13,7 @@ from noisezoo.builder.recipe import SourceSpec
 from noisezoo.builder.sources import Refusal, Source
 from noisezoo.builder.sources.balance import balanced, indicators
 from noisezoo.builder.sources.ids import SPLITS, hash_unit, split_of
-from noisezoo.errors import UsageError
+from noisezoo.errors import NoiseZooError, UsageError
 from noisezoo.files import committed
 from noisezoo.schema import ID, SPLIT
 
@@ -78,10 +78,18 @@ class Manifest:
 
     @classmethod
     def read(cls, path: Path) -> "Manifest":
-        """Read what `save` wrote."""
+        """Read what `save` wrote.
+
+        Raises:
+            NoiseZooError: The file was damaged since.
+        """
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        return cls(pq.read_table(path))
+        try:
+            return cls(pq.read_table(path))
+        except pa.ArrowInvalid as error:
+            raise NoiseZooError(f"{path} is damaged: put back a copy of it, or build into a new folder") from error
 
 
 def freeze(source: Source, spec: SourceSpec) -> tuple[Manifest, list[Refusal]]:

@@ -17,7 +17,7 @@ from noisezoo.builder.claims import claimed
 from noisezoo.builder.dataset import REMOVED, Rows, count_refused, removed_ids, section_files, sign, vouch
 from noisezoo.builder.published import STAGED, exchange, place, read_config, staging, write_config, write_paired
 from noisezoo.errors import NoiseZooError, UsageError
-from noisezoo.files import committed, read_json, write_json
+from noisezoo.files import committed, read_state, write_json
 from noisezoo.record import LABELS, RECIPE, REFUSALS, Record, Section, record_of
 from noisezoo.schema import ID, NOISE_ROWS_PER_GROUP, open_parquet
 
@@ -51,7 +51,7 @@ def remove(folder: str | Path, ids: Iterable[str], *, source: str | None = None)
     """
     root = Path(folder)
     with alone(root):
-        before = {*removed_ids(root), *(read_json(root / STAGED / REMOVED) or {"image_ids": ()})["image_ids"]}
+        before = {*removed_ids(root), *(read_state(root / STAGED / REMOVED) or {"image_ids": ()})["image_ids"]}
         exchange(root)
         record = record_of(root)
         gone = _gone(root, record, list(dict.fromkeys(ids)), before, source)

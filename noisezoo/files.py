@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from noisezoo.errors import NoiseZooError
+
 TEMPORARY = ".tmp"
 
 
@@ -46,6 +48,18 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def read_state(path: Path) -> dict[str, Any] | None:
+    """A JSON file that only `write_json` writes, or None where there is none.
+
+    Raises:
+        NoiseZooError: It cannot be parsed: what was committed whole was damaged since, and is not guessed at.
+    """
+    value = read_json(path)
+    if value is None and path.exists():
+        raise NoiseZooError(f"{path} is damaged: put back a copy of it, or use a new folder")
+    return value
 
 
 def sha256_of(path: Path) -> str:
