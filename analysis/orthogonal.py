@@ -76,7 +76,7 @@ def cosine(a: ArrayLike, b: ArrayLike, covariance: ArrayLike | None = None, *, r
 
 
 def _logits(X: Matrix, direction: NDArray[np.float64]) -> NDArray[np.float64]:
-    z = X @ direction
+    z = (X @ direction.astype(X.dtype)).astype(np.float64)  # float64 logits, but no float64 copy of the rows
     return np.asarray(z - z.mean())
 
 

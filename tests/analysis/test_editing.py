@@ -48,7 +48,7 @@ def test_an_orthogonalised_edit_leaves_the_other_attributes_logit_where_it_was(
 ) -> None:
     X, _, _ = planted
     a, b = (make_edit(name, NAMES, probes, X) for name in "ab")
-    edited = orthogonal_edit(a, b, X).apply(X, 4.0)
+    edited = orthogonal_edit(a, [b], X).apply(X, 4.0)
     before, after = probes.decision_function(X), probes.decision_function(edited)
     np.testing.assert_allclose(after[:, 1], before[:, 1], atol=1e-6 * np.abs(before).max())
     assert (after[:, 0] > before[:, 0] + 1).all()

@@ -1,0 +1,129 @@
+"""Planted correlations: closed forms of the shift, coverage of its intervals, and drawn faces."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from noisezoo.analysis.spurious import REMOVED, SpuriousShift, spurious_shift
+from noisezoo.builder.faces.factors import Correlation, face_factors, toggled
+from noisezoo.builder.faces.render import render
+
+Floats = NDArray[np.float64]
+KINDS = ("class means", "lda")
+D = 12
+EFFECTS = np.eye(2, D) * 2  # A and B each move a coordinate of its own
+
+
+def tied(n: int, phi: float, rng: np.random.Generator) -> Floats:
+    """Labels (n, 2), each one half, with correlation phi."""
+    a = rng.random(n) < 0.5
+    b = np.where(rng.random(n) < abs(phi), a if phi > 0 else ~a, rng.random(n) < 0.5)
+    return np.stack([a, b], axis=1).astype(float)
+
+
+def rows(Y: Floats, rng: np.random.Generator) -> Floats:
+    return Y @ EFFECTS + rng.standard_normal((len(Y), D))
+
+
+def planted(phi: float, seed: int, n: int = 400, **settings: object) -> SpuriousShift:
+    rng = np.random.default_rng(seed)
+    Y, Y_test = tied(n, phi, rng), tied(n, 0.0, rng)
+    settings = {"reader": "lda", **settings}
+    return spurious_shift(rows(Y, rng), Y, rows(Y_test, rng), Y_test, seed=seed, **settings)  # type: ignore[arg-type]
+
+
+def test_class_means_shift_by_phi_when_both_attributes_move_rows_alike() -> None:
+    # The means of A differ by effect_A + phi effect_B, and effects are as long as each other and orthogonal.
+    for phi in (0.6, -0.4):
+        found = planted(phi, 0, n=4000, kinds=("class means",), n_splits=2)
+        assert found.shift("class means", "reading", "plain").estimate == pytest.approx(phi, abs=0.1)
+        assert found.phi == pytest.approx(phi, abs=0.05)
+
+
+def test_fishers_direction_is_hardly_shifted_because_it_divides_by_what_correlates_within_classes() -> None:
+    found = planted(0.6, 1, n=4000, kinds=KINDS, n_splits=2)
+    lda, means = (abs(found.shift(kind, "reading", "plain").estimate) for kind in ("lda", "class means"))
+    assert lda < 0.6 * means
+
+
+def test_orthogonalising_takes_the_shift_away_and_past_zero_where_the_reader_of_b_has_learnt_a() -> None:
+    found = planted(0.6, 2, n=1500, kinds=("class means",), reader="probe", n_splits=4)
+    for asked in ("reading", "edit"):
+        plain, after, removed = (
+            found.shift("class means", asked, treatment) for treatment in ("plain", "orthogonalised", REMOVED)
+        )
+        assert plain.low > 0.3
+        assert -plain.estimate < after.estimate < 0
+        assert removed.high < 0 and removed.estimate == pytest.approx(after.estimate - plain.estimate)
+
+
+def test_intervals_hold_the_planted_shift_at_their_nominal_rate_and_the_null_stays_at_zero() -> None:
+    held, null = [], []
+    for seed in range(200):
+        found = planted(0.5, 1000 + seed, n=300, kinds=("class means",))
+        interval = found.shift("class means", "reading", "plain")
+        held.append(interval.low <= 0.5 <= interval.high)
+        null.append(found.records()[0]["null"])
+    assert 0.91 <= np.mean(held) <= 0.99
+    assert abs(np.mean(null)) < 0.02
+
+
+def test_a_correlation_in_the_test_rows_is_a_caveat_and_a_perfect_one_is_refused() -> None:
+    rng = np.random.default_rng(4)
+    Y, Y_test = tied(300, 0.5, rng), tied(300, 0.5, rng)
+    X, X_test = rows(Y, rng), rows(Y_test, rng)
+    found = spurious_shift(X, Y, X_test, Y_test, names=("Smiling", "Bald"), kinds=("class means",))
+    assert "Smiling and Bald are correlated in the test rows as well" in found.to_dict()["caveats"][0]
+    same = np.repeat(Y_test[:, :1], 2, axis=1)
+    with pytest.raises(ValueError, match="A and B cannot be told apart in the test rows"):
+        spurious_shift(X, Y, X_test, same)
+    with pytest.raises(ValueError, match="must be two columns"):
+        spurious_shift(X, Y[:, :1], X_test, Y_test)
+    with pytest.raises(ValueError, match="one view in both"):
+        spurious_shift(X[:, :5], Y, X_test, Y_test)
+
+
+def test_a_direction_that_holds_nothing_of_its_attribute_gives_no_shift_but_a_caveat() -> None:
+    rng = np.random.default_rng(5)
+    Y, Y_test = tied(300, 0.5, rng), tied(300, 0.0, rng)
+    noise = rng.standard_normal((2, 300, D))
+    found = spurious_shift(noise[0], Y, noise[1], Y_test, kinds=("class means",), reader="lda")
+    assert np.isnan(found.shift("class means", "reading", "plain").estimate)
+    assert "does not hold A in every half" in found.to_dict()["caveats"][0]
+    assert found.to_dict()["rows"][0]["estimate"] is None
+
+
+FIRST, SECOND, SIDE, PARTNERS = "Eyeglasses", "Wearing_Hat", 12, 80
+
+
+@pytest.fixture(scope="module")
+def faces() -> dict[float, SpuriousShift]:
+    """Pixels of drawn faces, trained where glasses come with hats or do not, asked of counterfactual partners."""
+    test = face_factors(range(10_000, 10_000 + PARTNERS))
+    partners = [toggled(toggled(test, FIRST, a), SECOND, b) for a in (False, True) for b in (False, True)]
+    X_test, Y_test = (np.concatenate(each) for each in zip(*map(drawn, partners), strict=True))
+    found = {}
+    for phi in (0.0, 0.7):
+        X, Y = drawn(face_factors(range(500), correlations=[Correlation(FIRST, SECOND, phi)]))
+        found[phi] = spurious_shift(X, Y, X_test, Y_test, names=(FIRST, SECOND), kinds=("class means",), n_splits=4,
+                                    groups_test=np.tile(np.arange(PARTNERS), 4))  # fmt: skip
+    return found
+
+
+def drawn(factors: dict[str, NDArray[np.generic]]) -> tuple[NDArray[np.float32], Floats]:
+    pictures = render(factors, SIDE).reshape(len(factors[FIRST]), -1)
+    return (pictures / 127.5 - 1).astype(np.float32), np.stack([factors[FIRST], factors[SECOND]], axis=1).astype(float)
+
+
+def test_adding_glasses_learnt_where_they_come_with_hats_adds_hats(faces: dict[float, SpuriousShift]) -> None:
+    free, with_hats = (faces[phi].shift("class means", "edit", "plain") for phi in (0.0, 0.7))
+    assert faces[0.7].phi > 0.6 and abs(faces[0.0].phi) < 0.1 and faces[0.7].phi_test == pytest.approx(0)
+    assert with_hats.low > free.high and free.low < 0.02 < with_hats.low
+
+
+def test_orthogonalising_takes_the_hats_out_of_the_glasses(faces: dict[float, SpuriousShift]) -> None:
+    plain, after, removed = (
+        faces[0.7].shift("class means", "edit", treatment) for treatment in ("plain", "orthogonalised", REMOVED)
+    )
+    assert removed.high < 0
+    assert abs(after.estimate) < 0.5 * plain.estimate
