@@ -105,6 +105,10 @@ class Data:
         path = read_path(self.path_or_repo, f"{prefix}{PAIRED}/basis/{view}.safetensors", self.revision)
         return None if path is None else Basis.read(path)
 
+    def narrow_basis(self, view: str) -> Basis | None:
+        """The basis that probes of a view are fitted on and carried back by, where the view is read reduced."""
+        return self.basis(view) if self.is_reduced(view) else None
+
     def facts(self, view: str) -> Json:
         """What a reader must know of a view, as plain values."""
         row, rows, std = self._row(view), self._load(view), f"{view}.latent_std"

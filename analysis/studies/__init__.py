@@ -8,10 +8,17 @@ from noisezoo.analysis.studies.base import Study
 STUDIES: Mapping[str, str] = {
     "gaussianity": "gaussian:Gaussianity",
     "probes": "probing:Probing",
+    "profile": "profiles:Profiles",
+    "conditional": "conditional_value:Conditional",
+    "learning": "learning:Learning",
+    "paper": "paper:Paper",
     "stitching": "stitching:Stitching",
     "alignment": "alignment:Alignment",
     "shared": "shared:SharedSpace",
-    "confounds": "confounds:Confounds",
+    "structure": "confounds:Structure",
+    "conditioning": "confounds:Conditioning",
+    "spurious": "confounds:Spurious",
+    "inversions": "inversions:Inversions",
     "edits": "editing:Editing",
 }
 """Name -> `module:class`. Adding a study is adding a file and a line here."""

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -12,7 +13,9 @@ from threadpoolctl import threadpool_limits
 
 from noisezoo.analysis.crossvalidation import ProbeTable
 from noisezoo.analysis.data import Data, Json
+from noisezoo.analysis.directions import PROBE
 from noisezoo.analysis.edit_study import Embed, Generate, Strip
+from noisezoo.analysis.multinormality import GaussianityResult
 
 Step = Callable[[str], None]
 Tables = dict[str, list[Json]]
@@ -48,6 +51,8 @@ class Options:
         models: Generative models to regenerate and edit through; views of the dataset.
         judge: The encoder that judges edits; needed for edits.
         edits: Attributes to edit.
+        directions: How the directions of edits are made, of `noisezoo.analysis.directions.MAKERS`.
+        variants: Name -> another dataset of the same images, inverted otherwise.
         step: Called with a line of text before each piece of work, for a progress bar.
     """
 
@@ -56,6 +61,8 @@ class Options:
     models: Sequence[Model] = ()
     judge: Judge | None = None
     edits: Sequence[str] = ()
+    directions: Sequence[str] = (PROBE,)
+    variants: Mapping[str, str | Path] = field(default_factory=dict)
     step: Step = lambda text: None
 
 
@@ -66,6 +73,7 @@ class Analysis:
     Attributes:
         results: Name of a study -> what it gave, beside `dataset`, `views` and `seed`.
         tables: View -> its probes.
+        gaussianity: View -> its tests.
         strips: View -> edited pictures, in [-1, 1].
         reconstructions: View -> (2, m, c, h, w), given and regenerated pictures.
         rows: Name of a table -> its tidy rows.
@@ -73,6 +81,7 @@ class Analysis:
 
     results: Json
     tables: dict[str, ProbeTable]
+    gaussianity: dict[str, GaussianityResult] = field(default_factory=dict)
     strips: dict[str, list[Strip]] = field(default_factory=dict)
     reconstructions: dict[str, NDArray[np.floating[Any]]] = field(default_factory=dict)
     rows: Tables = field(default_factory=dict)

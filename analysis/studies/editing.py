@@ -4,15 +4,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noisezoo.analysis.data import Data, Json
-from noisezoo.analysis.edit_study import Study as EditStudy
-from noisezoo.analysis.edit_study import fit_space
-from noisezoo.analysis.studies.base import Analysis, Judge, Model, Options, Study
+from noisezoo.analysis.directions import PROBE
+from noisezoo.analysis.edit_study import NOISE, ON_SHELL, ORTHOGONAL, OVERLAY, SHOWN, SHUFFLED, Study, fit_space
+from noisezoo.analysis.edits import EditStudy, study_edits
+from noisezoo.analysis.studies import base
+from noisezoo.analysis.studies.base import Analysis, Judge, Model, Options, tidy
 from noisezoo.errors import UsageError
 
 SHOWN_FACES = 12
+MEASURED = (NOISE, ORTHOGONAL, ON_SHELL, OVERLAY, SHUFFLED)
+"""Variants that are measured where directions are made in several ways; the last is their null."""
 
 
-class Editing(Study):
+class Editing(base.Study):
     """Reconstructions of each model's first held-out rows and, where there is a judge, its edits."""
 
     name = "edits"
@@ -29,7 +33,7 @@ class Editing(Study):
             options.step(f"pictures through {model.view}")
             record = _regenerate(analysis, data, model, _pixels(analysis))
             if options.judge is not None and options.edits:
-                record |= _edit(analysis, data, model, options.judge, options.edits)
+                record |= _edit(analysis, data, model, options.judge, options)
             analysis.results[self.name][model.view] = record
 
 
@@ -51,14 +55,44 @@ def _regenerate(analysis: Analysis, data: Data, model: Model, pixels: str) -> Js
     return {"reconstruction_psnr": [round(float(value), 2) for value in psnr]}
 
 
-def _edit(analysis: Analysis, data: Data, model: Model, judge: Judge, edits: "tuple[str, ...] | list[str]") -> Json:
-    pixels, held_out = _pixels(analysis), np.flatnonzero(~data.train)
-    noise, pictures, eyes = (fit_space(data.matrix(v), data.Y, data.train) for v in (model.view, pixels, judge.view))
+def _edit(analysis: Analysis, data: Data, model: Model, judge: Judge, options: Options) -> Json:
+    """Edits of every attribute asked for, as the judge sees them: strips for the eye, tables for the rest."""
+    study = _edit_study(analysis, data, model, judge, options)
+    held_out = np.flatnonzero(~data.train)
+    faces = {name: _lacking(data, name, held_out) for name in options.edits}
+    only_probes = list(options.directions) == [PROBE]
+    found = study_edits(study, faces, kinds=options.directions, variants=SHOWN if only_probes else MEASURED)
+    analysis.strips[model.view] = [strip for strip in found.strips if strip.kind == PROBE and strip.variant in SHOWN]
+    analysis.rows.setdefault("edits", []).extend(tidy(found.records(), view=model.view, judge=judge.view))
+    shown = [{"variant": s.variant, **entry} for s in analysis.strips[model.view] for entry in s.records]
+    return {"judge": judge.view, **found.settings(), "strips": shown,
+            "entanglement": _entanglement(analysis, model.view, found, options)}  # fmt: skip
+
+
+def _entanglement(analysis: Analysis, view: str, found: EditStudy, options: Options) -> list[Json]:
+    """Mean leaks at the largest strength, plain and orthogonalised, with what orthogonalising removed."""
+    strength, rows, leaks = max(found.strips[0].strengths), [], []
+    for kind in options.directions:
+        for variant in (NOISE, ORTHOGONAL, OVERLAY):
+            matrix = found.entanglement(kind, variant, strength)
+            rows += tidy(matrix.records(), view=view, kind=kind, variant=variant, strength=strength)
+            leaks.append({"kind": kind, "variant": variant, "strength": strength, **matrix.mean_leak.to_dict()})
+        removed = found.removed(kind, ORTHOGONAL, strength)
+        leaks += [{"kind": kind, "variant": "orthogonalised minus plain", "strength": strength, "attribute": name,
+                   **interval.to_dict()} for name, interval in removed.items()]  # fmt: skip
+    analysis.rows.setdefault("entanglement", []).extend(rows)
+    return leaks
+
+
+def _edit_study(analysis: Analysis, data: Data, model: Model, judge: Judge, options: Options) -> Study:
+    pixels, train = _pixels(analysis), data.train
+    noise = fit_space(data.matrix(model.view), data.Y, train, basis=data.narrow_basis(model.view))
+    pictures, eyes = (fit_space(data.matrix(view), data.Y, train) for view in (pixels, judge.view))
     c, h, w = data.shape(pixels)
-    study = EditStudy(data.names, noise, pictures, eyes.probes, (c, h, w), model.generate, judge.embed)
-    strips = [strip for name in edits for strip in study.strips(name, _lacking(data, name, held_out))]
-    analysis.strips[model.view] = strips
-    return {"judge": judge.view, "strips": [{"variant": s.variant, **entry} for s in strips for entry in s.records]}
+    return Study(
+        data.names, noise, pictures, eyes.probes, (c, h, w), model.generate, judge.embed, seed=options.seed,
+        judge_scale=eyes.logit_scale,
+    )  # fmt: skip
 
 
 def _lacking(data: Data, attribute: str, rows: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -1,19 +1,44 @@
 """How Gaussian every view is, in full size (Table 1 of the paper, and what its projections cannot see)."""
 
-from noisezoo.analysis.data import Data
-from noisezoo.analysis.multinormality import gaussianity
+from noisezoo.analysis.data import Data, Json
+from noisezoo.analysis.multinormality import gaussianity, paper_gaussianity
+from noisezoo.analysis.planted import planted_power
 from noisezoo.analysis.studies.base import Analysis, Options, Study, side_by_side, tidy
+
+ENOUGH = 250
+"""Rows that the paper tested."""
 
 
 class Gaussianity(Study):
-    """Every family of tests on every view."""
+    """Every family of tests on every view, the paper's own test, and for models what the tests could have found."""
 
     name = "gaussianity"
-    about = "is every view Gaussian, with calibration and power"
+    about = "is every view Gaussian, with calibration"
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
-        """Results by view."""
+        """Results by view; the paper's own test and the power of all tests under `paper` and `power`."""
         found = side_by_side(lambda view: gaussianity(data.stored(view), seed=options.seed), data.views)
-        named = dict(zip(data.views, found, strict=True))
-        analysis.results[self.name] = {view: result.to_dict() for view, result in named.items()}
-        analysis.rows[self.name] = [row for view, result in named.items() for row in tidy(result.records(), view=view)]
+        analysis.gaussianity |= zip(data.views, found, strict=True)
+        analysis.results[self.name] = {
+            view: {**result.to_dict(), "sentence": result.sentence()} for view, result in analysis.gaussianity.items()
+        }
+        rows = {view: result.records() for view, result in analysis.gaussianity.items()}
+        analysis.rows[self.name] = [row for view, records in rows.items() for row in tidy(records, view=view)]
+        if len(data) >= ENOUGH:
+            self._as_the_paper(data, analysis, options)
+        self._power(data, analysis, options)
+
+    def _as_the_paper(self, data: Data, analysis: Analysis, options: Options) -> None:
+        found = side_by_side(lambda view: paper_gaussianity(data.stored(view), seed=options.seed), data.views)
+        for view, result in zip(data.views, found, strict=True):
+            analysis.results[self.name][view]["paper"] = result.to_dict()
+            analysis.rows.setdefault("paper_gaussianity", []).extend(tidy(result.records(), view=view))
+
+    def _power(self, data: Data, analysis: Analysis, options: Options) -> None:
+        """Only of models' own views: controls share their sizes, and a table takes seconds."""
+        views = [v["name"] for v in analysis.views if v["kind"] != "control" and not v["untrained"]]
+        found = side_by_side(lambda view: planted_power(data.stored(view), seed=options.seed), views)
+        for view, table in zip(views, found, strict=True):
+            power: Json = {**table.to_dict(), "sentence": table.sentence()}
+            analysis.results[self.name][view]["power"] = power
+            analysis.rows.setdefault("power", []).extend(tidy(table.records(), view=view))

@@ -1,0 +1,33 @@
+"""What the noise adds to the picture itself, and the picture to it."""
+
+from noisezoo.analysis.conditional import ConditionalValue, conditional_value
+from noisezoo.analysis.data import Data
+from noisezoo.analysis.studies.base import Analysis, Options, Study, side_by_side, tidy
+
+CONTROLS = ("pixels", "vae")
+"""Families of views that are the picture, or nearly so."""
+
+
+class Conditional(Study):
+    """Each noise view (and its untrained twin) beside the pixels and beside the autoencoder's latent."""
+
+    name = "conditional"
+    about = "what noise adds to pixels and to the VAE latent"
+
+    def run(self, data: Data, analysis: Analysis, options: Options) -> None:
+        """Rows by control and view: `what` is either alone, both, or one given the other."""
+        controls = [v["name"] for v in analysis.views if v["family"] in CONTROLS]
+        noise = [v["name"] for v in analysis.views if v["kind"] == "noise"]
+        twins = [v["baseline"] for v in analysis.views if v["kind"] == "noise" and v["baseline"] in data.views]
+        pairs = [(control, view) for view in dict.fromkeys((*noise, *twins)) for control in controls]
+
+        def added(pair: tuple[str, str]) -> ConditionalValue:
+            A, B = map(data.features, pair)
+            return conditional_value(A, B, data.Y, data.names, views=pair, groups=data.groups, seed=options.seed)
+
+        found = list(zip(pairs, side_by_side(added, pairs), strict=True))
+        rows = [row for (control, view), one in found for row in tidy(one.records(), control=control, view=view)]
+        caveats = dict.fromkeys(sentence for _, one in found for sentence in one.caveats)
+        means = [row for row in rows if row["attribute"] == "mean"]
+        analysis.results[self.name] = {"rows": means, "caveats": list(caveats)}
+        analysis.rows[self.name] = rows

@@ -1,0 +1,30 @@
+"""How readability grows with the number of images."""
+
+from noisezoo.analysis.data import Data
+from noisezoo.analysis.learning_curves import LearningCurve, learning_curve
+from noisezoo.analysis.studies.base import Analysis, Options, Study, side_by_side, tidy
+
+
+class Learning(Study):
+    """Learning curves of each noise view, its untrained twin, the pixels and the first encoder."""
+
+    name = "learning"
+    about = "learning curves"
+
+    def run(self, data: Data, analysis: Analysis, options: Options) -> None:
+        """Rows by view, size, attribute and metric."""
+        noise = [v for v in analysis.views if v["kind"] == "noise"]
+        others = [v["name"] for v in analysis.views if v["family"] == "pixels"]
+        encoders = [v["name"] for v in analysis.views if v["kind"] == "embedding" and not v["untrained"]][:1]
+        twins = [v["baseline"] for v in noise if v["baseline"] in data.views]
+        views = list(dict.fromkeys((*[v["name"] for v in noise], *twins, *others, *encoders)))
+
+        def learnt(view: str) -> LearningCurve:
+            return learning_curve(data.features(view), data.Y, data.names, groups=data.groups, seed=options.seed)
+
+        found = dict(zip(views, side_by_side(learnt, views), strict=True))
+        rows = [row for view, curve in found.items() for row in tidy(curve.records(), view=view)]
+        caveats = dict.fromkeys(sentence for curve in found.values() for sentence in curve.caveats)
+        means = [row for row in rows if row["attribute"] == "mean"]
+        analysis.results[self.name] = {"rows": means, "caveats": list(caveats)}
+        analysis.rows[self.name] = rows

@@ -1,0 +1,58 @@
+"""From every view to every other by ridge: what is predicted, what is found again, what probes carry over."""
+
+from noisezoo.analysis.attribute_transfer import Transfer, transfer
+from noisezoo.analysis.data import Data, Json
+from noisezoo.analysis.ridge import Stitch, stitch_many
+from noisezoo.analysis.studies.base import Analysis, Options, Study, side_by_side, tidy
+
+PAPER_ALPHA = 1.0
+"""The paper scales alpha by |X|_F^2 / d and gives no number of its own; at 1 the mean direction is halved."""
+ALPHAS = {"validated": None, "paper": PAPER_ALPHA}
+
+
+class Stitching(Study):
+    """Held-out R2 and retrieval of every ordered pair of views; attribute transfer into every encoder."""
+
+    name = "stitching"
+    about = "ridge from every view to every other"
+
+    def run(self, data: Data, analysis: Analysis, options: Options) -> None:
+        """`stitching`: rows by source, target and alpha; `transfer`: rows by source and target."""
+
+        def stitched(source: str) -> dict[str, dict[str, Stitch]]:
+            targets = {view: data.features(view) for view in data.views if view != source}
+            return {
+                how: stitch_many(data.features(source), targets, alpha=alpha, groups=data.groups, seed=options.seed)
+                for how, alpha in ALPHAS.items()
+            }
+
+        found = dict(zip(data.views, side_by_side(stitched, data.views), strict=True))
+        pairs = [(source, target, how, stitch) for source, ways in found.items() for how, stitches in ways.items()
+                 for target, stitch in stitches.items()]  # fmt: skip
+        rows = [row for source, target, how, stitch in pairs
+                for row in tidy(stitch.records(), source=source, target=target, alpha=how)]  # fmt: skip
+        analysis.rows["stitching"] = rows
+        analysis.results[self.name] = {"rows": rows, **_said([stitch for *_, stitch in pairs])}
+        self._transfer(data, analysis, options)
+
+    def _transfer(self, data: Data, analysis: Analysis, options: Options) -> None:
+        encoders = [v["name"] for v in analysis.views if v["kind"] == "embedding" and not v["untrained"]]
+        pairs = [(source, target) for target in encoders for source in data.views if source != target]
+
+        def carried(pair: tuple[str, str]) -> Transfer:
+            source, target = map(data.features, pair)
+            return transfer(source, target, data.Y, data.names, groups=data.groups, seed=options.seed)
+
+        found = list(zip(pairs, side_by_side(carried, pairs), strict=True))
+        rows = [row for (source, target), one in found for row in tidy(one.records(), source=source, target=target)]
+        analysis.rows["transfer"] = rows
+        means = [row for row in rows if row["attribute"] == "mean"]
+        analysis.results["transfer"] = {"rows": means, **_said([one for _, one in found])}
+
+
+def _said(found: "list[Stitch] | list[Transfer]") -> Json:
+    """What all results have in common, and every caveat once."""
+    if not found:
+        return {"caveats": []}
+    shared = {key: getattr(found[0], key) for key in ("n_folds", "n_permutations", "confidence", "seed")}
+    return {**shared, "caveats": list(dict.fromkeys(sentence for one in found for sentence in one.caveats))}
