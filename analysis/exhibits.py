@@ -53,20 +53,20 @@ def headline(found: Sequence[Json]) -> Markup | None:
     views = [d["view"] for d in found]
     names = [d["view"] if views.count(d["view"]) == 1 else f"{d['dataset']}: {d['view']}" for d in found]
     labels = [f"{name}{'  (n < d)' if is_wide(d['facts']) else ''}" for name, d in zip(names, found, strict=True)]
-    dots = [_dot(label, d, d["facts"]["kind"]) for label, d in zip(labels, found, strict=True)]
+    dots = [dot(label, d, d["facts"]["kind"]) for label, d in zip(labels, found, strict=True)]
     ends = ("worse than untrained", "better than untrained")
-    return figures.intervals(_alt("Trained minus untrained", dots), dots, span=_span(dots), ends=ends)
+    return figures.intervals(_alt("Trained minus untrained", dots), dots, span=span(dots), ends=ends)
 
 
 def forests(dataset: str, results: Json) -> list[Json]:
     """Each noise view minus each of its controls, all on one axis, with the verdicts in words."""
     noise = [view["name"] for view in results["views"] if view["kind"] == "noise"]
     rows = {view: [d for d in results["differences"] if d["view"] == view and _has_interval(d)] for view in noise}
-    dots = {view: [_dot(f"minus {d['control']}", d, ROLE_COLOURS.get(d["role"], "control")) for d in found]
+    dots = {view: [dot(f"minus {d['control']}", d, ROLE_COLOURS.get(d["role"], "control")) for d in found]
             for view, found in rows.items() if found}  # fmt: skip
-    span = _span([dot for found in dots.values() for dot in found])
+    reach = span([one for found in dots.values() for one in found])
     ends = ("control reads better", "noise reads better")
-    charts = {view: figures.intervals(_alt(f"{dataset}: {view}", found), found, span=span, ends=ends)
+    charts = {view: figures.intervals(_alt(f"{dataset}: {view}", found), found, span=reach, ends=ends)
               for view, found in dots.items()}  # fmt: skip
     said = {view: [v for v in results["verdicts"] if v["kind"] == "control" and v["view"] == view] for view in charts}
     return [{"view": view, "chart": chart, "said": said[view]} for view, chart in charts.items()]
@@ -77,18 +77,19 @@ def _has_interval(difference: Json) -> bool:
 
 
 def _alt(what: str, dots: Sequence[Dot]) -> str:
-    return f"{what}, points of mean balanced accuracy; " + "; ".join(f"{dot.label} {dot.value}" for dot in dots)
+    return f"{what}, points of mean balanced accuracy; " + "; ".join(f"{each.label} {each.value}" for each in dots)
 
 
-def _dot(label: str, difference: Json, colour: str) -> Dot:
+def dot(label: str, difference: Json, colour: str) -> Dot:
+    """A difference of shares, in points, with its interval."""
     estimate, low, high = (difference[key] for key in ("estimate", "low", "high"))
     value = f"{signed(estimate)} [{signed(low)}, {signed(high)}]"
     return Dot(label, value, 100 * estimate, 100 * low, 100 * high, COLOURS[colour])
 
 
-def _span(dots: Sequence[Dot]) -> tuple[float, float]:
+def span(dots: Sequence[Dot]) -> tuple[float, float]:
     """An axis that holds every interval and zero, with room on both sides of each."""
-    low, high = min([0.0, *(dot.low for dot in dots)]), max([0.0, *(dot.high for dot in dots)])
+    low, high = min([0.0, *(each.low for each in dots)]), max([0.0, *(each.high for each in dots)])
     length = (high - low) or 1.0
     return min(low - 0.05 * length, -0.2 * length), max(high + 0.05 * length, 0.2 * length)
 

@@ -2,37 +2,41 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from noisezoo.analysis import exhibits
+from noisezoo.analysis import exhibits, relations
 from noisezoo.analysis._results import plain
+from noisezoo.analysis.drawing import saved_to
 from noisezoo.analysis.exhibits import MISSING, RADAR_FLOOR, UNTRAINED, Json, Probes, is_wide, signed
 from noisezoo.analysis.studies.base import Analysis
 from noisezoo.analysis.studies.probing import METRIC
+from noisezoo.analysis.tidy_tables import write_tables
 from noisezoo.analysis.verdicts import CONTROL_NAMES, direction
 from noisezoo.errors import NoiseZooError
 from noisezoo.files import committed
 
-PAGE, NUMBERS = "report.html", "results.json"
+PAGE, NUMBERS, SCORECARD, TABLES, FIGURES = "report.html", "results.json", "scorecard.html", "tables", "figures"
 TEMPLATES = Path(__file__).parent / "templates"
 WORDS = {1: "better", 0: "undecided", -1: "worse"}
 KINDS = {"noise": "Noise, inverted by diffusion models", "embedding": "Encoders", "control": "Controls"}
 METRICS = (METRIC, "accuracy", "auc")
 MEAN = "mean"
 VERDICTS = ("headline", "gaussianity", "conditioning")
-TESTS = {"anderson-darling": "Anderson–Darling", "dagostino-pearson": "D’Agostino–Pearson"}
+TESTS = {"anderson-darling": "Anderson–Darling", "dagostino-pearson": "D’Agostino–Pearson", "both": "both"}
 
 
 def write_report(analyses: Mapping[str, Analysis], folder: Path, *, title: str) -> Path:
-    """Write `report.html`, self-contained, and `results.json`, every number as a finite float or null.
+    """Write `report.html` and `scorecard.html`, self-contained, `results.json`, `tables/` and `figures/`.
 
-    Both are written whole under hidden names and then renamed, and are the same bytes for the same input.
+    Numbers are finite floats or null; tables are tidy Parquet, in a folder a dataset where there are several; figures
+    are SVG and PNG. Each is written whole under a hidden name and then renamed, the same bytes for the same input.
 
     Args:
         analyses: Dataset name -> its analysis. Datasets whose true factors are known come first in the report.
-        folder: Where the two files go; made where it is missing.
+        folder: Where they go; made where it is missing.
         title: Of the page.
 
     Returns:
@@ -46,11 +50,15 @@ def write_report(analyses: Mapping[str, Analysis], folder: Path, *, title: str) 
         raise ValueError("there is no analysis to report")
     order = sorted(analyses, key=lambda name: not analyses[name].results["dataset"]["factors"])
     numbers: Json = {"title": title, "datasets": {name: plain(analyses[name].results) for name in order}}
-    pages = [section(k, name, numbers["datasets"][name], analyses[name]) for k, name in enumerate(order, start=1)]
-    html = _environment().get_template("report.html.j2").render(title=title, top=_top(pages), sections=pages)
     text = json.dumps(numbers, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     try:
-        for name, content in ((NUMBERS, text), (PAGE, html)):
+        with saved_to(folder / FIGURES):
+            pages = [section(k, name, numbers["datasets"][name], analyses[name]) for k, name in enumerate(order, 1)]
+            shown = {"title": title, "top": _top(pages), "sections": pages}
+        for name in order:
+            write_tables(analyses[name].rows, folder / TABLES / (name if len(order) > 1 else ""))
+        made = {page: _environment().get_template(f"{page}.j2").render(shown) for page in (SCORECARD, PAGE)}
+        for name, content in ((NUMBERS, text), *made.items()):
             with committed(folder / name) as temporary:
                 temporary.write_text(content, encoding="utf-8", newline="\n")
     except OSError as error:
@@ -79,9 +87,22 @@ def section(number: int, name: str, results: Json, analysis: Analysis) -> Json:
         "gaussianity": _gaussianity(results),
         "forests": exhibits.forests(name, results),
         "radars": exhibits.radars(name, results, probes, attributes),
+        "scorecard": _by_claim(results.get("scorecard", ())),
+        "verdict_counts": dict(Counter(row["verdict"] for row in results.get("scorecard", ()))),
+        "learning": relations.learning(name, results),
+        "conditional": relations.conditional(name, results),
+        "conditioning": relations.conditioning(name, results),
+        "profiles": relations.profiles(results),
+        "matrices": relations.matrices(name, results),
+        "alignments": relations.alignments(name, results),
+        "shared": relations.shared(name, results),
         "edits": [exhibits.edits(name, v, results["edits"][v], strips) for v, strips in edited.items()],
         "reconstructions": [exhibits.reconstruction(v, results["edits"][v], made) for v, made in regenerated.items()],
     }
+
+
+def _by_claim(rows: Sequence[Json]) -> dict[str, list[Json]]:
+    return {claim: [row for row in rows if row["claim"] == claim] for claim in dict.fromkeys(r["claim"] for r in rows)}
 
 
 def _majority(results: Json, probes: Probes, attributes: Sequence[str]) -> float | None:

@@ -1,7 +1,7 @@
 """How a computed unit becomes a part and a marker: written aside, reread, renamed, then vouched for."""
 
 import platform
-import time
+import socket
 from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -37,17 +37,29 @@ SOFTWARE = (
 def commit(unit: Unit, work: Work, started: float, log: Log) -> None:
     """Commit a computed unit, begun at `started`: the part first, then the marker that vouches for it."""
     stages = work.computer.stages
-    ids, rows, refusals = work.finish()
-    if sorted(ids + [refusal.image_id for refusal in refusals]) != sorted(unit.ids):
-        raise NoiseZooError(f"{unit.view.name} slice {unit.number}: rows in are not rows out and refused; report this")
-    with stages.timed("write"):
-        sweep(unit.part.parent, unit.part.name)
-        sweep(unit.part.parent, unit.marker_path.name)
-        _commit_part(unit, work.computer, ids, rows)
-        write_json(unit.marker_path, _marker(unit, work.computer, ids, refusals, started))
-    seconds = {f"{stage}_seconds": round(value, 6) for stage, value in stages.take_seconds().items()}
-    log.write("unit", view=unit.view.name, slice=unit.number, rows=len(ids), refused=len(refusals),
-              batch_size=stages.sizes, seconds=round(time.time() - started, 3), **seconds)  # fmt: skip
+    with log.about(view=unit.view.name, slice=unit.number):
+        ids, rows, refusals = work.finish()
+        if sorted(ids + [refusal.image_id for refusal in refusals]) != sorted(unit.ids):
+            raise NoiseZooError(
+                f"{unit.view.name} slice {unit.number}: rows in are not rows out and refused; report this"
+            )
+        with stages.timed("write"):
+            sweep(unit.part.parent, unit.part.name)
+            sweep(unit.part.parent, unit.marker_path.name)
+            _commit_part(unit, work.computer, ids, rows)
+        spent = stages.take_seconds()
+        worker = {
+            "host": socket.gethostname(),
+            "attempt": log.attempt,
+            "started": started,
+            "seconds": sum(spent.values()),
+        }  # by the stages' clock, which never jumps as the wall's does
+        with stages.timed("write"):
+            write_json(unit.marker_path, {**_marker(unit, work.computer, ids, refusals), **worker})
+        spent["write"] += stages.take_seconds()["write"]
+        log.write("unit", rows=len(ids), refused=len(refusals), batch_size=stages.sizes,
+                  seconds=round(sum(spent.values()), 3),
+                  **{f"{stage}_seconds": round(value, 6) for stage, value in spent.items()})  # fmt: skip
 
 
 def _commit_part(unit: Unit, computer: Computer, ids: list[str], rows: Rows) -> None:
@@ -67,7 +79,7 @@ def _reread(path: Path, table: "pa.Table") -> None:
         raise NoiseZooError(f"{path.name} read back differently from what was written: check the disk, then run again")
 
 
-def _marker(unit: Unit, computer: Computer, ids: list[str], refusals: list[Refusal], started: float) -> dict[str, Any]:
+def _marker(unit: Unit, computer: Computer, ids: list[str], refusals: list[Refusal]) -> dict[str, Any]:
     return {
         **unit.expected(),
         "rows": len(ids),
@@ -81,8 +93,6 @@ def _marker(unit: Unit, computer: Computer, ids: list[str], refusals: list[Refus
         "facts": computer.facts,
         "software": software(),
         "device": device_name(),
-        "started": started,
-        "seconds": time.time() - started,
     }
 
 

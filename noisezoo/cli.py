@@ -10,9 +10,11 @@ from typing import Annotated
 
 import typer
 
+from noisezoo.commands.cluster import app as cluster
 from noisezoo.errors import NoiseZooError, describe
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+app.add_typer(cluster, name="cluster")
 
 OutOption = Annotated[Path, typer.Option("--out", help="The dataset's folder; run again with the same one to go on.")]
 
@@ -74,14 +76,71 @@ def build(
 
 
 @app.command()
-def status(folder: Annotated[Path, typer.Argument(help="A folder that is being built, or was.")]) -> None:
+def plan(
+    recipe: Annotated[str, typer.Argument(help="A bundled recipe (see `noisezoo recipes`) or a .yaml file.")],
+    images: Annotated[int | None, typer.Option(help="How many images; the recipe's limit by default.")] = None,
+    gpu: Annotated[
+        str,
+        typer.Option(
+            help="b200, h200, h100, h100-pcie, a100, a100-40gb, l40s, l4, a10g, rtx4090, rtx3090, v100, t4, or cpu: "
+            "this machine, measured in a second or two."
+        ),
+    ] = "h100",
+    deadline: Annotated[float | None, typer.Option(metavar="HOURS", help="Suggest processes that meet it.")] = None,
+    processes: Annotated[int | None, typer.Option(help="Processes, each with a device.")] = None,
+    source: Annotated[str | None, typer.Option(help="As in `noisezoo build`.")] = None,
+    views: Annotated[str | None, typer.Option(help="Views, separated by commas, instead of the recipe's.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting, as in --set dtype=bfloat16; may be repeated.")
+    ] = None,
+    folders: Annotated[
+        list[str] | None, typer.Option("--folder", help="A local model, as in --folder sd15=PATH; may be repeated.")
+    ] = None,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="One JSON object: device, images, units, processes, seconds, device_hours, deadline_hours, "
+            "suggested_processes, slice_rows, suggested_slice_rows, part_bytes, published_bytes, temporary_bytes, "
+            "download_bytes, device_memory, host_memory, publishing_memory, views, notes.",
+        ),
+    ] = False,
+) -> None:
+    """Say what a build will take: units, hours, disk, memory, processes for a deadline. Nothing is downloaded.
+
+    Example: noisezoo plan faces --views sd15,clip-vit-l14 --images 30000 --gpu h100 --set dtype=bfloat16 --deadline 2
+    """
+    from noisezoo.commands.plan import run_plan
+
+    run_plan(
+        recipe, images=images, gpu=gpu, deadline=deadline, processes=processes, source=source, views=views,
+        settings=settings or [], folders=folders or [], as_json=as_json,
+    )  # fmt: skip
+
+
+@app.command()
+def status(
+    folder: Annotated[Path, typer.Argument(help="A folder that is being built, or was.")],
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again and again, until the dataset is finished.")
+    ] = False,
+    every: Annotated[float, typer.Option(metavar="SECONDS", help="Seconds between two looks of --watch.")] = 2.0,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="One JSON object a look: finished, seconds_left, processes_at_work, slowest_host, views, missing, "
+            "running, failures, hosts, processes.",
+        ),
+    ] = False,
+) -> None:
     """Show where a build stands, from its folder alone; exit code 3 where something is missing.
 
-    Example: noisezoo status my-faces
+    Example: noisezoo status my-faces --watch
     """
-    from noisezoo.commands.build import show_status
+    from noisezoo.commands.status import show_status
 
-    show_status(folder)
+    show_status(folder, watch=watch, every=every, as_json=as_json)
 
 
 @app.command()

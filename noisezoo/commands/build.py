@@ -1,32 +1,65 @@
-"""`noisezoo build` and `noisezoo status`."""
+"""`noisezoo build`, and how a recipe is named and changed on the command line."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from rich.console import Console
-from rich.table import Table
 
-from noisezoo.builder.build import open_build
 from noisezoo.builder.dataset import is_finished
-from noisezoo.builder.launch import Outcome, build_dataset
-from noisezoo.builder.recipe import read_recipe
-from noisezoo.builder.status import ViewStatus, status
-from noisezoo.errors import IncompleteError, UsageError
+from noisezoo.builder.forecast import REPORT, Forecast, total_seconds
+from noisezoo.builder.launch import Outcome, build_dataset, default_processes
+from noisezoo.builder.preflight import opened
+from noisezoo.builder.recipe import Recipe, read_recipe
+from noisezoo.commands.formats import numbers_table, rounded, size_text
+from noisezoo.commands.status import views_table
+from noisezoo.errors import UsageError
 
 
 def run_build(
     recipe: str, out: Path, *, source: str | None, options: Sequence[str], views: str | None, limit: int | None,
-    processes: int | None, settings: Sequence[str], folders: Sequence[str],
+    processes: int | None, settings: Sequence[str], folders: Sequence[str], mixed: bool = False,
 ) -> None:  # fmt: skip
-    """Build with progress, and end with what is there."""
+    """Build with progress, and end with what is there, and what it took beside what was predicted."""
     if processes is not None and processes < 1:
         raise UsageError(f"--processes {processes}: at least one process must work")
     console = Console()
-    overrides = make_overrides(source, views, limit, settings, folders, options)
-    outcome = build_dataset(read_recipe(recipe, overrides), out, processes=processes, console=console)
+    wanted = read_recipe(recipe, make_overrides(source, views, limit, settings, folders, options))
+    forecast = make_forecast(wanted, out, processes)
+    outcome = build_dataset(wanted, out, processes=processes, console=console, mixed=mixed)
     show_outcome(outcome, console)
+    if forecast is not None:
+        show_forecast(forecast, console)
+
+
+def make_forecast(recipe: Recipe, out: Path, processes: int | None) -> Forecast | None:
+    """What is predicted before the work begins; None where none is left. What cannot be built is refused here."""
+    build = opened(recipe, out)
+    return None if is_finished(build) else Forecast.of(build, processes or default_processes(recipe.settings.threads))
+
+
+def show_forecast(forecast: Forecast, console: Console) -> None:
+    """A table of what was predicted and what it took; nothing where no unit was computed."""
+    compared = forecast.compare()
+    if not compared:
+        return
+    table = numbers_table("view", "planned s", "took s", "ratio", "planned", "stored", "ratio")
+    for each in compared:
+        seconds = ("-", "-", "-") if each.seconds is None else _pair(each.seconds, rounded)
+        table.add_row(each.what, *seconds, *_pair(each.bytes, size_text))
+    console.print(table)
+    predicted, actual = total_seconds(compared)
+    console.print(
+        f"Took {actual:.0f} s of work where {predicted:.0f} s were predicted ({actual / predicted:.2f} times), on "
+        f"{forecast.plan.machine.about}. Kept in {forecast.build.state / REPORT}",
+        soft_wrap=True, highlight=False,
+    )  # fmt: skip
+
+
+def _pair(pair: tuple[float, float], text: Callable[[float], str]) -> tuple[str, str, str]:
+    predicted, actual = pair
+    return text(predicted), text(actual), f"{actual / predicted:.2f}"
 
 
 def make_overrides(
@@ -76,33 +109,8 @@ def split_names(text: str | None) -> list[str]:
 
 def show_outcome(outcome: Outcome, console: Console) -> None:
     """A table of views, the rows refused and how to load the folder."""
-    console.print(status_table(outcome.views))
+    console.print(views_table(outcome.views))
     refused = sum(view.refused for view in outcome.views)
     if refused:
         console.print(f"{refused} refusals, with reasons in {outcome.root / 'refusals.jsonl'}")
     console.print(f'Built in {outcome.seconds:.0f} s. Load it: datasets.load_dataset("{outcome.root}")', soft_wrap=True)
-
-
-def show_status(folder: Path) -> None:
-    """The same table for any build folder; raises IncompleteError where something is missing."""
-    build = open_build(folder)
-    views = status(build)
-    Console().print(status_table(views))
-    if not is_finished(build):
-        left = sum(view.total - view.done - view.refused for view in views)
-        running = sum(view.running for view in views)
-        raise IncompleteError(
-            f"{left} rows are missing, {running} of them in work, or the dataset is not published yet"
-        )
-
-
-def status_table(views: Sequence[ViewStatus]) -> Table:
-    """One row a view: images done, in work, refused and missing, rate and time left."""
-    table = Table("view")
-    for name in ("done", "running", "refused", "missing", "images/s", "left"):
-        table.add_column(name, justify="right")
-    for view in views:
-        rate = f"{view.images_per_second:.0f}" if view.images_per_second else "-"
-        left = f"{view.seconds_left:.0f} s" if view.seconds_left is not None else "-"
-        table.add_row(view.view, str(view.done), str(view.running), str(view.refused), str(view.missing), rate, left)
-    return table

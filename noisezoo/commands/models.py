@@ -1,8 +1,6 @@
 """`noisezoo models` and `noisezoo recipes`: what there is to choose from, and what it costs."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from math import log10
 from typing import get_args
 
 from rich.console import Console
@@ -11,49 +9,13 @@ from rich.table import Table
 
 from noisezoo import zoo
 from noisezoo.builder.recipe import RECIPES, bundled, read_recipe
+from noisezoo.commands.formats import rounded, size_text, wide_console
+from noisezoo.costs import cost_of
 from noisezoo.errors import UsageError
 
 CLIP = {None: "-", True: "yes", False: "no"}
 MEANING = {"noise": "noise, by inverting a diffusion model", "embedding": "the embedding of an encoder",
            "control": "a control"}  # fmt: skip
-WIDE = 220
-"""Columns of a table that goes to a file or a pipe, so that nothing is cut."""
-H100_TFLOPS = 0.4 * 989
-"""Work a second of an H100 at 40 % of its dense bf16 peak, as well-tuned inversion runs."""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a view of many images costs.
-
-    Attributes:
-        forwards: Network passes.
-        gflops: Their work and the encoding's, in GFLOP.
-        bytes: Size of the array, before compression.
-    """
-
-    forwards: int
-    gflops: float
-    bytes: int
-
-    @property
-    def h100_hours(self) -> float:
-        """Hours on one H100."""
-        return self.gflops / 1e3 / H100_TFLOPS / 3600
-
-
-def cost_of(row: zoo.View, images: int, steps: int = 50, guided: bool = False) -> Cost:
-    """Cost of a view of `images` pictures.
-
-    Args:
-        row: A row of the zoo.
-        images: How many.
-        steps: Inference steps of one network call each; only a diffusion model takes them.
-        guided: Two passes a step, with and without the prompt.
-    """
-    passes = steps * (1 + guided) if row.family == "diffusers" else int(row.gflops > 0)
-    work = images * (passes * row.gflops + row.autoencoder_gflops)
-    return Cost(images * passes, work, images * row.size * (2 if row.dtype == "float16" else 4))
 
 
 def show_models(kind: str | None = None, everything: bool = False) -> None:
@@ -65,7 +27,7 @@ def show_models(kind: str | None = None, everything: bool = False) -> None:
     kinds = get_args(zoo.Kind)
     if kind not in (None, *kinds):
         raise UsageError(f"unknown kind {kind!r}; choose one of: {', '.join(kinds)}")
-    console = _console()
+    console = wide_console()
     table = Table("view", "kind", "shape", "px", "CLIP", "gated", "licence", "GFLOP", "what")
     table.columns[0].no_wrap = True
     for group in (kind,) if kind else kinds:
@@ -93,7 +55,7 @@ def show_model(name: str, images: int, steps: int, guided: bool) -> None:
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for label, text in (*_facts(row), *_costs(row, images, steps, guided)):
         table.add_row(label, text)
-    _console().print(table)
+    wide_console().print(table)
 
 
 def show_described(family_and_folder: str) -> None:
@@ -110,13 +72,6 @@ def show_described(family_and_folder: str) -> None:
     from noisezoo.builder.describe import describe, row_yaml
 
     print(row_yaml(describe(family, folder)), end="")
-
-
-def _console() -> Console:
-    console = Console()
-    if not console.is_terminal:
-        console.width = max(console.width, WIDE)
-    return console
 
 
 def _facts(row: zoo.View) -> Iterator[tuple[str, str]]:
@@ -147,12 +102,12 @@ def _costs(row: zoo.View, images: int, steps: int, guided: bool) -> Iterator[tup
     inverted = f" x {steps} steps" if row.family == "diffusers" else ""
     yield (
         f"{images:,} images{inverted}",
-        f"{cost.forwards:,} forwards{' (guided: two a step)' if guided and inverted else ''}",
+        f"{cost.forwards:,.0f} forwards{' (guided: two a step)' if guided and inverted else ''}",
     )
     if cost.gflops:
-        yield "", f"{_rounded(cost.gflops / 1e6)} PFLOP"
-        yield "", f"{_rounded(cost.h100_hours, 2)} hours of one H100, at 40 % of its bf16 peak"
-    yield "", f"{_bytes(cost.bytes)} of {row.dtype}, before compression"
+        yield "", f"{rounded(cost.gflops / 1e6)} PFLOP"
+        yield "", f"{rounded(cost.h100_hours, 2)} hours of one H100, at 40 % of its bf16 peak"
+    yield "", f"{size_text(cost.bytes)} of {row.dtype}, before compression"
 
 
 def _revision(row: zoo.View) -> str:
@@ -172,16 +127,6 @@ def _access(row: zoo.View) -> str:
 
 def _shape(row: zoo.View) -> str:
     return "x".join(str(side) for side in row.shape)
-
-
-def _rounded(value: float, digits: int = 3) -> str:
-    rounded = float(f"{value:.{digits}g}")
-    return f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:g}"
-
-
-def _bytes(count: int) -> str:
-    power = min(int(log10(count)) // 3, 4)
-    return f"{_rounded(count / 1000**power)} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
 
 
 def show_recipes(name: str | None) -> None:

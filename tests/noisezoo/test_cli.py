@@ -1,5 +1,6 @@
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,17 @@ from noisezoo import cli
 
 MonkeyPatch, Capture = pytest.MonkeyPatch, pytest.CaptureFixture[str]
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS: dict[str, Command] = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+
+
+def commands(group: Command, *names: str) -> Iterator[tuple[str, Command]]:
+    """Every command by the words that call it, those of groups too."""
+    for name, command in getattr(group, "commands", {}).items():
+        yield from commands(command, *names, name)
+    if not hasattr(group, "commands"):
+        yield " ".join(names), group
+
+
+COMMANDS = dict(commands(typer.main.get_command(cli.app)))
 
 
 def run(monkeypatch: MonkeyPatch, *arguments: str) -> int:
@@ -60,6 +71,12 @@ BAD_USAGE = {
     ),
     "a folder with other files": (["build", "digits", "--out", "{tmp}/other"], "is not empty and holds no build"),
     "a file in the place of a folder": (["build", "digits", "--out", "{tmp}/other/file"], "cannot write to"),
+    "a look every no seconds": (["status", "{tmp}/other", "--every", "0"], "--every 0"),
+    "a plan for an unknown device": (["plan", "faces", "--gpu", "h1000"], "unknown device 'h1000'"),
+    "a plan for no image": (["plan", "faces", "--images", "0"], "--images 0"),
+    "a plan for nobody knows how many images": (["plan", "faces", "--source", "celeba"], "with --images"),
+    "a deadline that cannot be met": (["plan", "faces", "--deadline", "0.001"], "no number of processes"),
+    "a plan with an unknown scheme": (["plan", "faces", "--set", "scheme=ddmi"], "unknown scheme 'ddmi'"),
     "status of no build": (["status", "{tmp}/other"], "holds no build"),
     "analysis of no dataset": (["analyze", "{tmp}/other"], "is not a finished NoiseZoo folder"),
     "an option of no source": (["build", "digits", "--option", "image", "--out", "{tmp}/o"], "KEY=VALUE"),
@@ -103,8 +120,8 @@ def test_bad_usage_is_one_line_that_names_the_thing_exit_code_2_and_no_new_file(
 def parses(line: str) -> None:
     """Parse one `noisezoo ...` line as the command would, without running it."""
     words = shlex.split(line, comments=True)
-    assert words[0] == "noisezoo"
-    COMMANDS[words[1]].make_context(words[1], words[2:])
+    name = next(name for name in COMMANDS if words[: len(name.split()) + 1] == ["noisezoo", *name.split()])
+    COMMANDS[name].make_context(name, words[len(name.split()) + 1 :])
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))

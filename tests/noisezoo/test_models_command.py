@@ -10,7 +10,7 @@ import yaml
 
 from noisezoo import cli, zoo
 from noisezoo.builder import describe
-from noisezoo.commands.models import cost_of
+from noisezoo.costs import cost_of
 
 MonkeyPatch, Capture = pytest.MonkeyPatch, pytest.CaptureFixture[str]
 ROW = zoo.View("mine", "noise", "diffusers", "./my-model", 64, (4, 8, 8), "MIT", 1.5, "a test's", gated=True)

@@ -1,0 +1,128 @@
+"""`noisezoo plan`: what a build will take, before it is begun."""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from noisezoo.builder.machines import CPU, SHARE, machine
+from noisezoo.builder.plan import UNIT_LEAST, UNIT_MOST, Plan, make_plan
+from noisezoo.builder.recipe import read_recipe
+from noisezoo.commands.build import make_overrides
+from noisezoo.commands.formats import duration, numbers_table, rounded, size_text, wide_console
+from noisezoo.errors import UsageError
+
+
+def run_plan(
+    recipe: str, *, images: int | None, gpu: str, deadline: float | None, processes: int | None, source: str | None,
+    views: str | None, settings: Sequence[str], folders: Sequence[str], as_json: bool,
+) -> None:  # fmt: skip
+    """Print the plan of a recipe.
+
+    Raises:
+        UsageError: No number of images is known, an unknown device, a count that is not positive, or a deadline that no
+            number of processes meets.
+    """
+    given = {"--images": images, "--deadline": deadline, "--processes": processes}
+    for option, value in given.items():
+        if value is not None and value <= 0:
+            raise UsageError(f"{option} {value:g}: give a number above zero")
+    wanted = read_recipe(recipe, make_overrides(source, views, None, settings, folders))
+    count = images or wanted.source.limit
+    if count is None:
+        raise UsageError(f"recipe {recipe} takes all of its source: say how many images that is with --images")
+    s = wanted.settings
+    beside = processes or (max(1, (os.cpu_count() or 1) // s.threads) if gpu == CPU else 1)
+    plan = make_plan(wanted, count, machine(gpu, dtype=s.dtype, threads=s.threads, processes=beside))
+    wanted_processes = processes or (beside if deadline is None else plan.processes_for(deadline))
+    if as_json:
+        print(json.dumps(plan_json(plan, wanted_processes, deadline)))
+    else:
+        show_plan(plan, wanted_processes, deadline)
+
+
+def plan_json(plan: Plan, processes: int, deadline: float | None = None) -> dict[str, Any]:
+    """The plan with keys that stay; seconds, hours of a device, bytes."""
+    return {
+        "device": plan.machine.name, "images": plan.images, "units": plan.units, "processes": processes,
+        "seconds": plan.seconds(processes), "device_hours": plan.device_seconds / 3600, "deadline_hours": deadline,
+        "suggested_processes": None if deadline is None else plan.processes_for(deadline),
+        "slice_rows": plan.recipe.slice_rows, "suggested_slice_rows": plan.slice_rows(processes),
+        "part_bytes": plan.part_bytes, "published_bytes": plan.published_bytes,
+        "temporary_bytes": plan.temporary_bytes(processes), "download_bytes": plan.downloads,
+        "device_memory": plan.device_memory, "host_memory": plan.host_memory,
+        "publishing_memory": plan.publishing_memory,
+        "views": [
+            {"view": view.row.name, "units": plan.slices, "passes_per_image": view.cost.forwards / plan.images,
+             "guided": view.guided, "gflops": view.cost.gflops, "device_hours": view.seconds / 3600,
+             "unit_seconds": view.unit_seconds, "part_bytes": view.part_bytes,
+             "published_bytes": view.published_bytes, "weights": view.weights, "activations": view.activations}
+            for view in plan.views
+        ],
+        "notes": list(_notes(plan, processes)),
+    }  # fmt: skip
+
+
+def show_plan(plan: Plan, processes: int, deadline: float | None) -> None:
+    """A table of views, and what all of it takes."""
+    console = wide_console()
+    names = ("units", "passes", "a unit", "device time", "parts", "published", "weights", "a batch")
+    table = numbers_table("view", *names)
+    for view in plan.views:
+        weights = "?" if view.weights is None else size_text(view.weights)
+        table.add_row(
+            view.row.name, str(plan.slices), rounded(view.cost.forwards / plan.images), duration(view.unit_seconds),
+            duration(view.seconds), size_text(view.part_bytes), size_text(view.published_bytes), weights,
+            f"~{size_text(view.activations)}",
+        )  # fmt: skip
+    console.print(table)
+    facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for label, text in _facts(plan, processes, deadline):
+        facts.add_row(label, text)
+    console.print(facts)
+
+
+def _facts(plan: Plan, processes: int, deadline: float | None) -> Iterator[tuple[str, str]]:
+    hours = rounded(plan.device_seconds / 3600)
+    yield "work", f"{plan.units:,} units, {hours} hours of one process on {plan.machine.about}"
+    yield "time", f"{duration(plan.seconds(processes))} with {processes} process{'es' * (processes > 1)}"
+    if deadline is not None:
+        needed = plan.processes_for(deadline)
+        yield "deadline", f"{deadline:g} hours need {needed} process{'es' * (needed > 1)}, each with a device"
+    parts, temporary = plan.part_bytes, plan.temporary_bytes(processes)
+    total = size_text(parts + plan.published_bytes + temporary)
+    published = size_text(plan.published_bytes)
+    yield "disk", f"{total}: parts {size_text(parts)}, published {published}, temporary up to {size_text(temporary)}"
+    yield "Hub", published
+    unknown = [repo for repo, size in plan.downloads.items() if size is None]
+    known = sum(size for size in plan.downloads.values() if size is not None)
+    also = f", and {', '.join(unknown)}, of unknown size" if unknown else ""
+    yield "models", f"{size_text(known) if known else 'nothing'} to download{also}"
+    memory = f"about {size_text(plan.device_memory)} a process, within a factor of two"
+    yield "memory", memory if plan.machine.memory is None else f"{memory}; it has {size_text(plan.machine.memory)}"
+    host, last = size_text(plan.host_memory), size_text(plan.publishing_memory)
+    yield "host memory", f"about {host} a process, and {last} for the one that publishes"
+    yield from (("note", note) for note in _notes(plan, processes))
+
+
+def _notes(plan: Plan, processes: int) -> Iterator[str]:
+    """What is not known, or should be thought of."""
+    if (rows := plan.slice_rows(processes)) != plan.recipe.slice_rows:
+        slowest = max(view.unit_seconds for view in plan.views)
+        yield (
+            f"slice_rows: {rows} instead of {plan.recipe.slice_rows} would bring the slowest view's unit "
+            f"from {duration(slowest)} to between {UNIT_LEAST / 60:g} and {UNIT_MOST / 60:g} minutes"
+        )
+    if plan.machine.memory is not None and plan.device_memory > plan.machine.memory:
+        yield "more memory than the device has: a batch that does not fit is halved until it does; weights are not"
+    if not plan.machine.is_cpu:
+        yield f"hours are at {SHARE:.0%} of the maker's peak; small networks and small batches reach less"
+        if plan.recipe.settings.dtype == "float32":
+            yield "dtype is float32, without tensor cores: --set dtype=bfloat16 or float16 is several times as fast"
+    for view in plan.views:
+        if view.row.repo and not view.row.gflops:
+            yield f"{view.row.name}: its row gives no work (gflops), so its time is not in the plan"
+        if view.weights is None:
+            yield f"{view.row.name}: its parameters are not known before it is downloaded, so its memory is not in it"

@@ -1,0 +1,34 @@
+"""Builds whose units are committed one after another by this process, without a worker."""
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from noisezoo.builder.build import Build, Unit, prepare
+from noisezoo.builder.commit import commit
+from noisezoo.builder.compute import make_computer
+from noisezoo.builder.compute.base import Work
+from noisezoo.builder.log import Log
+from noisezoo.builder.recipe import Recipe
+from noisezoo.builder.slices import PIECE, Slice, cut
+from noisezoo.builder.sources import open_source
+
+
+def committed_build(recipe: Recipe, root: Path) -> Build:
+    """A build all of whose parts lie there; views must be such as need neither model nor fit."""
+    build = prepare(recipe, root)
+    commit_units(build, build.all_units())
+    return build
+
+
+def commit_units(build: Build, units: Iterable[Unit]) -> None:
+    """Compute and commit these units, under one log."""
+    source, log = open_source(build.recipe.source.name, build.recipe.source.options), Log(build.state / "logs")
+    for unit in units:
+        started, keys = time.time(), build.manifest.keys[unit.rows.start : unit.rows.stop]
+        images = source.images(keys)
+        part = Slice(unit.ids, lambda piece, images=images: [images[i] for i in piece])  # type: ignore[misc]
+        work = Work(make_computer(unit.view, build.recipe.settings), part)
+        for batch in work.batches:
+            work.add(batch, [work.prepare(piece) for piece in cut(batch, PIECE)])
+        commit(unit, work, started, log)
