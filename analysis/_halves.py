@@ -18,11 +18,11 @@ the naive standard error of cross-validation likewise.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from noisezoo.analysis._logistic import Array
-from noisezoo.analysis._metrics import METRICS, OutOfFold, Scores
-from noisezoo.analysis._path import fit_without_each_fold, held_out_logits
+from noisezoo.analysis._metrics import SCORES, OutOfFold, Scores
+from noisezoo.analysis._path import Fits, fit_without_each_fold, held_out_logits
 from noisezoo.analysis.intervals import Floats, Interval, units_of
 
 
@@ -52,7 +52,15 @@ def half_samples(
     return halves[:, units]
 
 
-def half_logits(T: Array, Y: Floats, folds: NDArray[np.intp], C: Floats, halves: NDArray[np.bool_]) -> Array:
+def half_logits(
+    T: Array,
+    Y: Floats,
+    folds: NDArray[np.intp],
+    C: Floats,
+    halves: NDArray[np.bool_],
+    whole: Fits,
+    kept: NDArray[np.bool_],
+) -> Array:
     """Logits (n_splits, n, k) of every row out of fold, from probes fitted on its own half of each split.
 
     Args:
@@ -61,12 +69,14 @@ def half_logits(T: Array, Y: Floats, folds: NDArray[np.intp], C: Floats, halves:
         folds: (n,) the same on a half as on the whole.
         C: (folds, k) strengths, kept as chosen on all rows: the prior variance of a logit, at any number of rows.
         halves: (n_splits, n) as `half_samples` gives them.
+        whole: fits of the same folds on all rows, to begin from.
+        kept: (n,) rows that may be fitted on; every row is scored.
     """
-    whole = fit_without_each_fold(T, Y, folds, C)
     logits = np.empty((len(halves), *Y.shape), dtype=T.dtype)
     for split, half in enumerate(halves):
         for rows in (half, ~half):
-            fits = fit_without_each_fold(T[rows], Y[rows], folds[rows], C, whole)
+            trained = rows & kept
+            fits = fit_without_each_fold(T[trained], Y[trained], folds[trained], C, whole)
             logits[split, rows] = held_out_logits(T[rows], folds[rows], fits)
     return logits
 
@@ -79,45 +89,60 @@ class Estimate:
     """
 
     value: Floats  # (1 + splits, k)
-    influence: Floats  # (1 + splits, units, k), summed over the rows of a unit
+    influence: NDArray[np.float32]  # (1 + splits, units, k), summed over the rows of a unit
+
+    def __add__(self, other: "Estimate") -> "Estimate":
+        return Estimate(self.value + other.value, self.influence + other.influence)
 
     def __sub__(self, other: "Estimate") -> "Estimate":
         return Estimate(self.value - other.value, self.influence - other.influence)
 
+    def combine(self, weights: ArrayLike) -> "Estimate":
+        """Weighted sums over attributes: weights (k,) give one."""
+        w = np.asarray(weights, np.float64)[:, None]
+        return Estimate(self.value @ w, self.influence @ w.astype(np.float32))
+
     def mean(self) -> "Estimate":
         """Of the attributes."""
-        return Estimate(self.value.mean(axis=-1, keepdims=True), self.influence.mean(axis=-1, keepdims=True))
+        k = self.value.shape[-1]
+        return self.combine(np.full(k, 1 / k))
 
     def variance(self) -> Floats:
         """Variances (k,): v * mean c^2 / mean v_c, or mean c^2 where a v is zero; NaN without any finite contrast."""
         told = np.isfinite(self.value[1:])  # a half may miss a class
-        given = np.einsum("suk,suk->sk", self.influence, self.influence)  # (1 + splits, k)
+        given = np.einsum("suk,suk->sk", self.influence, self.influence, dtype=np.float64)  # (1 + splits, k)
         v, v_c, c2 = given[0], _mean(given[1:], told), _mean(self.value[1:] ** 2, told)
         return np.where(v * v_c > 0, v * c2 / np.where(v_c > 0, v_c, 1), c2)
 
-    def intervals(self, confidence: float, *, least: float = 0.0) -> list[Interval]:
-        """Student's, with a degree of freedom for each split, in [least, 1]."""
+    def intervals(self, confidence: float, *, least: float = 0.0, most: float = 1.0) -> list[Interval]:
+        """Student's, with a degree of freedom for each split, in [least, most]."""
         from scipy.special import stdtrit
 
         reach = stdtrit(np.isfinite(self.value[1:]).sum(axis=0), (1 + confidence) / 2) * np.sqrt(self.variance())
-        low, high = np.clip([self.value[0] - reach, self.value[0] + reach], least, 1.0)
+        low, high = np.clip([self.value[0] - reach, self.value[0] + reach], least, most)
         return [Interval(*map(float, ends)) for ends in zip(self.value[0], low, high, strict=True)]
+
+    def mean_interval(self, confidence: float, *, least: float = 0.0, most: float = 1.0) -> Interval:
+        """Of the mean over attributes; NaN where there is none."""
+        if not self.value.shape[-1]:
+            return Interval(float("nan"), float("nan"), float("nan"))
+        return self.mean().intervals(confidence, least=least, most=most)[0]
 
 
 def estimate(
     metric: str, o: OutOfFold, halves: NDArray[np.bool_], logits: Array, groups: NDArray[np.generic] | None
 ) -> Estimate:
-    """One of METRICS on all rows `o`, and in halves (splits, n) by their logits (splits, n, k)."""
+    """One of SCORES on all rows `o`, and in halves (splits, n) by their logits (splits, n, k)."""
     units = units_of(len(o.labels), groups)
-    scores = [METRICS[metric](o), *(_contrast(metric, o, *split) for split in zip(halves, logits, strict=True))]
-    influence = np.zeros((len(scores), int(units.max()) + 1, o.labels.shape[1]))
+    scores = [SCORES[metric](o), *(_contrast(metric, o, *split) for split in zip(halves, logits, strict=True))]
+    influence = np.zeros((len(scores), int(units.max()) + 1, o.labels.shape[1]), np.float32)
     for total, (_, of_row) in zip(influence, scores, strict=True):
         np.add.at(total, units, of_row)
     return Estimate(np.array([value for value, _ in scores]), influence)
 
 
 def _contrast(metric: str, o: OutOfFold, half: NDArray[np.bool_], logits: Array) -> Scores:
-    a, b = (METRICS[metric](OutOfFold.of(logits[r], o.labels[r], o.folds[r])) for r in (half, ~half))
+    a, b = (SCORES[metric](o.part(rows, logits[rows])) for rows in (half, ~half))
     influence = np.empty_like(o.labels)
     influence[half], influence[~half] = a[1] / 2, -b[1] / 2
     return (a[0] - b[0]) / 2, influence

@@ -5,12 +5,13 @@ their squares to the metric's variance over rows that are scored (DeLong et al. 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from noisezoo.analysis._logistic import log_losses
 from noisezoo.analysis.intervals import Floats
 
 Scores = tuple[Floats, Floats]  # (k,) values and (n, k) influences
@@ -24,13 +25,21 @@ class OutOfFold:
     prior: Floats  # (n, k) logit of the attribute's rate among the rows the probe was fitted on
     labels: Floats  # (n, k)
     folds: NDArray[np.intp]  # (n,)
+    kept: NDArray[np.bool_]  # (n,) rows that probes may have been fitted on
 
     @classmethod
-    def of(cls, logits: NDArray[np.floating[Any]], Y: Floats, folds: NDArray[np.intp]) -> "OutOfFold":
-        """Logits (n, k) with the priors that follow from labels Y (n, k) and folds (n,)."""
-        rates = np.stack([Y[folds != f].mean(axis=0) for f in range(int(folds.max()) + 1)])  # (folds, k)
+    def of(
+        cls,
+        logits: NDArray[np.floating[Any]],
+        Y: Floats,
+        folds: NDArray[np.intp],
+        kept: NDArray[np.bool_] | None = None,
+    ) -> "OutOfFold":
+        """Logits (n, k) with the priors that follow from labels Y (n, k) of `kept` rows (None: all) and folds (n,)."""
+        kept = np.ones(len(Y), dtype=np.bool_) if kept is None else kept
+        rates = np.stack([Y[kept & (folds != f)].mean(axis=0) for f in range(int(folds.max()) + 1)])  # (folds, k)
         rates = np.clip(rates, 0.5 / len(Y), 1 - 0.5 / len(Y))  # a shuffled copy or a half-sample may miss a class
-        return cls(logits, np.log(rates / (1 - rates))[folds], Y, folds)
+        return cls(logits, np.log(rates / (1 - rates))[folds], Y, folds, kept)
 
     @property
     def correct(self) -> NDArray[np.bool_]:
@@ -39,7 +48,13 @@ class OutOfFold:
 
     def take(self, columns: NDArray[np.intp]) -> "OutOfFold":
         """The same rows with some of the attributes."""
-        return OutOfFold(self.logits[:, columns], self.prior[:, columns], self.labels[:, columns], self.folds)
+        return replace(
+            self, logits=self.logits[:, columns], prior=self.prior[:, columns], labels=self.labels[:, columns]
+        )
+
+    def part(self, rows: NDArray[np.bool_], logits: NDArray[np.floating[Any]]) -> "OutOfFold":
+        """Some of the rows as a study of their own, with the logits (m, k) that it gave."""
+        return OutOfFold.of(logits, self.labels[rows], self.folds[rows], self.kept[rows])
 
 
 def accuracy(o: OutOfFold) -> Scores:
@@ -73,14 +88,44 @@ def auc(o: OutOfFold) -> Scores:
     return area, _ratio(won - area * pairs, pairs.sum(axis=0) / 2)
 
 
-def _contests(z: NDArray[Any], y: Floats) -> tuple[Floats, Floats]:
-    """Pairs of opposite classes that each row is in, and those where the positive ranks higher: both (m, k)."""
-    from scipy.stats import rankdata
+def log_loss(o: OutOfFold) -> Scores:
+    """Mean log-loss in nats a row, lower is better: (k,), with influences (n, k)."""
+    losses = log_losses(o.logits.astype(np.float64), o.labels)
+    mean = losses.mean(axis=0)
+    return mean, (losses - mean) / len(losses)
 
-    ranks, positives = rankdata(z, axis=0), y.sum(axis=0)
-    among_positives, among_negatives = (rankdata(np.where(y == c, z, np.inf), axis=0) for c in (1, 0))
-    won = np.where(y > 0, ranks - among_positives, positives - (ranks - among_negatives))
+
+def _contests(z: NDArray[Any], y: Floats) -> tuple[Floats, Floats]:
+    """Pairs of opposite classes that each row is in, and those where the positive ranks higher: both (m, k).
+
+    One sort: a positive has won against the negatives before its run of equal logits, and half of those in it.
+    """
+    order = z.argsort(axis=0)
+    labels, ranked = np.take_along_axis(y, order, axis=0), np.take_along_axis(z, order, axis=0)
+    first, last = _runs(ranked)
+    won = np.empty_like(y)
+    below = [_middle(np.cumsum(labels == c, axis=0), first, last) for c in (0, 1)]  # (m, k) of each class
+    positives = y.sum(axis=0)
+    np.put_along_axis(won, order, np.where(labels > 0, below[0], positives - below[1]), axis=0)
     return won, np.where(y > 0, len(y) - positives, positives)
+
+
+def _runs(ranked: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """First and last index (m, k) of the run of equal values that each entry of sorted columns (m, k) is in."""
+    index = np.arange(len(ranked))[:, None]
+    fresh = np.ones(ranked.shape, dtype=np.bool_)
+    fresh[1:] = ranked[1:] != ranked[:-1]
+    first = np.maximum.accumulate(np.where(fresh, index, 0), axis=0)
+    ends = np.vstack([fresh[1:], np.ones_like(fresh[:1])])
+    last = np.minimum.accumulate(np.where(ends, index, len(ranked))[::-1], axis=0)[::-1]
+    return first, last
+
+
+def _middle(count: NDArray[np.intp], first: NDArray[np.intp], last: NDArray[np.intp]) -> Floats:
+    """Members of a class before the middle of each run, from their running count (m, k)."""
+    through = np.vstack([np.zeros_like(count[:1]), count])
+    before, upto = (np.take_along_axis(through, index, axis=0) for index in (first, last + 1))
+    return np.asarray((before + upto) / 2)
 
 
 def _rate(hit: NDArray[np.bool_], among: Floats) -> Scores:
@@ -93,8 +138,7 @@ def _ratio(a: Floats, b: Floats) -> Floats:
         return np.asarray(a / b)
 
 
-METRICS: dict[str, Callable[[OutOfFold], Scores]] = {
-    "balanced_accuracy": balanced_accuracy,
-    "accuracy": accuracy,
-    "auc": auc,
-}
+Metric = Callable[[OutOfFold], Scores]
+METRICS: dict[str, Metric] = {"balanced_accuracy": balanced_accuracy, "accuracy": accuracy, "auc": auc}
+SCORES: dict[str, Metric] = {**METRICS, "log_loss": log_loss}
+"""What two views are compared by: the shares of METRICS, and a loss that counts confidence too."""

@@ -1,15 +1,17 @@
-"""Probes along a path of regularisation strengths, and their out-of-fold logits."""
+"""Probes along a path of regularisation strengths, each scored on a fold that it never saw."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis._linalg import Frame, principal_frame
-from noisezoo.analysis._logistic import Array, log_losses, minimise
-from noisezoo.analysis.validation import Matrix
+from noisezoo.analysis._linalg import principal_frame
+from noisezoo.analysis._logistic import Array, Spectrum, log_losses, minimise
+from noisezoo.analysis.validation import Matrix, constant_columns
 
 Floats = NDArray[np.float64]
+Fits = list[tuple[Array, Array]]  # weights (r, k) and intercepts (k,) of the probes without each fold
 
 # Prior variance of a logit: C times the total variance of X, so that a path means the same for any X and any scale.
 PATH = 10.0 ** np.arange(-2.0, 5.25, 0.5)
@@ -19,82 +21,108 @@ _PAST_BEST = 1.01  # a label leaves the path when its held-out loss is this far 
 
 @dataclass(frozen=True, slots=True)
 class Scaled:
-    """Principal scores T (n, r) of total variance 1, the square of what they were divided by, and the way back."""
+    """Rows T (n, r) of total variance 1, centred, and the way back: X's weights are lift(w) / sqrt(scale2)."""
 
-    T: Floats
-    scale2: float
-    frame: Frame
+    T: Array
+    spectrum: Spectrum  # of T^T T
+    scale2: float  # total variance of X
+    mean: Floats  # (d,)
+    lift: Callable[[Floats], Floats]  # (r, k) -> (d, k)
 
 
 def scaled_frame(X: Matrix) -> Scaled:
-    """The principal frame of X (n, d) with one common scale taken out: never one a coordinate.
+    """The principal scores of X (n, d) with one common scale taken out: never one a coordinate.
 
     Raises:
         ValueError: all rows of X are equal.
     """
     frame = principal_frame(X)
     scale2 = float(frame.eigenvalues.sum() / len(X))
-    return Scaled(frame.scores / np.sqrt(scale2), scale2, frame)
+    spectrum = Spectrum(frame.eigenvalues / scale2)
+    return Scaled(frame.scores / np.sqrt(scale2), spectrum, scale2, frame.mean, frame.lift)
 
 
-def held_out_path(
-    T: Array, Y: Array, folds: NDArray[np.intp], path: NDArray[np.float64] = PATH
-) -> tuple[Array, Floats]:
-    """Fit every label of Y (n, k) at every strength without each fold, and score the fold left out.
+def scaled_rows(X: Matrix) -> Scaled:
+    """The rows of X (n, d) themselves, or their principal scores where d > n: for one fit a rotation does not pay.
 
-    Returns:
-        Logits (s, n, k), NaN where a label had left the path, and summed log-losses (s, folds, k), infinite there.
+    The Gram matrix only preconditions here, for which single precision is enough.
+
+    Raises:
+        ValueError: all rows of X are equal.
     """
-    n, k = Y.shape
-    numbers = range(int(folds.max()) + 1)
-    logits = np.full((len(path), n, k), np.nan, dtype=T.dtype)
+    from scipy.linalg import eigh
+
+    n, d = X.shape
+    if d > n or constant_columns(X).size == d:
+        return scaled_frame(X)
+    mean = X.mean(axis=0, dtype=np.float64)
+    T = X - mean.astype(X.dtype)
+    scale2 = float(np.einsum("ij,ij->", T, T, dtype=np.float64) / n)
+    T /= np.sqrt(scale2).astype(X.dtype)
+    single = T.astype(np.float32, copy=False)
+    values, axes = eigh(single.T @ single, driver="evd", check_finite=False)
+    return Scaled(T, Spectrum(np.maximum(values, 0), axes), scale2, mean, np.asarray)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What a path of strengths gave, and what the other folds chose for each fold and label.
+
+    A fold's own labels never choose the strength that it is scored with.
+    """
+
+    losses: Floats  # (s, folds, k) summed log-losses held out, infinite where a label had left the path
+    C: Floats  # (folds, k) of least loss on all other folds
+    loss: Floats  # (folds, k) that loss
+    fits: Fits  # at C
+
+    def best_strength(self, path: Floats = PATH) -> Floats:
+        """The strength of least held-out loss over all folds for each label, (k,)."""
+        return np.asarray(path[self.losses.sum(axis=1).argmin(axis=0)])
+
+
+def search_path(T: Array, Y: Array, folds: NDArray[np.intp], path: Floats = PATH) -> Search:
+    """Fit every label of Y (n, k) on T (n, r) at every strength without each fold, and score the fold left out."""
+    k, numbers = Y.shape[1], range(int(folds.max()) + 1)
     losses = np.full((len(path), len(numbers), k), np.inf)
-    starts: list[tuple[Array, Array] | None] = [None for _ in numbers]
+    C, loss = (np.full((len(numbers), k), start) for start in (path[0], np.inf))
+    best = [(np.zeros((T.shape[1], k), T.dtype), np.zeros(k, T.dtype)) for _ in numbers]
+    starts: Fits | None = None
     active = np.arange(k)
     for s, strength in enumerate(path):
-        C = np.full(active.size, strength)
+        fits = fit_without_each_fold(T, Y[:, active], folds, np.full((len(numbers), active.size), strength), starts)
+        losses[s][:, active] = _held_out_losses(T, Y[:, active], folds, fits)
         for f in numbers:
-            test = folds == f
-            w, b = starts[f] = minimise(T[~test], Y[~test][:, active], C, starts[f], tolerance=_TOLERANCE)
-            z = T[test] @ w + b
-            logits[s][np.ix_(test, active)] = z
-            losses[s, f, active] = log_losses(z, Y[test][:, active]).sum(axis=0)
+            others = np.delete(losses[s], f, axis=0).sum(axis=0)[active]
+            better = others < loss[f, active]
+            columns = active[better]
+            C[f, columns], loss[f, columns] = strength, others[better]
+            best[f][0][:, columns], best[f][1][columns] = fits[f][0][:, better], fits[f][1][better]
         total = losses[: s + 1].sum(axis=1)[:, active]
         keep = total[-1] <= _PAST_BEST * total.min(axis=0)
-        active, starts = active[keep], [start and (start[0][:, keep], start[1][keep]) for start in starts]
+        active, starts = active[keep], [(w[:, keep], b[keep]) for w, b in fits]
         if not active.size:
             break
-    return logits, losses
+    return Search(losses, C, loss, best)
 
 
-def fit_without_each_fold(
-    T: Array, Y: Array, folds: NDArray[np.intp], C: Floats, starts: list[tuple[Array, Array]] | None = None
-) -> list[tuple[Array, Array]]:
-    """Weights (r, k) and intercepts (k,) of every label of Y (n, k), fitted at C (folds, k) without each fold.
+def _held_out_losses(T: Array, Y: Array, folds: NDArray[np.intp], fits: Fits) -> Floats:
+    of_row = log_losses(held_out_logits(T, folds, fits), Y)
+    return np.stack([of_row[folds == f].sum(axis=0, dtype=np.float64) for f in range(len(fits))])
 
-    `starts` are weights and intercepts to begin from, such as those of the same folds on more rows.
+
+def fit_without_each_fold(T: Array, Y: Array, folds: NDArray[np.intp], C: Floats, starts: Fits | None = None) -> Fits:
+    """Probes of every label of Y (n, k) on T (n, r), fitted at C (folds, k) without each fold.
+
+    `starts` are fits to begin from, such as those of the same folds on more rows.
     """
     kept = [folds != f for f in range(len(C))]
     return [minimise(T[k], Y[k], C[f], starts[f] if starts else None, tolerance=_TOLERANCE) for f, k in enumerate(kept)]
 
 
-def held_out_logits(T: Array, folds: NDArray[np.intp], fits: list[tuple[Array, Array]]) -> Array:
+def held_out_logits(T: Array, folds: NDArray[np.intp], fits: Fits) -> Array:
     """Logits (n, k) of every row of T (n, r) from the fit that left its fold out."""
     logits = np.empty((len(T), len(fits[0][1])), dtype=T.dtype)
     for f, (w, b) in enumerate(fits):
         logits[folds == f] = T[folds == f] @ w + b
     return logits
-
-
-def best_strength(losses: Floats, path: NDArray[np.float64] = PATH) -> Floats:
-    """The strength of least held-out loss for each label: losses (s, folds, k) give (k,)."""
-    return np.asarray(path[losses.sum(axis=1).argmin(axis=0)])
-
-
-def best_without_each_fold(losses: Floats) -> NDArray[np.intp]:
-    """Index on the path that is best on all other folds, for each fold and label: (folds, k).
-
-    A fold's own labels never choose the strength that it is scored with.
-    """
-    others = [np.delete(losses, f, axis=1).sum(axis=1).argmin(axis=0) for f in range(losses.shape[1])]
-    return np.stack(others)

@@ -24,10 +24,12 @@ class Comparison(Result):
     n_splits: int
     confidence: float
     seed: int
+    caveats: tuple[str, ...]
 
     def settings(self) -> dict[str, Any]:
-        """Rows, splits in halves, confidence and seed."""
-        return {key: getattr(self, key) for key in ("n", "n_splits", "confidence", "seed")}
+        """Rows, splits in halves, confidence, seed, and what either table warns of."""
+        keys = ("n", "n_splits", "confidence", "seed")
+        return {**{key: getattr(self, key) for key in keys}, "caveats": list(self.caveats)}
 
     def records(self) -> list[dict[str, Any]]:
         """One dictionary an attribute and metric, then one a metric for the mean over attributes."""
@@ -49,11 +51,12 @@ def compare(a: ProbeTable, b: ProbeTable, *, metrics: tuple[str, ...] = tuple(ME
     names = tuple(name for name in a.names if name in b.names)
     if not names:
         raise ValueError("the two tables have no attribute in common: there is nothing to compare")
-    _refuse_different_rows(a, b, names)
+    refuse_different_rows(a, b, names)
     differences = {metric: a.estimate(metric, names) - b.estimate(metric, names) for metric in metrics}
     intervals = {m: tuple(e.intervals(a.confidence, least=-1.0)) for m, e in differences.items()}
-    mean = {m: e.mean().intervals(a.confidence, least=-1.0)[0] for m, e in differences.items()}
-    return Comparison(names, intervals, mean, a.n, a.n_splits, a.confidence, a.seed)
+    mean = {m: e.mean_interval(a.confidence, least=-1.0) for m, e in differences.items()}
+    caveats = tuple(dict.fromkeys(a.caveats + b.caveats))
+    return Comparison(names, intervals, mean, a.n, a.n_splits, a.confidence, a.seed, caveats)
 
 
 def probe_difference(a: ProbeTable, b: ProbeTable, *, metric: str = "balanced_accuracy") -> Interval:
@@ -74,7 +77,8 @@ def _equal_or_both_absent(a: NDArray[Any] | None, b: NDArray[Any] | None) -> boo
     return a is b if a is None or b is None else np.array_equal(a, b)
 
 
-def _refuse_different_rows(a: ProbeTable, b: ProbeTable, names: tuple[str, ...]) -> None:
+def refuse_different_rows(a: ProbeTable, b: ProbeTable, names: tuple[str, ...]) -> None:
+    """Raise ValueError that says what two tables do not share, so that their errors cannot be paired."""
     labels_a, labels_b = (t.out_of_fold.labels[:, [t.names.index(name) for name in names]] for t in (a, b))
     same = {
         "rows": a.n == b.n,

@@ -7,14 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from noisezoo.analysis._halves import Estimate, estimate, half_logits, half_samples
+from noisezoo.analysis._caveats import caveats
+from noisezoo.analysis._design import Design
+from noisezoo.analysis._halves import Estimate, estimate
 from noisezoo.analysis._logistic import Array
-from noisezoo.analysis._metrics import METRICS, OutOfFold
-from noisezoo.analysis._path import PATH, best_without_each_fold, held_out_path, scaled_frame
+from noisezoo.analysis._metrics import OutOfFold
+from noisezoo.analysis._path import scaled_frame
+from noisezoo.analysis._procedure import cross_validate
 from noisezoo.analysis._results import Result
-from noisezoo.analysis.folds import assign_folds
 from noisezoo.analysis.intervals import Floats, Interval
-from noisezoo.analysis.validation import as_labels, as_matrix
+from noisezoo.analysis.validation import as_matrix
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +46,7 @@ class ProbeTable(Result):
     n_permutations: int
     confidence: float
     seed: int
+    caveats: tuple[str, ...]
 
     @property
     def correct(self) -> NDArray[np.bool_]:
@@ -63,9 +66,10 @@ class ProbeTable(Result):
         return estimate(metric, self.out_of_fold.take(columns), self.halves, logits, self.groups)
 
     def settings(self) -> dict[str, Any]:
-        """Sizes, folds, seed and refusals."""
+        """Sizes, folds, seed, refusals and caveats."""
         keys = ("n", "d", "n_folds", "n_splits", "n_permutations", "confidence", "seed")
-        return {**{key: getattr(self, key) for key in keys}, "refused": dict(self.refused)}
+        said = {"refused": dict(self.refused), "caveats": list(self.caveats)}
+        return {**{key: getattr(self, key) for key in keys}, **said}
 
     def records(self) -> list[dict[str, Any]]:
         """One dictionary an attribute and metric, then one a metric for the mean over attributes."""
@@ -132,35 +136,20 @@ def probe_table(
         ValueError: what `as_matrix`, `as_labels`, `assign_folds` and `half_samples` refuse, or a constant X.
     """
     X = as_matrix(X)
-    labels = as_labels(Y, rows=len(X), names=names)
-    units = None if groups is None else np.asarray(groups)
-    folds = assign_folds(len(X), n_folds, seed=seed, groups=units)
-    refused = _refusals(labels, names, folds)
-    probed = np.array([j for j, name in enumerate(names) if name not in refused], dtype=np.intp)
-    Y_probed = labels[:, probed]
+    design = Design.of(len(X), Y, names, groups, n_folds=n_folds, n_splits=n_splits, seed=seed)
     scaled = scaled_frame(X)
-    T = scaled.T.astype(np.float32)
-    shuffled = _shuffle_rows(Y_probed, n_permutations, seed)
-    out_of_fold, chosen = _score(T, np.hstack([Y_probed, *shuffled]), folds)
-    columns = np.arange(out_of_fold.labels.shape[1]).reshape(1 + n_permutations, probed.size)
-    real, *permuted = [out_of_fold.take(block) for block in columns]
-    C = PATH[chosen[:, : probed.size]]
-    halves = half_samples(folds, n_splits, seed=seed, groups=units)
-    logits = half_logits(T, Y_probed, folds, C, halves)
-    estimates = {metric: estimate(metric, real, halves, logits, units) for metric in METRICS}
-    shape = (n_permutations, probed.size)
-    null = {m: np.array([run(o)[0] for o in permuted]).reshape(shape) for m, run in METRICS.items()}
+    found = cross_validate(scaled.T.astype(np.float32), design, n_permutations)
     return ProbeTable(
-        names=tuple(names[j] for j in probed),
-        refused=refused,
-        intervals={m: tuple(e.intervals(confidence)) for m, e in estimates.items()},
-        mean={m: _mean_interval(e, confidence) for m, e in estimates.items()},
-        null=null,
-        out_of_fold=real,
-        halves=halves,
-        half_logits=logits,
-        C=C / scaled.scale2,
-        groups=units,
+        names=design.names,
+        refused=design.refused,
+        intervals={m: tuple(e.intervals(confidence)) for m, e in found.estimates.items()},
+        mean={m: e.mean_interval(confidence) for m, e in found.estimates.items()},
+        null=found.null,
+        out_of_fold=found.out_of_fold,
+        halves=design.halves,
+        half_logits=found.half_logits,
+        C=found.C / scaled.scale2,
+        groups=design.groups,
         n=len(X),
         d=X.shape[1],
         n_folds=n_folds,
@@ -168,41 +157,5 @@ def probe_table(
         n_permutations=n_permutations,
         confidence=confidence,
         seed=seed,
+        caveats=caveats(X, design.folds),
     )
-
-
-def _mean_interval(e: Estimate, confidence: float) -> Interval:
-    if not e.value.shape[1]:
-        return Interval(float("nan"), float("nan"), float("nan"))
-    return e.mean().intervals(confidence)[0]
-
-
-def _refusals(Y: Floats, names: Sequence[str], folds: NDArray[np.intp]) -> dict[str, str]:
-    reasons = {name: _refusal(Y[:, j], folds) for j, name in enumerate(names)}
-    return {name: reason for name, reason in reasons.items() if reason}
-
-
-def _refusal(y: Floats, folds: NDArray[np.intp]) -> str | None:
-    n_folds = int(folds.max()) + 1
-    positives, negatives = int(y.sum()), int((1 - y).sum())
-    if not positives or not negatives:
-        return f"one class only: all {len(y)} rows are {int(y[0])}"
-    if min(positives, negatives) < 2 * n_folds:
-        return f"{positives} positives and {negatives} negatives: {n_folds} folds need {2 * n_folds} of each"
-    for kind, rows in (("positives", y > 0), ("negatives", y == 0)):
-        if len(np.unique(folds[rows])) == 1:
-            return f"all {kind} lie in one fold: its groups cannot be kept apart; use fewer or smaller groups"
-    return None
-
-
-def _shuffle_rows(Y: Floats, times: int, seed: int) -> list[Floats]:
-    rng = np.random.default_rng([seed, 1])
-    return [Y[rng.permutation(len(Y))] for _ in range(times)]
-
-
-def _score(T: Array, Y: Floats, folds: NDArray[np.intp]) -> tuple[OutOfFold, NDArray[np.intp]]:
-    """Logits at the strengths that the other folds choose, and the choice on the path (folds, k)."""
-    logits, losses = held_out_path(T, Y, folds)
-    chosen = best_without_each_fold(losses)
-    best = np.take_along_axis(logits, chosen[folds][None], axis=0)[0]
-    return OutOfFold.of(best, Y, folds), chosen

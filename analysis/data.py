@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noisezoo import zoo
+from noisezoo.analysis._linalg import principal_frame
 from noisezoo.errors import UsageError
 from noisezoo.loading import LABELS, PAIRED, config_names, load, matrix
 from noisezoo.pca import Basis
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 TRAIN = "train"
+PAPER_AXES = 500
 GRAM_FLOPS = 3e10
 """A view whose Gram matrix costs more than so many multiplications is read reduced, as the `paired` config has it."""
 
@@ -164,6 +166,47 @@ class Data:
     @cache  # noqa: B019
     def _load(self, *views: str) -> "Dataset":
         return load(self.path_or_repo, views, source=self.source, revision=self.revision)
+
+
+class Part:
+    """Some images of a dataset, or all: what comparisons of views with views read."""
+
+    def __init__(self, data: Data, max_rows: int, seed: int) -> None:
+        """At most `max_rows` images, drawn without replacement by `seed`, in their order."""
+        rows = np.sort(np.random.default_rng([seed, 21]).permutation(len(data))[:max_rows])
+        self.data, self.rows, self.names, self.views = data, rows, data.names, data.views
+        self.Y = data.Y[rows]
+        self.groups = None if data.groups is None else data.groups[rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def features(self, view: str) -> NDArray[Any]:
+        """As the dataset's: (n, d) float32."""
+        X = self.data.features(view)
+        return X if len(self) == len(X) else X[self.rows]
+
+    @cache  # noqa: B019
+    def leading(self, view: str) -> NDArray[Any]:
+        """`features`, or where those are wider, their leading axes, of these rows: (n, k) float32."""
+        X = self.features(view)
+        return principal_frame(X, view, leading=self.most_axes).scores.astype(np.float32) if self.is_led(view) else X
+
+    @property
+    def most_axes(self) -> int:
+        """Of `leading`: as many as the paper's, and half as many as there are rows."""
+        return min(PAPER_AXES, len(self) // 2)
+
+    def is_led(self, view: str) -> bool:
+        """Whether `leading` are fewer than `features`."""
+        return bool(self.features(view).shape[1] > self.most_axes)
+
+    def caveats(self, *, led: bool = True) -> list[str]:
+        """What was left out, in words."""
+        n, most = len(self.data), self.most_axes
+        few = [f"computed on {len(self)} images, drawn from {n}"] if len(self) < n else []
+        wide = [view for view in self.views if led and self.is_led(view)]
+        return few + [f"computed on {most} leading principal axes of {', '.join(wide)}"] * bool(wide)
 
 
 def attributes(labels: "Dataset") -> tuple[list[str], NDArray[np.int8]]:

@@ -46,7 +46,7 @@ def chart(draw: "Callable[Concatenate[Figure, P], None]") -> "Callable[Concatena
     """
 
     @wraps(draw)
-    def element(alt: str, *arguments: P.args, **options: P.kwargs) -> Markup:
+    def element(alt: str, /, *arguments: P.args, **options: P.kwargs) -> Markup:
         with _figure(_NUMBERS) as figure:
             draw(figure, *arguments, **options)
             svg = _element(figure, alt)
@@ -129,7 +129,7 @@ def _light() -> dict[str, str]:
     """The page's colours where it is light, from its own style sheet."""
     root = CSS.read_text().partition("}")[0]
     found = dict(re.findall(r"--([\w-]+): (#[0-9a-f]+);", root))
-    return {name: found.get(name, found["paper"]) for name in VARIABLES}
+    return {name: str(found.get(name, found["paper"])) for name in VARIABLES}
 
 
 def _slug(text: str) -> str:

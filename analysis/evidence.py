@@ -124,11 +124,14 @@ def is_learnt(results: Json) -> Iterator[Evidence]:
 
 
 def adds_to_pixels(results: Json) -> Iterator[Evidence]:
-    """What the noise adds to probes of the pixels."""
-    for row in results.get("conditional", {}).get("rows", []):
-        wanted = (METRIC, f"{row['view']} given {row['control']}")
-        if (row["metric"], row["what"]) == wanted and row["view"] in _noise(results):
-            yield _difference(row["view"], "mean balanced accuracy added", row["control"], row, **POINTS)
+    """What the noise adds to probes of the picture, less what its network adds before training."""
+    rows = {(row["view"], row["control"]): row for row in results.get("conditional", {}).get("rows", ())
+            if (row["metric"], row["what"]) == (METRIC, f"{row['view']} given {row['control']}")}  # fmt: skip
+    twins = {v["name"]: v["baseline"] for v in results["views"] if v["kind"] == "noise"}
+    for (view, control), row in rows.items():
+        if view in twins and (twins[view], control) in rows:
+            what = f"mean balanced accuracy added to {control}"
+            yield _difference(view, what, twins[view], _unpaired(row, rows[twins[view], control]), **POINTS)
 
 
 def follows_encoders(results: Json) -> Iterator[Evidence]:
@@ -143,8 +146,7 @@ def maps_to_embeddings(results: Json) -> Iterator[Evidence]:
     rows = {(r["source"], r["target"]): r for r in results.get("stitching", {}).get("rows", ())
             if r["measure"] == "r2" and r["alpha"] == "validated"}  # fmt: skip
     twins = {v["name"]: v["baseline"] for v in results["views"] if v["kind"] == "noise"}
-    encoders = [v["name"] for v in results["views"] if v["kind"] == "embedding" and not v["untrained"]]
-    for view, target in ((view, target) for view in twins for target in encoders):
+    for view, target in ((view, target) for view in twins for target in _encoders(results)):
         if (view, target) in rows and (twins[view], target) in rows:
             minus = _unpaired(rows[view, target], rows[twins[view], target])
             yield _difference(view, f"R2 of ridge into {target}", twins[view], minus)
@@ -179,7 +181,8 @@ def neighbours_agree(results: Json) -> Iterator[Evidence]:
     """Neighbours in common between one noise view's space with one encoder and with another, over the null."""
     for row in results.get("shared", {}).get("agreement", ()):
         first, second = row["first"].split(" + "), row["second"].split(" + ")
-        if len(first) == len(second) == 2 and first[0] == second[0] and first[0] in _noise(results):
+        alike = len(first) == len(second) == 2 and first[0] == second[0] and first[0] in _noise(results)
+        if alike and {first[1], second[1]} <= set(_encoders(results)):
             over = {k: None if row[k] is None else row[k] - row["null_high"] for k in ("estimate", "low", "high")}
             yield _difference(first[0], f"neighbours, {first[1]} against {second[1]}", "permuted rows", over, **POINTS)
 
@@ -234,6 +237,10 @@ def _unpaired(a: Json, b: Json) -> Json:
     if None in (a["low"], a["high"], b["low"], b["high"]):
         return {"estimate": None, "low": None, "high": None}
     return {"estimate": a["estimate"] - b["estimate"], "low": a["low"] - b["high"], "high": a["high"] - b["low"]}
+
+
+def _encoders(results: Json) -> list[str]:
+    return [view["name"] for view in results["views"] if view["kind"] == "embedding" and not view["untrained"]]
 
 
 def _noise(results: Json) -> list[str]:

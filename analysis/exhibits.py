@@ -61,7 +61,8 @@ def headline(found: Sequence[Json]) -> Markup | None:
 def forests(dataset: str, results: Json) -> list[Json]:
     """Each noise view minus each of its controls, all on one axis, with the verdicts in words."""
     noise = [view["name"] for view in results["views"] if view["kind"] == "noise"]
-    rows = {view: [d for d in results["differences"] if d["view"] == view and _has_interval(d)] for view in noise}
+    held = [d for d in results.get("differences", ()) if _has_interval(d)]
+    rows = {view: [d for d in held if d["view"] == view] for view in noise}
     dots = {view: [dot(f"minus {d['control']}", d, ROLE_COLOURS.get(d["role"], "control")) for d in found]
             for view, found in rows.items() if found}  # fmt: skip
     reach = span([one for found in dots.values() for one in found])

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
+ROOM = 34  # letters of a label that leave room for its numbers
 LARGEST_SIDE = 96  # pixels of an embedded picture
 
 
@@ -78,7 +79,7 @@ def intervals(figure: "Figure", dots: Sequence[Dot], *, ends: tuple[str, str], s
         axes.plot([dot.estimate], [y], "o", color=dot.colour, markersize=7.5, markeredgecolor=HALO)
         sides: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center", "size": 11.5,
                                  "bbox": {"facecolor": HALO, "edgecolor": "none", "pad": 1}}  # fmt: skip
-        axes.text(0, y - 0.42, dot.label, weight="bold", **sides)
+        axes.text(0, y - 0.42, dot.label, weight="bold", **{**sides, "size": min(11.5, 11.5 * ROOM / len(dot.label))})
         axes.text(1, y - 0.42, dot.value, ha="right", **sides)
     bare(axes, grid="x")
     axes.set_yticks([])

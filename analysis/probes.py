@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from noisezoo.analysis._caveats import caveats
 from noisezoo.analysis._logistic import minimise
-from noisezoo.analysis._path import Scaled, best_strength, held_out_path, scaled_frame
+from noisezoo.analysis._path import Scaled, scaled_frame, scaled_rows, search_path
 from noisezoo.analysis._results import Result
 from noisezoo.analysis.folds import assign_folds
 from noisezoo.analysis.validation import as_labels, as_matrix, refuse_one_class
@@ -23,6 +24,7 @@ class Probes(Result):
     coef: Floats  # (d, k)
     intercept: Floats  # (k,)
     C: Floats  # (k,) scikit-learn's, for X as given
+    caveats: tuple[str, ...] = ()
 
     def decision_function(self, X: ArrayLike) -> Floats:
         """Logits (n, k) of rows X (n, d); ValueError when d is not the one that was fitted."""
@@ -37,9 +39,13 @@ class Probes(Result):
 
         return np.asarray(expit(self.decision_function(X)))
 
+    def take(self, columns: slice) -> "Probes":
+        """The probes of some of the attributes."""
+        return Probes(self.coef[:, columns], self.intercept[columns], self.C[columns], self.caveats)
+
     def settings(self) -> dict[str, Any]:
-        """Sizes."""
-        return {"d": self.coef.shape[0], "k": self.coef.shape[1]}
+        """Sizes and caveats."""
+        return {"d": self.coef.shape[0], "k": self.coef.shape[1], "caveats": list(self.caveats)}
 
     def records(self) -> list[dict[str, Any]]:
         """One dictionary an attribute: its strength, intercept and norm."""
@@ -79,13 +85,26 @@ def fit_probes(
     X = as_matrix(X)
     labels = as_labels(Y, rows=len(X))
     refuse_one_class(labels)
-    scaled = scaled_frame(X)
+    folds = None
     if C is None:
         folds = assign_folds(len(X), n_folds, seed=seed, groups=groups)
-        strength = best_strength(held_out_path(scaled.T.astype(np.float32), labels, folds)[1])
+        scaled = scaled_frame(X)
+        strength = search_path(scaled.T.astype(np.float32), labels, folds).best_strength()
     else:
+        scaled = scaled_rows(X)
         strength = _strengths(C, labels.shape[1]) * scaled.scale2
-    return _fit(scaled, labels, strength)
+    rare = () if folds is None else _rare(labels, n_folds)
+    return _fit(scaled, labels, strength, caveats(X, folds) + rare)
+
+
+def _rare(Y: Floats, n_folds: int) -> tuple[str, ...]:
+    """Attributes with so few rows of a class that folds can hardly choose their strength."""
+    fewest = np.minimum(Y.sum(axis=0), (1 - Y).sum(axis=0))
+    return tuple(
+        f"attribute {j} has {fewest[j]:.0f} rows of its rarer class: C was chosen by {n_folds} folds that need "
+        f"{2 * n_folds}; do not trust its direction"
+        for j in np.flatnonzero(fewest < 2 * n_folds)
+    )
 
 
 def _strengths(C: ArrayLike, k: int) -> Floats:
@@ -95,8 +114,12 @@ def _strengths(C: ArrayLike, k: int) -> Floats:
     return np.broadcast_to(strengths, (k,))
 
 
-def _fit(scaled: Scaled, Y: Floats, strength: Floats) -> Probes:
-    w, b = minimise(scaled.T, Y, strength, tolerance=_TOLERANCE)
-    coef = scaled.frame.lift(np.asarray(w, np.float64)) / np.sqrt(scaled.scale2)
-    intercept = np.asarray(b - scaled.frame.mean @ coef, np.float64)
-    return Probes(coef, intercept, strength / scaled.scale2)
+def _fit(scaled: Scaled, Y: Floats, strength: Floats, caveats: tuple[str, ...]) -> Probes:
+    """Most iterations in single precision; then the rows' own precision decides when the optimum is reached."""
+    start = minimise(
+        scaled.T.astype(np.float32, copy=False), Y, strength, spectrum=scaled.spectrum, tolerance=_TOLERANCE
+    )
+    w, b = minimise(scaled.T, Y, strength, start, spectrum=scaled.spectrum, tolerance=_TOLERANCE)
+    coef = scaled.lift(np.asarray(w, np.float64)) / np.sqrt(scaled.scale2)
+    intercept = np.asarray(b - scaled.mean @ coef, np.float64)
+    return Probes(coef, intercept, strength / scaled.scale2, caveats)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from noisezoo.analysis import exhibits, relations
+from noisezoo.analysis import evidence, exhibits, relations
 from noisezoo.analysis._results import plain
 from noisezoo.analysis.drawing import saved_to
 from noisezoo.analysis.exhibits import MISSING, RADAR_FLOOR, UNTRAINED, Json, Probes, is_wide, signed
@@ -69,7 +69,7 @@ def write_report(analyses: Mapping[str, Analysis], folder: Path, *, title: str) 
 
 def section(number: int, name: str, results: Json, analysis: Analysis) -> Json:
     """What the page says of one dataset: its numbers as `results` has them, with figures and pictures made."""
-    tables = results["probes"].items()
+    tables = results.get("probes", {}).items()
     probes: Probes = {(view, row["attribute"], row["metric"]): row for view, table in tables for row in table["rows"]}
     attributes = [attribute for attribute in dict.fromkeys(key[1] for key in probes) if attribute != MEAN]
     edited = {view: strips for view, strips in analysis.strips.items() if strips}
@@ -88,7 +88,7 @@ def section(number: int, name: str, results: Json, analysis: Analysis) -> Json:
         "forests": exhibits.forests(name, results),
         "radars": exhibits.radars(name, results, probes, attributes),
         "scorecard": _by_claim(results.get("scorecard", ())),
-        "verdict_counts": dict(Counter(row["verdict"] for row in results.get("scorecard", ()))),
+        "verdicts": _verdicts(results.get("scorecard", ())),
         "learning": relations.learning(name, results),
         "conditional": relations.conditional(name, results),
         "conditioning": relations.conditioning(name, results),
@@ -105,18 +105,25 @@ def _by_claim(rows: Sequence[Json]) -> dict[str, list[Json]]:
     return {claim: [row for row in rows if row["claim"] == claim] for claim in dict.fromkeys(r["claim"] for r in rows)}
 
 
+def _verdicts(rows: Sequence[Json]) -> dict[str, dict[str, Counter[str]]]:
+    """Claim -> verdict -> how many pieces of evidence each view has for it."""
+    return {claim: {verdict: Counter(row["view"] for row in found if row["verdict"] == verdict)
+                    for verdict in evidence.VERDICTS.values()} for claim, found in _by_claim(rows).items()}  # fmt: skip
+
+
 def _majority(results: Json, probes: Probes, attributes: Sequence[str]) -> float | None:
     """Mean accuracy of always answering the commoner class."""
-    view = next(iter(results["probes"]), "")
+    view = next(iter(results.get("probes", {})), "")
     rates = [probes[view, attribute, METRIC]["majority_rate"] for attribute in attributes]
     return sum(rates) / len(rates) if rates else None
 
 
 def _gaussianity(results: Json) -> Json:
-    tests: Json = {view: g["rows"] for view, g in results["gaussianity"].items()}
-    first: Json = next(iter(results["gaussianity"].values()), {"rows": [], "n_null": None, "alpha": None})
+    tests: Json = {view: g["rows"] for view, g in results.get("gaussianity", {}).items()}
+    first: Json = next(iter(results.get("gaussianity", {}).values()), {"rows": [], "n_null": None, "alpha": None})
     heads = [(row["family"], TESTS.get(row["test"], "ratio")) for row in first["rows"]]
-    return {"heads": heads, "rows": tests, "n_null": first["n_null"], "alpha": first["alpha"]}
+    power = {view: g["power"]["sentence"] for view, g in results.get("gaussianity", {}).items() if "power" in g}
+    return {"heads": heads, "rows": tests, "power": power, "n_null": first["n_null"], "alpha": first["alpha"]}
 
 
 def _top(pages: Sequence[Json]) -> Json:
@@ -196,5 +203,6 @@ def _environment() -> Any:
     )  # fmt: skip
     environment.filters |= {run.__name__: run for run in (percent, signed, decimals, typeset, p_value, place, as_yaml)}
     environment.tests["wide"] = is_wide
-    environment.globals |= {"WORDS": WORDS, "METRICS": METRICS, "MISSING": MISSING, "MEAN": MEAN}
+    environment.globals |= {"WORDS": WORDS, "METRICS": METRICS, "MISSING": MISSING, "MEAN": MEAN,
+                            "VERDICTS": list(evidence.VERDICTS.values())}  # fmt: skip
     return environment

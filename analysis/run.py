@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from noisezoo.analysis._results import plain
 from noisezoo.analysis.data import Data
 from noisezoo.analysis.scorecard import scorecard
 from noisezoo.analysis.studies import STUDIES, make_study
@@ -41,10 +42,13 @@ def analyze(
     data = Data(path_or_repo, views=views, source=source, revision=revision)
     facts = [data.facts(view) for view in data.views]
     analysis = Analysis({"dataset": data.dataset_facts(), "views": facts, "seed": wanted.seed}, {})
-    for study in (make_study(name) for name in STUDIES if name in studies):
+    asked = [make_study(name) for name in studies]
+    names = {name for study in asked if study.wanted(wanted) for name in (*study.needs, study.name)}
+    for study in (make_study(name) for name in STUDIES if name in names):
         if study.wanted(wanted):
             wanted.step(study.about)
             study.run(data, analysis, wanted)
+    analysis.results = plain(analysis.results)
     analysis.results["verdicts"] = verdicts(analysis.results)
     analysis.results["scorecard"] = scorecard(analysis.results)
     analysis.rows["scorecard"] = analysis.results["scorecard"]

@@ -17,8 +17,8 @@ def verdicts(results: Mapping[str, Any]) -> list[dict[str, str]]:
 
     A sentence about conditioning is about many views and names none.
     """
-    trained = [d for d in results["differences"] if d["role"] == "untrained"]
-    others = [d for d in results["differences"] if d["role"] != "untrained"]
+    trained = [d for d in results.get("differences", ()) if d["role"] == "untrained"]
+    others = [d for d in results.get("differences", ()) if d["role"] != "untrained"]
     views = {view["name"]: view for view in results["views"]}
     noise_first = sorted(trained, key=lambda d: views[d["view"]]["kind"] != "noise")
     sentences = [
@@ -60,7 +60,7 @@ def _against_control(d: Mapping[str, Any]) -> str:
 
 
 def _noise(results: Mapping[str, Any], views: Mapping[str, Any]) -> list[tuple[str, Sequence[Mapping[str, Any]]]]:
-    return [(name, g["rows"]) for name, g in results["gaussianity"].items() if views[name]["kind"] == "noise"]
+    return [(name, g["rows"]) for name, g in results.get("gaussianity", {}).items() if views[name]["kind"] == "noise"]
 
 
 def _gaussianity(name: str, rows: Sequence[Mapping[str, Any]]) -> str:

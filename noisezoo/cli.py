@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from noisezoo.commands import sharing
 from noisezoo.commands.cluster import app as cluster
 from noisezoo.errors import NoiseZooError, describe
 
@@ -62,6 +63,7 @@ def build(
     folders: Annotated[
         list[str] | None, typer.Option("--folder", help="A local model, as in --folder sd15=PATH; may be repeated.")
     ] = None,
+    mixed: Annotated[bool, typer.Option("--mixed", help="Let differing software and devices work on it.")] = False,
 ) -> None:
     """Build a dataset, or go on with one: killed at any point, the same command resumes to the same bytes.
 
@@ -71,7 +73,7 @@ def build(
 
     run_build(
         recipe, out, source=source, options=options or [], views=views, limit=limit, processes=processes,
-        settings=settings or [], folders=folders or [],
+        settings=settings or [], folders=folders or [], mixed=mixed,
     )  # fmt: skip
 
 
@@ -143,77 +145,8 @@ def status(
     show_status(folder, watch=watch, every=every, as_json=as_json)
 
 
-@app.command()
-def verify(
-    dataset: Annotated[str, typer.Argument(help="A published folder, or a dataset id on the Hub.")],
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")] = None,
-    recompute: Annotated[int, typer.Option(min=0, help="Rows of each source to compute again from its images.")] = 0,
-    source: Annotated[str | None, typer.Option(help="Where those images are, as in `noisezoo build --source`.")] = None,
-    options: Annotated[
-        list[str] | None, typer.Option("--option", help="An option of that source, KEY=VALUE; may be repeated.")
-    ] = None,
-    folders: Annotated[
-        list[str] | None, typer.Option("--folder", help="A local model, as in --folder sd15=PATH; may be repeated.")
-    ] = None,
-) -> None:
-    """Check every byte, row, pair and figure of a dataset; exit code 1 where there is a fault, one a line.
-
-    Example: noisezoo verify my-faces --recompute 20
-    """
-    from noisezoo.commands.publish import run_verify
-
-    run_verify(
-        dataset, revision=revision, recompute=recompute, source=source, options=options or [], folders=folders or []
-    )
-
-
-@app.command()
-def publish(
-    folder: Annotated[Path, typer.Argument(help="A finished dataset's folder.")],
-    repo: Annotated[str, typer.Argument(metavar="ORG/NAME", help="The dataset repository, made if there is none.")],
-    public: Annotated[bool, typer.Option("--public", help="Let everybody see the repository.")] = False,
-    gated: Annotated[
-        str | None, typer.Option(help="manual, auto or no: how readers get access; manual where rows bring back faces.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Send nothing, and say what would be sent.")] = False,
-) -> None:
-    """Verify a dataset and send what the Hub does not have yet; one commit makes it visible. May be run again.
-
-    Example: noisezoo publish my-faces me/my-faces --dry-run
-    """
-    from noisezoo.commands.publish import run_publish
-
-    run_publish(folder, repo, public=public, gated=gated, dry_run=dry_run)
-
-
-@app.command()
-def remove(
-    folder: Annotated[Path, typer.Argument(help="A published dataset's folder.")],
-    ids: Annotated[str | None, typer.Option(help="Image ids, separated by commas.")] = None,
-    ids_file: Annotated[Path | None, typer.Option(help="A file of image ids, one a line.")] = None,
-    source: Annotated[str | None, typer.Option(help="Of this source alone, in a dataset of several.")] = None,
-) -> None:
-    """Make a new version without these images: every config, PCA bases and refusals; a later build leaves them out.
-
-    Example: noisezoo remove my-faces --ids faces-000003,faces-000008
-    """
-    from noisezoo.commands.publish import run_remove
-
-    run_remove(folder, ids=ids, ids_file=ids_file, source=source)
-
-
-@app.command()
-def join(
-    folders: Annotated[list[Path], typer.Argument(help="Published folders; the first one's configs keep their names.")],
-    out: Annotated[Path, typer.Option("--out", help="A new folder, or that of an earlier join of some of these.")],
-) -> None:
-    """Put several sources into one dataset: the others' configs are called SOURCE.VIEW.
-
-    Example: noisezoo join my-faces my-digits --out my-zoo
-    """
-    from noisezoo.commands.publish import run_join
-
-    run_join(folders, out)
+for command in sharing.COMMANDS:
+    app.command()(command)
 
 
 @app.command()
@@ -226,10 +159,17 @@ def analyze(
     studies: Annotated[
         str | None,
         typer.Option(
-            help="gaussianity, probes, stitching, alignment, shared, confounds or edits alone, separated by commas."
+            help="These alone, separated by commas: gaussianity, probes, profile, conditional, learning, stitching, "
+            "alignment, shared, structure, conditioning, spurious, edits."
         ),
     ] = None,
     paper: Annotated[bool, typer.Option("--paper", help="Also do what the paper did, as it did it.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer draws, and comparisons of 2,000 images.")] = False,
+    variants: Annotated[
+        list[str] | None,
+        typer.Option("--variant", help="NAME=DATASET of the same images inverted otherwise; may be repeated."),
+    ] = None,
+    directions: Annotated[str | None, typer.Option(help="Of edits: probe, class means, lda; all by default.")] = None,
     seed: Annotated[int, typer.Option(help="Of folds, projections, permutations and resamples.")] = 42,
     edit: Annotated[str | None, typer.Option(help="Attributes to edit, separated by commas.")] = None,
     model: Annotated[str | None, typer.Option(help="Noise views to regenerate through, separated by commas.")] = None,
@@ -245,8 +185,9 @@ def analyze(
     from noisezoo.commands.analyze import run_analyze
 
     run_analyze(
-        dataset, out, views=views, source=source, revision=revision, studies=studies, paper=paper, edit=edit,
-        model=model, judge=judge, folders=folders or [], seed=seed,
+        dataset, out, views=views, source=source, revision=revision, studies=studies, paper=paper, quick=quick,
+        variants=variants or [], directions=directions, edit=edit, model=model, judge=judge, folders=folders or [],
+        seed=seed,
     )  # fmt: skip
 
 

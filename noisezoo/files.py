@@ -45,7 +45,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """A JSON file's value, or None where there is none or it cannot be parsed."""
     try:
         value = json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
         return None
     return value if isinstance(value, dict) else None
 

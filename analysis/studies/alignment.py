@@ -1,6 +1,8 @@
 """How alike the geometry of every two views is."""
 
-from noisezoo.analysis.data import Data
+from typing import Any
+
+from noisezoo.analysis.data import Data, Part
 from noisezoo.analysis.similarity import alignment_matrix
 from noisezoo.analysis.studies.base import Analysis, Options, Study
 
@@ -15,7 +17,10 @@ class Alignment(Study):
         """Rows by pair and measure."""
         if len(data.views) < 2:
             return
-        views = {view: data.features(view) for view in data.views}
-        found = alignment_matrix(views, groups=data.groups, seed=options.seed)
-        analysis.results[self.name] = found.to_dict()
+        part, effort = Part(data, options.effort.max_rows, options.seed), options.effort
+        views = {view: part.leading(view) for view in part.views}
+        draws: Any = {"n_splits": effort.n_splits, "n_permutations": effort.n_permutations}
+        found = alignment_matrix(views, groups=part.groups, max_rows=None, seed=options.seed, **draws)
+        result = found.to_dict()
+        analysis.results[self.name] = {**result, "caveats": part.caveats() + result["caveats"]}
         analysis.rows[self.name] = found.records()

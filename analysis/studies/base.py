@@ -14,7 +14,8 @@ from threadpoolctl import threadpool_limits
 from noisezoo.analysis.crossvalidation import ProbeTable
 from noisezoo.analysis.data import Data, Json
 from noisezoo.analysis.directions import PROBE
-from noisezoo.analysis.edit_study import Embed, Generate, Strip
+from noisezoo.analysis.edit_measures import Embed
+from noisezoo.analysis.edit_study import Generate, Strip
 from noisezoo.analysis.multinormality import GaussianityResult
 
 Step = Callable[[str], None]
@@ -42,11 +43,30 @@ class Judge:
 
 
 @dataclass(frozen=True)
+class Effort:
+    """How much is drawn for intervals and nulls, and of how many images.
+
+    Attributes:
+        n_splits: Splits in halves for intervals of comparisons; also their degrees of freedom.
+        n_permutations: Draws of a null.
+        max_rows: Images that comparisons of views with views take, as those cost their square or a fit a pair.
+    """
+
+    n_splits: int = 16
+    n_permutations: int = 20
+    max_rows: int = 8000
+
+
+QUICK = Effort(n_splits=8, n_permutations=6, max_rows=2000)
+
+
+@dataclass(frozen=True)
 class Options:
     """What a run was asked for, beside the dataset.
 
     Attributes:
         seed: Of folds, projections, permutations and resamples.
+        effort: Draws and rows.
         paper: Also do what the paper did, as it did it.
         models: Generative models to regenerate and edit through; views of the dataset.
         judge: The encoder that judges edits; needed for edits.
@@ -57,6 +77,7 @@ class Options:
     """
 
     seed: int = 42
+    effort: Effort = Effort()
     paper: bool = False
     models: Sequence[Model] = ()
     judge: Judge | None = None
@@ -81,10 +102,10 @@ class Analysis:
 
     results: Json
     tables: dict[str, ProbeTable]
-    gaussianity: dict[str, GaussianityResult] = field(default_factory=dict)
     strips: dict[str, list[Strip]] = field(default_factory=dict)
     reconstructions: dict[str, NDArray[np.floating[Any]]] = field(default_factory=dict)
     rows: Tables = field(default_factory=dict)
+    gaussianity: dict[str, GaussianityResult] = field(default_factory=dict)
 
     @property
     def views(self) -> list[Json]:
@@ -101,6 +122,8 @@ class Study(ABC):
 
     name: ClassVar[str]
     about: ClassVar[str]
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Studies whose findings this one reads."""
 
     @abstractmethod
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:

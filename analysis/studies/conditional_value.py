@@ -1,7 +1,9 @@
 """What the noise adds to the picture itself, and the picture to it."""
 
+from typing import Any
+
 from noisezoo.analysis.conditional import ConditionalValue, conditional_value
-from noisezoo.analysis.data import Data
+from noisezoo.analysis.data import Data, Part
 from noisezoo.analysis.studies.base import Analysis, Options, Study, side_by_side, tidy
 
 CONTROLS = ("pixels", "vae")
@@ -21,13 +23,16 @@ class Conditional(Study):
         twins = [v["baseline"] for v in analysis.views if v["kind"] == "noise" and v["baseline"] in data.views]
         pairs = [(control, view) for view in dict.fromkeys((*noise, *twins)) for control in controls]
 
+        part = Part(data, options.effort.max_rows, options.seed)
+        draws: Any = {"n_splits": options.effort.n_splits, "seed": options.seed}
+
         def added(pair: tuple[str, str]) -> ConditionalValue:
-            A, B = map(data.features, pair)
-            return conditional_value(A, B, data.Y, data.names, views=pair, groups=data.groups, seed=options.seed)
+            A, B = map(part.leading, pair)
+            return conditional_value(A, B, part.Y, part.names, views=pair, groups=part.groups, **draws)
 
         found = list(zip(pairs, side_by_side(added, pairs), strict=True))
         rows = [row for (control, view), one in found for row in tidy(one.records(), control=control, view=view)]
         caveats = dict.fromkeys(sentence for _, one in found for sentence in one.caveats)
         means = [row for row in rows if row["attribute"] == "mean"]
-        analysis.results[self.name] = {"rows": means, "caveats": list(caveats)}
+        analysis.results[self.name] = {"rows": means, "caveats": part.caveats() + list(caveats)}
         analysis.rows[self.name] = rows

@@ -45,6 +45,7 @@ class Conditioning(Study):
 
     name = "conditioning"
     about = "CLIP-conditioned against unconditional models"
+    needs = ("probes",)
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """Rows by pair, attribute and metric; nothing where the dataset lacks either kind or a twin."""
@@ -81,7 +82,9 @@ class Spurious(Study):
             reason = f"fewer than {FEWEST} held-out rows with {pair[0]} and {pair[1]} each present and absent"
             analysis.results[self.name] = {**said, "rows": [], "caveats": [reason]}
             return
-        views = [v["name"] for v in analysis.views if v["family"] != "random"]
+        pictures = [v["name"] for v in analysis.views if v["family"] == "pixels"]
+        encoders = [v["name"] for v in analysis.views if v["kind"] == "embedding" and not v["untrained"]][:1]
+        views = [*_noise_and_twins(analysis), *pictures, *encoders]
 
         def shifted(view: str) -> SpuriousShift:
             X, groups = data.features(view), data.groups
@@ -122,7 +125,8 @@ def _pair(data: Data, analysis: Analysis) -> tuple[tuple[str, str] | None, bool]
     if len(varies) < 2:
         return None, False
     R = np.abs(np.corrcoef(data.Y[data.train][:, varies].T.astype(np.float64)))
-    R = np.where([[i < j and (i, j) not in exclusive for j in varies] for i in varies], R, 0.0)
+    allowed = np.array([[bool(i < j and (i, j) not in exclusive) for j in varies] for i in varies])
+    R = np.where(allowed, R, 0.0)
     i, j = np.unravel_index(int(R.argmax()), R.shape)
     return ((data.names[varies[i]], data.names[varies[j]]), False) if R[i, j] > 0 else (None, False)
 

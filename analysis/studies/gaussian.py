@@ -1,5 +1,7 @@
 """How Gaussian every view is, in full size (Table 1 of the paper, and what its projections cannot see)."""
 
+from typing import Any
+
 from noisezoo.analysis.data import Data, Json
 from noisezoo.analysis.multinormality import gaussianity, paper_gaussianity
 from noisezoo.analysis.planted import planted_power
@@ -37,7 +39,9 @@ class Gaussianity(Study):
     def _power(self, data: Data, analysis: Analysis, options: Options) -> None:
         """Only of models' own views: controls share their sizes, and a table takes seconds."""
         views = [v["name"] for v in analysis.views if v["kind"] != "control" and not v["untrained"]]
-        found = side_by_side(lambda view: planted_power(data.stored(view), seed=options.seed), views)
+        replicates = min(20, 2 * options.effort.n_permutations)
+        draws: Any = {"n_replicates": replicates, "seed": options.seed}
+        found = side_by_side(lambda view: planted_power(data.stored(view), **draws), views)
         for view, table in zip(views, found, strict=True):
             power: Json = {**table.to_dict(), "sentence": table.sentence()}
             analysis.results[self.name][view]["power"] = power

@@ -22,6 +22,7 @@ class Inversions(Study):
 
     name = "inversions"
     about = "the same images inverted otherwise"
+    needs = ("probes",)
 
     def wanted(self, options: Options) -> bool:
         """Only where there are other datasets to compare with."""

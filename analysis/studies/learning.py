@@ -1,6 +1,8 @@
 """How readability grows with the number of images."""
 
-from noisezoo.analysis.data import Data
+from typing import Any
+
+from noisezoo.analysis.data import Data, Part
 from noisezoo.analysis.learning_curves import LearningCurve, learning_curve
 from noisezoo.analysis.studies.base import Analysis, Options, Study, side_by_side, tidy
 
@@ -19,12 +21,15 @@ class Learning(Study):
         twins = [v["baseline"] for v in noise if v["baseline"] in data.views]
         views = list(dict.fromkeys((*[v["name"] for v in noise], *twins, *others, *encoders)))
 
+        part = Part(data, options.effort.max_rows, options.seed)
+        draws: Any = {"n_splits": options.effort.n_splits, "seed": options.seed}
+
         def learnt(view: str) -> LearningCurve:
-            return learning_curve(data.features(view), data.Y, data.names, groups=data.groups, seed=options.seed)
+            return learning_curve(part.features(view), part.Y, part.names, groups=part.groups, **draws)
 
         found = dict(zip(views, side_by_side(learnt, views), strict=True))
         rows = [row for view, curve in found.items() for row in tidy(curve.records(), view=view)]
         caveats = dict.fromkeys(sentence for curve in found.values() for sentence in curve.caveats)
         means = [row for row in rows if row["attribute"] == "mean"]
-        analysis.results[self.name] = {"rows": means, "caveats": list(caveats)}
+        analysis.results[self.name] = {"rows": means, "caveats": part.caveats(led=False) + list(caveats)}
         analysis.rows[self.name] = rows

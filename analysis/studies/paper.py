@@ -3,7 +3,7 @@
 import numpy as np
 
 from noisezoo.analysis.data import Data
-from noisezoo.analysis.paper_probes import PaperProbes, paper_probes
+from noisezoo.analysis.paper_table import PaperProbes, paper_probes
 from noisezoo.analysis.studies.base import Analysis, Options, Study, side_by_side, tidy
 
 

@@ -11,6 +11,7 @@ class Profiles(Study):
 
     name = "profile"
     about = "correlation of accuracies across attributes"
+    needs = ("probes",)
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """Rows by view and reference; a pair that cannot be correlated is a caveat with its reason."""

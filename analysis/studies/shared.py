@@ -6,14 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noisezoo.analysis._linalg import principal_frame
-from noisezoo.analysis.data import Data, Json
+from noisezoo.analysis.data import Data, Json, Part
 from noisezoo.analysis.shared_space import Intersections, intersections, shared_probes
 from noisezoo.analysis.studies.base import Analysis, Options, Study, side_by_side, tidy
 
-ROWS, AXES, DIM, RIDGE = 2000, 200, 10, 0.1
+ROWS, AXES, DIM, RIDGE = 2000, 100, 10, 0.1
 """At most so many rows and leading axes of a view, as neighbours cost their square; dimensions sought; ridge."""
 ENCODERS = 2
-PERMUTATIONS = 19
+LEAST_DRAWS = 19
+"""Of a null that can reject at 5 %."""
 Matrices = dict[str, NDArray[Any]]
 
 
@@ -28,18 +29,18 @@ class SharedSpace(Study):
         names, subsets = _subsets(analysis)
         if len(subsets) < 2:
             return
-        rows = np.sort(np.random.default_rng([options.seed, 21]).permutation(len(data))[:ROWS])
-        groups = None if data.groups is None else data.groups[rows]
-        views = dict(zip(names, side_by_side(lambda view: _leading(data.features(view)[rows]), names), strict=True))
+        part = Part(data, min(ROWS, options.effort.max_rows), options.seed)
+        views = dict(zip(names, side_by_side(lambda view: _leading(part.features(view)), names), strict=True))
         dim = min(DIM, *(X.shape[1] for X in views.values()))
         found = intersections(
             list(views.values()), dim, names=names, subsets=[[names.index(v) for v in s] for s in subsets],
-            ridge=RIDGE, groups=groups, n_permutations=PERMUTATIONS, seed=options.seed,
+            ridge=RIDGE, groups=part.groups, n_permutations=max(LEAST_DRAWS, options.effort.n_permutations),
+            n_splits=options.effort.n_splits, seed=options.seed,
         )  # fmt: skip
         values = _values(found, names)
-        probes = _probes(found, names, data.Y[rows], data.names)
+        probes = _probes(found, names, part.Y, part.names)
         agreement = found.records()
-        caveats = [f"shared spaces are of {len(rows)} of {len(data)} rows and at most {AXES} leading axes of a view"]
+        caveats = [*part.caveats(led=False), f"at most {AXES} leading axes of a view"]
         analysis.results[self.name] = {**found.settings(), "ridge": RIDGE, "values": values, "agreement": agreement,
                                        "probes": [row for row in probes if row["attribute"] == "mean"],
                                        "caveats": caveats}  # fmt: skip
@@ -59,7 +60,7 @@ def _subsets(analysis: Analysis) -> tuple[list[str], list[tuple[str, ...]]]:
     pixels = [v["name"] for v in analysis.views if v["family"] in ("pixels", "random")]
     here = {v["name"] for v in analysis.views}
     others = [name for name in dict.fromkeys((*noise, *twins, *pixels)) if name in here]
-    subsets = [(other, encoder) for other in others for encoder in encoders]
+    subsets: list[tuple[str, ...]] = [(other, encoder) for other in others for encoder in encoders]
     joint = [tuple(encoders), tuple(noise), (*noise, *encoders)]
     subsets += [s for s in dict.fromkeys(joint) if len(s) > 1 and s not in subsets]
     return [name for name in (*others, *encoders)], subsets

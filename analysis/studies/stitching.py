@@ -1,13 +1,17 @@
 """From every view to every other by ridge: what is predicted, what is found again, what probes carry over."""
 
+from typing import Any
+
 from noisezoo.analysis.attribute_transfer import Transfer, transfer
-from noisezoo.analysis.data import Data, Json
+from noisezoo.analysis.data import Data, Json, Part
 from noisezoo.analysis.ridge import Stitch, stitch_many
 from noisezoo.analysis.studies.base import Analysis, Options, Study, side_by_side, tidy
 
 PAPER_ALPHA = 1.0
 """The paper scales alpha by |X|_F^2 / d and gives no number of its own; at 1 the mean direction is halved."""
 ALPHAS = {"validated": None, "paper": PAPER_ALPHA}
+TRANSFER_DRAWS, FEW = 5, 2
+"""Draws of the null of a transfer, each a fit of all probes, and of the null at the paper's alpha."""
 
 
 class Stitching(Study):
@@ -18,13 +22,15 @@ class Stitching(Study):
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """`stitching`: rows by source, target and alpha; `transfer`: rows by source and target."""
+        part = Part(data, options.effort.max_rows, options.seed)
+        draws = {how: options.effort.n_permutations if alpha is None else FEW for how, alpha in ALPHAS.items()}
 
         def stitched(source: str) -> dict[str, dict[str, Stitch]]:
-            targets = {view: data.features(view) for view in data.views if view != source}
-            return {
-                how: stitch_many(data.features(source), targets, alpha=alpha, groups=data.groups, seed=options.seed)
-                for how, alpha in ALPHAS.items()
-            }
+            targets = {view: part.leading(view) for view in part.views if view != source}
+            X = part.leading(source)
+            shared: Any = {"groups": part.groups, "seed": options.seed}
+            return {how: stitch_many(X, targets, alpha=alpha, n_permutations=draws[how], **shared)
+                    for how, alpha in ALPHAS.items()}  # fmt: skip
 
         found = dict(zip(data.views, side_by_side(stitched, data.views), strict=True))
         pairs = [(source, target, how, stitch) for source, ways in found.items() for how, stitches in ways.items()
@@ -32,16 +38,18 @@ class Stitching(Study):
         rows = [row for source, target, how, stitch in pairs
                 for row in tidy(stitch.records(), source=source, target=target, alpha=how)]  # fmt: skip
         analysis.rows["stitching"] = rows
-        analysis.results[self.name] = {"rows": rows, **_said([stitch for *_, stitch in pairs])}
-        self._transfer(data, analysis, options)
+        said = _said([stitch for *_, stitch in pairs])
+        analysis.results[self.name] = {"rows": rows, **said, "caveats": part.caveats() + said["caveats"]}
+        self._transfer(part, analysis, options)
 
-    def _transfer(self, data: Data, analysis: Analysis, options: Options) -> None:
+    def _transfer(self, part: Part, analysis: Analysis, options: Options) -> None:
         encoders = [v["name"] for v in analysis.views if v["kind"] == "embedding" and not v["untrained"]]
-        pairs = [(source, target) for target in encoders for source in data.views if source != target]
+        pairs = [(source, target) for target in encoders for source in part.views if source != target]
 
         def carried(pair: tuple[str, str]) -> Transfer:
-            source, target = map(data.features, pair)
-            return transfer(source, target, data.Y, data.names, groups=data.groups, seed=options.seed)
+            source, target = map(part.leading, pair)
+            effort: Any = {"n_splits": options.effort.n_splits // 2, "n_permutations": TRANSFER_DRAWS}
+            return transfer(source, target, part.Y, part.names, groups=part.groups, seed=options.seed, **effort)
 
         found = list(zip(pairs, side_by_side(carried, pairs), strict=True))
         rows = [row for (source, target), one in found for row in tidy(one.records(), source=source, target=target)]

@@ -11,10 +11,11 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from noisezoo import zoo
+from noisezoo.analysis.directions import MAKERS
 from noisezoo.analysis.report import write_report
 from noisezoo.analysis.run import analyze as run_analyses
 from noisezoo.analysis.studies import STUDIES
-from noisezoo.analysis.studies.base import Analysis, Judge, Model
+from noisezoo.analysis.studies.base import QUICK, Analysis, Effort, Judge, Model
 from noisezoo.commands.build import split_names, split_pair
 from noisezoo.errors import UsageError
 from noisezoo.loading import read_file
@@ -22,7 +23,8 @@ from noisezoo.loading import read_file
 
 def run_analyze(
     dataset: str, out: Path, *, views: str | None, source: str | None, revision: str | None, studies: str | None,
-    paper: bool, edit: str | None, model: str | None, judge: str | None, folders: Sequence[str] = (), seed: int = 42,
+    paper: bool, quick: bool, variants: Sequence[str], directions: str | None, edit: str | None, model: str | None,
+    judge: str | None, folders: Sequence[str] = (), seed: int = 42,
 ) -> None:  # fmt: skip
     """Analyse one dataset, write report, numbers, tables and figures, and print the scorecard and the report's path."""
     console = Console()
@@ -34,6 +36,8 @@ def run_analyze(
     analysis = analyze_with_progress(
         dataset, console, views=split_names(views) or None, source=source, revision=revision,
         studies=split_names(studies) or tuple(STUDIES), paper=paper, seed=seed, edits=edits,
+        effort=QUICK if quick else Effort(), directions=split_names(directions) or tuple(MAKERS),
+        variants=dict(split_pair(each, "--variant", "NAME=DATASET", "heun=my-faces-heun") for each in variants),
         models=[make_model(name, settings) for name in split_names(model)], judge=make_judge(judge) if judge else None,
     )  # fmt: skip
     path = write_report({Path(dataset).name: analysis}, out, title=f"NoiseZoo: {Path(dataset).name}")

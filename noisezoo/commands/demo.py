@@ -11,7 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from noisezoo.analysis.report import write_report
-from noisezoo.analysis.studies.base import Analysis
+from noisezoo.analysis.studies.base import Analysis, Effort
 from noisezoo.builder.launch import Outcome, build_datasets
 from noisezoo.builder.recipe import read_recipe
 from noisezoo.commands.analyze import analyze_with_progress, make_judge, make_model, read_recipe_of, show_verdicts
@@ -27,6 +27,8 @@ class Part:
     judge: str | None = None
 
 
+EFFORT = Effort(n_splits=8, n_permutations=6, max_rows=256)
+"""A sketch: `noisezoo analyze` draws more, of more images."""
 PARTS = (
     Part("faces", ("faces-ddpm", "faces-ldm-uncond"), edits=("Smiling", "Eyeglasses"), judge="faces-clip"),
     Part("digits", ("digits-ddpm",)),
@@ -59,7 +61,7 @@ def _load(folder: Path, console: Console) -> None:
 def _analyze(part: Part, folder: Path, console: Console) -> Analysis:
     settings = read_recipe_of(folder)["settings"]
     return analyze_with_progress(
-        folder, console, models=[make_model(name, settings) for name in part.models],
+        folder, console, effort=EFFORT, models=[make_model(name, settings) for name in part.models],
         judge=make_judge(part.judge) if part.judge else None, edits=part.edits,
     )  # fmt: skip
 

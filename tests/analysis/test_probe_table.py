@@ -33,14 +33,13 @@ def pair() -> tuple[ProbeTable, ProbeTable]:
 def random_out_of_fold(seed: int, n: int = 60) -> OutOfFold:
     rng = np.random.default_rng(seed)
     logits = np.round(rng.standard_normal((n, 2)), 1)  # ties
-    return OutOfFold(
-        logits, rng.standard_normal((n, 2)) / 5, (rng.random((n, 2)) < 0.4).astype(float), rng.integers(3, size=n)
-    )
+    prior, labels = rng.standard_normal((n, 2)) / 5, (rng.random((n, 2)) < 0.4).astype(float)
+    return OutOfFold(logits, prior, labels, rng.integers(3, size=n), np.ones(n, dtype=np.bool_))
 
 
 def test_metrics_equal_scikit_learn() -> None:
     o = random_out_of_fold(0)
-    one_fold = OutOfFold(o.logits, o.prior, o.labels, np.zeros(60, dtype=np.intp))
+    one_fold = OutOfFold(o.logits, o.prior, o.labels, np.zeros(60, dtype=np.intp), o.kept)
     for j in range(2):
         y, z = o.labels[:, j], o.logits[:, j]
         assert balanced_accuracy(o)[0][j] == pytest.approx(balanced_accuracy_score(y, z > o.prior[:, j]))
@@ -52,7 +51,7 @@ def test_metrics_equal_scikit_learn() -> None:
 def test_an_influence_is_the_change_of_the_metric_when_a_row_counts_more(metric: str) -> None:
     o, row, times = random_out_of_fold(1, n=400), 7, 40
     copies = np.r_[np.repeat(np.arange(400), times), row]  # the row weighs 1 + 1 / times
-    heavier = OutOfFold(o.logits[copies], o.prior[copies], o.labels[copies], o.folds[copies])
+    heavier = OutOfFold(o.logits[copies], o.prior[copies], o.labels[copies], o.folds[copies], o.kept[copies])
     change = (METRICS[metric](heavier)[0] - METRICS[metric](o)[0]) * times
     np.testing.assert_allclose(METRICS[metric](o)[1][row], change, rtol=0.02, atol=1e-6)
 
@@ -266,3 +265,21 @@ def test_predictions_do_not_change_when_the_view_is_scaled() -> None:
     a, b = (probe_table(scale * X, Y, NAMES, n_permutations=0) for scale in (1, 1e-4))
     np.testing.assert_allclose(a.out_of_fold.logits, b.out_of_fold.logits, atol=1e-3)
     np.testing.assert_allclose(a.C, b.C * 1e-8, rtol=1e-6)
+
+
+def test_rows_with_a_copy_in_another_fold_are_counted_until_a_group_keeps_them_together() -> None:
+    (X,), Y = views(200, 6, 10, (0.5,))
+    copied = np.arange(200) % 20 == 0
+    X2, Y2 = np.vstack([X, X[copied]]), np.vstack([Y, Y[copied]])
+    groups = np.r_[np.arange(200), np.flatnonzero(copied)]
+    folds = assign_folds(210, 5)
+    apart = sum(2 for i, j in enumerate(np.flatnonzero(copied)) if folds[200 + i] != folds[j])
+    said = probe_table(X2, Y2, NAMES, n_permutations=0, n_splits=2).settings()["caveats"]
+    assert said[0].startswith(f"{apart} rows of X have an exact copy in another fold") and len(said) == 1
+    assert probe_table(X2, Y2, NAMES, groups=groups, n_permutations=0, n_splits=2).settings()["caveats"] == []
+
+
+def test_a_comparison_hands_on_what_either_table_warns_of() -> None:
+    (a, b), Y = views(100, 120, 11, (0.5, 1.0))
+    tables = [probe_table(X, Y, NAMES, n_permutations=0, n_splits=2) for X in (a[:, :20], b)]
+    assert [s for s in compare(*tables).to_dict()["caveats"] if "fewer rows (100) than dimensions (120)" in s]

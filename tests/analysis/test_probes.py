@@ -7,6 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
 
 from noisezoo.analysis import cosine, fit_probes
+from noisezoo.analysis.simulation import simulate_une
 
 Floats = NDArray[np.float64]
 
@@ -117,3 +118,35 @@ def test_an_attribute_of_one_class_and_a_bad_strength_are_refused() -> None:
         fit_probes(np.ones((30, 3)), Y)
     with pytest.raises(ValueError, match="fitted on 3"):
         fit_probes(X, Y, C=1.0).predict_proba(np.zeros((2, 4)))
+
+
+def test_the_papers_model_gives_back_its_directions_and_the_best_rules_accuracy() -> None:
+    truth, fresh = (simulate_une(n, view_dims=(310,), n_attributes=3, sample=s) for s, n in enumerate((6000, 20_000)))
+    probes = fit_probes(truth.views[0], truth.attributes)
+    best = truth.directions(0)
+    found = [cosine(probes.coef[:, j], best[:, j], rows=truth.views[0]) for j in range(3)]
+    assert min(found) >= 0.98
+    right = ((probes.decision_function(fresh.views[0]) > 0) == (fresh.attributes > 0)).mean(axis=0)
+    np.testing.assert_allclose(right, truth.bayes_accuracy(0), atol=0.015)
+
+
+def test_separable_labels_at_a_weak_penalty_reach_the_optimum_too() -> None:
+    """Where nearly all rows are certain, the curvature that preconditions is nearly gone."""
+    rng = np.random.default_rng(6)
+    X = rng.standard_normal((200, 30))
+    y = (X @ rng.standard_normal(30) > 0).astype(float)
+    ours = fit_probes(X, y, C=1e4)
+    peer = LogisticRegression(C=1e4, solver="newton-cholesky", tol=1e-12, max_iter=500).fit(X, y)
+    excess = objective(X, y, 1e4, ours.coef[:, 0], ours.intercept[0]) - objective(
+        X, y, 1e4, peer.coef_[0], peer.intercept_[0]
+    )
+    assert excess <= 1e-6 and cosine(ours.coef[:, 0], peer.coef_[0]) >= 0.9999
+
+
+def test_what_a_reader_must_know_is_said() -> None:
+    X, Y = problem(60, 80, 1)
+    rare = (np.arange(60) < 3).astype(float)
+    said = fit_probes(np.column_stack([X, np.ones((60, 2))]), np.column_stack([Y, rare])).to_dict()["caveats"]
+    for words in ("fewer rows (60) than dimensions (82)", "2 constant columns", "attribute 1 has 3 rows"):
+        assert sum(words in sentence for sentence in said) == 1
+    assert fit_probes(X[:, :5], Y, C=1.0).to_dict()["caveats"] == []

@@ -2,13 +2,15 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
 from noisezoo import cli
 from noisezoo.analysis.data import attributes
+from noisezoo.analysis.report import write_report
 from noisezoo.analysis.run import analyze
-from noisezoo.analysis.studies.base import Analysis, Model
+from noisezoo.analysis.studies.base import Analysis, Effort, Model
 from noisezoo.builder.__main__ import run
 from noisezoo.errors import UsageError
 from tests.builder.building import digits_recipe
@@ -28,7 +30,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def analysis(digits: Path) -> Analysis:
     """Of all views, with a model that draws nothing but grey."""
     grey = Model("digits-ddpm", lambda noise: np.zeros((len(noise), 3, 8, 8), dtype=np.float32))
-    return analyze(digits, models=[grey])
+    return analyze(digits, models=[grey], paper=True, effort=Effort(n_splits=4, n_permutations=4, max_rows=200))
 
 
 def test_class_labels_become_one_attribute_a_class_and_yes_no_columns_one_each() -> None:
@@ -79,16 +81,40 @@ def test_the_reconstruction_error_is_that_of_the_pictures_the_model_made(analysi
     np.testing.assert_allclose(analysis.results["edits"]["digits-ddpm"]["reconstruction_psnr"], psnr, atol=0.01)
 
 
+def test_every_study_leaves_its_tables_its_figures_and_its_verdicts(analysis: Analysis, tmp_path: Path) -> None:
+    write_report({"digits": analysis}, tmp_path, title="Digits")
+    tables = {path.stem: pd.read_parquet(path) for path in (tmp_path / "tables").glob("*.parquet")}
+    assert {"gaussianity", "power", "probes", "differences", "conditional", "learning", "paper_probes", "stitching",
+            "alignment", "structure", "scorecard"} <= set(tables)  # fmt: skip
+    assert set(tables["stitching"]["source"]) == set(VIEWS)
+    numbers = tables["stitching"].query("measure == 'r2' and alpha == 'validated'")
+    stitched = numbers.set_index(["source", "target"])["estimate"]
+    assert stitched["pixels-8", "digits-ddpm"] > 0.2 > abs(stitched["random-64", "pixels-8"])
+    assert {path.suffix for path in (tmp_path / "figures").iterdir()} == {".png", ".svg"}
+    said = tables["scorecard"].set_index(["claim", "view"])
+    assert said.loc[("Attributes are linear in noise", "digits-ddpm"), "verdict"] == "supported"
+    assert (tables["scorecard"].query("claim == 'Edits work'")["verdict"] == "not decidable").all()
+    assert "Attributes are linear in noise" in (tmp_path / "scorecard.html").read_text()
+
+
+def test_studies_run_alone_where_asked_and_an_unknown_one_is_refused(digits: Path) -> None:
+    alone = analyze(digits, views=["random-64", "pixels-8"], studies=["alignment"])
+    assert set(alone.rows) == {"alignment", "scorecard"}
+    with pytest.raises(UsageError, match="no study 'telepathy'; choose of: gaussianity"):
+        analyze(digits, studies=["telepathy"])
+
+
 def test_regenerating_without_a_pixels_view_is_refused(digits: Path) -> None:
     grey = Model("digits-ddpm", lambda noise: np.zeros((len(noise), 3, 8, 8), dtype=np.float32))
     with pytest.raises(UsageError, match="pixels view"):
-        analyze(digits, views=["digits-ddpm"], models=[grey])
+        analyze(digits, views=["digits-ddpm"], models=[grey], studies=["edits"])
 
 
 def test_the_command_writes_a_report_and_prints_its_path(
     digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["analyze", str(digits), "--out", str(tmp_path / "report"), "--model", "digits-ddpm"]
+    arguments = ["analyze", str(digits), "--out", str(tmp_path / "report"), "--model", "digits-ddpm",
+                 "--studies", "probes,edits", "--quick"]  # fmt: skip
     monkeypatch.setattr("sys.argv", ["noisezoo", *arguments])
     with pytest.raises(SystemExit) as stop:
         cli.main()

@@ -1,0 +1,89 @@
+"""Views in coordinates of unit covariance, from one Gram matrix of all of them side by side.
+
+Rows stay where they are (numpy, torch); what is as small as the views are wide is solved in numpy.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noisezoo.analysis._arrays import AnyArray, double, like, namespace, to_numpy
+from noisezoo.analysis._linalg import Frame, principal_frame
+
+Array = NDArray[np.floating[Any]]
+Floats = NDArray[np.float64]
+_BLOCK = 2048  # rows that are held in float64 at a time
+
+
+def project(X: AnyArray, mean: Floats, W: Floats) -> AnyArray:
+    """(X - mean) W of rows X (n, d), in float64 by blocks, where X is: (n, k)."""
+    xp, m, A = namespace(X), like(mean, X), like(W, X)
+    return xp.concatenate([(double(X[i : i + _BLOCK]) - m) @ A for i in range(0, len(X), _BLOCK)])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Coordinates:
+    """A view in at most n coordinates: itself where d < n, else its principal scores, and the way back."""
+
+    scores: AnyArray  # (n, r)
+    frame: Frame | None
+
+    @classmethod
+    def of(cls, X: AnyArray, name: str) -> "Coordinates":
+        """Of a view X (n, d)."""
+        if X.shape[1] < len(X):
+            return cls(X, None)
+        frame = principal_frame(to_numpy(X), name)
+        return cls(like(frame.scores, X), frame)
+
+    def lift(self, W: Floats) -> Floats:
+        """Coefficients on scores (r, k) as coefficients on the view's own columns (d, k)."""
+        return W if self.frame is None else self.frame.lift(W)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Whitener:
+    """Principal axes of a view scaled to unit variance: u = (x - mean) P has covariance 1."""
+
+    mean: Floats  # (d,)
+    P: Floats  # (d, r)
+    spectrum: Floats  # (r,) variances of the principal axes
+    d: int  # of the view as given, which the ridge divides by
+
+    @classmethod
+    def of(cls, mean: Floats, covariance: Floats, d: int) -> "Whitener":
+        """From the covariance (r, r) of a view, whose null space is left out."""
+        values, vectors = np.linalg.eigh(covariance)
+        kept = values > max(values[-1], 0.0) * len(values) * np.finfo(np.float64).eps
+        return cls(mean, vectors[:, kept] / np.sqrt(values[kept]), values[kept], d)
+
+    def rows(self, X: AnyArray) -> AnyArray:
+        """Rows X (n, d) as u (n, r), float32, where X is."""
+        U = project(X, self.mean, self.P)
+        return U.astype(np.float32) if namespace(U) is np else U.float()
+
+    def penalty(self, ridge: float, variances: Array) -> Floats:
+        """The ridge c tr(S) / d on the view's own coordinates as one on u (r,), whose variances are given."""
+        return np.asarray(ridge * (self.spectrum @ variances) / self.d / self.spectrum)
+
+    def ridged(self, ridge: float) -> Floats:
+        """R (d, r) with R^T (S + c tr(S) / d) R = 1 on P's span, S the covariance that P whitens."""
+        return np.asarray(self.P / np.sqrt(1 + self.penalty(ridge, np.ones_like(self.spectrum))))
+
+
+def stacked_covariance(views: Sequence[AnyArray], means: Sequence[Floats]) -> Floats:
+    """Covariance (m, m) of views [(n, m_i)] side by side, in float64 by blocks of rows."""
+    xp, total = namespace(views[0]), 0.0
+    centres = [like(mean, X) for mean, X in zip(means, views, strict=True)]
+    for i in range(0, len(views[0]), _BLOCK):
+        B = xp.concatenate([double(X[i : i + _BLOCK]) - m for X, m in zip(views, centres, strict=True)], axis=1)
+        total = total + B.T @ B
+    return np.asarray(to_numpy(total) / len(views[0]))
+
+
+def column_means(X: AnyArray) -> Floats:
+    """Means (d,) of rows X (n, d), summed in float64."""
+    return np.asarray(to_numpy(X.sum(0, dtype=namespace(X).float64)) / len(X))

@@ -1,0 +1,298 @@
+import json
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy.spatial import procrustes
+from sklearn.cross_decomposition import CCA
+from sklearn.neighbors import NearestNeighbors
+
+from noisezoo.analysis._evidence import null_of_moments
+from noisezoo.analysis.canonical import PROCRUSTES, SVCCA, canonical_maps, held_out, leading_scores, rotation_maps
+from noisezoo.analysis.kernels import LinearKernel, cka_null, unbiased_cka, unbiased_hsic
+from noisezoo.analysis.neighbours import among, nearest, overlap, permuted_overlaps
+from noisezoo.analysis.similarity import MEASURES, Alignment, alignment, alignment_matrix
+
+Floats = NDArray[np.float64]
+
+
+def pair(n: int, d: int, e: int, seed: int = 0, noise: float = 1.0) -> tuple[Floats, Floats]:
+    """Two noisy projections of four shared Gaussians: one law of rows at every seed."""
+    A, B = np.random.default_rng(1).standard_normal((4, d)), np.random.default_rng(2).standard_normal((4, e))
+    rng = np.random.default_rng([seed, 10])
+    S = rng.standard_normal((n, 4))
+    return S @ A + noise * rng.standard_normal((n, d)), S @ B + noise * rng.standard_normal((n, e))
+
+
+def population_cka(d: int, e: int, noise: float) -> float:
+    """Of `pair`, from its covariances."""
+    A, B = np.random.default_rng(1).standard_normal((4, d)), np.random.default_rng(2).standard_normal((4, e))
+    own = [np.square(M.T @ M + noise**2 * np.eye(M.shape[1])).sum() for M in (A, B)]
+    return float(np.square(A.T @ B).sum() / np.sqrt(own[0] * own[1]))
+
+
+def kernel(X: Floats) -> LinearKernel:
+    centred = X - X.mean(axis=0)
+    return LinearKernel(centred / np.sqrt(np.square(centred).sum(axis=1).mean()))
+
+
+def naive_hsic(K: Floats, L: Floats) -> float:
+    """Song et al. (2012), equation 5, as it stands."""
+    n, one = len(K), np.ones(len(K))
+    K, L = K - np.diag(np.diag(K)), L - np.diag(np.diag(L))
+    trace, sums, cross = np.trace(K @ L), (one @ K @ one) * (one @ L @ one), one @ K @ L @ one
+    return float((trace + sums / ((n - 1) * (n - 2)) - 2 / (n - 2) * cross) / (n * (n - 3)))
+
+
+def naive_cka(X: Floats, Y: Floats) -> float:
+    K, L = X @ X.T, Y @ Y.T
+    return float(naive_hsic(K, L) / np.sqrt(naive_hsic(K, K) * naive_hsic(L, L)))
+
+
+def test_hsic_is_the_average_over_all_quadruples_of_rows() -> None:
+    """Song et al. (2012), theorem 3: h over every ordered choice of four different rows."""
+    X, Y = pair(7, 2, 3)
+    K, L = X @ X.T, Y @ Y.T
+    total = count = 0.0
+    for four in combinations(range(7), 4):
+        for s in four:
+            for t, u in ((t, u) for t in four for u in four if len({s, t, u}) == 3):
+                v = (set(four) - {s, t, u}).pop()
+                total, count = total + K[s, t] * (L[s, t] + L[u, v] - 2 * L[s, u]), count + 1
+    assert naive_hsic(K, L) == pytest.approx(total / count)
+    kernels = LinearKernel(X - X.mean(axis=0)), LinearKernel(Y - Y.mean(axis=0))
+    assert unbiased_hsic(*kernels)[0] == pytest.approx(total / count)
+
+
+@pytest.mark.parametrize("shape", [(60, 5, 8), (30, 70, 50), (40, 3, 400)], ids=["features", "kernels", "mixed"])
+def test_cka_equals_the_papers_formula_by_either_route(shape: tuple[int, int, int]) -> None:
+    X, Y = pair(*shape)
+    value, influence = unbiased_cka(kernel(X), kernel(Y))
+    assert value == pytest.approx(naive_cka(X, Y), abs=1e-12)
+    without = np.array([naive_cka(np.delete(X, i, axis=0), np.delete(Y, i, axis=0)) for i in range(len(X))])
+    n = len(X)
+    assert (influence**2).sum() == pytest.approx((n - 1) / n * np.square(without - without.mean()).sum())
+    singles = kernel(X.astype(np.float32)), kernel(Y.astype(np.float32))
+    assert unbiased_cka(*singles)[0] == pytest.approx(value, abs=1e-6)
+
+
+def test_independent_gaussians_are_at_zero_where_the_biased_cka_is_a_third() -> None:
+    X, Y = np.random.default_rng(0).standard_normal((2, 1000, 512))
+    Xc, Yc = X - X.mean(axis=0), Y - Y.mean(axis=0)
+    norms = [np.linalg.norm(A.T @ A) for A in (Xc, Yc)]
+    assert np.linalg.norm(Xc.T @ Yc) ** 2 / (norms[0] * norms[1]) == pytest.approx(0.34, abs=0.01)
+    assert abs(unbiased_cka(kernel(X), kernel(Y))[0]) < 3 * np.sqrt(2 / (1000 * 997))
+
+
+def test_the_closed_form_null_is_what_permutations_give() -> None:
+    X, Y = pair(40, 3, 6)
+    k, hsic = kernel(X), unbiased_hsic(kernel(X), kernel(X))[0]
+    rng = np.random.default_rng(0)
+    other = kernel(Y)
+    shuffled = [unbiased_hsic(k, LinearKernel(other.X[rng.permutation(40)]))[0] for _ in range(3000)]
+    draws = np.array(shuffled) / np.sqrt(hsic * other.hsic[0])
+    spread, skewness = cka_null(k, other)
+    assert draws.mean() == pytest.approx(0, abs=4 * spread / np.sqrt(3000))
+    assert draws.std() == pytest.approx(spread, rel=0.05)
+    assert np.mean((draws / spread) ** 3) == pytest.approx(skewness, rel=0.3)
+    null = null_of_moments(float(np.quantile(draws, 0.95)), spread, skewness)
+    assert null.p_value == pytest.approx(0.05, abs=0.015)
+    assert null.high == pytest.approx(np.quantile(draws, 0.975), rel=0.15)
+
+
+def test_ckas_interval_holds_the_population_value() -> None:
+    held = 0
+    for seed in range(600):
+        X, Y = pair(200, 6, 9, seed)
+        value, influence = unbiased_cka(kernel(X), kernel(Y))
+        held += int(abs(value - population_cka(6, 9, 1.0)) <= 1.972 * np.sqrt(influence @ influence))
+    assert 0.93 <= held / 600 <= 0.97
+
+
+def test_neighbours_are_scikit_learns_by_cosine() -> None:
+    for X in pair(80, 5, 20):
+        peer = NearestNeighbors(n_neighbors=8, metric="cosine").fit(X).kneighbors(return_distance=False)
+        np.testing.assert_array_equal(nearest(X, 8), peer)
+
+
+def test_mutual_neighbours_are_those_of_a_plain_loop() -> None:
+    X, Y = pair(60, 5, 4)
+    U, V = (A / np.linalg.norm(A, axis=1, keepdims=True) for A in (X, Y))
+    shares = []
+    for i in range(60):
+        near = [set(sorted((j for j in range(60) if j != i), key=lambda j: -A[i] @ A[j])[:7]) for A in (U, V)]  # noqa: B023
+        shares.append(len(near[0] & near[1]) / 7)
+    np.testing.assert_allclose(overlap(nearest(X, 7), nearest(Y, 7)), shares)
+    assert alignment(X, Y, k=7, n_permutations=0).mutual_knn.estimate == pytest.approx(np.mean(shares))
+
+
+def test_neighbours_within_a_half_are_those_of_the_half_alone() -> None:
+    X = pair(100, 5, 4)[0]
+    kept = np.random.default_rng(0).random(100) < 0.5
+    np.testing.assert_array_equal(among(nearest(X, 60), kept, 4), nearest(X[kept], 4))
+    lonely = among(nearest(X, 4), kept, 4)  # few of the four are kept: the rest is the row itself, which never counts
+    assert overlap(lonely, lonely).mean() == pytest.approx((lonely != np.arange(kept.sum())[:, None]).mean())
+
+
+def test_permuted_overlaps_are_those_of_permuted_rows() -> None:
+    X, Y = pair(50, 5, 4)
+    draws = permuted_overlaps(nearest(X, 5), nearest(Y, 5), 3, np.random.default_rng(1))
+    rng = np.random.default_rng(1)
+    for draw in draws:
+        order = np.argsort(rng.permutation(50))
+        assert draw == pytest.approx(overlap(nearest(X, 5), nearest(Y[order], 5)).mean())
+    many = permuted_overlaps(nearest(X, 5), nearest(Y, 5), 400, rng)
+    assert many.mean() == pytest.approx(5 / 49, abs=0.005)
+
+
+def test_canonical_directions_are_scikit_learns() -> None:
+    X, Y = pair(200, 6, 5)
+    T, U = X - X.mean(axis=0), Y - Y.mean(axis=0)
+    left, right = canonical_maps(T, U)
+    peer = CCA(n_components=3, scale=False, max_iter=5000, tol=1e-10).fit(T, U)
+    for j, (a, b) in enumerate(zip(*(scores.T for scores in peer.transform(T, U)), strict=True)):
+        ours = np.corrcoef(T @ left[:, j], U @ right[:, j])[0, 1]
+        assert ours == pytest.approx(np.corrcoef(a, b)[0, 1], abs=1e-6)
+
+
+def test_the_rotation_is_scipys_procrustes() -> None:
+    X, Y = (A - A.mean(axis=0) for A in pair(60, 4, 4))
+    left, right = rotation_maps(X, Y)
+    cosine = np.sum((X @ left) * (Y @ right)) / np.linalg.norm(X) / np.linalg.norm(Y)
+    assert 1 - cosine**2 == pytest.approx(procrustes(X, Y)[2])
+
+
+@pytest.mark.parametrize("measure", [SVCCA, PROCRUSTES], ids=["svcca", "procrustes"])
+def test_held_out_measures_are_zero_where_in_sample_ones_are_large(measure: tuple) -> None:  # type: ignore[type-arg]
+    T, U = np.random.default_rng(0).standard_normal((2, 300, 60))
+    folds = np.arange(300) % 5
+    assert abs(held_out(measure, T, U, folds)[0]) < 0.05
+    fit, score = measure
+    left, right = fit(T, U)
+    assert score(T @ left, U @ right, np.zeros(300, dtype=int))[0] > 0.3
+
+
+def test_leading_scores_keep_the_inner_products_by_either_route() -> None:
+    for n, d in ((60, 9), (9, 60)):
+        X = np.random.default_rng(0).standard_normal((n, d))
+        X -= X.mean(axis=0)
+        scores, share = leading_scores(X, 1.0, 100)
+        np.testing.assert_allclose(scores @ scores.T, X @ X.T, atol=1e-8)
+        assert share == pytest.approx(1)
+        few, share = leading_scores(X, 0.5, 100)
+        assert np.square(few).sum() / np.square(X).sum() == pytest.approx(share)
+        assert 0.5 <= share < 0.5 + np.square(few[:, -1]).sum() / np.square(X).sum()
+
+
+def test_a_rotated_scaled_view_is_the_same_view() -> None:
+    X = pair(150, 12, 5)[0]
+    Q = np.linalg.qr(np.random.default_rng(0).standard_normal((12, 12)))[0]
+    for row in alignment(X, 3 * X @ Q).records():
+        assert row["estimate"] == pytest.approx(1, abs=1e-6)
+        assert row["low"] > 0.999 and row["p_value"] < 1e-6
+
+
+def test_scale_and_rotation_change_nothing_and_movement_only_neighbours() -> None:
+    X, Y = pair(120, 8, 6)
+    Q = np.linalg.qr(np.random.default_rng(0).standard_normal((6, 6)))[0]
+    plain, changed, moved = alignment(X, Y), alignment(1e-5 * X, 1e4 * Y @ Q), alignment(X + 5, Y)
+    for measure in MEASURES:
+        assert float(getattr(changed, measure)) == pytest.approx(float(getattr(plain, measure)), abs=1e-9)
+        if measure != "mutual_knn":
+            assert float(getattr(moved, measure)) == pytest.approx(float(getattr(plain, measure)), abs=1e-9)
+
+
+def studies(count: int, noise: float) -> list[Alignment]:
+    settings = {"k": 5, "n_folds": 3, "n_splits": 8, "n_permutations": 0}
+    return [alignment(*pair(80, 6, 5, seed, noise), seed=seed, **settings) for seed in range(count)]
+
+
+def test_independent_views_are_aligned_at_the_nominal_rate_only() -> None:
+    rejected, total = np.zeros(4), np.zeros(4)
+    for seed in range(200):
+        rng = np.random.default_rng([seed, 20])
+        X, Y = rng.standard_normal((60, 6)), rng.standard_normal((60, 5))
+        found = alignment(X, Y, k=5, seed=seed, n_folds=3, n_splits=1, n_permutations=10)
+        rejected += [row["p_value"] <= 0.05 for row in found.records()]
+        total += [row["estimate"] for row in found.records()]
+    assert (rejected >= 3).all() and (rejected <= 19).all()  # 99.8 % of a binomial of 200 at 0.05
+    np.testing.assert_allclose(total / 200, [0, 5 / 59, 0, 0], atol=0.03)
+
+
+def test_intervals_hold_what_the_procedure_gives_on_average() -> None:
+    found = [study.records() for study in studies(200, 1.0)]
+    for j, measure in enumerate(MEASURES):
+        estimates, low, high = (np.array([rows[j][key] for rows in found]) for key in ("estimate", "low", "high"))
+        held = np.mean((low <= estimates.mean()) & (estimates.mean() <= high))
+        assert 0.905 <= held <= 0.99, measure  # 0.95 less what 200 studies leave open
+
+
+def test_more_noise_means_less_alignment_by_every_measure() -> None:
+    levels = [[float(getattr(studies(1, noise)[0], m)) for m in MEASURES] for noise in (0.1, 1, 4)]
+    assert (np.diff(levels, axis=0) < 0).all()
+
+
+def test_every_pair_of_a_matrix_is_what_the_pair_is_alone() -> None:
+    X, Y = pair(80, 6, 5)
+    views = {"a": X, "b": Y, "c": np.random.default_rng(5).standard_normal((80, 4))}
+    together = alignment_matrix(views, n_permutations=3)
+    alone = alignment(X, Y, n_permutations=3)
+    assert together.pairs["a", "b"].records() == alone.records()
+    assert [(row["a"], row["b"]) for row in together.records()[::4]] == [("a", "b"), ("a", "c"), ("b", "c")]
+    M = together.matrix("cka")
+    assert (M == M.T).all() and M[0, 1] == alone.cka.estimate and (np.diag(M) == 1).all()
+    assert json.loads(json.dumps(together.to_dict()))["k"] == 10
+
+
+def test_a_tensor_gives_what_the_array_gives() -> None:
+    for shape in ((80, 6, 5), (50, 70, 60)):
+        X, Y = (view.astype(np.float32) for view in pair(*shape))
+        plain, tensors = alignment(X, Y), alignment(torch.from_numpy(X), torch.from_numpy(Y))
+        for a, b in zip(plain.records(), tensors.records(), strict=True):
+            assert [*a.values()][1:] == pytest.approx([*b.values()][1:], abs=1e-4)
+
+
+def test_more_rows_than_max_rows_are_sampled_by_the_seed_and_said() -> None:
+    X, Y = pair(200, 6, 5)
+    small = alignment(X, Y, max_rows=80, n_permutations=0)
+    assert (small.n, small.rows) == (80, 200)
+    assert any("a random 80 of 200 rows" in sentence for sentence in small.caveats)
+    assert small.to_dict() == alignment(X, Y, max_rows=80, n_permutations=0).to_dict()
+    assert small.cka != alignment(X, Y, max_rows=80, n_permutations=0, seed=1).cka
+
+
+def test_groups_count_as_one_in_intervals() -> None:
+    X, Y = pair(60, 6, 5)
+    rng = np.random.default_rng(0)
+    near = [np.repeat(view, 3, axis=0) + 0.01 * rng.standard_normal((180, view.shape[1])) for view in (X, Y)]
+    groups = np.repeat(np.arange(60), 3)
+    together, apart = (alignment(*near, groups=g, n_permutations=0) for g in (groups, None))
+    for measure in ("cka", "svcca", "procrustes"):
+        wide, narrow = getattr(together, measure), getattr(apart, measure)
+        assert wide.high - wide.low > 1.2 * (narrow.high - narrow.low)
+
+
+def test_bad_input_is_refused_by_name() -> None:
+    X, Y = pair(60, 5, 4)
+    for views, settings, complaint in (
+        ((X, Y[:50]), {}, "numbers of rows differ: .*'X': 60, 'Y': 50"),
+        ((X[:10], Y[:10]), {}, "X needs at least 20 rows"),
+        ((X, 0 * Y + 3), {}, "all rows of Y are equal"),
+        ((np.where(X > 2, np.inf, X), Y), {}, "X holds .* NaN or infinite"),
+        ((X, Y), {"k": 15}, "k must lie between 1 and a quarter of the 60 rows"),
+    ):
+        with pytest.raises(ValueError, match=complaint):
+            alignment(*views, **settings)
+    with pytest.raises(ValueError, match="two views or more"):
+        alignment_matrix({"X": X})
+
+
+def test_copies_constant_columns_and_too_few_rows_are_said() -> None:
+    X, Y = pair(40, 90, 5)
+    X[7], Y[:, 2] = X[8], 1.0
+    said = " / ".join(alignment(X, Y, k=5, n_permutations=0).caveats)
+    for sentence in ("1 rows of X are copies", "Y has 1 constant", "X has fewer rows (40) than dimensions (90)"):
+        assert sentence in said
+    assert "leading 4 axes of X" in said
