@@ -1,40 +1,53 @@
 """What every launched process runs: `accelerate launch -m noisezoo.builder RECIPE --out DIR`."""
 
-import signal
+import os
 import sys
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from noisezoo.builder.build import Build, open_build, prepare
+from noisezoo.builder import stopping
+from noisezoo.builder.build import Build, open_build
 from noisezoo.builder.claims import claimed
 from noisezoo.builder.dataset import discard_damaged, finish, is_finished
 from noisezoo.builder.log import Log
+from noisezoo.builder.preflight import admit, admit_device, opened, take_place
 from noisezoo.builder.recipe import Recipe, read_recipe
+from noisezoo.builder.redaction import Redacted
 from noisezoo.builder.status import status
 from noisezoo.builder.worker import work
 from noisezoo.errors import IncompleteError, NoiseZooError, UsageError, describe
 
 
-def run(recipe: Recipe, out: Path) -> bool:
+def run(recipe: Recipe, out: Path, expected: str | None = None) -> bool:
     """Work on the build until nothing is left that this process could do, and publish if all is done.
 
     Returns whether the dataset in `out` is finished. The last process to finish its unit finds nothing pending and
-    publishes; one that dies leaves its unit to whoever comes next.
+    publishes; one that dies leaves its unit to whoever comes next. `expected` is the build's identity, where one was
+    prepared (see `noisezoo.builder.preflight.opened`).
+
+    Raises:
+        UsageError: This process may not work there: `noisezoo.builder.preflight` says why.
+        IncompleteError: Something that a next run may do is undone.
     """
     _limit_threads(recipe.settings.threads)
-    build = prepare(recipe, out)
+    build = opened(recipe, out, expected)
+    if is_finished(build):
+        return True
     log = Log(build.state / "logs")
     try:
-        while not is_finished(build):
-            if not (work(build, log) if build.pending() else _publish(build, log)):
-                return False  # what is left is in others' hands
-        return True
+        admit(build)
+        admit_device(build)
+        while not stopping.asked() and (work(build, log) if build.pending() else _publish(build, log)):
+            if is_finished(build):
+                return True
+        return False  # what is left is in others' hands
     except IncompleteError as error:  # not a failure: the next run goes on
         log.write("incomplete", message=mend(error))
         raise
-    except (NoiseZooError, OSError, MemoryError) as error:
+    except Exception as error:
         log.write("failed", message=mend(error))
         raise
 
@@ -77,23 +90,49 @@ def _limit_threads(threads: int) -> None:
 def main(
     recipes: Annotated[list[str], typer.Argument(help="Bundled recipes' names or YAML files.")],
     out: Annotated[list[Path], typer.Option(help="The folder of each recipe's dataset, in the same order.")],
+    expect: Annotated[
+        str | None, typer.Option(help="The identity of the build that must already be in the folder.")
+    ] = None,
 ) -> None:
-    """Work on builds beside any number of other processes, on this machine or others; run it again to go on."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    """Work on builds beside any number of other processes, on this machine or others; run it again to go on.
+
+    Exit codes: 0 done, or others are at the rest, or SIGUSR1 came; 1 failed, 2 bad usage, 3 incomplete and nobody is at
+    it, 143 SIGTERM came.
+    """
     try:
-        if len(recipes) != len(out):
-            raise UsageError(f"{len(recipes)} recipes and {len(out)} folders: give --out once a recipe")
-        finished = [run(read_recipe(recipe), folder) for recipe, folder in zip(recipes, out, strict=True)]
-        for done, folder in zip(finished, out, strict=True):
-            if not done:
-                _say_what_is_missing(open_build(folder))
+        with stopping.heeded(), redirect_stderr(Redacted(sys.stderr)):
+            take_place()
+            _work_on(recipes, out, expect)
     except NoiseZooError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except (OSError, MemoryError) as error:
         print(f"error: {mend(error)}", file=sys.stderr)
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _work_on(recipes: list[str], out: list[Path], expect: str | None) -> None:
+    if len(recipes) != len(out):
+        raise UsageError(f"{len(recipes)} recipes and {len(out)} folders: give --out once a recipe")
+    finished = [run(read_recipe(recipe), folder, expect) for recipe, folder in zip(recipes, out, strict=True)]
+    if not all(finished):
+        stopping.leave()
+    for done, folder in zip(finished, out, strict=True):
+        if not done:
+            _say_what_is_missing(open_build(folder))
+
+
+def _end(code: int) -> None:
+    """Leave without Python's teardown, which Arrow's threads may abort: launchers would take that for a failure."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    try:
+        typer.run(main)
+    except SystemExit as end:
+        _end(end.code if isinstance(end.code, int) else int(end.code is not None))

@@ -7,18 +7,21 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
 
-from noisezoo.builder.build import Build, prepare
+from noisezoo.builder import stopping
+from noisezoo.builder.build import Build
 from noisezoo.builder.dataset import is_finished
 from noisezoo.builder.log import failures
+from noisezoo.builder.preflight import admit, opened
+from noisezoo.builder.progress import OVERHEAD
 from noisezoo.builder.recipe import Recipe
-from noisezoo.builder.status import ViewStatus, status
+from noisezoo.builder.status import ViewStatus, Watcher, status
 from noisezoo.errors import IncompleteError, NoiseZooError
 from noisezoo.files import committed
 
@@ -26,8 +29,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 POLL_SECONDS = 0.5
-OVERHEAD = 0.05
-"""GFLOP-equivalent of reading and writing one row, so that views without a network count for something."""
+LEAVING = 15.0
+"""Seconds from the end of the grace in which a process drops what it holds and leaves."""
 
 
 @dataclass(frozen=True)
@@ -40,25 +43,30 @@ class Outcome:
 
 
 def build_dataset(
-    recipe: Recipe, out: Path, *, processes: int | None = None, console: "Console | None" = None
+    recipe: Recipe, out: Path, *, processes: int | None = None, console: "Console | None" = None, mixed: bool = False
 ) -> Outcome:
     """Build, or go on building, the dataset of `recipe` in `out`, by `processes` processes on this machine.
 
+    With `mixed`, other software or another kind of device than it was begun with may go on with it.
+
     Raises:
-        UsageError: The recipe, a model or the folder will not do; found before any process starts.
+        UsageError: The recipe, a model, the software or the folder will not do; found before any process starts.
         NoiseZooError: A process failed; its message.
         IncompleteError: Units are missing, for instance because a process was killed: the same call goes on.
     """
-    return build_datasets([(recipe, out)], processes=processes, console=console)[0]
+    return build_datasets([(recipe, out)], processes=processes, console=console, mixed=mixed)[0]
 
 
 def build_datasets(
-    wanted: Sequence[tuple[Recipe, Path]], *, processes: int | None = None, console: "Console | None" = None
-) -> list[Outcome]:
+    wanted: Sequence[tuple[Recipe, Path]], *, processes: int | None = None, console: "Console | None" = None,
+    mixed: bool = False,
+) -> list[Outcome]:  # fmt: skip
     """Several datasets by one launch, which costs its start only once; otherwise as `build_dataset`."""
     started = time.time()
-    builds = [prepare(recipe, out) for recipe, out in wanted]
+    builds = [opened(recipe, out) for recipe, out in wanted]
     todo = [build for build in builds if not is_finished(build)]
+    for build in todo:
+        admit(build, mixed=mixed)
     if todo:
         code = _watch(todo, processes or default_processes(todo[0].recipe.settings.threads), console)
         for build in todo:
@@ -101,28 +109,41 @@ def _launched(builds: Sequence[Build], processes: int) -> Iterator["subprocess.P
     command, environment = launch_command(work, processes, builds[0].recipe.settings.threads)
     log = log_path(builds[0])
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as stream:
+    with log.open("ab") as stream, _deaf():
         process = subprocess.Popen(command, env=environment, stdout=stream, stderr=stream, start_new_session=True)
     try:
-        with _terminable():
+        with stopping.forwarded():
             yield process
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait()
+    except stopping.Told as told:
+        _end(process, told.signal)
+        raise
+    except BaseException:
+        _end(process, signal.SIGINT)
+        raise
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM end the block as an exception does: a launcher that just died would leave its processes at work."""
-    if threading.current_thread() is not threading.main_thread():  # only there may signals be handled
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+def _deaf() -> Iterator[None]:
+    """Start the launcher deaf to SIGUSR1: that of one process would die of what its process waits to be told."""
+    before = signal.getsignal(signal.SIGUSR1)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGUSR1, before)
+
+
+def _end(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
+    """Tell the launcher and, where it started only one, the process beside it; return when they are gone."""
+    notice = stopping.NOTICES.get(number)
+    last = time.monotonic() + LEAVING + (notice.seconds if notice else 0)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+        while process.poll() is None or time.monotonic() < last:
+            time.sleep(0.05)
+            os.killpg(process.pid, signal.SIGKILL if time.monotonic() > last else 0)
 
 
 def _write_recipe(build: Build) -> Path:
@@ -151,16 +172,35 @@ def launch_command(work: Sequence[tuple[Path, Path]], processes: int, threads: i
     import torch
 
     gpu = torch.cuda.is_available()
-    several = ["--multi_gpu"] if processes > 1 else [] if gpu else ["--cpu"]
     command = [
-        sys.executable, "-m", "accelerate.commands.launch", *several, "--num_processes", str(processes),
-        "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
+        sys.executable, "-m", "accelerate.commands.launch", *launch_arguments(processes, gpu),
         "-m", "noisezoo.builder", *(str(recipe) for recipe, _ in work),
     ]  # fmt: skip
     for _, out in work:
         command += ["--out", str(out)]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore"}
-    return command, environment if gpu else {**environment, "ACCELERATE_USE_CPU": "true"}
+    return command, {**os.environ, **launch_environment(threads, gpu)}
+
+
+def launch_arguments(processes: int, gpu: bool) -> list[str]:
+    """What `accelerate launch` is told for so many processes on one machine."""
+    several = ["--multi_gpu"] if processes > 1 else [] if gpu else ["--cpu"]
+    return [
+        *several, "--num_processes", str(processes), "--num_machines", "1", "--mixed_precision", "no",
+        "--dynamo_backend", "no", "--main_process_port", "0",
+    ]  # fmt: skip
+
+
+def launch_environment(threads: int, gpu: bool) -> dict[str, str]:
+    """What the launcher's environment must say: threads, devices, and that notices are passed on with their grace."""
+    grace = stopping.NOTICES[signal.SIGUSR1].seconds
+    environment = {
+        "OMP_NUM_THREADS": str(threads),
+        "PYTHONWARNINGS": "ignore",
+        "PET_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": f"{grace + LEAVING:.0f}",
+        stopping.GRACE: f"{grace:.0f}",
+    }
+    return environment if gpu else {**environment, "ACCELERATE_USE_CPU": "true"}
 
 
 @contextmanager
@@ -176,10 +216,11 @@ def _bars(builds: Sequence[Build], console: "Console | None") -> Iterator[Callab
         names = [(build.root, view.name) for build in builds for view in build.views]
         tasks = {key: progress.add_task(key[1], total=None, rate="", left="") for key in names}
         whole = progress.add_task("all", total=1.0, rate="", left="")
-        begun, at_first = time.monotonic(), work_done(builds, [status(build) for build in builds])
+        watchers = [Watcher(build) for build in builds]
+        begun, at_first = time.monotonic(), work_done(builds, [watcher.views() for watcher in watchers])
 
         def redraw() -> None:
-            states = [status(build) for build in builds]
+            states = [watcher.views() for watcher in watchers]
             for build, views in zip(builds, states, strict=True):
                 for view in views:
                     rate = f"{view.images_per_second:.0f} img/s" if view.images_per_second else ""

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from noisezoo.builder.redaction import redact
+
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Features
@@ -25,8 +27,8 @@ class Refusal:
 
     @classmethod
     def from_error(cls, image_id: str, stage: str, error: BaseException) -> "Refusal":
-        """The refusal that an exception amounts to, its message cut to one line of 300 characters."""
-        message = " ".join(str(error).split())[:300]
+        """The refusal that an exception amounts to, its message cut to one line of 300 characters, without secrets."""
+        message = redact(" ".join(str(error).split()))[:300]
         return cls(image_id, stage, type(error).__name__, message)
 
 

@@ -1,0 +1,240 @@
+"""Scripts for SLURM, ssh and Hugging Face Jobs: sound as shell, and run here against stand-ins that start processes."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from noisezoo.builder.__main__ import run
+from noisezoo.builder.build import open_build
+from noisezoo.builder.cluster.scripts import ON_NODE, HfJobs, Hosts, Node, Slurm
+from noisezoo.builder.dataset import is_finished
+from noisezoo.builder.preflight import identity, opened
+from noisezoo.builder.recipe import Recipe
+from noisezoo.cli import app
+from noisezoo.errors import UsageError
+from tests.builder.building import digits_recipe, leftovers, published
+from tests.builder.schedulers import Cluster, finish, wait_until
+
+RECIPE = digits_recipe(("random-64", "pixels-8"), limit=16)
+LONGER = digits_recipe(("random-64", "pixels-8"), limit=200, slice_rows=2)
+"""200 units, so that a notice comes in the middle of it."""
+
+
+def reference(folder: Path, recipe: Recipe = RECIPE) -> dict[str, str]:
+    """What an undisturbed build by one process publishes."""
+    assert run(recipe, folder / "reference" / "noisezoo")
+    return published(folder / "reference" / "noisezoo")
+
+
+def faults(*paths: Path) -> str:
+    """What shellcheck finds."""
+    checker = Path(sys.executable).with_name("shellcheck")
+    return subprocess.run([checker, *paths], capture_output=True, text=True, check=False).stdout
+
+
+def claims(folder: Path) -> list[Path]:
+    return list((folder / "_build" / "claims").rglob("*.json"))
+
+
+def attempts_with_units(logs: Path) -> list[Path]:
+    """Logs of the processes that committed something."""
+    return [path for path in logs.glob("*.jsonl") if '"event": "unit"' in path.read_text()]
+
+
+@pytest.mark.parametrize("out", ["noisezoo", "a folder/it's noisezoo"])
+def test_every_script_is_sound_shell_whatever_its_folder_is_called(tmp_path: Path, out: str) -> None:
+    build = opened(RECIPE, tmp_path / out)
+    node, lines = Node(4, 3), Node(0, 2, "module load cuda\nexport HF_HOME=/scratch/hub")
+    scripts = [
+        Slurm(3, "01:00:00", extra={"partition": "gpu", "constraint": "h100&ib"}).write(build, node),
+        Hosts(["a", "me@b"]).write(build, lines),
+        HfJobs("me/builds", "h200", "12h", "python:3.11", "pip install noisezoo").write(
+            RECIPE, tmp_path / out / "j.sh"
+        ),
+    ]
+    assert faults(*(script.path for script in scripts), build.state / "cluster" / "node.sh") == ""
+    array = Slurm(3, "01:00:00", array=True).write(build, lines)
+    assert faults(array.path, build.state / "cluster" / "node.sh") == ""
+
+
+def test_a_job_asks_slurm_for_what_was_said(tmp_path: Path) -> None:
+    build = opened(RECIPE, tmp_path / "out")
+    extra = {"partition": "gpu", "account": "lab", "constraint": "h100&ib"}
+    text = Slurm(3, "01:30:00", extra=extra).write(build, Node(8, grace=300)).path.read_text()
+    asked = [line.removeprefix("#SBATCH --") for line in text.splitlines() if line.startswith("#SBATCH")]
+    assert {
+        "job-name=noisezoo-test", "nodes=3", "ntasks-per-node=1", "gpus-per-node=8", "cpus-per-task=64",
+        "time=01:30:00", "partition=gpu", "account=lab", 'constraint="h100&ib"', "requeue", "no-kill",
+        "open-mode=append", "signal=B:USR1@300", f"output={build.state}/logs/slurm-%j.out",
+    } == set(asked)  # fmt: skip
+    node = (build.state / "cluster" / "node.sh").read_text()
+    assert "--multi_gpu --num_processes 8 --num_machines 1" in node
+    assert "ACCELERATE_USE_CPU" not in node
+    asked = Slurm(3, "01:30:00", array=True).write(build, Node(0)).path.read_text().splitlines()
+    assert {"#SBATCH --nodes=1", "#SBATCH --array=0-2", f"#SBATCH --output={build.state}/logs/slurm-%A_%a.out"} <= set(
+        asked
+    )
+    assert not any("gpus" in line for line in asked)
+
+
+def test_the_grace_is_spent_before_slurm_kills(tmp_path: Path) -> None:
+    build = opened(RECIPE, tmp_path / "out")
+    script = Slurm(1, "01:00:00").write(build, Node(2, grace=200)).path.read_text()
+    lines = (build.state / "cluster" / "node.sh").read_text().splitlines()
+    said = dict(line.removeprefix("export ").split("=", 1) for line in lines if line.startswith("export "))
+    drop, kill = int(said["NOISEZOO_GRACE"]), int(said["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"])
+    look = int(script.split("\ntimeout ")[1].split()[0])
+    assert 0 < drop < kill < kill + look < 200
+
+
+def test_jobs_of_an_array_told_to_stop_are_requeued_and_a_job_of_two_nodes_ends_it_in_the_same_bytes(
+    tmp_path: Path,
+) -> None:
+    cluster = Cluster(tmp_path / "stubs", ("sbatch", "srun", "scontrol", "accelerate"))
+    out = tmp_path / "noisezoo"
+    build = opened(LONGER, out)
+    logs = build.state / "logs"
+    array = Slurm(2, "01:00:00", array=True).write(build, Node(0, env_setup=cluster.setup))
+    jobs = cluster.start(array.submit)
+    wait_until(lambda: len(attempts_with_units(logs)) == 2 or jobs.poll() is not None)
+    for job in cluster.told("jobs"):
+        os.kill(int(job), signal.SIGUSR1)
+    code, output = finish(jobs)
+    said = "".join((logs / f"slurm-7_{task}.out").read_text() for task in (0, 1))
+    assert code == 0, output + said
+    assert sorted(cluster.told("scontrol")) == ["requeue 7_0", "requeue 7_1"], said
+    assert not is_finished(open_build(out))
+    assert claims(out) == []
+    assert leftovers(out) == []
+    kept = {path: path.stat().st_mtime_ns for path in out.rglob("parts/*/*.json")}
+    nodes = Slurm(2, "01:00:00").write(build, Node(0, env_setup=cluster.setup))
+    (logs / "slurm-7.out").write_text("before it was requeued\n")
+    code, output = finish(cluster.start(nodes.submit))
+    said = (logs / "slurm-7.out").read_text()
+    assert code == 0, output + said
+    assert said.startswith("before it was requeued"), "a requeued job's log goes on"
+    assert len(attempts_with_units(logs)) == 4
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert len(cluster.told("scontrol")) == 2
+    assert published(out) == reference(tmp_path, LONGER)
+
+
+@pytest.mark.parametrize(
+    ("step", "left", "noticed", "code", "requeued"),
+    [
+        (0, 3, False, 0, False),  # its share is done, others are at the rest
+        (1, 0, False, 0, False),  # a process died, and the others did its work
+        (1, 3, False, 3, False),  # a fault that would come again
+        (0, 0, True, 0, False),
+        (0, 3, True, 0, True),
+        (1, 3, True, 0, True),  # torchrun's own end on a notice
+        (0, 124, True, 0, True),  # no time was left to look
+    ],
+)
+def test_a_job_is_requeued_only_if_it_was_told_to_stop_and_work_is_left(
+    tmp_path: Path, step: int, left: int, noticed: bool, code: int, requeued: bool
+) -> None:
+    cluster = Cluster(tmp_path / "stubs", ("sbatch", "scontrol"))
+    cluster.add("srun", f"{'kill -USR1 $PPID; sleep 0.3' if noticed else ':'}; exit {step}")
+    cluster.add("noisezoo", f"exit {left}")
+    script = Slurm(1, "01:00:00").write(opened(RECIPE, tmp_path / "out"), Node(0, env_setup=cluster.setup))
+    ended, output = finish(cluster.start(script.submit))
+    assert (ended, cluster.told("scontrol")) == (code, ["requeue 7"] if requeued else []), output
+
+
+def test_hosts_build_together_and_ctrl_c_stops_them_gently(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path / "stubs", ("ssh", "accelerate"))
+    out = tmp_path / "noisezoo"
+    build = opened(LONGER, out)
+    script = Hosts(["alpha", "me@beta"]).write(build, Node(0, env_setup=cluster.setup))
+    launch = cluster.start(script.submit)
+    wait_until(lambda: list(out.rglob("parts/*/*.json")) or launch.poll() is not None)
+    os.kill(launch.pid, signal.SIGINT)
+    code, output = finish(launch)
+    assert code == 3, output
+    assert "alpha: exit 0" in output
+    assert "me@beta: exit 0" in output
+    assert sorted(cluster.told("ssh")) == ["alpha", "alpha", "me@beta", "me@beta"]
+    assert claims(out) == []
+    assert leftovers(out) == []
+    assert run(LONGER, out, identity(build))
+    assert published(out) == reference(tmp_path, LONGER)
+
+
+def test_a_hugging_face_job_goes_on_from_the_bucket_after_a_machine_was_lost(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path / "stubs", ("hf",))
+    bucket, disk = tmp_path / "stubs" / "me" / "builds", tmp_path / "disk"
+    whole = tmp_path / "reference" / "noisezoo"
+    expected = reference(tmp_path)
+    lost = open_build(whole).units(open_build(whole).views[0])[0]
+    install = f"{cluster.setup}; rm -rf {disk}"
+    cluster.add(
+        "noisezoo",
+        '[ "$1" = status ] || { shift; exec python -m noisezoo.builder "$@"; }; exec python -m noisezoo "$@"',
+    )
+    script = HfJobs("me/builds", "cpu-basic", "1h", "python:3.11", install).write(RECIPE, tmp_path / "job.sh")
+    text = script.path.read_text().replace("/tmp/noisezoo", str(disk)).replace("/tmp/recipe", f"{tmp_path}/recipe")
+    script.path.write_text(text)
+    bucket.mkdir(parents=True)
+    subprocess.run(["cp", "-a", f"{whole}/.", str(bucket / "test")], check=True)
+    (bucket / "test" / lost.marker_path.relative_to(whole)).unlink()
+    code, output = finish(cluster.start(script.submit))
+    assert code == 0, output
+    place = "hf://buckets/me/builds/test"
+    assert cluster.told("syncs") == [f"{place} {disk}", f"{disk} {place}"]
+    assert published(bucket / "test") == expected
+
+
+def test_a_node_without_the_folder_says_so_and_starts_nothing(tmp_path: Path) -> None:
+    where = tmp_path / "not mounted" / "node.sh"
+    node = subprocess.run(["bash", "-c", ON_NODE, where, "id"], capture_output=True, text=True, check=False)
+    assert node.returncode == 2
+    assert f"does not see {where}" in node.stderr
+    opened(RECIPE, tmp_path / "not mounted")
+    where.write_text("echo $# $1")
+    node = subprocess.run(["bash", "-c", ON_NODE, where, "id"], capture_output=True, text=True, check=False)
+    assert (node.returncode, node.stdout) == (0, "1 id\n")
+
+
+def test_a_script_that_its_machines_could_not_follow_is_refused(tmp_path: Path) -> None:
+    build = opened(RECIPE, tmp_path / "out")
+    for fault, words in (
+        (lambda: Slurm(0, "1:00").write(build, Node(1)), "--nodes 0"),
+        (lambda: Node(-1), "-1 GPUs"),
+        (lambda: Node(2, 3), "3 processes for 2 GPUs"),
+        (lambda: Node(2, grace=30), "grace of 30 s"),
+        (lambda: Hosts([]).write(build, Node(1)), "no hosts"),
+        (lambda: Hosts(["a", "b", "a"]).write(build, Node(1)), "host a is listed twice"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            fault()
+    for source in ("imagefolder:/data/mine", "imagefolder:./mine"):
+        recipe = RECIPE.model_copy(update={"source": RECIPE.source.model_copy(update={"name": source})})
+        with pytest.raises(UsageError, match=source):
+            HfJobs("me/b", "h200", "1h", "python", "true").write(recipe, tmp_path / "j.sh")
+
+
+def test_the_command_prepares_the_folder_and_says_how_to_go_on(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    said = CliRunner().invoke(
+        app,
+        ["cluster", "slurm", "digits", "--views", "pixels-8", "--limit", "8", "--out", str(out), "--nodes", "2",
+         "--gpus-per-node", "0", "--time", "00:10:00", "--array"],
+    )  # fmt: skip
+    assert said.exit_code == 0, said.output
+    assert f"submit: sbatch {out}/_build/cluster/slurm.sh" in said.output
+    assert f"follow: noisezoo status {out}" in said.output
+    assert len(open_build(out).manifest) == 8
+    (tmp_path / "hosts").write_text("alpha\n\nbeta  # the slow one\n")
+    said = CliRunner().invoke(
+        app,
+        ["cluster", "hosts", "digits", "--views", "pixels-8", "--limit", "8", "--out", str(out), "--hosts",
+         str(tmp_path / "hosts"), "--gpus-per-node", "2"],
+    )  # fmt: skip
+    assert said.exit_code == 0, said.output
+    assert "hosts=(alpha beta)" in (out / "_build" / "cluster" / "hosts.sh").read_text()

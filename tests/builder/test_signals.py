@@ -1,0 +1,175 @@
+"""Told to stop, a process finishes the unit in work if there is time, drops it if not, and keeps no claim."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from noisezoo.builder import __main__ as entry
+from noisezoo.builder import stopping, worker
+from noisezoo.builder.__main__ import main, run
+from noisezoo.builder.build import open_build
+from noisezoo.builder.launch import LEAVING, launch_environment
+from tests.builder.building import digits_recipe, in_child, leftovers, published
+from tests.builder.schedulers import Cluster, finish, wait_until
+
+RECIPE = digits_recipe(("random-64", "pixels-8"), limit=32)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An undisturbed build; and forked children need not import again what it imported."""
+    out = tmp_path_factory.mktemp("reference") / "noisezoo"
+    assert run(RECIPE, out)
+    return out
+
+
+def claims(out: Path) -> list[Path]:
+    return list((out / "_build" / "claims").rglob("*.json"))
+
+
+def finished_units(out: Path) -> int:
+    return sum(unit.marker() is not None for unit in open_build(out).all_units())
+
+
+def worked(tmp_path: Path, at_second_unit: Callable[[], None], grace: float = 30) -> int:
+    """A process's exit code, where something happens in the middle of its second unit."""
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE.model_dump(mode="json")))
+    original, calls = worker.commit, 0
+
+    def commit(*arguments: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            at_second_unit()
+        original(*arguments)
+
+    def work() -> None:
+        os.environ[stopping.GRACE] = str(grace)
+        worker.commit = commit
+        with (tmp_path / "errors").open("w") as stream, redirect_stderr(stream):
+            main([str(tmp_path / "recipe.yaml")], [tmp_path / "noisezoo"])
+
+    return in_child(work)
+
+
+def tell(number: signal.Signals) -> None:
+    os.kill(os.getpid(), number)
+
+
+def too_long(number: signal.Signals) -> None:
+    """A unit that outlasts any grace."""
+    tell(number)
+    time.sleep(50)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGUSR1, 0), (signal.SIGTERM, 143)])
+def test_a_unit_that_fits_the_grace_is_finished_and_no_other_begun(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    assert worked(tmp_path, lambda: tell(number)) == code
+    assert finished_units(tmp_path / "noisezoo") == 2
+    assert claims(tmp_path / "noisezoo") == []
+    assert leftovers(tmp_path / "noisezoo") == []
+
+
+def test_a_unit_that_does_not_fit_the_grace_is_dropped_and_done_by_the_next_run(
+    tmp_path: Path, reference: Path
+) -> None:
+    started = time.monotonic()
+    assert worked(tmp_path, lambda: too_long(signal.SIGUSR1), grace=0.2) == 0
+    assert time.monotonic() - started < 30
+    assert finished_units(tmp_path / "noisezoo") == 1
+    assert claims(tmp_path / "noisezoo") == []
+    assert leftovers(tmp_path / "noisezoo") == []
+    assert run(RECIPE, tmp_path / "noisezoo")
+    assert published(tmp_path / "noisezoo") == published(reference)
+
+
+def test_the_same_notice_twice_is_one_and_a_harder_one_ends_it_sooner(tmp_path: Path, monkeypatch: Any) -> None:
+    def notices() -> None:
+        tell(signal.SIGUSR1)
+        tell(signal.SIGUSR1)  # srun and the launcher both pass it on
+
+    assert worked(tmp_path, notices) == 0
+    assert finished_units(tmp_path / "noisezoo") == 2
+    monkeypatch.setitem(stopping.NOTICES, signal.SIGTERM, stopping.Notice(signal.SIGTERM, 0.2, 143))
+    assert worked(tmp_path, lambda: [tell(signal.SIGUSR1), too_long(signal.SIGTERM)] and None) == 143
+    assert finished_units(tmp_path / "noisezoo") == 3
+    assert claims(tmp_path / "noisezoo") == []
+
+
+def test_an_interrupt_is_obeyed_at_once(tmp_path: Path) -> None:
+    assert worked(tmp_path, lambda: tell(signal.SIGINT)) == 130
+    assert finished_units(tmp_path / "noisezoo") == 1
+    assert claims(tmp_path / "noisezoo") == []
+
+
+def test_a_notice_while_publishing_does_not_undo_the_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE.model_dump(mode="json")))
+    original = entry.finish
+
+    def finish_told(*arguments: Any) -> None:
+        tell(signal.SIGTERM)
+        original(*arguments)
+
+    monkeypatch.setattr(entry, "finish", finish_told)
+    assert in_child(lambda: main([str(tmp_path / "recipe.yaml")], [tmp_path / "noisezoo"])) == 0
+    assert (tmp_path / "noisezoo" / "README.md").exists()
+
+
+def test_handlers_and_clock_are_given_back(tmp_path: Path) -> None:
+    numbers = (*stopping.NOTICES, signal.SIGALRM)
+    before = [signal.getsignal(number) for number in numbers]
+    with stopping.heeded():
+        assert not stopping.asked()
+        tell(signal.SIGUSR1)
+        assert stopping.asked()
+    assert [signal.getsignal(number) for number in numbers] == before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    with stopping.heeded():
+        assert not stopping.asked(), "a notice is for the work at hand"
+
+
+def test_a_launcher_outside_the_main_thread_takes_no_signals() -> None:
+    before = [signal.getsignal(number) for number in stopping.NOTICES]
+    seen: list[Any] = []
+
+    def work() -> None:
+        with stopping.forwarded():
+            seen.extend(signal.getsignal(number) for number in stopping.NOTICES)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == before
+
+
+def test_a_launcher_waits_longer_than_its_processes_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(stopping.GRACE, "77")
+    environment = launch_environment(threads=1, gpu=True)
+    assert environment[stopping.GRACE] == "77"
+    assert float(environment["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"]) == 77 + LEAVING
+    assert "SIGUSR1" in environment["PET_SIGNALS_TO_HANDLE"].split(",")
+
+
+def test_build_passes_a_notice_on_through_accelerate_and_gives_every_claim_back(tmp_path: Path) -> None:
+    """The one real launch of two processes here: `noisezoo build` told to stop by a scheduler."""
+    recipe = digits_recipe(("random-64", "pixels-8"), limit=200, slice_rows=2)
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+    cluster, out = Cluster(tmp_path / "stubs", ()), tmp_path / "noisezoo"
+    build = cluster.start(f"noisezoo build {tmp_path}/recipe.yaml --out {out} --processes 2")
+    wait_until(lambda: list(out.rglob("parts/*/*.json")) or build.poll() is not None)
+    os.kill(build.pid, signal.SIGUSR1)
+    code, output = finish(build)
+    assert code == 0, output
+    assert 0 < finished_units(out) < 200
+    assert claims(out) == []
+    assert leftovers(out) == []
