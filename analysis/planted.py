@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from math import ceil
 from types import MappingProxyType
 from typing import Any
@@ -24,7 +25,7 @@ _DEGREES = 10  # of freedom of the shared scale
 _ROWS, _COLUMNS = 1000, 500  # at most, of a planted sample: some 10 s for all of them on one core
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Law:
     """Gaussian rows with a given covariance, on its principal axes."""
 
@@ -39,7 +40,7 @@ class Law:
         """Rows (n, d) of this law."""
         return self.rows(rng.standard_normal((n, self.spread.size)))
 
-    @property
+    @cached_property
     def sd(self) -> Floats:
         """Standard deviation of every coordinate, (d,)."""
         return np.asarray(np.linalg.norm(self.spread[:, None] * self.axes, axis=0))

@@ -53,8 +53,8 @@ class Effort:
     """
 
     n_splits: int = 16
-    n_permutations: int = 20
-    max_rows: int = 8000
+    n_permutations: int = 10
+    max_rows: int = 6000
 
 
 QUICK = Effort(n_splits=8, n_permutations=6, max_rows=2000)

@@ -9,6 +9,7 @@ from noisezoo.analysis.studies.base import Analysis, Options, Study, side_by_sid
 
 ENOUGH = 250
 """Rows that the paper tested."""
+REPLICATES = 10
 
 
 class Gaussianity(Study):
@@ -37,9 +38,10 @@ class Gaussianity(Study):
             analysis.rows.setdefault("paper_gaussianity", []).extend(tidy(result.records(), view=view))
 
     def _power(self, data: Data, analysis: Analysis, options: Options) -> None:
-        """Only of models' own views: controls share their sizes, and a table takes seconds."""
-        views = [v["name"] for v in analysis.views if v["kind"] != "control" and not v["untrained"]]
-        replicates = min(20, 2 * options.effort.n_permutations)
+        """Of noise and the first encoder: others share their sizes, and a table takes seconds."""
+        encoders = [v["name"] for v in analysis.views if v["kind"] == "embedding" and not v["untrained"]]
+        views = [v["name"] for v in analysis.views if v["kind"] == "noise"] + encoders[:1]
+        replicates = min(REPLICATES, options.effort.n_permutations)
         draws: Any = {"n_replicates": replicates, "seed": options.seed}
         found = side_by_side(lambda view: planted_power(data.stored(view), **draws), views)
         for view, table in zip(views, found, strict=True):

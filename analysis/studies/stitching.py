@@ -10,8 +10,10 @@ from noisezoo.analysis.studies.base import Analysis, Options, Study, side_by_sid
 PAPER_ALPHA = 1.0
 """The paper scales alpha by |X|_F^2 / d and gives no number of its own; at 1 the mean direction is halved."""
 ALPHAS = {"validated": None, "paper": PAPER_ALPHA}
-TRANSFER_DRAWS, FEW = 5, 2
+TRANSFER_DRAWS, FEW = 3, 2
 """Draws of the null of a transfer, each a fit of all probes, and of the null at the paper's alpha."""
+TARGETS = 1
+"""Encoders whose probes are carried over: a pair costs as much as probes of a view do, several times."""
 
 
 class Stitching(Study):
@@ -43,7 +45,7 @@ class Stitching(Study):
         self._transfer(part, analysis, options)
 
     def _transfer(self, part: Part, analysis: Analysis, options: Options) -> None:
-        encoders = [v["name"] for v in analysis.views if v["kind"] == "embedding" and not v["untrained"]]
+        encoders = [v["name"] for v in analysis.views if v["kind"] == "embedding" and not v["untrained"]][:TARGETS]
         pairs = [(source, target) for target in encoders for source in part.views if source != target]
 
         def carried(pair: tuple[str, str]) -> Transfer:
