@@ -1,0 +1,103 @@
+"""What the scorecard says of planted results: the verdict follows the interval, and no evidence decides nothing."""
+
+from typing import Any
+
+import pytest
+
+from noisezoo.analysis.scorecard import CLAIMS, scorecard
+
+VIEWS = [
+    {"name": "ldm", "kind": "noise", "untrained": False, "baseline": "ldm-untrained", "clip_conditioned": False},
+    {"name": "clip", "kind": "embedding", "untrained": False, "baseline": None, "clip_conditioned": None},
+    {"name": "ldm-untrained", "kind": "control", "untrained": True, "baseline": None, "clip_conditioned": None},
+]
+
+
+def interval(estimate: float, low: float, high: float, **others: Any) -> dict[str, Any]:
+    return {"estimate": estimate, "low": low, "high": high, **others}
+
+
+def verdicts(claim: str, **results: Any) -> list[str]:
+    return [row["verdict"] for row in scorecard({"views": VIEWS, **results}) if row["claim"] == claim]
+
+
+def test_without_any_study_every_claim_has_one_row_that_decides_nothing() -> None:
+    rows = scorecard({"views": VIEWS})
+    assert [row["claim"] for row in rows] == [claim.name for claim in CLAIMS]
+    assert {row["verdict"] for row in rows} == {"not decidable"}
+    assert {row["shown"] for row in rows} == {"no evidence"}
+
+
+def test_claims_have_names_of_their_own() -> None:
+    assert len({claim.name for claim in CLAIMS}) == len(CLAIMS)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(0.01, 0.05, "supported"), (-0.01, 0.05, "not decidable"), (-0.05, -0.01, "not supported"),
+     (None, None, "not decidable")],
+)  # fmt: skip
+def test_trained_minus_untrained_decides_whether_it_was_learnt(
+    low: float | None, high: float | None, verdict: str
+) -> None:
+    found = {"view": "ldm", "control": "ldm-untrained", "role": "untrained", "estimate": 0.02, "low": low, "high": high}
+    assert verdicts("What is read was learnt", differences=[found]) == [verdict]
+    assert verdicts("It needs no CLIP", differences=[found]) == [verdict]
+
+
+def test_readability_is_held_against_chance_and_not_against_zero() -> None:
+    def probes(low: float) -> dict[str, Any]:
+        row = {"attribute": "mean", "metric": "balanced_accuracy", **interval(0.52, low, 0.6)}
+        return {"ldm": {"rows": [row]}}
+
+    assert verdicts("Attributes are linear in noise", probes=probes(0.45)) == ["not decidable"]
+    assert verdicts("Attributes are linear in noise", probes=probes(0.51)) == ["supported"]
+
+
+def gaussian_tests(p: float, power: float) -> dict[str, Any]:
+    row = {"family": "norm", "test": "variance ratio", "p_value": p, "bonferroni": None, "departs": p < 0.05}
+    found = [{"alternative": a, "low": power} for a in ("laplace", "shell")]
+    return {"ldm": {"rows": [row] * 4, "power": {"rows": found}}}
+
+
+def test_a_departure_must_survive_the_number_of_tests() -> None:
+    assert verdicts("Noise is Gaussian", gaussianity=gaussian_tests(0.001, 0.9)) == ["not supported"]
+    assert verdicts("Noise is Gaussian", gaussianity=gaussian_tests(0.02, 0.9)) == ["supported"]
+
+
+def test_no_departure_supports_only_what_would_have_been_found() -> None:
+    assert verdicts("Noise is Gaussian", gaussianity=gaussian_tests(0.5, 0.9)) == ["supported"]
+    assert verdicts("Noise is Gaussian", gaussianity=gaussian_tests(0.5, 0.3)) == ["not decidable"]
+    without = {"ldm": {"rows": gaussian_tests(0.5, 0.9)["ldm"]["rows"]}}
+    assert verdicts("Noise is Gaussian", gaussianity=without) == ["not decidable"]
+
+
+@pytest.mark.parametrize(("low", "verdict"), [(0.92, "supported"), (0.85, "not decidable")])
+def test_near_gaussian_is_within_five_points_of_a_gaussian_s_acceptance(low: float, verdict: str) -> None:
+    row = {"test": "anderson-darling", "acceptance": 0.93, "low": low, "high": 0.95, "null": 0.95}
+    found = {"ldm": {"rows": gaussian_tests(0.5, 0.9)["ldm"]["rows"], "paper": {"rows": [row]}}}
+    assert verdicts("Noise is near-Gaussian", gaussianity=found) == [verdict]
+
+
+def test_stitching_is_held_against_the_untrained_network_with_both_intervals() -> None:
+    def stitched(source: str, low: float, high: float) -> dict[str, Any]:
+        return {"source": source, "target": "clip", "alpha": "validated", "measure": "r2",
+                **interval((low + high) / 2, low, high)}  # fmt: skip
+
+    apart = {"rows": [stitched("ldm", 0.5, 0.6), stitched("ldm-untrained", 0.2, 0.3)]}
+    near = {"rows": [stitched("ldm", 0.5, 0.6), stitched("ldm-untrained", 0.45, 0.55)]}
+    assert verdicts("Noise maps to embeddings", stitching=apart) == ["supported"]
+    assert verdicts("Noise maps to embeddings", stitching=near) == ["not decidable"]
+
+
+def test_orthogonalising_is_judged_only_where_there_was_something_to_remove() -> None:
+    def spurious(plain: tuple[float, float], after: tuple[float, float]) -> dict[str, Any]:
+        shared = {"view": "ldm", "kind": "probe", "asked": "edit"}
+        rows = [{**shared, "treatment": name, **interval(sum(ends) / 2, *ends)}
+                for name, ends in (("plain", plain), ("orthogonalised", after))]  # fmt: skip
+        return {"attribute": "A", "planted": "B", "rows": rows}
+
+    claim = "Orthogonalising disentangles"
+    assert verdicts(claim, spurious=spurious((0.3, 0.5), (-0.1, 0.1))) == ["supported"]
+    assert verdicts(claim, spurious=spurious((0.3, 0.5), (-0.3, -0.1))) == ["not supported"], "it overshot"
+    assert verdicts(claim, spurious=spurious((-0.1, 0.1), (-0.1, 0.1))) == ["not decidable"]
