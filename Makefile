@@ -8,13 +8,17 @@ OUT ?= build/demo
 export OMP_NUM_THREADS ?= 2
 export HF_HUB_DISABLE_TELEMETRY = 1
 
-.PHONY: demo test lint types install lock clean
+.PHONY: demo test chaos lint types install lock clean
 
 demo: install
 	$(BIN)/noisezoo demo --out $(OUT)
 
 test: lint types
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+
+# Kill builds at every step, at random instants, with their hosts and with their links: about ten minutes.
+chaos: install
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m tests.chaos --instants 100 --seed 0
 
 lint: install
 	$(BIN)/ruff check .

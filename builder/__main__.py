@@ -12,6 +12,7 @@ from noisezoo.builder import stopping
 from noisezoo.builder.build import Build, open_build
 from noisezoo.builder.claims import claimed
 from noisezoo.builder.dataset import discard_damaged, finish, is_finished
+from noisezoo.builder.folder import Folder
 from noisezoo.builder.log import Log
 from noisezoo.builder.preflight import admit, admit_device, opened, take_place
 from noisezoo.builder.recipe import Recipe, read_recipe
@@ -35,12 +36,13 @@ def run(recipe: Recipe, out: Path, expected: str | None = None) -> bool:
     _limit_threads(recipe.settings.threads)
     build = opened(recipe, out, expected)
     if is_finished(build):
+        Folder(build).tidy()  # who died beside the publisher, or was silent too briefly then, left its claims
         return True
     log = Log(build.state / "logs")
     try:
         admit(build)
         admit_device(build)
-        while not stopping.asked() and (work(build, log) if build.pending() else _publish(build, log)):
+        while not stopping.asked() and (work(build, log) or _publish(build, log)):
             if is_finished(build):
                 return True
         return False  # what is left is in others' hands
@@ -59,7 +61,9 @@ def mend(error: BaseException) -> str:
 
 
 def _publish(build: Build, log: Log) -> bool:
-    """Publish, unless a part turns out to be damaged, which is then work again; False where another is publishing."""
+    """Publish, unless a part turns out to be damaged, which is then work again; False where others are at the rest."""
+    if build.pending():
+        return False
     with claimed(build.state / "claims" / "publish.json") as claim:
         if claim is None:
             return False

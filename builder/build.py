@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +21,9 @@ from noisezoo.errors import UsageError
 from noisezoo.files import read_json, read_state, sha256_of, sweep, write_json
 
 STATE, MODELS, COMMITS = "_build", "models.json", "commits.json"
+
+PAUSE, PAUSE_MOST = 0.1, 2.0
+"""Seconds between two looks at whether another process has prepared the build: at first, and after many."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +124,17 @@ class Build:
             yield from self.units(view)
 
     def pending(self) -> list[Unit]:
-        """Units that no valid marker vouches for."""
-        return [unit for unit in self.all_units() if unit.marker() is None]
+        """Units that no valid marker vouches for. Only markers that a listing names are read."""
+        listed = {view.name: names(self.state / "parts" / view.name) for view in self.views}
+        return [u for u in self.all_units() if u.marker_path.name not in listed[u.view.name] or u.marker() is None]
+
+
+def names(folder: Path) -> frozenset[str]:
+    """What is in a folder; nothing where there is none."""
+    try:
+        return frozenset(os.listdir(folder))
+    except FileNotFoundError:
+        return frozenset()
 
 
 def prepare(recipe: Recipe, root: Path) -> Build:
@@ -142,24 +153,46 @@ def prepare(recipe: Recipe, root: Path) -> Build:
     commits = read_state(state / COMMITS) or {}
     views = [pin(view, commits) for view in recipe.zoo_rows()]
     models = {view.name: fingerprint(view) for view in views}
-    with _held(state / "claims" / "prepare.json"):
-        for name in ("manifest.parquet", "source.json", "recipe.json", MODELS, COMMITS):
-            sweep(state, name)
-        kept = _reconcile(recipe, state, root)
-        if not (state / "recipe.json").exists():  # written last: without it, the others may be another recipe's
-            manifest, refusals = freeze(source, recipe.source)
-            manifest.save(state / "manifest.parquet")
-            features = list(source.label_features().to_dict().items())  # a list, as their order is the columns' order
-            facts = {"features": features, "license": source.license, "license_name": source.license_name,
-                     "sensitive": source.sensitive, "identity": source.identity,
-                     "refusals": [asdict(r) for r in refusals],
-                     "options": source.options(), "manifest": manifest.digest}  # fmt: skip
-            write_json(state / "source.json", facts)
-        write_json(state / "recipe.json", kept.model_dump(mode="json"))
-        write_json(state / MODELS, (read_state(state / MODELS) or {}) | models)
-        on_hub = {view.name: view.revision for view in views if view.repo and view.folder is None}
-        write_json(state / COMMITS, commits | on_hub)
-    return Build(root, kept, Manifest.read(state / "manifest.parquet"))
+    on_hub = {view.name: view.revision for view in views if view.repo and view.folder is None}
+    pause = PAUSE
+    while not _is_prepared(recipe, root, models, on_hub):  # of thousands of processes, one prepares, the others read
+        with claimed(state / "claims" / "prepare.json") as claim:
+            if claim is not None:
+                _write(recipe, root, source, models, commits | on_hub)
+                break
+        sleep(pause)
+        pause = min(2 * pause, PAUSE_MOST)
+    return Build(root, _reconcile(recipe, state, root), Manifest.read(state / "manifest.parquet"))
+
+
+def _is_prepared(recipe: Recipe, root: Path, models: dict[str, str], commits: dict[str, str | None]) -> bool:
+    """Whether the folder holds all that `_write` would write, and nothing is to be done."""
+    state = root / STATE
+    fields = read_state(state / "recipe.json")
+    if fields is None or _reconcile(recipe, state, root).model_dump(mode="json") != fields:
+        return False
+    there = [read_state(state / name) or {} for name in (MODELS, COMMITS)]
+    return models.items() <= there[0].items() and commits.items() <= there[1].items() and (state / COMMITS).exists()
+
+
+def _write(recipe: Recipe, root: Path, source: Source, models: dict[str, str], commits: dict[str, Any]) -> None:
+    """Write what decides the build, under the claim that lets one process do so."""
+    state = root / STATE
+    for name in ("manifest.parquet", "source.json", "recipe.json", MODELS, COMMITS):
+        sweep(state, name)
+    kept = _reconcile(recipe, state, root)
+    if not (state / "recipe.json").exists():  # written last: without it, the others may be another recipe's
+        manifest, refusals = freeze(source, recipe.source)
+        manifest.save(state / "manifest.parquet")
+        features = list(source.label_features().to_dict().items())  # a list, as their order is the columns' order
+        facts = {"features": features, "license": source.license, "license_name": source.license_name,
+                 "sensitive": source.sensitive, "identity": source.identity,
+                 "refusals": [asdict(r) for r in refusals],
+                 "options": source.options(), "manifest": manifest.digest}  # fmt: skip
+        write_json(state / "source.json", facts)
+    write_json(state / "recipe.json", kept.model_dump(mode="json"))
+    write_json(state / MODELS, (read_state(state / MODELS) or {}) | models)
+    write_json(state / COMMITS, commits)
 
 
 def _check(recipe: Recipe, source: Source) -> None:
@@ -189,17 +222,6 @@ def open_build(root: Path) -> Build:
 def source_refusals(build: Build) -> list[Refusal]:
     """Images that never entered the manifest, and why."""
     return [Refusal(**refusal) for refusal in build.source_facts["refusals"]]
-
-
-@contextmanager
-def _held(path: Path) -> Iterator[None]:
-    """The claim at `path`, waiting while a living process holds it; a dead one's is taken over."""
-    while True:
-        with claimed(path) as claim:
-            if claim is not None:
-                yield
-                return
-        sleep(0.1)
 
 
 def _refuse_foreign(root: Path) -> None:

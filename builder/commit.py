@@ -12,7 +12,7 @@ from noisezoo.builder.compute.base import Computer, Rows, Work
 from noisezoo.builder.log import Log
 from noisezoo.builder.sources import Refusal
 from noisezoo.errors import NoiseZooError
-from noisezoo.files import committed, sha256_of, sweep, write_json
+from noisezoo.files import committed, sha256_of, write_json
 from noisezoo.schema import ID, same_values, to_table, view_features, write_parquet
 
 if TYPE_CHECKING:
@@ -44,8 +44,6 @@ def commit(unit: Unit, work: Work, started: float, log: Log) -> None:
                 f"{unit.view.name} slice {unit.number}: rows in are not rows out and refused; report this"
             )
         with stages.timed("write"):
-            sweep(unit.part.parent, unit.part.name)
-            sweep(unit.part.parent, unit.marker_path.name)
             _commit_part(unit, work.computer, ids, rows)
         spent = stages.take_seconds()
         worker = {

@@ -28,11 +28,11 @@ def groups(views: Sequence["View"]) -> list[list["View"]]:
     """Views that can share work, together: decoded pictures, or an autoencoder's latents; in the order given."""
     found: dict[str, list[View]] = {}
     for view in views:
-        found.setdefault(_shared(view), []).append(view)
+        found.setdefault(shared(view), []).append(view)
     return list(found.values())
 
 
-def _shared(view: "View") -> str:
+def shared(view: "View") -> str:
     """What a view shares with others of its group: an autoencoder, a network and its untrained twin, or pictures."""
     autoencoder = view.name if view.family == "vae" else view.autoencoder
     twin = view.baseline or view.name if view.family == "diffusers" else None

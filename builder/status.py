@@ -205,8 +205,10 @@ class Watcher:
     def look(self) -> Look:
         """The state of every unit, now."""
         self._read_logs()
-        self._read_markers()
-        running, dead = _claims(self._claims.listed() - self._done.keys())
+        held, lost = _claims(self._claims.listed())
+        self._read_markers()  # after the claims: a unit finished in between is done, not left by everybody
+        running = {place: claim for place, claim in held.items() if place not in self._done}
+        dead = [failure for place, failure in lost.items() if place not in self._done]
         failures = sorted([*self._failures, *dead], key=lambda f: (f.time, f.view or "", f.slice or 0))
         return Look(
             self._views, dict(self._sums), dict(self._done), running, failures, dict(self._starts),
@@ -257,7 +259,7 @@ def _done(place: Place) -> Done | None:
     )  # fmt: skip
 
 
-def _claims(places: Iterable[Place]) -> tuple[dict[Place, dict[str, Any]], list[Failure]]:
+def _claims(places: Iterable[Place]) -> tuple[dict[Place, dict[str, Any]], dict[Place, Failure]]:
     """Claims of living processes, and what the dead ones left; several views' units may be under one claim.
 
     Silence is measured by this host's clock: to ask the file system for its own, one would have to write.
@@ -266,7 +268,7 @@ def _claims(places: Iterable[Place]) -> tuple[dict[Place, dict[str, Any]], list[
     for place in places:
         together[place.claim].append(place)
     running: dict[Place, dict[str, Any]] = {}
-    dead: list[Failure] = []
+    dead: dict[Place, Failure] = {}
     now = time.time()
     for path, group in together.items():
         claim = holder(path) or {}
@@ -278,5 +280,5 @@ def _claims(places: Iterable[Place]) -> tuple[dict[Place, dict[str, Any]], list[
             running |= dict.fromkeys(group, {**claim, "touched": touched})
             continue
         message = f"process {claim.get('pid', '?')} on {claim.get('host', '?')} died at it"
-        dead += [Failure(message, "", touched, place.unit.view.name, place.unit.number) for place in group]
+        dead |= {each: Failure(message, "", touched, each.unit.view.name, each.unit.number) for each in group}
     return running, dead

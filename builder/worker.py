@@ -1,33 +1,38 @@
-"""One process's work: draw slices, group by group, compute their units, commit. It needs nothing from its siblings."""
+"""One process's work: draw lots, group by group, compute their units, commit. It needs nothing from its siblings."""
 
 import os
+import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from noisezoo.builder import stopping
 from noisezoo.builder.build import Build, Unit
-from noisezoo.builder.claims import Claim, claimed
 from noisezoo.builder.commit import commit
 from noisezoo.builder.compute import make_computer
 from noisezoo.builder.compute.base import Prepared, Work
+from noisezoo.builder.folder import Folder
+from noisezoo.builder.keeper import Keeper
 from noisezoo.builder.log import Log
 from noisezoo.builder.manifest import spare_keys
-from noisezoo.builder.slices import PIECE, Slice, ahead, cut, groups
+from noisezoo.builder.schedule import BEAT, Draw, Lot, spread
+from noisezoo.builder.slices import PIECE, Slice, ahead, cut
 from noisezoo.builder.sources import Source, open_source
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from noisezoo import zoo
     from noisezoo.builder.compute.base import Computer
     from noisezoo.builder.recipe import Settings
 
 FIT_ROWS = 1000
 """At most this many images decide a fit, so that its cost does not grow with the dataset."""
+
+PAUSE = 0.05
+"""Seconds after which the keeper looks again for what others have left; twice as long each time."""
 
 READERS = 8
 """At most this many threads read, unless the recipe says otherwise."""
@@ -35,10 +40,13 @@ READERS = 8
 
 @dataclass
 class Job:
-    """A claimed unit in work."""
+    """A unit in work, or read for it."""
 
+    lot: Lot
     unit: Unit
     work: Work
+    first: bool  # of its lot
+    last: bool
     started: float = 0.0
     pieces: list[Prepared] = field(default_factory=list)
 
@@ -62,6 +70,16 @@ class Task:
         return self.job.work.prepare(self.piece) if self.wanted else Prepared({}, [])
 
     @property
+    def begins_unit(self) -> bool:
+        """Whether it is the first of its unit."""
+        return self.piece.start == 0
+
+    @property
+    def begins_lot(self) -> bool:
+        """Whether the lot is to be claimed before it."""
+        return self.begins_unit and self.job.first
+
+    @property
     def ends_batch(self) -> bool:
         """Whether the batch can be computed after it."""
         return self.piece.stop == self.batch.stop
@@ -72,48 +90,36 @@ class Task:
         return self.piece.stop == len(self.job.unit.rows)
 
 
-class Claims:
-    """The claims that this process holds: given back as units are committed, and all of them however it ends."""
-
-    def __init__(self) -> None:
-        self._held: dict[Path, tuple[Claim, ExitStack]] = {}
-
-    def __enter__(self) -> "Claims":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for path in list(self._held):
-            self.release(path)
-
-    def take(self, unit: Unit) -> bool:
-        """Claim a unit of which work is left; False where there is none, or another process is at it."""
-        stack = ExitStack()
-        claim = stack.enter_context(claimed(unit.claim_path))
-        if claim is None or unit.marker() is not None:
-            stack.close()
-            return False
-        self._held[unit.claim_path] = claim, stack
-        return True
-
-    def release(self, path: Path) -> None:
-        """Give one claim back."""
-        self._held.pop(path)[1].close()
-
-    def touch(self) -> None:
-        """Show a sign of life on all of them."""
-        for claim, _ in self._held.values():
-            claim.touch()
-
-
 def work(build: Build, log: Log) -> int:
     """Compute every unit that is pending and that no living process holds; returns how many were committed here.
 
-    Views that share decoded pictures or an autoencoder are worked on together, slice by slice; one group comes after
-    another, so that a model is loaded once, and a process that finds nothing left of one group goes on to the next.
+    Views that share decoded pictures or an autoencoder are worked on together, slice by slice: a lot. One group comes
+    after another, so that a model is loaded once. A process that finds nothing open leaves; one stays while others
+    are at work, and takes over what they leave.
     """
     source = open_source(build.recipe.source.name, build.recipe.source.options)
-    with reading_threads(build.recipe.settings) as pool:
-        return sum(_Group(build, views, source, pool, log).work() for views in groups(build.views))
+    done, checked = 0, False
+    with reading_threads(build.recipe.settings) as pool, Folder(build) as folder, Keeper(folder.claims) as keeper:
+        draw = Draw(folder, folder.work, spread(f"{socket.gethostname()} {os.getpid()} {time.time_ns()}"))
+        group: _Group | None = None
+        pause = PAUSE
+        while not stopping.asked():
+            name = draw.enter()
+            if name is not None:
+                if group is None or group.name != name:
+                    group = _Group(build, name, folder, source, pool, log)
+                done, pause = done + group.work(draw), PAUSE
+            elif folder.living and keeper.keeps():  # one stays for what others have in work
+                time.sleep(pause)
+                pause = min(2 * pause, BEAT)
+            elif done or checked:
+                break
+            else:  # whoever called found something pending, where all is listed as done
+                checked = True
+                folder.check()
+        if not folder.living and not stopping.asked():  # who is told to stop has not looked since others began more
+            folder.tidy()
+    return done
 
 
 def reading_threads(settings: "Settings") -> ThreadPoolExecutor:
@@ -130,43 +136,56 @@ class _Group:
     """Views that share work, in one process, with their models loaded together."""
 
     def __init__(
-        self, build: Build, views: "Sequence[zoo.View]", source: Source, pool: ThreadPoolExecutor, log: Log
+        self, build: Build, name: str, folder: Folder, source: Source, pool: ThreadPoolExecutor, log: Log
     ) -> None:
-        self.build, self.views, self.source, self.pool, self.log = build, views, source, pool, log
+        self.build, self.name, self.folder, self.source, self.pool, self.log = build, name, folder, source, pool, log
         self.computers: dict[str, Computer] = {}
-        self.claims = Claims()
 
-    def work(self) -> int:
-        """Draw, compute, commit; how many units were committed."""
-        committed_here = 0
+    def work(self, draw: Draw) -> int:
+        """Take, compute, commit, until nothing of the group is open; how many units were committed."""
+        committed_here, held = 0, None
         one_batch = len(cut(range(self.build.recipe.settings.batch_size), PIECE))
-        with self.claims, closing(ahead(self.pool, Task.prepare, self._tasks(), one_batch)) as tasks:
+        with closing(ahead(self.pool, Task.prepare, self._tasks(draw), one_batch)) as tasks:
             for task, prepared in tasks:
-                self._advance(task, prepared)
-                committed_here += task.ends_unit
+                if task.begins_unit and stopping.asked():
+                    break
+                if task.begins_lot:
+                    held = task.job.lot if draw.take(task.job.lot) else None
+                if task.job.lot == held:
+                    self._advance(task, prepared)
+                    committed_here += task.ends_unit
         return committed_here
 
     def _advance(self, task: Task, prepared: "Future[Prepared]") -> None:
         """Take in what a thread prepared, compute a batch that is whole, commit a unit that is."""
         job = task.job
-        job.started = job.started or time.time()
-        with job.computer.stages.timed("read"):
-            job.pieces.append(prepared.result())
-        if task.ends_batch:
-            job.work.add(task.batch, job.pieces)
-            job.pieces = []
-            self.claims.touch()
-        if task.ends_unit:
-            commit(job.unit, job.work, job.started, self.log)
-            self.claims.release(job.unit.claim_path)
+        with self.log.about(view=job.unit.view.name, slice=job.unit.number):
+            job.started = job.started or time.time()
+            with job.computer.stages.timed("read"):
+                job.pieces.append(prepared.result())
+            if task.ends_batch:
+                job.work.add(task.batch, job.pieces)
+                job.pieces = []
+                self.folder.touch()
+            if task.ends_unit:
+                commit(job.unit, job.work, job.started, self.log)
+        if task.ends_unit and job.last:
+            self.folder.release(job.lot)
 
-    def _tasks(self) -> Iterator[Task]:
-        """All that is left to do, in order; units are claimed, and models loaded, as it is drawn."""
-        for units in pending_slices(self.build, self.views):
-            part: Slice | None = None
-            for unit in [unit for unit in units if self.claims.take(unit)]:
-                part = part or self._slice(unit)
-                job = Job(unit, Work(self._computer(unit), part))
+    def _tasks(self, draw: Draw) -> Iterator[Task]:
+        """All of the lots that are proposed, in order; a lot is claimed only as its first task's turn comes.
+
+        What is read ahead is thus in nobody's way. Models are loaded before a lot is claimed, for the same reason.
+        """
+        while not stopping.asked() and (lot := draw.next()) is not None:
+            units = self.folder.pending(lot)
+            if not units:
+                draw.take(lot)  # others have done it: a loss
+                continue
+            part = self._slice(units[0])
+            for unit in units:
+                first, last = unit is units[0], unit is units[-1]
+                job = Job(lot, unit, Work(self._computer(unit), part), first, last)
                 for batch in job.work.batches:
                     wanted = part.promise(job.computer.encoding, batch)
                     yield from (Task(job, batch, piece, wanted) for piece in cut(batch, PIECE))
@@ -188,14 +207,6 @@ class _Group:
 def _text(label: object) -> str:
     """A label as a prompt; no label is the empty prompt."""
     return "" if label is None else str(label)
-
-
-def pending_slices(build: Build, views: "Sequence[zoo.View]") -> Iterator[list[Unit]]:
-    """Slice by slice, the units of these views that are left."""
-    for units in zip(*(build.units(view) for view in views), strict=True):
-        pending = [unit for unit in units if unit.marker() is None]
-        if pending:
-            yield pending
 
 
 def load_computer(build: Build, source: Source, unit: Unit, log: Log) -> "Computer":

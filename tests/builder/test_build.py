@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,14 @@ import pytest
 
 from noisezoo import zoo
 from noisezoo.builder import __main__ as main
-from noisezoo.builder import worker
 from noisezoo.builder.__main__ import run
-from noisezoo.builder.build import Build, Unit, open_build, prepare
+from noisezoo.builder.build import Build, open_build, prepare
 from noisezoo.builder.compute.controls import PixelComputer
 from noisezoo.builder.dataset import is_finished
 from noisezoo.builder.launch import build_dataset
 from noisezoo.builder.recipe import Recipe
+from noisezoo.builder.schedule import Draw
+from noisezoo.builder.sources import open_source
 from noisezoo.errors import NoiseZooError, UsageError
 from tests.builder.building import digits_recipe, leftovers, parts, published, recipe_of
 
@@ -53,13 +53,7 @@ def test_two_launched_processes_give_the_bytes_of_one(built: Path, tmp_path: Pat
 def test_the_order_of_work_changes_no_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     straight, backward = tmp_path / "a" / "noisezoo", tmp_path / "b" / "noisezoo"
     assert run(small(), straight)
-    slices, groups = worker.pending_slices, worker.groups
-
-    def reversed_units(build: Build, views: list[zoo.View]) -> Iterator[list[Unit]]:
-        yield from reversed([units[::-1] for units in slices(build, views)])
-
-    monkeypatch.setattr(worker, "pending_slices", reversed_units)
-    monkeypatch.setattr(worker, "groups", lambda views: groups(views)[::-1])
+    monkeypatch.setattr(Draw, "_jump", lambda self, lots: int(np.flatnonzero(lots)[-1]))
     assert run(small(), backward)
     assert published(straight) == published(backward)
 
@@ -200,7 +194,7 @@ def test_an_image_that_one_view_refuses_is_in_no_config_and_the_card_says_so(
     recipe = digits_recipe(("random-64", "pixels-8"), limit=16)
     victim = prepare(recipe, tmp_path / "noisezoo").manifest.ids[3]
     original = PixelComputer.prepare
-    content = worker.open_source("digits").image(str(int(victim.removeprefix("digits-")))).tobytes()
+    content = open_source("digits").image(str(int(victim.removeprefix("digits-")))).tobytes()
 
     def refuse(self: PixelComputer, image: Any) -> Any:
         if image.tobytes() == content:

@@ -9,17 +9,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
-from noisezoo.builder.claims import STALE_AFTER, claimed, holder, is_stale
+from noisezoo.builder.claims import STALE_AFTER, claimed, holder, is_stale, process_start
 from tests.builder.building import in_child, leftovers
 
 
 def write_claim(path: Path, silent: float = 0.0, **changes: Any) -> None:
     """A claim as this very process would hold it, with some fields changed, silent for so many seconds."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    start = psutil.Process().create_time()
+    start = process_start(os.getpid())
     claim = {"host": socket.gethostname(), "pid": os.getpid(), "process_start": start, "claimed_at": time.time()}
     path.write_text(json.dumps({**claim, **changes}))
     os.utime(path, (time.time() - silent,) * 2)
@@ -111,7 +110,7 @@ def test_a_living_process_s_claim_stays_however_silent_it_is(tmp_path: Path) -> 
 
 
 def test_a_later_process_with_the_same_number_does_not_keep_a_dead_one_s_claim(tmp_path: Path) -> None:
-    write_claim(tmp_path / "c.json", process_start=psutil.Process().create_time() - 1000)
+    write_claim(tmp_path / "c.json", process_start=(process_start(os.getpid()) or 0) - 1000)
     assert is_stale(tmp_path / "c.json")
 
 

@@ -5,6 +5,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
@@ -16,10 +17,16 @@ from noisezoo.builder import __main__ as entry
 from noisezoo.builder.build import STATE, open_build
 from noisezoo.builder.dataset import is_finished
 from noisezoo.builder.recipe import Recipe
-from tests.builder.building import digits_recipe, leftovers, published
+from tests.builder.building import digits_recipe, leftovers, parts, published
 from tests.builder.test_interruption import STEPS, ending
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+ENDS = {signal.SIGKILL: {-9}, signal.SIGTERM: {143, -15}, signal.SIGINT: {130}}
+"""Signal -> exit codes of who obeys it: its own, or the system's where it came before the process listened."""
+LEFT = {0, 3}
+"""Exit codes of who was not struck: it did its share, or it says what is missing. Nobody fails for another's death."""
+STRUCK = "struck-"
+"""Beside a dataset's folder, with a process's number: it came to the step of its death."""
 DEADLINE = 90.0
 """Seconds after which a crew that has not ended is a fault: nothing may wait for a dead sibling."""
 RECIPE = digits_recipe(("pixels-8-whitened", "digits-ddpm"), limit=48)
@@ -39,25 +46,111 @@ class Death:
         return f"{self.how.name} {when}"
 
 
+@dataclass(frozen=True)
+class Trial:
+    """How many processes begin, how the first of them die, how many resume."""
+
+    before: int
+    deaths: tuple[Death, ...]
+    after: int
+
+    def __str__(self) -> str:
+        ends = ", ".join(map(str, dict.fromkeys(self.deaths)))
+        return f"{len(self.deaths)} of {self.before} die by {ends}; {self.after} resume"
+
+    def run(self, recipe: Path, out: Path) -> list[int]:
+        """Do it, and check all but the published bytes; the exit codes of those who began."""
+        codes = crew(recipe, out, self.before, self.deaths)
+        for code, death in zip(codes, [*self.deaths, *[None] * self.before], strict=False):
+            assert code in LEFT | (ENDS[death.how] if death else set()), (
+                f"exit code {code} of one who {death or 'lives'}"
+            )
+        kept = vouched(out)
+        crew(recipe, out, self.after)
+        build = open_build(out)
+        assert is_finished(build), "one run without deaths did not finish it"
+        assert {path: parts(build)[path] for path in kept} == kept, "what a marker vouched for was done again"
+        assert traces(out) == [], "something of the dead was left about"
+        return codes
+
+
+def steps(seed: int, whole: bool) -> Iterator[Trial]:
+    """Every named step by every signal: it strikes the first of a crew there, or the `whole` crew one by one."""
+    for step in STEPS:
+        for how in SIGNALS:
+            rng = random.Random(f"{seed}/{step}/{how}/{whole}")
+            before = rng.choice((2, 3))
+            yield Trial(before, (Death(how, step),) * (before if whole else 1), _another(rng, before))
+
+
+def instants(seed: int, count: int, span: float) -> Iterator[Trial]:
+    """Seeded trials: how many start, which die, by what and when within `span` seconds, and how many resume."""
+    for number in range(count):
+        rng = random.Random(f"{seed}/{number}")
+        before = rng.choice((1, 2, 3))
+        dying = rng.randint(1, before)
+        deaths = tuple(Death(rng.choice(SIGNALS), after=rng.uniform(0, span)) for _ in range(dying))
+        yield Trial(before, deaths, _another(rng, before))
+
+
+def _another(rng: random.Random, before: int) -> int:
+    return rng.choice([n for n in (1, 2, 3) if n != before])
+
+
+def vouched(out: Path) -> dict[Path, tuple[str, int]]:
+    """Part -> its bytes' sha256 and when it was written, of the parts that markers vouch for."""
+    if not (out / STATE / "recipe.json").exists():
+        return {}
+    build = open_build(out)
+    there = {unit.part for unit in build.all_units() if unit.marker() is not None}
+    return {path: found for path, found in parts(build).items() if path in there}
+
+
+def traces(out: Path) -> list[Path]:
+    """Temporary files and claims, anywhere in a build's folder."""
+    claims = [path for path in (out / STATE / "claims").rglob("*") if path.is_file() and path.suffix != ".map"]
+    return [*leftovers(out), *claims]
+
+
 def work(recipe: Path, out: Path, death: Death | None = None) -> None:
     """What a launched process does, its output thrown away; it ends itself where its death is at a step."""
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)
     os.dup2(nothing, 2)
-    if death is None or death.step is None:
-        entry.main([str(recipe)], [out])
-        return
-    with ending(death.step, lambda: os.kill(os.getpid(), death.how), cut=death.how == signal.SIGKILL):
-        entry.main([str(recipe)], [out])
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        with _ending(death, out) if death is not None and death.step is not None else nullcontext():
+            entry.main([str(recipe)], [out])
+    except KeyboardInterrupt:
+        os._exit(130)
 
 
-def crew(recipe: Path, out: Path, processes: int, deaths: tuple[Death, ...] = ()) -> list[int | None]:
+@contextmanager
+def _ending(death: Death, out: Path) -> Iterator[None]:
+    assert death.step is not None
+
+    def strike() -> None:
+        out.with_name(f"{STRUCK}{os.getpid()}").touch()
+        os.kill(os.getpid(), death.how)
+
+    with ending(death.step, strike, cut=death.how == signal.SIGKILL):
+        yield
+
+
+def struck(out: Path) -> int:
+    """How many processes came to the step of their death; one that is told gently may still end with 0."""
+    return len(list(out.parent.glob(f"{STRUCK}*")))
+
+
+def crew(recipe: Path, out: Path, processes: int, deaths: tuple[Death, ...] = ()) -> list[int]:
     """Run processes on the build until all have ended, the first of them by these deaths; their exit codes."""
     fates = [*deaths, *[None] * (processes - len(deaths))]
     members = [FORK.Process(target=work, args=(recipe, out, death)) for death in fates]
     started = time.monotonic()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # until a member can say that it was struck
     for member in members:
         member.start()
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
     for member, death in sorted(_timed(members, fates), key=lambda pair: pair[1].after):
         time.sleep(max(0.0, started + death.after - time.monotonic()))
         if member.is_alive() and member.pid is not None:
@@ -71,9 +164,9 @@ def _timed(members: list[BaseProcess], fates: list[Death | None]) -> Iterator[tu
             yield member, death
 
 
-def _ended(member: BaseProcess, deadline: float) -> int | None:
+def _ended(member: BaseProcess, deadline: float) -> int:
     member.join(max(0.0, deadline - time.monotonic()))
-    if member.is_alive():
+    if member.exitcode is None:
         member.kill()
         raise TimeoutError(f"a process had not ended {DEADLINE:.0f} s after its crew began")
     return member.exitcode
@@ -87,35 +180,6 @@ def write_recipe(recipe: Recipe, folder: Path) -> Path:
     return path
 
 
-def resumed(recipe: Path, out: Path, processes: int, attempts: int = 3) -> None:
-    """Run crews without deaths until the dataset stands; the first may find units held by those who died with it."""
-    for _ in range(attempts):
-        if (out / STATE / "recipe.json").exists() and is_finished(open_build(out)):
-            return
-        crew(recipe, out, processes)
-    assert is_finished(open_build(out)), f"{out} is not finished after {attempts} more runs"
-
-
-def trial(recipe: Path, out: Path, before: int, deaths: tuple[Death, ...], after: int) -> dict[str, str]:
-    """Start `before` processes of which some die, resume with `after`; the published bytes, nothing left about."""
-    crew(recipe, out, before, deaths)
-    resumed(recipe, out, after)
-    assert leftovers(out) == [], f"temporary files after {', '.join(map(str, deaths))}"
-    claims = [path for path in (out / STATE / "claims").rglob("*") if path.is_file()]
-    assert claims == [], f"claims after {', '.join(map(str, deaths))}"
-    return published(out)
-
-
-def instants(seed: int, count: int, span: float) -> Iterator[tuple[int, tuple[Death, ...], int]]:
-    """Seeded trials: how many start, which die, by what and when within `span` seconds, and how many resume."""
-    for number in range(count):
-        rng = random.Random(f"{seed}/{number}")
-        before = rng.choice((1, 2, 3))
-        dying = rng.randint(1, before)
-        deaths = tuple(Death(rng.choice(SIGNALS), after=rng.uniform(0, span)) for _ in range(dying))
-        yield before, deaths, rng.choice([n for n in (1, 2, 3) if n != before])
-
-
 def timed(run: Callable[[], object]) -> float:
     """Seconds that a call takes."""
     started = time.monotonic()
@@ -123,4 +187,12 @@ def timed(run: Callable[[], object]) -> float:
     return time.monotonic() - started
 
 
-__all__ = ["RECIPE", "SIGNALS", "STEPS", "Death", "crew", "instants", "resumed", "timed", "trial", "write_recipe"]
+def undisturbed(recipe: Path, folder: Path) -> tuple[dict[str, str], float]:
+    """The bytes of a build in which nobody dies, and the seconds that a crew of two takes for it.
+
+    The first is built in this process, so that what all others import is there when they are forked.
+    """
+    entry.main([str(recipe)], [folder / "alone" / "noisezoo"])
+    seconds = timed(lambda: crew(recipe, folder / "crew" / "noisezoo", 2))
+    assert published(folder / "crew" / "noisezoo") == published(folder / "alone" / "noisezoo")
+    return published(folder / "crew" / "noisezoo"), seconds

@@ -3,18 +3,22 @@
 import contextlib
 import errno
 import io
+import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
-from noisezoo import files
+from noisezoo import files, zoo
 from noisezoo.builder import __main__ as entry
 from noisezoo.builder import commit as commits
+from noisezoo.builder import worker
 from noisezoo.builder.__main__ import run
 from noisezoo.builder.build import open_build
 from noisezoo.builder.dataset import is_finished
@@ -187,3 +191,55 @@ def test_a_damaged_file_of_the_build_s_own_state_is_named(built: Build, tmp_path
     code, words = said(built[0], out)
     (line,) = words.strip().splitlines()
     assert code != 0 and name in line and line.startswith("error: ")
+
+
+def noise(out: Path) -> dict[str, list[float]]:
+    """Image -> its row of the published view `digits-ddpm`."""
+    tables = [pq.read_table(path).to_pydict() for path in sorted((out / "digits-ddpm").glob("*.parquet"))]
+    return {image: row for t in tables for image, row in zip(t["image_id"], t["digits-ddpm"], strict=True)}
+
+
+def test_a_network_that_once_gives_nan_costs_a_build_that_image_and_changes_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, load, calls = digits_recipe(("random-64", "digits-ddpm"), limit=16), worker.load_computer, 0
+
+    def spoil(module: Any, arguments: Any, output: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            output[2] = float("nan")
+
+    def spoiled(*arguments: Any) -> Any:
+        computer = load(*arguments)
+        if computer.view.name == "digits-ddpm":
+            computer.pipeline.denoiser.conv_out.register_forward_hook(spoil)
+        return computer
+
+    assert run(recipe, tmp_path / "sound")
+    monkeypatch.setattr(worker, "load_computer", spoiled)
+    assert run(recipe, tmp_path / "spoiled")
+    (refusal,) = map(json.loads, (tmp_path / "spoiled" / "refusals.jsonl").read_text().splitlines())
+    assert (refusal["stage"], refusal["error"]) == ("digits-ddpm", "FloatingPointError")
+    expected = noise(tmp_path / "sound")
+    del expected[refusal["image_id"]]
+    assert noise(tmp_path / "spoiled") == expected
+
+
+def test_a_model_file_cut_short_between_runs_is_named_and_the_whole_one_gives_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(zoo.TESTBED / "digits-ddpm", tmp_path / "testbed" / "digits-ddpm")
+    monkeypatch.setattr(zoo, "TESTBED", tmp_path / "testbed")
+    recipe, out = digits_recipe(("random-64", "digits-ddpm"), limit=16), tmp_path / "noisezoo"
+    assert run(recipe, out)
+    expected, units = published(out), open_build(out).units(zoo.get("digits-ddpm"))
+    units[1].part.unlink()
+    (weights,) = (tmp_path / "testbed" / "digits-ddpm" / "unet").glob("*.safetensors")
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    code, words = said(write_recipe(recipe, tmp_path), out)
+    (line,) = words.strip().splitlines()
+    assert code != 0 and line.startswith("error: ") and "digits-ddpm" in line and "unet" in line
+    weights.write_bytes(whole)
+    assert run(recipe, out) and published(out) == expected

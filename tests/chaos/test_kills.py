@@ -1,44 +1,115 @@
 """Kill everywhere, in short: every named step by one of the signals, and some random instants of a crew."""
 
+import os
+import signal
+import threading
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from noisezoo.builder import status as look
+from noisezoo.builder import stopping, worker
 from noisezoo.builder.__main__ import run
-from tests.builder.building import published
-from tests.chaos.crew import RECIPE, SIGNALS, STEPS, Death, crew, instants, timed, trial, write_recipe
+from noisezoo.builder.build import Unit, prepare
+from noisezoo.builder.claims import claimed
+from noisezoo.builder.log import Log
+from tests.builder.building import digits_recipe, in_child, published
+from tests.builder.committed import commit_units
+from tests.chaos.crew import RECIPE, SIGNALS, STEPS, Death, Trial, crew, instants, traces, undisturbed, write_recipe
+
+Undisturbed = tuple[Path, dict[str, str], float]
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_recipe(RECIPE, tmp_path_factory.mktemp("recipe"))
-
-
-@pytest.fixture(scope="module")
-def undisturbed(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], float]:
-    """The bytes of a build in which nobody dies, and how long it takes.
-
-    The first is built in this process, so that what all others import is there when they are forked.
-    """
+def built(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    """The recipe's file, the bytes of a build in which nobody dies, and how long that takes."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    assert run(RECIPE, folder / "alone" / "noisezoo")
-    seconds = timed(lambda: crew(recipe, folder / "crew" / "noisezoo", 2))
-    assert published(folder / "crew" / "noisezoo") == published(folder / "alone" / "noisezoo")
-    return published(folder / "crew" / "noisezoo"), seconds
+    recipe = write_recipe(RECIPE, folder)
+    return recipe, *undisturbed(recipe, folder)
 
 
 @pytest.mark.parametrize(("number", "step"), enumerate(STEPS))
 def test_a_crew_that_loses_a_member_at_any_step_and_resumes_with_another_number_gives_the_same_bytes(
-    recipe: Path, undisturbed: tuple[dict[str, str], float], tmp_path: Path, number: int, step: str
+    built: Undisturbed, tmp_path: Path, number: int, step: str
 ) -> None:
+    recipe, expected, _ = built
     death = Death(SIGNALS[number % len(SIGNALS)], step)
-    assert trial(recipe, tmp_path / "noisezoo", 2, (death,), 1 + 2 * (number % 2)) == undisturbed[0]
+    Trial(2, (death,) * (1 + number % 2), 1 + 2 * (number % 2)).run(recipe, tmp_path / "noisezoo")
+    assert published(tmp_path / "noisezoo") == expected
 
 
 @pytest.mark.parametrize("number", range(6))
 def test_a_crew_killed_at_a_random_instant_and_resumed_gives_the_same_bytes(
-    recipe: Path, undisturbed: tuple[dict[str, str], float], tmp_path: Path, number: int
+    built: Undisturbed, tmp_path: Path, number: int
 ) -> None:
-    expected, seconds = undisturbed
-    before, deaths, after = list(instants(seed=0, count=number + 1, span=seconds))[number]
-    assert trial(recipe, tmp_path / "noisezoo", before, deaths, after) == expected
+    recipe, expected, seconds = built
+    list(instants(seed=0, count=6, span=seconds))[number].run(recipe, tmp_path / "noisezoo")
+    assert published(tmp_path / "noisezoo") == expected
+
+
+def test_a_process_that_finds_all_in_the_hands_of_others_leaves_in_peace(built: Undisturbed, tmp_path: Path) -> None:
+    build = prepare(RECIPE, tmp_path / "noisezoo")
+    claims = build.state / "claims"
+    with ExitStack() as others, ExitStack() as checking:
+        checking.enter_context(claimed(claims / "check.json"))
+        for path in {unit.claim_path for unit in build.all_units()} | {claims / "keeper.json"}:
+            others.enter_context(claimed(path))
+        threading.Timer(1.0, checking.close).start()
+        assert crew(built[0], build.root, 1) == [0]
+    assert len(build.pending()) == len(list(build.all_units()))
+
+
+def test_a_process_told_to_stop_leaves_what_a_sibling_has_begun_since_its_last_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build, commit = prepare(digits_recipe(("random-64",), limit=16), tmp_path / "noisezoo"), worker.commit
+    begun: list[Path] = []
+
+    def stopped(unit: Unit, *arguments: Any) -> None:
+        commit(unit, *arguments)
+        other = next(each for each in build.all_units() if each.number != unit.number)
+        sibling.enter_context(claimed(other.claim_path))
+        begun.append(other.part.with_name(f".{other.part.name}.sibling.tmp"))
+        begun[0].write_text("half a part")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(worker, "commit", stopped)
+    monkeypatch.setattr(stopping, "_given", {})  # and not for the tests after this one
+    with stopping.heeded(), ExitStack() as sibling:
+        assert worker.work(build, Log(build.state / "logs")) == 1
+        assert begun[0].exists()
+
+
+def test_a_unit_finished_while_somebody_looks_is_done_or_running_and_never_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = prepare(digits_recipe(("random-64",), limit=16), tmp_path / "noisezoo")
+    units = list(build.all_units())
+    commit_units(build, units[1:])
+    holding, original = ExitStack(), look.Watcher._read_markers
+    assert holding.enter_context(claimed(units[0].claim_path)) is not None
+
+    def finished_meanwhile(self: look.Watcher) -> None:
+        original(self)
+        commit_units(build, units[:1])
+        holding.close()
+
+    monkeypatch.setattr(look.Watcher, "_read_markers", finished_meanwhile)
+    assert look.status(build)[0].missing == 0
+
+
+def test_a_finished_dataset_run_again_loses_the_claims_of_those_who_died_beside_its_publisher(tmp_path: Path) -> None:
+    recipe, out = digits_recipe(("random-64",), limit=16), tmp_path / "noisezoo"
+    assert run(recipe, out)
+    keeper = out / "_build" / "claims" / "keeper.json"
+
+    def die() -> None:
+        with claimed(keeper):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert in_child(die) == -signal.SIGKILL
+    before = published(out)
+    assert keeper.exists() and traces(out) == [keeper]
+    assert run(recipe, out) and traces(out) == [] and published(out) == before

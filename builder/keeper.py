@@ -1,0 +1,52 @@
+"""One process of all that work on a build keeps it: it looks, beat by beat, at every claim, and buries the dead's."""
+
+import threading
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from noisezoo.builder.claims import bury, claimed, claims_in, sign_of_life
+from noisezoo.builder.schedule import BEAT, Looks
+
+
+class Keeper:
+    """A thread that looks while its process works, where no other living process's does.
+
+    Who keeps is a claim like any other: the keeper's death is found by the same looks, by whoever is next.
+    """
+
+    def __init__(self, claims: Path) -> None:
+        self.claims, self.path = claims, claims / "keeper.json"
+        self._keeps, self._over, self._guard = ExitStack(), threading.Event(), threading.Lock()
+        self._looks: Looks[Path] = Looks()
+        self._keeping = False
+
+    def __enter__(self) -> "Keeper":
+        threading.Thread(target=self._run, name="keeper", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give it up: another's next look finds nobody keeping."""
+        self._over.set()
+        with self._guard:
+            self._keeps.close()
+            self._keeping = False
+
+    def keeps(self) -> bool:
+        """Whether this process is the keeper, now that it is asked to be."""
+        with self._guard, ExitStack() as stack:
+            if not self._keeping and not self._over.is_set() and stack.enter_context(claimed(self.path)) is not None:
+                self._keeps, self._keeping, self._looks = stack.pop_all(), True, Looks()
+            return self._keeping
+
+    def look(self) -> None:
+        """Look once: the keeper at all claims, any other at the keeper's."""
+        keeping = self._keeping or (sign_of_life(self.path) is None and self.keeps())
+        claims = claims_in(self.claims) if keeping else [self.path]
+        signs = {path: sign for path in claims if (sign := sign_of_life(path)) is not None}
+        for path in self._looks.dead(signs):
+            bury(path, signs[path])
+
+    def _run(self) -> None:
+        while not self._over.wait(BEAT):
+            with suppress(OSError):  # the work itself will meet what is wrong with the folder, and say so
+                self.look()
