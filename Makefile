@@ -16,7 +16,7 @@ demo: install
 test: lint types
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
 
-# Kill builds at every step, at random instants, with their hosts and with their links: about ten minutes.
+# Kill builds at every step, at random instants, with their hosts and with their links: a quarter of an hour.
 chaos: install
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m tests.chaos --instants 100 --seed 0
 

@@ -11,6 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from noisezoo.analysis.report import write_report
+from noisezoo.analysis.studies import STUDIES
 from noisezoo.analysis.studies.base import Analysis, Effort
 from noisezoo.builder.launch import Outcome, build_datasets
 from noisezoo.builder.recipe import read_recipe
@@ -29,6 +30,7 @@ class Part:
 
 EFFORT = Effort(n_splits=8, n_permutations=6, max_rows=256)
 """A sketch: `noisezoo analyze` draws more, of more images."""
+STUDIED = tuple(name for name in STUDIES if name not in ("learning", "spurious"))
 PARTS = (
     Part("faces", ("faces-ddpm", "faces-ldm-uncond"), edits=("Smiling", "Eyeglasses"), judge="faces-clip"),
     Part("digits", ("digits-ddpm",)),
@@ -61,7 +63,7 @@ def _load(folder: Path, console: Console) -> None:
 def _analyze(part: Part, folder: Path, console: Console) -> Analysis:
     settings = read_recipe_of(folder)["settings"]
     return analyze_with_progress(
-        folder, console, effort=EFFORT, models=[make_model(name, settings) for name in part.models],
+        folder, console, effort=EFFORT, studies=STUDIED, models=[make_model(name, settings) for name in part.models],
         judge=make_judge(part.judge) if part.judge else None, edits=part.edits,
     )  # fmt: skip
 

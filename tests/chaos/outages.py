@@ -18,7 +18,7 @@ from tests.chaos.nodes import Network, Node, alone, at_work, free_port, joint, w
 RECIPE = digits_recipe(("random-64", "pixels-8"), limit=32)
 BARRIER = 300.0
 """Seconds that torchrun, under accelerate, keeps a launcher waiting for another machine's, after its own work."""
-LEAVING = 90.0
+LEAVING = 150.0
 """Seconds more that a host may take to end: its launcher's own, and until it gives up a dead connection."""
 
 
