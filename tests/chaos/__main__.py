@@ -1,5 +1,7 @@
 """Kill everywhere, in full: `python -m tests.chaos --instants 100 --seed 0` (`make chaos`)."""
 
+import signal
+import sys
 import tempfile
 import time
 import traceback
@@ -74,6 +76,7 @@ def main(
 
     Exit codes: 0 all held; 1 some did not, and the command that repeats them is printed.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of what takes networks and hosts away
     console = Console()
     root = keep or Path(tempfile.mkdtemp(prefix="noisezoo-chaos-"))
     begun = time.monotonic()
