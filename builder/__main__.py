@@ -46,11 +46,9 @@ def run(recipe: Recipe, out: Path, expected: str | None = None) -> bool:
             if is_finished(build):
                 return True
         return False  # what is left is in others' hands
-    except IncompleteError as error:  # not a failure: the next run goes on
-        log.write("incomplete", message=mend(error))
-        raise
     except Exception as error:
-        log.write("failed", message=mend(error))
+        stopping.obey()
+        log.write("incomplete" if isinstance(error, IncompleteError) else "failed", message=mend(error))
         raise
 
 

@@ -2,6 +2,10 @@
 
 Nothing new is begun then, what is in work is finished while the grace lasts and dropped after it, claims are given
 back, and the process ends. SIGINT is no notice: whoever presses Ctrl-C waits for nothing.
+
+What ends the work is an exception, raised wherever the signal strikes. Inside a library's callback it may be swallowed
+there, or come out as another error: Arrow, comparing two types of `datasets`, takes it for "they differ". So the
+exception is kept, and raised again (`obey`) where the work would go on or an error would be reported.
 """
 
 import os
@@ -9,10 +13,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import NoReturn
 
 GRACE = "NOISEZOO_GRACE"
 """The environment variable that says how many seconds SIGUSR1 leaves, where a scheduler's script knows better."""
@@ -54,29 +59,50 @@ class Told(SystemExit):
 _given: dict[Notice, float] = {}
 """Notices so far -> when their grace ends (monotonic)."""
 
+_raised: list[BaseException] = []
+"""What a signal's handler has raised."""
+
 
 def asked() -> bool:
     """Whether to begin nothing more."""
-    return bool(_given)
+    return bool(_given or _raised)
+
+
+def obey() -> None:
+    """Raise again what a signal has raised, in case it was lost on its way; nothing where none has."""
+    if _raised:
+        raise _raised[-1]
 
 
 def leave() -> None:
-    """End the process as its notice says; nothing where there was none."""
+    """End the process as it was told to; nothing where it was not."""
+    obey()
     if _given:
         sys.exit(max(notice.exit_code for notice in _given))
 
 
 @contextmanager
 def heeded() -> Iterator[None]:
-    """Take notices during the block: `asked()` is true from then on, and at the end of the grace `Told` is raised."""
-    _given.clear()
-    with _handled(lambda number, _: _take(NOTICES[signal.Signals(number)])):
-        before = signal.signal(signal.SIGALRM, lambda *_: _drop())
+    """Take notices during the block: `asked()` is true from then on, and at the end of the grace `Told` is raised.
+
+    SIGINT raises `KeyboardInterrupt` as ever, unless it is ignored, as it is in a shell's background job.
+    """
+    handlers: dict[signal.Signals, signal._HANDLER] = dict.fromkeys(
+        NOTICES, lambda number, _: _take(NOTICES[signal.Signals(number)])
+    )
+    handlers[signal.SIGALRM] = lambda *_: _drop()
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        handlers[signal.SIGINT] = lambda *_: _raise(KeyboardInterrupt())
+    with _handled(handlers):
         try:
             yield
+        except Exception:
+            obey()
+            raise
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
+            _given.clear()
+            _raised.clear()
 
 
 @contextmanager
@@ -89,7 +115,7 @@ def forwarded() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # only there may signals be handled
         yield
         return
-    with _handled(tell):
+    with _handled(dict.fromkeys(NOTICES, tell)):
         yield
 
 
@@ -100,12 +126,17 @@ def _take(notice: Notice) -> None:
 
 
 def _drop() -> None:
-    raise Told(min(_given, key=lambda notice: _given[notice]))
+    _raise(Told(min(_given, key=lambda notice: _given[notice])))
+
+
+def _raise(error: BaseException) -> NoReturn:
+    _raised.append(error)
+    raise error
 
 
 @contextmanager
-def _handled(handler: "signal._HANDLER") -> Iterator[None]:
-    before = {number: signal.signal(number, handler) for number in NOTICES}
+def _handled(handlers: "Mapping[signal.Signals, signal._HANDLER]") -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:

@@ -168,6 +168,7 @@ class _Group:
                 job.pieces = []
                 self.folder.touch()
             if task.ends_unit:
+                stopping.obey()
                 commit(job.unit, job.work, job.started, self.log)
         if task.ends_unit and job.last:
             self.folder.release(job.lot)

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,12 +11,15 @@ from typing import Any
 
 import pytest
 import yaml
+from datasets.features.features import Array3DExtensionType
 
 from noisezoo.builder import __main__ as entry
 from noisezoo.builder import stopping, worker
 from noisezoo.builder.__main__ import main, run
 from noisezoo.builder.build import open_build
 from noisezoo.builder.launch import LEAVING, launch_environment
+from noisezoo.builder.log import failures
+from noisezoo.schema import view_features
 from tests.builder.building import digits_recipe, in_child, leftovers, published
 from tests.builder.schedulers import Cluster, finish, wait_until
 
@@ -55,6 +56,7 @@ def worked(tmp_path: Path, at_second_unit: Callable[[], None], grace: float = 30
 
     def work() -> None:
         os.environ[stopping.GRACE] = str(grace)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
         worker.commit = commit
         with (tmp_path / "errors").open("w") as stream, redirect_stderr(stream):
             main([str(tmp_path / "recipe.yaml")], [tmp_path / "noisezoo"])
@@ -109,16 +111,50 @@ def test_the_same_notice_twice_is_one_and_a_harder_one_ends_it_sooner(tmp_path: 
 
 
 def test_an_interrupt_is_obeyed_at_once(tmp_path: Path) -> None:
-    code = f"""
-import signal, sys
-from pathlib import Path
-from tests.builder.test_signals import tell, worked
-sys.exit(worked(Path({str(tmp_path)!r}), lambda: tell(signal.SIGINT)))
-"""
-    # in an interpreter of its own: what other tests left in this one decides where an exception in mid-air is raised
-    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 130
+    assert worked(tmp_path, lambda: tell(signal.SIGINT)) == 130
     assert finished_units(tmp_path / "noisezoo") == 1
     assert claims(tmp_path / "noisezoo") == []
+
+
+def in_a_callback(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Strike while Arrow compares two of the array types of `datasets`, which it does by calling Python."""
+    deserialize = Array3DExtensionType.__arrow_ext_deserialize__.__func__
+
+    def struck(*arguments: Any) -> Any:
+        monkeypatch.undo()
+        tell(number)
+        time.sleep(0.5)  # for a grace to end in
+        return deserialize(*arguments)
+
+    monkeypatch.setattr(Array3DExtensionType, "__arrow_ext_deserialize__", classmethod(struck))
+
+
+def compared_when_struck(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> bool:
+    a, b = (view_features("pixels", (1, 8, 8), "float16").arrow_schema for _ in range(2))
+    assert a.equals(b)
+    in_a_callback(number, monkeypatch)
+    return bool(a.equals(b))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_arrow_takes_an_interrupt_for_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert not compared_when_struck(signal.SIGINT, monkeypatch)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGUSR1, 0)])
+def test_a_signal_that_is_lost_in_a_library_is_obeyed_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
+) -> None:
+    assert worked(tmp_path, lambda: in_a_callback(number, monkeypatch), grace=0.1) == code
+    assert "differently" not in (tmp_path / "errors").read_text()
+    assert failures(open_build(tmp_path / "noisezoo").state / "logs", since=0) == []
+    assert finished_units(tmp_path / "noisezoo") == 1
+    assert claims(tmp_path / "noisezoo") == []
+    assert leftovers(tmp_path / "noisezoo") == []
 
 
 def test_a_notice_while_publishing_does_not_undo_the_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

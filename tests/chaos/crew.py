@@ -118,6 +118,7 @@ def work(recipe: Path, out: Path, death: Death | None = None) -> None:
     os.dup2(nothing, 1)
     os.dup2(nothing, 2)
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         with _ending(death, out) if death is not None and death.step is not None else nullcontext():
             entry.main([str(recipe)], [out])

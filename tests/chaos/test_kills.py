@@ -76,7 +76,6 @@ def test_a_process_told_to_stop_leaves_what_a_sibling_has_begun_since_its_last_l
         os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(worker, "commit", stopped)
-    monkeypatch.setattr(stopping, "_given", {})  # and not for the tests after this one
     with stopping.heeded(), ExitStack() as sibling:
         assert worker.work(build, Log(build.state / "logs")) == 1
         assert begun[0].exists()
