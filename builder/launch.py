@@ -19,8 +19,8 @@ from noisezoo.builder.build import Build
 from noisezoo.builder.dataset import is_finished
 from noisezoo.builder.log import failures
 from noisezoo.builder.preflight import admit, opened
-from noisezoo.builder.progress import OVERHEAD
 from noisezoo.builder.recipe import Recipe
+from noisezoo.builder.schedule import image_work
 from noisezoo.builder.status import ViewStatus, Watcher, status
 from noisezoo.errors import IncompleteError, NoiseZooError
 from noisezoo.files import committed
@@ -243,7 +243,7 @@ def work_done(builds: Sequence[Build], states: Sequence[Sequence[ViewStatus]]) -
     for build, views in zip(builds, states, strict=True):
         steps = build.recipe.settings.num_inference_steps
         for row, view in zip(build.views, views, strict=True):
-            cost = OVERHEAD + row.gflops * (steps if row.family == "diffusers" else 1)
+            cost = image_work(row, steps)
             done += cost * (view.done + view.refused)
             total += cost * view.total
     return done / total

@@ -11,11 +11,8 @@ from typing import Any
 from noisezoo import zoo
 from noisezoo.builder.dataset import is_finished
 from noisezoo.builder.pace import pace
+from noisezoo.builder.schedule import image_work
 from noisezoo.builder.status import RECENT, Failure, Look, ViewStatus, Watcher
-from noisezoo.costs import cost_of
-
-OVERHEAD = 0.05
-"""GFLOP-equivalent of reading and writing one row, so that views without a network count for something."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +122,7 @@ class Progress:
     def _seconds_per_image(self) -> dict[str, float]:
         """Seconds of one process for an image of each view: as of late, or by the zoo's work where none is done yet."""
         paces = {row.name: self.look.sums[row.name].recent for row in self.rows}
-        work = {row.name: OVERHEAD + cost_of(row, 1, self.steps).gflops for row in self.rows}
+        work = {row.name: image_work(row, self.steps) for row in self.rows}
         known = {name: each.seconds_per_image for name, each in paces.items() if each.seconds_per_image is not None}
         if not known:
             return {}
