@@ -3,10 +3,12 @@
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from noisezoo.files import committed, read_json, sha256_of, sweep, write_json
+from noisezoo.errors import NoiseZooError
+from noisezoo.files import committed, read_json, read_state, sha256_of, sweep, write_json
 from tests.builder.building import in_child, leftovers
 
 ENDS = [RuntimeError, KeyboardInterrupt, SystemExit, OSError]
@@ -102,3 +104,27 @@ def test_what_is_no_json_mapping_reads_as_nothing(tmp_path: Path, content: str |
     if content is not None:
         (tmp_path / "a").write_bytes(content if isinstance(content, bytes) else content.encode())
     assert read_json(tmp_path / "a") is None
+
+
+def test_a_state_file_that_a_sibling_commits_during_the_look_is_not_taken_for_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, look = tmp_path / "state.json", Path.open
+
+    def meanwhile(self: Path, *arguments: Any, **options: Any) -> Any:
+        try:
+            return look(self, *arguments, **options)
+        except FileNotFoundError:
+            monkeypatch.undo()
+            write_json(path, {"by": "sibling"})
+            raise
+
+    monkeypatch.setattr(Path, "open", meanwhile)
+    assert read_state(path) is None
+    assert read_state(path) == {"by": "sibling"}
+
+
+def test_a_damaged_state_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_bytes(b'{"half')
+    with pytest.raises(NoiseZooError, match=r"state\.json is damaged: put back"):
+        read_state(tmp_path / "state.json")
