@@ -1,10 +1,11 @@
 """One process of all that work on a build keeps it: it looks, beat by beat, at every claim, and buries the dead's."""
 
+import socket
 import threading
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from noisezoo.builder.claims import bury, claimed, claims_in, sign_of_life
+from noisezoo.builder.claims import bury, claimed, claims_in, holder, sign_of_life
 from noisezoo.builder.schedule import BEAT, Looks
 
 
@@ -19,6 +20,8 @@ class Keeper:
         self._keeps, self._over, self._guard = ExitStack(), threading.Event(), threading.Lock()
         self._looks: Looks[Path] = Looks()
         self._keeping = False
+        self._sign: tuple[float, int] | None = None
+        self._lives = False
 
     def __enter__(self) -> "Keeper":
         threading.Thread(target=self._run, name="keeper", daemon=True).start()
@@ -38,11 +41,22 @@ class Keeper:
                 self._keeps, self._keeping, self._looks = stack.pop_all(), True, Looks()
             return self._keeping
 
+    def is_kept(self) -> bool:
+        """Whether another living process is known to keep the build.
+
+        On this host a claim that `keeps` did not take over says so; another host's is believed after a sign of life
+        that came between the last two looks, as a dead one's claim may lie there for minutes.
+        """
+        claim = holder(self.path)
+        return claim is not None and (claim["host"] == socket.gethostname() or self._lives)
+
     def look(self) -> None:
         """Look once: the keeper at all claims, any other at the keeper's."""
         keeping = self._keeping or (sign_of_life(self.path) is None and self.keeps())
         claims = claims_in(self.claims) if keeping else [self.path]
         signs = {path: sign for path in claims if (sign := sign_of_life(path)) is not None}
+        sign, before = signs.get(self.path), self._sign
+        self._sign, self._lives = sign, None not in (sign, before) and sign != before
         for path in self._looks.dead(signs):
             bury(path, signs[path])
 

@@ -94,8 +94,8 @@ def work(build: Build, log: Log) -> int:
     """Compute every unit that is pending and that no living process holds; returns how many were committed here.
 
     Views that share decoded pictures or an autoencoder are worked on together, slice by slice: a lot. One group comes
-    after another, so that a model is loaded once. A process that finds nothing open leaves; one stays while others
-    are at work, and takes over what they leave.
+    after another, so that a model is loaded once. A process that finds nothing open leaves, once it knows that one
+    stays: the keeper, while others are at work, to take over what they leave.
     """
     source = open_source(build.recipe.source.name, build.recipe.source.options)
     done, checked = 0, False
@@ -109,7 +109,7 @@ def work(build: Build, log: Log) -> int:
                 if group is None or group.name != name:
                     group = _Group(build, name, folder, source, pool, log)
                 done, pause = done + group.work(draw), PAUSE
-            elif folder.living and keeper.keeps():  # one stays for what others have in work
+            elif folder.living and (keeper.keeps() or not keeper.is_kept()):  # one stays for what others have in work
                 time.sleep(pause)
                 pause = min(2 * pause, BEAT)
             elif done or checked:

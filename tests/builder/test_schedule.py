@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import socket
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,8 @@ from benchmarks.schedule_model import simulate
 from benchmarks.simulate_schedule import GOAL, SMALL
 from noisezoo.builder import folder as folders
 from noisezoo.builder.__main__ import run
-from noisezoo.builder.build import open_build, prepare
-from noisezoo.builder.claims import bury, claimed, sign_of_life
+from noisezoo.builder.build import Build, open_build, prepare
+from noisezoo.builder.claims import Claim, bury, claimed, claims_in, sign_of_life
 from noisezoo.builder.folder import Folder
 from noisezoo.builder.keeper import Keeper
 from noisezoo.builder.log import Log
@@ -23,6 +24,7 @@ from noisezoo.builder.schedule import LOOKS, Draw, Looks, Lot, spread
 from noisezoo.builder.worker import work
 from tests.builder.building import digits_recipe, leftovers, published
 from tests.builder.test_claims import dead_pid, write_claim
+from tests.chaos.hurried import BEAT, STALE_AFTER, hurried
 
 
 class Memory:
@@ -225,6 +227,42 @@ def test_who_finds_all_in_living_hands_and_does_not_keep_leaves_at_once(tmp_path
     assert work(build, Log(build.state / "logs")) == 0
     assert time.monotonic() - begun < 5
     assert len(list((build.state / "claims").rglob("*.json"))) == len(build.units(build.views[0])) + 1
+
+
+def left_by_the_dead(tmp_path: Path) -> Build:
+    """A build, all of it and its keeping claimed by processes of a host that is gone."""
+    build = prepare(digits_recipe(("pixels-8",), limit=16), tmp_path / "noisezoo")
+    for unit in build.units(build.views[0]):
+        write_claim(unit.claim_path, host="elsewhere")
+    write_claim(build.state / "claims" / "keeper.json", host="elsewhere")
+    return build
+
+
+def test_nobody_leaves_to_a_keeper_whose_host_is_gone(tmp_path: Path) -> None:
+    with hurried():
+        build = left_by_the_dead(tmp_path)
+        assert work(build, Log(build.state / "logs")) == len(build.units(build.views[0]))
+    assert build.pending() == []
+    assert not list((build.state / "claims").rglob("*.*"))
+
+
+def test_who_does_not_keep_leaves_once_another_host_s_keeper_shows_a_sign_of_life(tmp_path: Path) -> None:
+    with hurried():
+        build, over = left_by_the_dead(tmp_path), threading.Event()
+
+        def live() -> None:
+            while not over.wait(BEAT / 2):
+                for path in claims_in(build.state / "claims"):
+                    Claim(path).touch()
+
+        beating = threading.Thread(target=live)
+        beating.start()
+        begun = time.monotonic()
+        assert work(build, Log(build.state / "logs")) == 0
+        assert 2 * BEAT <= time.monotonic() - begun < 2 * STALE_AFTER
+        over.set()
+        beating.join()
+    assert len(build.pending()) == len(build.units(build.views[0]))
 
 
 def test_points_are_spread_by_name_alone() -> None:
