@@ -81,6 +81,11 @@ class Data:
         """What linear analyses read: (n, d) float32, in full or reduced."""
         return self.reduced(view) if self.is_reduced(view) else self.matrix(view)
 
+    @cache  # noqa: B019
+    def part(self, max_rows: int, seed: int, most_axes: int | None = None) -> "Part":
+        """At most so many of the images, the same object for every study that asks alike."""
+        return Part(self, max_rows, seed, most_axes)
+
     def reduced(self, view: str) -> NDArray[Any]:
         """The view's published principal components: (n, k) float32."""
         return matrix(self._paired, view)
@@ -171,11 +176,15 @@ class Data:
 class Part:
     """Some images of a dataset, or all: what comparisons of views with views read."""
 
-    def __init__(self, data: Data, max_rows: int, seed: int) -> None:
-        """At most `max_rows` images, drawn without replacement by `seed`, in their order."""
+    def __init__(self, data: Data, max_rows: int, seed: int, most_axes: int | None = None) -> None:
+        """At most `max_rows` images, drawn without replacement by `seed`, in their order.
+
+        `most_axes` bounds `leading`; None for as many as the paper's, and half as many as there are rows.
+        """
         rows = np.sort(np.random.default_rng([seed, 21]).permutation(len(data))[:max_rows])
         self.data, self.rows, self.names, self.views = data, rows, data.names, data.views
         self.Y = data.Y[rows]
+        self.most_axes = min(PAPER_AXES, len(rows) // 2) if most_axes is None else most_axes
         self.groups = None if data.groups is None else data.groups[rows]
 
     def __len__(self) -> int:
@@ -191,11 +200,6 @@ class Part:
         """`features`, or where those are wider, their leading axes, of these rows: (n, k) float32."""
         X = self.features(view)
         return principal_frame(X, view, leading=self.most_axes).scores.astype(np.float32) if self.is_led(view) else X
-
-    @property
-    def most_axes(self) -> int:
-        """Of `leading`: as many as the paper's, and half as many as there are rows."""
-        return min(PAPER_AXES, len(self) // 2)
 
     def is_led(self, view: str) -> bool:
         """Whether `leading` are fewer than `features`."""

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from noisezoo.analysis.data import Data, Part
+from noisezoo.analysis.data import Data
 from noisezoo.analysis.similarity import alignment_matrix
 from noisezoo.analysis.studies.base import Analysis, Options, Study
 
@@ -20,7 +20,7 @@ class Alignment(Study):
         """Rows by pair and measure."""
         if len(data.views) < 2:
             return
-        part, effort = Part(data, options.effort.max_rows, options.seed), options.effort
+        part, effort = data.part(options.effort.max_rows, options.seed), options.effort
         views = {view: part.leading(view) for view in part.views}
         draws: Any = {"n_splits": min(SPLITS, effort.n_splits), "n_permutations": effort.n_permutations}
         found = alignment_matrix(views, groups=part.groups, max_rows=ROWS, seed=options.seed, **draws)

@@ -112,9 +112,30 @@ class Analysis:
         """Facts of every view."""
         return list(self.results["views"])
 
-    def of_kind(self, *kinds: str) -> list[str]:
-        """Names of the views of these kinds, in order."""
-        return [view["name"] for view in self.views if view["kind"] in kinds]
+    @property
+    def noise(self) -> list[Json]:
+        """Facts of the noise views that models were trained for."""
+        return [view for view in self.views if view["kind"] == "noise"]
+
+    @property
+    def encoders(self) -> list[str]:
+        """Names of the embeddings, without those of untrained networks."""
+        return [view["name"] for view in self.views if view["kind"] == "embedding" and not view["untrained"]]
+
+    @property
+    def noise_and_twins(self) -> list[str]:
+        """Names of the noise views, then those of their networks before training, where the dataset has them."""
+        here = {view["name"] for view in self.views}
+        twins = [view["baseline"] for view in self.noise if view["baseline"] in here]
+        return list(dict.fromkeys((*self.names("noise"), *twins)))
+
+    def names(self, kind: str) -> list[str]:
+        """Names of the views of one kind, in order."""
+        return [view["name"] for view in self.views if view["kind"] == kind]
+
+    def of_family(self, *families: str) -> list[str]:
+        """Names of the views of these families, in order."""
+        return [view["name"] for view in self.views if view["family"] in families]
 
 
 class Study(ABC):

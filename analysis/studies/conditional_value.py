@@ -3,7 +3,7 @@
 from typing import Any
 
 from noisezoo.analysis.conditional import ConditionalValue, conditional_value
-from noisezoo.analysis.data import Data, Part
+from noisezoo.analysis.data import Data
 from noisezoo.analysis.studies.base import Analysis, Options, Study, side_by_side, tidy
 
 CONTROLS = ("pixels", "vae")
@@ -18,12 +18,9 @@ class Conditional(Study):
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """Rows by control and view: `what` is either alone, both, or one given the other."""
-        controls = [v["name"] for v in analysis.views if v["family"] in CONTROLS]
-        noise = [v["name"] for v in analysis.views if v["kind"] == "noise"]
-        twins = [v["baseline"] for v in analysis.views if v["kind"] == "noise" and v["baseline"] in data.views]
-        pairs = [(control, view) for view in dict.fromkeys((*noise, *twins)) for control in controls]
-
-        part = Part(data, options.effort.max_rows, options.seed)
+        controls = analysis.of_family(*CONTROLS)
+        pairs = [(control, view) for view in analysis.noise_and_twins for control in controls]
+        part = data.part(options.effort.max_rows, options.seed)
         draws: Any = {"n_splits": options.effort.n_splits, "seed": options.seed}
 
         def added(pair: tuple[str, str]) -> ConditionalValue:

@@ -24,8 +24,8 @@ class Structure(Study):
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """Rows by view and statistic; nothing where the dataset has no pixels to compare with."""
-        pictures = next((view["name"] for view in analysis.views if view["family"] == "pixels"), None)
-        views = [view for view in _noise_and_twins(analysis) if _is_large_enough(data.shape(view))]
+        pictures = next(iter(analysis.of_family("pixels")), None)
+        views = [view for view in analysis.noise_and_twins if _is_large_enough(data.shape(view))]
         if pictures is None or not views:
             return
         images = data.matrix(pictures).reshape(-1, *data.shape(pictures))
@@ -82,9 +82,7 @@ class Spurious(Study):
             reason = f"fewer than {FEWEST} held-out rows with {pair[0]} and {pair[1]} each present and absent"
             analysis.results[self.name] = {**said, "rows": [], "caveats": [reason]}
             return
-        pictures = [v["name"] for v in analysis.views if v["family"] == "pixels"]
-        encoders = [v["name"] for v in analysis.views if v["kind"] == "embedding" and not v["untrained"]][:1]
-        views = [*_noise_and_twins(analysis), *pictures, *encoders]
+        views = [*analysis.noise_and_twins, *analysis.of_family("pixels"), *analysis.encoders[:1]]
 
         def shifted(view: str) -> SpuriousShift:
             X, groups = data.features(view), data.groups
@@ -97,19 +95,13 @@ class Spurious(Study):
         analysis.rows[self.name] = rows
 
 
-def _noise_and_twins(analysis: Analysis) -> list[str]:
-    noise = [view for view in analysis.views if view["kind"] == "noise"]
-    here = {view["name"] for view in analysis.views}
-    return list(dict.fromkeys(name for v in noise for name in (v["name"], v["baseline"]) if name in here))
-
-
 def _is_large_enough(shape: tuple[int, ...]) -> bool:
     return len(shape) == 3 and min(shape[1:]) >= 4
 
 
 def _conditioned_pairs(analysis: Analysis) -> Iterator[tuple[Json, Json]]:
     here = {view["name"] for view in analysis.views}
-    noise = [view for view in analysis.views if view["kind"] == "noise" and view["baseline"] in here]
+    noise = [view for view in analysis.noise if view["baseline"] in here]
     for conditioned in (view for view in noise if view["clip_conditioned"] is True):
         yield from ((conditioned, view) for view in noise if view["clip_conditioned"] is False)
 

@@ -38,7 +38,7 @@ class Editing(base.Study):
 
 
 def _pixels(analysis: Analysis) -> str:
-    pixels = next((view["name"] for view in analysis.views if view["family"] == "pixels"), None)
+    pixels = next(iter(analysis.of_family("pixels")), None)
     if pixels is None:
         raise UsageError("regenerating needs a pixels view to compare with: add `pixels` to the recipe's views")
     return str(pixels)

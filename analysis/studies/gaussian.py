@@ -39,8 +39,7 @@ class Gaussianity(Study):
 
     def _power(self, data: Data, analysis: Analysis, options: Options) -> None:
         """Of noise and the first encoder: others share their sizes, and a table takes seconds."""
-        encoders = [v["name"] for v in analysis.views if v["kind"] == "embedding" and not v["untrained"]]
-        views = [v["name"] for v in analysis.views if v["kind"] == "noise"] + encoders[:1]
+        views = [*analysis.names("noise"), *analysis.encoders[:1]]
         replicates = min(REPLICATES, options.effort.n_permutations)
         draws: Any = {"n_replicates": replicates, "seed": options.seed}
         found = side_by_side(lambda view: planted_power(data.stored(view), **draws), views)

@@ -35,7 +35,7 @@ class Inversions(Study):
             UsageError: A variant of other images, or without any noise view of this dataset.
         """
         others = {name: Data(path) for name, path in options.variants.items()}
-        noise = [view["name"] for view in analysis.views if view["kind"] == "noise"]
+        noise = analysis.names("noise")
         for name, other in others.items():
             _refuse_other_images(name, data, other)
             if not set(noise) & set(other.views):
@@ -67,7 +67,7 @@ class Inversions(Study):
 
 def _levels(view: str, datasets: Mapping[str, Data], analysis: Analysis, options: Options) -> Iterator[Json]:
     """Stitching to the first encoder, and alignment with it, in every dataset that has the view."""
-    encoder = next(iter(v["name"] for v in analysis.views if v["kind"] == "embedding" and not v["untrained"]), None)
+    encoder = next(iter(analysis.encoders), None)
     if encoder is None:
         return
     E = datasets[REFERENCE].features(encoder)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from noisezoo.analysis.data import Data, Part
+from noisezoo.analysis.data import Data
 from noisezoo.analysis.learning_curves import LearningCurve, learning_curve
 from noisezoo.analysis.studies.base import Analysis, Options, Study, side_by_side, tidy
 
@@ -15,13 +15,8 @@ class Learning(Study):
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """Rows by view, size, attribute and metric."""
-        noise = [v for v in analysis.views if v["kind"] == "noise"]
-        others = [v["name"] for v in analysis.views if v["family"] == "pixels"]
-        encoders = [v["name"] for v in analysis.views if v["kind"] == "embedding" and not v["untrained"]][:1]
-        twins = [v["baseline"] for v in noise if v["baseline"] in data.views]
-        views = list(dict.fromkeys((*[v["name"] for v in noise], *twins, *others, *encoders)))
-
-        part = Part(data, options.effort.max_rows, options.seed)
+        views = [*analysis.noise_and_twins, *analysis.of_family("pixels"), *analysis.encoders[:1]]
+        part = data.part(options.effort.max_rows, options.seed)
         draws: Any = {"n_splits": options.effort.n_splits, "seed": options.seed}
 
         def learnt(view: str) -> LearningCurve:

@@ -2,7 +2,7 @@
 
 from noisezoo.analysis.data import Data, Json
 from noisezoo.analysis.profile import profile_correlation
-from noisezoo.analysis.studies.base import Analysis, Options, Study, tidy
+from noisezoo.analysis.studies.base import Analysis, Options, Study
 from noisezoo.analysis.studies.probing import controls_of
 
 
@@ -15,12 +15,11 @@ class Profiles(Study):
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """Rows by view and reference; a pair that cannot be correlated is a caveat with its reason."""
-        encoders = [v["name"] for v in analysis.views if v["kind"] == "embedding" and not v["untrained"]]
         rows: list[Json] = []
         caveats: dict[str, None] = {}
-        for view in (v for v in analysis.views if v["kind"] == "noise"):
+        for view in analysis.noise:
             controls = {name: analysis.tables[name] for _, name in controls_of(view, analysis.views)}
-            for reference in encoders:
+            for reference in analysis.encoders:
                 names = (view["name"], reference)
                 a, b = (analysis.tables[name] for name in names)
                 try:
@@ -34,4 +33,4 @@ class Profiles(Study):
                          for kind, control, row in zip(kinds, against, found.records(), strict=True)]  # fmt: skip
                 caveats |= dict.fromkeys(found.caveats)
         analysis.results[self.name] = {"rows": rows, "caveats": list(caveats)}
-        analysis.rows[self.name] = tidy(rows)
+        analysis.rows[self.name] = rows

@@ -2,11 +2,9 @@
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis._linalg import principal_frame
-from noisezoo.analysis.data import Data, Json, Part
+from noisezoo.analysis.data import Data, Json
 from noisezoo.analysis.shared_space import Intersections, intersections, shared_probes
 from noisezoo.analysis.studies.base import Analysis, Options, Study, side_by_side, tidy
 
@@ -29,8 +27,8 @@ class SharedSpace(Study):
         names, subsets = _subsets(analysis)
         if len(subsets) < 2:
             return
-        part = Part(data, min(ROWS, options.effort.max_rows), options.seed)
-        views = dict(zip(names, side_by_side(lambda view: _leading(part.features(view)), names), strict=True))
+        part = data.part(min(ROWS, options.effort.max_rows), options.seed, AXES)
+        views = dict(zip(names, side_by_side(part.leading, names), strict=True))
         dim = min(DIM, *(X.shape[1] for X in views.values()))
         found = intersections(
             list(views.values()), dim, names=names, subsets=[[names.index(v) for v in s] for s in subsets],
@@ -47,23 +45,14 @@ class SharedSpace(Study):
         analysis.rows |= {"shared_values": values, "shared_agreement": agreement, "shared_probes": probes}
 
 
-def _leading(X: NDArray[Any]) -> NDArray[Any]:
-    """Principal scores of rows X (n, d) on at most AXES leading axes, float32."""
-    return X if X.shape[1] <= AXES else principal_frame(X, leading=AXES).scores.astype(np.float32)
-
-
 def _subsets(analysis: Analysis) -> tuple[list[str], list[tuple[str, ...]]]:
     """The views taken, and which of them make a space: each noise view and each of its likes with each encoder."""
-    encoders = [v["name"] for v in analysis.views if v["kind"] == "embedding" and not v["untrained"]][:ENCODERS]
-    noise = [v["name"] for v in analysis.views if v["kind"] == "noise"]
-    twins = [v["baseline"] for v in analysis.views if v["kind"] == "noise" and v["baseline"] is not None]
-    pixels = [v["name"] for v in analysis.views if v["family"] in ("pixels", "random")]
-    here = {v["name"] for v in analysis.views}
-    others = [name for name in dict.fromkeys((*noise, *twins, *pixels)) if name in here]
+    encoders, noise = analysis.encoders[:ENCODERS], analysis.names("noise")
+    others = list(dict.fromkeys((*analysis.noise_and_twins, *analysis.of_family("pixels", "random"))))
     subsets: list[tuple[str, ...]] = [(other, encoder) for other in others for encoder in encoders]
     joint = [tuple(encoders), tuple(noise), (*noise, *encoders)]
     subsets += [s for s in dict.fromkeys(joint) if len(s) > 1 and s not in subsets]
-    return [name for name in (*others, *encoders)], subsets
+    return [*others, *encoders], subsets
 
 
 def _values(found: Intersections, names: list[str]) -> list[Json]:

@@ -24,7 +24,7 @@ class Stitching(Study):
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """`stitching`: rows by source, target and alpha; `transfer`: rows by source and target."""
-        part = Part(data, options.effort.max_rows, options.seed)
+        part = data.part(options.effort.max_rows, options.seed)
         draws = {how: options.effort.n_permutations if alpha is None else FEW for how, alpha in ALPHAS.items()}
 
         def stitched(source: str) -> dict[str, dict[str, Stitch]]:
@@ -45,7 +45,7 @@ class Stitching(Study):
         self._transfer(part, analysis, options)
 
     def _transfer(self, part: Part, analysis: Analysis, options: Options) -> None:
-        encoders = [v["name"] for v in analysis.views if v["kind"] == "embedding" and not v["untrained"]][:TARGETS]
+        encoders = analysis.encoders[:TARGETS]
         pairs = [(source, target) for target in encoders for source in part.views if source != target]
 
         def carried(pair: tuple[str, str]) -> Transfer:
