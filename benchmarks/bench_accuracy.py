@@ -1,8 +1,8 @@
 """Distance to the ODE's own noise against forwards spent: every scheme, on closed forms and on the testbed's models.
 
-    python benchmarks/bench_accuracy.py            # minutes; prints the table
-    python benchmarks/bench_accuracy.py --write    # and replaces builder/accuracy.csv, which recipes' `accuracy` reads
-    python benchmarks/bench_accuracy.py --small    # seconds: one model, one span
+    python -m benchmarks.bench_accuracy            # minutes; prints the table
+    python -m benchmarks.bench_accuracy --write    # and replaces builder/accuracy.csv, which recipes' `accuracy` reads
+    python -m benchmarks.bench_accuracy --small    # seconds: one model, one span
 
 The target of a span of N is where the probability-flow ODE itself leads, at the noise level where a sampler of N steps
 ends: for a closed form by an integrator of eighth order, for a network by Heun's method with a step for every timestep

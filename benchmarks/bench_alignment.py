@@ -1,7 +1,7 @@
 """Ratios of stitching and alignment to their peers, in one process and one thread, in seconds of processor time.
 
-    python benchmarks/bench_alignment.py            # a minute or two
-    python benchmarks/bench_alignment.py --small    # seconds
+    python -m benchmarks.bench_alignment            # a minute or two
+    python -m benchmarks.bench_alignment --small    # seconds
 
 The peers of CKA and mutual neighbours are the functions of platonic-rep (Huh et al. 2024), which cannot be installed,
 in plain torch: kernels of n x n with a matrix product for the unbiased HSIC; similarities, a full sort (its way) or
@@ -10,9 +10,7 @@ target, strength and fold, and its RidgeCV.
 """
 
 import argparse
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -20,8 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import Ridge, RidgeCV
-from threadpoolctl import threadpool_limits
 
+from benchmarks.ratios import WIDTH, Row, show, timed
 from noisezoo.analysis._ridge import cut, regress
 from noisezoo.analysis.folds import assign_folds
 from noisezoo.analysis.kernels import LinearKernel, unbiased_cka
@@ -31,29 +29,6 @@ from noisezoo.analysis.similarity import alignment
 
 Singles = NDArray[np.float32]
 ALPHAS = [1e-3, 1e-2, 1e-1, 1.0, 10.0]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One comparison; `agreement` is the check, in words and numbers."""
-
-    what: str
-    ours: float
-    peer: float
-    agreement: str
-
-    def __str__(self) -> str:
-        return f"{self.what:<62} {self.ours:9.3f} s {self.peer:9.3f} s {self.peer / self.ours:8.1f}x  {self.agreement}"
-
-
-def timed(run: Callable[[], Any], repeats: int = 3) -> tuple[float, Any]:
-    """Least time of several runs, in seconds of the processor, and the last result."""
-    best, result = float("inf"), None
-    for _ in range(repeats):
-        start = time.process_time()
-        result = run()
-        best = min(best, time.process_time() - start)
-    return best, result
 
 
 def views(n: int, d: int, count: int) -> list[Singles]:
@@ -97,7 +72,7 @@ def ours_cka(X: Singles, Y: Singles) -> float:
     return unbiased_cka(*(LinearKernel(A / np.sqrt(np.square(A).sum() / len(A))) for A in kernels))[0]
 
 
-def measures(n: int, d: int, k: int = 10) -> Iterator[Row]:
+def measures(n: int, d: int, k: int = 10) -> Iterator[Row | str]:
     """CKA and mutual neighbours of one pair, then all of `alignment`."""
     X, Y = views(n, d, 2)
     tensors = torch.from_numpy(X), torch.from_numpy(Y)
@@ -110,7 +85,7 @@ def measures(n: int, d: int, k: int = 10) -> Iterator[Row]:
         peer, expected = timed(plain, repeats=1 if sort else 3)
         yield Row(f"mutual {k}-NN, against {name}", seconds, peer, f"within {abs(share - expected):.0e}")
     seconds, found = timed(lambda: alignment(X, Y, max_rows=None), repeats=1)
-    yield Row("all four measures with intervals and nulls", seconds, float("nan"), f"CKA {found.cka}")
+    yield f"{'all four measures with intervals and nulls':<{WIDTH}} {seconds:9.3f} s  CKA {found.cka}"
 
 
 def stitching(n: int, d: int, targets: int, n_folds: int = 5) -> Iterator[Row]:
@@ -165,11 +140,7 @@ def main() -> None:
     options = parser.parse_args()
     n, d, targets = (1000, 128, 3) if options.small else (5000, 500, 7)
     torch.set_num_threads(1)
-    print(f"{'':<62} {'ours':>11} {'peer':>11} {'ratio':>9}  agreement")
-    with threadpool_limits(1):
-        for table in (measures(n, d), stitching(n, d, targets)):
-            for row in table:
-                print(row, flush=True)
+    show([measures(n, d), stitching(n, d, targets)])
 
 
 if __name__ == "__main__":

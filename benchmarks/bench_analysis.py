@@ -2,8 +2,8 @@
 
 Each size runs in a process of its own, so that its peak memory is its own:
 
-    PYTHONPATH=. python benchmarks/bench_analysis.py --rows 24000    # a quarter of an hour on two cores, 6 GB of disk
-    PYTHONPATH=. python benchmarks/bench_analysis.py                 # minutes
+    python -m benchmarks.bench_analysis --rows 24000    # a quarter of an hour on two cores, 6 GB of disk
+    python -m benchmarks.bench_analysis                 # minutes
 """
 
 import argparse

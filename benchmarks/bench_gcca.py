@@ -1,7 +1,7 @@
 """Ratios of GCCA to its peers, in one process and one thread, in seconds of processor time.
 
-    python benchmarks/bench_gcca.py            # half a minute
-    python benchmarks/bench_gcca.py --small    # seconds
+    python -m benchmarks.bench_gcca            # half a minute
+    python -m benchmarks.bench_gcca --small    # seconds
 
 The peers are cca-zoo's GCCA, where it is installed, and the textbook, one generalised eigenproblem for scipy. The check
 is the largest difference of eigenvalues. The last lines give the cost of what no peer gives: held-out values, their
@@ -9,43 +9,17 @@ intervals, and one permutation of the null.
 """
 
 import argparse
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import block_diag, eigh
-from threadpoolctl import threadpool_limits
 
+from benchmarks.ratios import WIDTH, Row, show, timed
 from noisezoo.analysis.maxvar import gcca
 from noisezoo.analysis.simulation import simulate_une
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One comparison; `agreement` is the check, in words and numbers."""
-
-    what: str
-    ours: float
-    peer: float
-    agreement: str
-
-    def __str__(self) -> str:
-        return f"{self.what:<58} {self.ours:9.3f} s {self.peer:9.3f} s {self.peer / self.ours:8.1f}x  {self.agreement}"
-
-
-def timed(run: Callable[[], Any], repeats: int = 3) -> tuple[float, Any]:
-    """Least processor time of several runs, in seconds, and the last result."""
-    best, result = float("inf"), None
-    for _ in range(repeats):
-        start = time.process_time()
-        result = run()
-        best = min(best, time.process_time() - start)
-    return best, result
 
 
 def against_peers(views: list[NDArray[np.float32]], dim: int, ridge: float) -> Iterator[Row]:
@@ -93,7 +67,16 @@ def inference(views: list[NDArray[np.float32]], dim: int) -> Iterator[str]:
     }
     for what, run in runs.items():
         space = gcca(views, dim, n_permutations=1)
-        yield f"{what:<58} {timed(lambda run=run, space=space: run(space), repeats=1)[0]:9.3f} s"
+        yield f"{what:<{WIDTH}} {timed(lambda run=run, space=space: run(space), repeats=1)[0]:9.3f} s"
+
+
+def tables(n: int, d: int, dim: int) -> Iterator[Iterable[Row | str]]:
+    """Of views that share and of independent ones, then the cost of inference."""
+    for control in (None, "independent"):
+        views = simulate_une(n, view_dims=(d,) * 4, control=control).views
+        yield ["views that share" if control is None else "independent views"]
+        yield from (against_peers(views, dim, ridge) for ridge in (0.0, 0.1))
+    yield inference(views, dim)
 
 
 def main() -> None:
@@ -102,16 +85,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="smaller sizes, a few seconds")
     options = parser.parse_args()
     n, d, dim = (1000, 100, 16) if options.small else (4000, 500, 32)
-    print(f"{'':<58} {'ours':>11} {'peer':>11} {'ratio':>9}  agreement")
-    with threadpool_limits(1):
-        for control in (None, "independent"):
-            views = simulate_une(n, view_dims=(d,) * 4, control=control).views
-            print("views that share" if control is None else "independent views")
-            for ridge in (0.0, 0.1):
-                for row in against_peers(views, dim, ridge):
-                    print(row, flush=True)
-        for line in inference(views, dim):
-            print(line, flush=True)
+    show(tables(n, d, dim))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Inversion against the plain diffusers loop that a first user writes, and what is spent around the network.
 
-    python benchmarks/bench_inversion.py            # a minute: ratios on a small Stable Diffusion
-    python benchmarks/bench_inversion.py --around   # instead, a build at Stable Diffusion 1.5's full size (minutes)
+    python -m benchmarks.bench_inversion            # a minute: ratios on a small Stable Diffusion
+    python -m benchmarks.bench_inversion --around   # instead, a build at Stable Diffusion 1.5's full size (minutes)
 
 The plain loop: pipeline components, DDIMInverseScheduler, classifier-free guidance at 3.5 with empty prompts as a
 doubled batch, float32. Ours is `Inverter` at its defaults; that both give the same noise is checked.

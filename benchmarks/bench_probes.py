@@ -1,27 +1,27 @@
 """Our probes against scikit-learn's, in one process and one thread, and what a whole probe table costs.
 
-    python benchmarks/bench_probes.py            # a minute
-    python benchmarks/bench_probes.py --small    # seconds
-    python benchmarks/bench_probes.py --saga     # minutes: also the paper's solver
-    python benchmarks/bench_probes.py --table    # minutes: a probe table of 24,000 x 500 and of half its rows
+    python -m benchmarks.bench_probes            # a minute
+    python -m benchmarks.bench_probes --small    # seconds
+    python -m benchmarks.bench_probes --saga     # minutes: also the paper's solver
+    python -m benchmarks.bench_probes --table    # minutes: a probe table of 24,000 x 500 and of half its rows
 
 A peer is timed on a few attributes and scaled to all: it fits them one by one. Every ratio is printed with the excess
 of our objective over the peer's, in nats a row, and over newton-cholesky's where there are more rows than columns.
 """
 
 import argparse
-import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_expit
 from sklearn.linear_model import LogisticRegression
-from threadpoolctl import threadpool_limits
 
+from benchmarks.ratios import Row, show, timed
 from noisezoo.analysis import cosine, fit_probes, probe_table
 
 Floats = NDArray[np.float64]
@@ -55,36 +55,25 @@ def problem(n: int, d: int, k: int = ATTRIBUTES) -> tuple[Floats, Floats]:
     return X, (scores > np.linspace(0, 1.5, k)).astype(float)
 
 
-def timed(run: Callable[[], Any], repeats: int = 1) -> tuple[float, Any]:
-    """Least processor time of several runs, in seconds, and the last result: others may share the machine."""
-    best, result = float("inf"), None
-    for _ in range(repeats):
-        start = time.process_time()
-        result = run()
-        best = min(best, time.process_time() - start)
-    return best, result
-
-
-def compare(case: Case, solvers: list[str], C: float = 1.0) -> None:
-    """Print our time at scikit-learn's default C, and the ratio to each solver."""
+def compare(case: Case, solvers: list[str], C: float = 1.0) -> Iterator[Row | str]:
+    """Ours at scikit-learn's default C against each solver."""
     X, Y = problem(case.n, case.d)
-    seconds, ours = timed(lambda: fit_probes(X, Y, C=C), repeats=3)
-    print(f"{case.name}: {ATTRIBUTES} probes, {case.n} x {case.d}, C = {C:g}: ours {seconds:.3f} s")
+    seconds, ours = timed(lambda: fit_probes(X, Y, C=C))
+    yield f"{case.name}: {ATTRIBUTES} probes, {case.n} x {case.d}, C = {C:g}"
     for solver in solvers:
         some = [*range(0, ATTRIBUTES, ATTRIBUTES // MEASURED[solver])]
-        spent, fitted = timed(lambda solver=solver, some=some: [_peer(X, Y[:, j], C, solver) for j in some])  # type: ignore[misc]
-        ratio = spent * ATTRIBUTES / len(some) / seconds
+        spent, fitted = timed(partial(_peers, X, Y[:, some], C, solver), repeats=1)
         excess = max(_excess(X, Y[:, j], C, ours, j, peer) for j, peer in zip(some, fitted, strict=True))
         likeness = min(cosine(ours.coef[:, j], peer.coef_[0]) for j, peer in zip(some, fitted, strict=True))
-        promised = f"of {case.least[solver]:g}x" if solver in case.least else ""
+        promised = f" (at least {case.least[solver]:g}x)" if solver in case.least else ""
         agreement = f"objective {excess:+.1e} nats a row, cosine {likeness:.6f}"
-        print(f"  {solver:<16} {spent / len(some):8.2f} s each {ratio:8.1f}x {promised:<8} {agreement}", flush=True)
+        yield Row(f"  {solver}{promised}", seconds, spent * ATTRIBUTES / len(some), agreement)
 
 
-def _peer(X: Floats, y: Floats, C: float, solver: str) -> Any:
+def _peers(X: Floats, Y: Floats, C: float, solver: str) -> list[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # saga's ConvergenceWarning: its objective says the same in numbers
-        return LogisticRegression(C=C, solver=solver, max_iter=1000).fit(X, y)
+        return [LogisticRegression(C=C, solver=solver, max_iter=1000).fit(X, y) for y in Y.T]
 
 
 def _excess(X: Floats, y: Floats, C: float, ours: Any, j: int, peer: Any) -> float:
@@ -98,25 +87,25 @@ def _objective(X: Floats, y: Floats, C: float, w: Floats, b: float) -> float:
     return float(-np.mean(y * log_expit(z) + (1 - y) * log_expit(-z)) + w @ w / (2 * C * len(y)))
 
 
-def table(n: int, d: int = 500) -> float:
-    """Processor time of a whole default probe table, in seconds."""
-    X, Y = problem(n, d)
-    return timed(lambda: probe_table(X.astype(np.float32), Y, [f"attribute {j}" for j in range(ATTRIBUTES)]))[0]
+def probe_tables(d: int = 500) -> Iterator[str]:
+    """Processor time of whole default probe tables."""
+    for n in (12_000, 24_000):
+        X, Y = problem(n, d)
+        names = [f"attribute {j}" for j in range(ATTRIBUTES)]
+        spent, _ = timed(partial(probe_table, X.astype(np.float32), Y, names), repeats=1)
+        yield f"probe table, {n} x {d}, {ATTRIBUTES} attributes: {spent:.1f} s"
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", action="store_true", help="smaller sizes, seconds")
     parser.add_argument("--saga", action="store_true", help="also scikit-learn's saga, the paper's solver: minutes")
     parser.add_argument("--table", action="store_true", help="also whole probe tables: minutes")
     options = parser.parse_args()
     solvers = ["lbfgs", "newton-cholesky"] + ["saga"] * options.saga
-    with threadpool_limits(1):
-        for case in SMALL if options.small else CASES:
-            compare(case, solvers)
-        for n in (12_000, 24_000) if options.table else ():
-            print(f"probe table, {n} x 500, {ATTRIBUTES} attributes: {table(n):.1f} s", flush=True)
+    tables = [compare(case, solvers) for case in (SMALL if options.small else CASES)]
+    show([*tables, *([probe_tables()] if options.table else [])])
 
 
 if __name__ == "__main__":

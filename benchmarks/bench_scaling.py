@@ -1,6 +1,6 @@
 """Two processes on two cores against one, and the builder's own share of their time. Wants a quiet machine.
 
-    PYTHONPATH=. python benchmarks/bench_scaling.py [--recipe faces] [--processes 2] [--repeats 3]
+    python -m benchmarks.bench_scaling [--recipe faces] [--processes 2] [--repeats 3]
 
 Wall seconds run from the first model's load to the last unit's end, by the logs: what a launch costs once beside them
 (interpreters, imports, publishing) is printed too. The builder's own share is all of that but models' loads and stages.

@@ -1,7 +1,7 @@
 """Ratios of our storage to its peers, in one process; peak memory in processes of their own.
 
-    PYTHONPATH=. python benchmarks/bench_storage.py            # minutes
-    PYTHONPATH=. python benchmarks/bench_storage.py --small    # about a minute
+    python -m benchmarks.bench_storage            # minutes
+    python -m benchmarks.bench_storage --small    # about a minute
 
 Every figure is printed with its goal. Both sides of a pair are timed in turns, the least of each counts.
 """

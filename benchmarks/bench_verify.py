@@ -1,7 +1,7 @@
 """What verifying costs: its time against hashing and reading the same files, and its memory as rows grow.
 
-    python benchmarks/bench_verify.py            # about a minute
-    python benchmarks/bench_verify.py --small    # seconds
+    python -m benchmarks.bench_verify            # about a minute
+    python -m benchmarks.bench_verify --small    # seconds
 
 The dataset is a synthetic one of the published layout: one noise view, its PCA in `paired`, one encoder, labels. The
 peer does what any check of a dataset must: SHA-256 of every file and `pyarrow.parquet.read_table` of every Parquet.

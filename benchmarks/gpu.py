@@ -1,9 +1,9 @@
 """Images a second on a GPU: inversion and embedding the plain way and ours, at full size with random weights.
 
-    python benchmarks/gpu.py                        # the whole table on a GPU, 10 minutes at most
-    python benchmarks/gpu.py --write                # and benchmarks/gpu-DEVICE.json, after every row
-    python benchmarks/gpu.py --models sd15 --modes max-autotune
-    python benchmarks/gpu.py --small                # seconds, on a CPU too: that the script works, no speeds
+    python -m benchmarks.gpu                        # the whole table on a GPU, 10 minutes at most
+    python -m benchmarks.gpu --write                # and benchmarks/gpu-DEVICE.json, after every row
+    python -m benchmarks.gpu --models sd15 --modes max-autotune
+    python -m benchmarks.gpu --small                # seconds, on a CPU too: that the script works, no speeds
 
 The plain way is the loop that a first user writes: diffusers' network, DDIMInverseScheduler and classifier-free
 guidance at 3.5 with empty prompts as a doubled batch (or open_clip's `encode_image`), in float32 under torch's own
@@ -27,8 +27,9 @@ from typing import Any
 
 import diffusers
 import torch
-from gpu_models import STEPS, TIMED_STEPS, Mode, Subject, Way, subjects
 from torch import Tensor
+
+from benchmarks.gpu_models import STEPS, TIMED_STEPS, Mode, Subject, Way, subjects
 
 RATIO, ERROR, UTILISATION = 3.0, 1e-2, 0.55
 """The goals: times the plain way, at this relative error; share of the measured ceiling."""

@@ -1,7 +1,7 @@
 """The scheduler at any scale: ten views of 202,599 images by 10 to 4,096 processes that are slow, die and come back.
 
-    PYTHONPATH=. python benchmarks/simulate_schedule.py            # about ten minutes
-    PYTHONPATH=. python benchmarks/simulate_schedule.py --small    # seconds
+    python -m benchmarks.simulate_schedule            # about ten minutes
+    python -m benchmarks.simulate_schedule --small    # seconds
 
 What a process draws is decided by `noisezoo.builder.schedule`, as in a build; what it takes is in `Plan`.
 """
