@@ -57,9 +57,34 @@ def double(A: AnyArray) -> AnyArray:
     return A.astype(np.float64, copy=False) if namespace(A) is np else A.double()
 
 
+def double_sum(A: AnyArray, axis: int) -> AnyArray:
+    """Sum of `A` over an axis in float64, without a float64 copy."""
+    return A.sum(axis, dtype=namespace(A).float64)
+
+
+def single(A: AnyArray) -> AnyArray:
+    """`A` in float32."""
+    return A.astype(np.float32, copy=False) if namespace(A) is np else A.float()
+
+
 def cast(A: AnyArray, B: AnyArray) -> AnyArray:
     """`A` in the precision of `B`."""
     return A.astype(B.dtype, copy=False) if namespace(A) is np else A.to(B.dtype)
+
+
+def along(A: AnyArray, X: AnyArray) -> AnyArray:
+    """`A`, of either kind, where `X` is, in A's own dtype."""
+    return A if namespace(A) is namespace(X) else like(to_numpy(A), X)
+
+
+def beside(A: AnyArray, X: AnyArray) -> AnyArray:
+    """`A` where `X` is and in its precision."""
+    return cast(along(A, X), X)
+
+
+def chosen(A: AnyArray, rows: NDArray[np.bool_]) -> AnyArray:
+    """The rows of A (n, ...) that a mask (n,) of numpy's holds."""
+    return A[like(np.flatnonzero(rows), A)]
 
 
 def largest(S: AnyArray, k: int) -> AnyArray:

@@ -36,13 +36,14 @@ class Design:
         n_folds: int,
         n_splits: int,
         seed: int,
+        what: str = "Y",
     ) -> "Design":
-        """The design for n rows and labels Y (n, k), zeros and ones.
+        """The design for n rows and labels Y (n, k), zeros and ones, which errors call `what`.
 
         Raises:
             ValueError: what `as_labels`, `assign_folds` and `half_samples` refuse.
         """
-        labels = as_labels(Y, rows=n, names=names)
+        labels = as_labels(Y, what, rows=n, names=names)
         units = None if groups is None else np.asarray(groups)
         folds = assign_folds(n, n_folds, seed=seed, groups=units)
         halves = half_samples(folds, n_splits, seed=seed, groups=units)

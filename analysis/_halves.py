@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from noisezoo.analysis._arrays import AnyArray, chosen
 from noisezoo.analysis._logistic import Array
 from noisezoo.analysis._metrics import SCORES, OutOfFold, Scores
 from noisezoo.analysis._path import Fits, fit_without_each_fold, held_out_logits
@@ -53,7 +54,7 @@ def half_samples(
 
 
 def half_logits(
-    T: Array,
+    T: AnyArray,
     Y: Floats,
     folds: NDArray[np.intp],
     C: Floats,
@@ -72,12 +73,12 @@ def half_logits(
         whole: fits of the same folds on all rows, to begin from.
         kept: (n,) rows that may be fitted on; every row is scored.
     """
-    logits = np.empty((len(halves), *Y.shape), dtype=T.dtype)
+    logits = np.empty((len(halves), *Y.shape), np.float32)
     for split, half in enumerate(halves):
         for rows in (half, ~half):
             trained = rows & kept
-            fits = fit_without_each_fold(T[trained], Y[trained], folds[trained], C, whole)
-            logits[split, rows] = held_out_logits(T[rows], folds[rows], fits)
+            fits = fit_without_each_fold(chosen(T, trained), Y[trained], folds[trained], C, whole)
+            logits[split, rows] = held_out_logits(chosen(T, rows), folds[rows], fits)
     return logits
 
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from noisezoo.analysis._arrays import AnyArray, like
 from noisezoo.analysis._halves import Estimate, half_samples
-from noisezoo.analysis._maxvar import FoldMoments, Solution, inverse_root, solve
-from noisezoo.analysis._whitening import Array, Whitener
+from noisezoo.analysis._maxvar import FoldMoments, Solution, solve
+from noisezoo.analysis._whitening import Array, Whitener, inverse_root
 from noisezoo.analysis.intervals import Floats, units_of
 
 Folds = NDArray[np.intp]
@@ -38,7 +38,7 @@ class Procedure:
     def halves_suffice(self, n: int, n_folds: int) -> bool:
         """Can half of n rows, less a fold, fit every view."""
         left = n // 2 - -(-n // (2 * n_folds))
-        widest = max(w.spectrum.size for w in self.whiteners)
+        widest = max(w.rank for w in self.whiteners)
         return left > self.dim + (1 if self.ridge else widest)
 
     def agreement(self, U: Sequence[AnyArray], folds: Folds) -> tuple[Floats, Floats]:

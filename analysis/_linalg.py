@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from noisezoo.analysis._arrays import AnyArray, beside, cast, double, namespace, to_numpy
 from noisezoo.analysis.validation import Matrix
 
 Floats = NDArray[np.float64]
@@ -20,19 +21,19 @@ class Frame:
     """
 
     mean: Floats  # (d,)
-    scores: Floats  # (n, r)
-    eigenvalues: Floats  # (r,) of the centred Gram matrix: squared singular values
-    centred: Matrix  # (n, d)
-    axes: Floats | None  # (d, r) where d <= n; the dual route needs none
+    scores: AnyArray  # (n, r) float64, where X is
+    eigenvalues: AnyArray  # (r,) of the centred Gram matrix: squared singular values
+    centred: AnyArray  # (n, d)
+    axes: AnyArray | None  # (d, r) where d <= n; the dual route needs none
 
     def lift(self, W: Floats) -> Floats:
         """Carry coefficients on scores (r, k) back to X's own coordinates (d, k): V W."""
         if self.axes is not None:
-            return np.asarray(self.axes @ W)
-        return _transposed_product(self.centred, (self.scores / self.eigenvalues) @ W)
+            return to_numpy(self.axes @ beside(W, self.axes))
+        return _transposed_product(self.centred, (self.scores / self.eigenvalues) @ beside(W, self.scores))
 
 
-def principal_frame(X: Matrix, name: str = "X", leading: int | None = None) -> Frame:
+def principal_frame(X: AnyArray, name: str = "X", leading: int | None = None) -> Frame:
     """Principal frame of X (n, d), or its `leading` axes, from the Gram matrix of the smaller side in float64.
 
     Gram and eigh is exact where a randomised SVD leaves the tail to chance.
@@ -40,40 +41,52 @@ def principal_frame(X: Matrix, name: str = "X", leading: int | None = None) -> F
     Raises:
         ValueError: all rows of X are equal.
     """
-    mean = X.mean(axis=0, dtype=np.float64)
-    centred = X - mean.astype(X.dtype)
+    mean = X.mean(0, dtype=namespace(X).float64)
+    centred = X - cast(mean, X)
     n, d = X.shape
     values, vectors = _leading_eigenpairs(_gram(centred.T if d <= n else centred), leading)
-    if not values.size:
+    if not len(values):
         raise ValueError(f"all rows of {name} are equal: nothing varies")
     if d <= n:
-        return Frame(mean, centred.astype(np.float64) @ vectors, values, centred, vectors)
-    return Frame(mean, vectors * np.sqrt(values), values, centred, None)
+        return Frame(to_numpy(mean), double(centred) @ vectors, values, centred, vectors)
+    return Frame(to_numpy(mean), vectors * values**0.5, values, centred, None)
 
 
-def _gram(A: Matrix) -> Floats:
+def _gram(A: AnyArray) -> AnyArray:
     """A A^T in float64; blocks keep the float64 copy small, and equal operands take half the work (syrk)."""
-    G = np.zeros((len(A), len(A)))
-    for start in range(0, A.shape[1], _BLOCK):
-        block = A[:, start : start + _BLOCK].astype(np.float64)
+    blocks = (double(A[:, start : start + _BLOCK]) for start in range(0, A.shape[1], _BLOCK))
+    G = next(blocks)
+    G = G @ G.T
+    for block in blocks:
         G += block @ block.T
     return G
 
 
-def _leading_eigenpairs(G: Floats, leading: int | None) -> tuple[Floats, Floats]:
+def _leading_eigenpairs(G: AnyArray, leading: int | None) -> tuple[AnyArray, AnyArray]:
+    """Eigenvalues above rounding, the largest first, and their vectors as columns."""
+    values, vectors = _eigh(G, None if leading is None or leading >= len(G) else leading)
+    null = int((values <= values[-1].clip(0, None) * len(G) * np.finfo(np.float64).eps).sum())
+    xp = namespace(G)
+    return xp.flip(values[null:], (0,)) * 1, xp.flip(vectors[:, null:], (1,)) * 1
+
+
+def _eigh(G: AnyArray, leading: int | None) -> tuple[AnyArray, AnyArray]:
+    """Eigenpairs in ascending order: all, or the last `leading`, which LAPACK finds alone."""
+    if namespace(G) is not np:
+        values, vectors = namespace(G).linalg.eigh(G)
+        return values[-(leading or 0) :], vectors[:, -(leading or 0) :]
     from scipy.linalg import eigh
 
-    size = len(G)
-    subset = None if leading is None or leading >= size else [size - leading, size - 1]
-    values, vectors = eigh(G, subset_by_index=subset, driver="evr" if subset else "evd", check_finite=False)
-    floor = max(values[-1], 0.0) * size * np.finfo(np.float64).eps
-    kept = values > floor
-    return values[kept][::-1].copy(), vectors[:, kept][:, ::-1].copy()
+    subset = None if leading is None else [len(G) - leading, len(G) - 1]
+    found: tuple[AnyArray, AnyArray] = eigh(
+        G, subset_by_index=subset, driver="evr" if subset else "evd", check_finite=False
+    )
+    return found
 
 
-def _transposed_product(A: Matrix, B: Floats) -> Floats:
+def _transposed_product(A: AnyArray, B: AnyArray) -> Floats:
     blocks = (A[:, start : start + _BLOCK] for start in range(0, A.shape[1], _BLOCK))
-    return np.concatenate([block.astype(np.float64).T @ B for block in blocks])
+    return np.concatenate([to_numpy(double(block).T @ B) for block in blocks])
 
 
 def gaussian_root(X: Matrix) -> Matrix:

@@ -70,14 +70,6 @@ def _congruence(C: Array, blocks: Sequence[slice], R: Sequence[Array]) -> Array:
     return K
 
 
-def inverse_root(A: Array) -> Array:
-    """R with R R^T = A^-1 of a positive definite A (m, m), by Cholesky."""
-    from scipy.linalg import cholesky, solve_triangular
-
-    L = cholesky(A, lower=True, check_finite=False)
-    return np.asarray(solve_triangular(L, np.eye(len(A), dtype=A.dtype), lower=True, check_finite=False).T)
-
-
 def leading_eigenpairs(K: Array, dim: int) -> tuple[Array, Array]:
     """The largest eigenvalues (dim,) of a symmetric K (m, m), largest first, and their vectors (m, dim).
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from noisezoo.analysis._arrays import AnyArray, beside, cast, chosen, double, namespace, single, to_numpy
 from noisezoo.analysis._linalg import principal_frame
 from noisezoo.analysis._logistic import Array, Spectrum, log_losses, minimise
-from noisezoo.analysis.validation import Matrix, constant_columns
 
 Floats = NDArray[np.float64]
 Fits = list[tuple[Array, Array]]  # weights (r, k) and intercepts (k,) of the probes without each fold
@@ -16,6 +16,7 @@ Fits = list[tuple[Array, Array]]  # weights (r, k) and intercepts (k,) of the pr
 # Prior variance of a logit: C times the total variance of X, so that a path means the same for any X and any scale.
 PATH = 10.0 ** np.arange(-2.0, 5.25, 0.5)
 _TOLERANCE = 1e-6  # nats a row
+_BLOCK = 4096  # rows that are held in float64 at a time
 _PAST_BEST = 1.01  # a label leaves the path when its held-out loss is this far above its least
 
 
@@ -23,14 +24,14 @@ _PAST_BEST = 1.01  # a label leaves the path when its held-out loss is this far 
 class Scaled:
     """Rows T (n, r) of total variance 1, centred, and the way back: X's weights are lift(w) / sqrt(scale2)."""
 
-    T: Array
+    T: AnyArray
     spectrum: Spectrum  # of T^T T
     scale2: float  # total variance of X
     mean: Floats  # (d,)
     lift: Callable[[Floats], Floats]  # (r, k) -> (d, k)
 
 
-def scaled_frame(X: Matrix) -> Scaled:
+def scaled_frame(X: AnyArray) -> Scaled:
     """The principal scores of X (n, d) with one common scale taken out: never one a coordinate.
 
     Raises:
@@ -42,7 +43,12 @@ def scaled_frame(X: Matrix) -> Scaled:
     return Scaled(frame.scores / np.sqrt(scale2), spectrum, scale2, frame.mean, frame.lift)
 
 
-def scaled_rows(X: Matrix) -> Scaled:
+def scaled_scores(X: AnyArray) -> AnyArray:
+    """The rows of `scaled_frame` alone, (n, r) float32: what a search along the path takes."""
+    return single(scaled_frame(X).T)
+
+
+def scaled_rows(X: AnyArray) -> Scaled:
     """The rows of X (n, d) themselves, or their principal scores where d > n: for one fit a rotation does not pay.
 
     The Gram matrix only preconditions here, for which single precision is enough.
@@ -50,18 +56,16 @@ def scaled_rows(X: Matrix) -> Scaled:
     Raises:
         ValueError: all rows of X are equal.
     """
-    from scipy.linalg import eigh
-
-    n, d = X.shape
-    if d > n or constant_columns(X).size == d:
+    xp, (n, d) = namespace(X), X.shape
+    mean = X.mean(0, dtype=xp.float64)
+    T = X - cast(mean, X)
+    scale2 = sum(float((double(T[i : i + _BLOCK]) ** 2).sum()) for i in range(0, n, _BLOCK)) / n
+    if d > n or not scale2 > 0:
         return scaled_frame(X)
-    mean = X.mean(axis=0, dtype=np.float64)
-    T = X - mean.astype(X.dtype)
-    scale2 = float(np.einsum("ij,ij->", T, T, dtype=np.float64) / n)
-    T /= np.sqrt(scale2).astype(X.dtype)
-    single = T.astype(np.float32, copy=False)
-    values, axes = eigh(single.T @ single, driver="evd", check_finite=False)
-    return Scaled(T, Spectrum(np.maximum(values, 0), axes), scale2, mean, np.asarray)
+    T /= float(np.sqrt(scale2))
+    rows = single(T)
+    values, axes = xp.linalg.eigh(rows.T @ rows)
+    return Scaled(T, Spectrum(values.clip(0, None), axes), scale2, to_numpy(mean), np.asarray)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +85,12 @@ class Search:
         return np.asarray(path[self.losses.sum(axis=1).argmin(axis=0)])
 
 
-def search_path(T: Array, Y: Array, folds: NDArray[np.intp], path: Floats = PATH) -> Search:
+def search_path(T: AnyArray, Y: Array, folds: NDArray[np.intp], path: Floats = PATH) -> Search:
     """Fit every label of Y (n, k) on T (n, r) at every strength without each fold, and score the fold left out."""
     k, numbers = Y.shape[1], range(int(folds.max()) + 1)
     losses = np.full((len(path), len(numbers), k), np.inf)
     C, loss = (np.full((len(numbers), k), start) for start in (path[0], np.inf))
-    best = [(np.zeros((T.shape[1], k), T.dtype), np.zeros(k, T.dtype)) for _ in numbers]
+    best = [(np.zeros((T.shape[1], k), np.float32), np.zeros(k, np.float32)) for _ in numbers]
     starts: Fits | None = None
     active = np.arange(k)
     for s, strength in enumerate(path):
@@ -106,23 +110,29 @@ def search_path(T: Array, Y: Array, folds: NDArray[np.intp], path: Floats = PATH
     return Search(losses, C, loss, best)
 
 
-def _held_out_losses(T: Array, Y: Array, folds: NDArray[np.intp], fits: Fits) -> Floats:
+def _held_out_losses(T: AnyArray, Y: Array, folds: NDArray[np.intp], fits: Fits) -> Floats:
     of_row = log_losses(held_out_logits(T, folds, fits), Y)
     return np.stack([of_row[folds == f].sum(axis=0, dtype=np.float64) for f in range(len(fits))])
 
 
-def fit_without_each_fold(T: Array, Y: Array, folds: NDArray[np.intp], C: Floats, starts: Fits | None = None) -> Fits:
+def fit_without_each_fold(
+    T: AnyArray, Y: Array, folds: NDArray[np.intp], C: Floats, starts: Fits | None = None
+) -> Fits:
     """Probes of every label of Y (n, k) on T (n, r), fitted at C (folds, k) without each fold.
 
     `starts` are fits to begin from, such as those of the same folds on more rows.
     """
     kept = [folds != f for f in range(len(C))]
-    return [minimise(T[k], Y[k], C[f], starts[f] if starts else None, tolerance=_TOLERANCE) for f, k in enumerate(kept)]
+    return [
+        minimise(chosen(T, k), Y[k], C[f], starts[f] if starts else None, tolerance=_TOLERANCE)
+        for f, k in enumerate(kept)
+    ]
 
 
-def held_out_logits(T: Array, folds: NDArray[np.intp], fits: Fits) -> Array:
-    """Logits (n, k) of every row of T (n, r) from the fit that left its fold out."""
-    logits = np.empty((len(T), len(fits[0][1])), dtype=T.dtype)
+def held_out_logits(T: AnyArray, folds: NDArray[np.intp], fits: Fits) -> Array:
+    """Logits (n, k), float32, of every row of T (n, r) from the fit that left its fold out."""
+    logits = np.empty((len(T), len(fits[0][1])), np.float32)
     for f, (w, b) in enumerate(fits):
-        logits[folds == f] = T[folds == f] @ w + b
+        rows = chosen(T, folds == f)
+        logits[folds == f] = to_numpy(rows @ beside(w, rows) + beside(b, rows))
     return logits

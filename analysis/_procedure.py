@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from noisezoo.analysis._arrays import AnyArray, chosen
 from noisezoo.analysis._design import Design
 from noisezoo.analysis._halves import Estimate, estimate, half_logits
 from noisezoo.analysis._logistic import Array
@@ -25,8 +26,8 @@ class Scored:
     C: Floats  # (folds, k) for T
 
 
-def cross_validate(T: Array, design: Design, n_permutations: int, kept: NDArray[np.bool_] | None = None) -> Scored:
-    """Run a design on scaled principal scores T (n, r), float32.
+def cross_validate(T: AnyArray, design: Design, n_permutations: int, kept: NDArray[np.bool_] | None = None) -> Scored:
+    """Run a design on scaled principal scores T (n, r), float32, numpy or torch.
 
     Probes, strengths and priors come from the `kept` rows (n,) alone, all when None; every row is scored.
     """
@@ -41,11 +42,11 @@ def cross_validate(T: Array, design: Design, n_permutations: int, kept: NDArray[
 
 
 def _score(
-    T: Array, copies: Sequence[Floats], folds: NDArray[np.intp], kept: NDArray[np.bool_]
+    T: AnyArray, copies: Sequence[Floats], folds: NDArray[np.intp], kept: NDArray[np.bool_]
 ) -> tuple[list[OutOfFold], Search]:
     """Every copy of Y (n, k) out of fold, at the strengths that the other folds choose; columns in one search."""
     Y = np.hstack(copies)
-    search = search_path(T[kept], Y[kept], folds[kept])
+    search = search_path(chosen(T, kept), Y[kept], folds[kept])
     found = OutOfFold.of(held_out_logits(T, folds, search.fits), Y, folds, kept)
     columns = np.split(np.arange(Y.shape[1]), len(copies))
     return [found.take(block) for block in columns], search

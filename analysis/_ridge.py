@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis._arrays import AnyArray, cast, double, like, namespace, to_numpy
+from noisezoo.analysis._arrays import AnyArray, cast, double, double_sum, like, namespace, to_numpy
 
 Floats = NDArray[np.float64]
 Rows = list[NDArray[np.intp]]
@@ -22,11 +22,6 @@ def double_product(A: AnyArray, B: AnyArray) -> AnyArray:
     """A^T B in float64 for A (n, p) and B (n, q) of any precision, by blocks of rows."""
     blocks = (slice(start, start + _BLOCK) for start in range(0, len(A), _BLOCK))
     return sum(double(A[rows]).T @ double(B[rows]) for rows in blocks)
-
-
-def double_sum(A: AnyArray, axis: int) -> AnyArray:
-    """Sum of `A` over an axis in float64, without a float64 copy."""
-    return A.sum(axis, dtype=namespace(A).float64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ Rows stay where they are (numpy, torch); what is as small as the views are wide 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from noisezoo.analysis._linalg import Frame, principal_frame
 Array = NDArray[np.floating[Any]]
 Floats = NDArray[np.float64]
 _BLOCK = 2048  # rows that are held in float64 at a time
+_WELL_CONDITIONED = 1e-8  # least reciprocal condition number, in the 1-norm
 
 
 def project(X: AnyArray, mean: Floats, W: Floats) -> AnyArray:
@@ -36,29 +38,44 @@ class Coordinates:
         """Of a view X (n, d)."""
         if X.shape[1] < len(X):
             return cls(X, None)
-        frame = principal_frame(to_numpy(X), name)
-        return cls(like(frame.scores, X), frame)
+        frame = principal_frame(X, name)
+        return cls(frame.scores, frame)
 
     def lift(self, W: Floats) -> Floats:
         """Coefficients on scores (r, k) as coefficients on the view's own columns (d, k)."""
         return W if self.frame is None else self.frame.lift(W)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Whitener:
-    """Principal axes of a view scaled to unit variance: u = (x - mean) P has covariance 1."""
+    """A view's covariance S, its root by Cholesky, and, for those who ask, its principal axes."""
 
     mean: Floats  # (d,)
-    P: Floats  # (d, r)
-    spectrum: Floats  # (r,) variances of the principal axes
+    covariance: Floats  # (d, d)
     d: int  # of the view as given, which the ridge divides by
 
-    @classmethod
-    def of(cls, mean: Floats, covariance: Floats, d: int) -> "Whitener":
-        """From the covariance (r, r) of a view, whose null space is left out."""
-        values, vectors = np.linalg.eigh(covariance)
+    @cached_property
+    def rank(self) -> int:
+        """Of S, without the principal axes where it is far from singular."""
+        return len(self.covariance) if _is_well_conditioned(self.covariance) else self.spectrum.size
+
+    @property
+    def spectrum(self) -> Floats:
+        """Variances of the principal axes, (r,)."""
+        return self._principal[0]
+
+    @cached_property
+    def P(self) -> Floats:  # noqa: N802 - as in formulas
+        """The axes scaled to unit variance, (d, r): u = (x - mean) P has covariance 1."""
+        values, vectors = self._principal
+        return np.asarray(vectors / np.sqrt(values))
+
+    @cached_property
+    def _principal(self) -> tuple[Floats, Floats]:
+        """Without the null space of S."""
+        values, vectors = np.linalg.eigh(self.covariance)
         kept = values > max(values[-1], 0.0) * len(values) * np.finfo(np.float64).eps
-        return cls(mean, vectors[:, kept] / np.sqrt(values[kept]), values[kept], d)
+        return values[kept], vectors[:, kept]
 
     def rows(self, X: AnyArray) -> AnyArray:
         """Rows X (n, d) as u (n, r), float32, where X is."""
@@ -69,9 +86,28 @@ class Whitener:
         """The ridge c tr(S) / d on the view's own coordinates as one on u (r,), whose variances are given."""
         return np.asarray(ridge * (self.spectrum @ variances) / self.d / self.spectrum)
 
-    def ridged(self, ridge: float) -> Floats:
-        """R (d, r) with R^T (S + c tr(S) / d) R = 1 on P's span, S the covariance that P whitens."""
+    def root(self, ridge: float) -> Floats:
+        """R (d, r) with R^T (S + c tr(S) / d) R = 1 on the span of S."""
+        S = self.covariance
+        if self.rank == len(S):
+            return np.asarray(inverse_root(S + ridge * np.trace(S) / self.d * np.eye(len(S))), np.float64)
         return np.asarray(self.P / np.sqrt(1 + self.penalty(ridge, np.ones_like(self.spectrum))))
+
+
+def inverse_root(A: Array) -> Array:
+    """R with R R^T = A^-1 of a positive definite A (m, m), by Cholesky."""
+    from scipy.linalg import cholesky, solve_triangular
+
+    L = cholesky(A, lower=True, check_finite=False)
+    return np.asarray(solve_triangular(L, np.eye(len(A), dtype=A.dtype), lower=True, check_finite=False).T)
+
+
+def _is_well_conditioned(S: Floats) -> bool:
+    """Whether Cholesky's root of a symmetric S (d, d) is as good as one by eigenvectors, at a tenth of the cost."""
+    from scipy.linalg.lapack import dpocon, dpotrf
+
+    L, failed = dpotrf(S, lower=1)
+    return not failed and dpocon(L, np.abs(S).sum(axis=0).max(), uplo="L")[0] > _WELL_CONDITIONED
 
 
 def stacked_covariance(views: Sequence[AnyArray], means: Sequence[Floats]) -> Floats:

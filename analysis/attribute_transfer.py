@@ -7,20 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from noisezoo.analysis._arrays import AnyArray, as_array, chosen, to_numpy
 from noisezoo.analysis._caveats import caveats
-from noisezoo.analysis._design import refusals
+from noisezoo.analysis._design import Design
 from noisezoo.analysis._evidence import Measured, null_of_draws
-from noisezoo.analysis._halves import Estimate, estimate, half_samples
+from noisezoo.analysis._halves import Estimate, estimate
 from noisezoo.analysis._metrics import METRICS, OutOfFold
-from noisezoo.analysis._path import Fits, fit_without_each_fold, held_out_logits, scaled_frame, search_path
+from noisezoo.analysis._path import Fits, fit_without_each_fold, held_out_logits, scaled_scores, search_path
 from noisezoo.analysis._results import Result
 from noisezoo.analysis._ridge import cut, regress
-from noisezoo.analysis.folds import assign_folds
 from noisezoo.analysis.intervals import Floats, Interval
-from noisezoo.analysis.ridge import choose, out_of_fold, shuffles, strengths
-from noisezoo.analysis.validation import Matrix, as_labels, as_matrix
-
-Singles = NDArray[np.float32]
+from noisezoo.analysis.ridge import as_target, choose, out_of_fold, shuffles, strengths
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,8 +60,8 @@ def _own(interval: Interval) -> dict[str, float]:
 
 
 def transfer(
-    X: ArrayLike,
-    Y: ArrayLike,
+    X: AnyArray,
+    Y: AnyArray,
     labels: ArrayLike,
     names: Sequence[str],
     *,
@@ -84,7 +81,7 @@ def transfer(
     one by one even where there are groups, and applies them to the same stitched rows.
 
     Args:
-        X: rows of the source.
+        X: rows of the source, numpy or torch.
         Y: rows of the view that is probed, of the same images.
         labels: (n, k) attributes, zeros and ones.
         names: (k,) their names.
@@ -102,72 +99,65 @@ def transfer(
     Raises:
         ValueError: what `stitch`, `as_labels`, `assign_folds` and `half_samples` refuse.
     """
-    X, Y, alphas = as_matrix(X), as_matrix(Y, "Y"), strengths(alpha)
-    if len(X) != len(Y):
-        raise ValueError(f"Y has {len(Y)} rows and X has {len(X)}: stitching needs the same images in both")
-    attributes = as_labels(labels, "labels", rows=len(X), names=names)
-    folds, units = (
-        assign_folds(len(X), n_folds, seed=seed, groups=groups),
-        None if groups is None else np.asarray(groups),
-    )
-    refused = refusals(attributes, names, folds)
-    kept = [j for j, name in enumerate(names) if name not in refused]
-    L, T = attributes[:, kept], scaled_frame(Y).T.astype(np.float32)
-    copies = np.hstack([L, *(L[order] for order in shuffles(len(L), n_permutations, seed))])
-    search, carried = search_path(T, copies, folds), _carried(X, T, folds, alphas)
-    columns = np.arange(copies.shape[1]).reshape(1 + n_permutations, len(kept))
-    whole = [OutOfFold.of(held_out_logits(rows, folds, search.fits), copies, folds) for rows in (T, carried)]
-    (own, _), (stitched, null) = ((o.take(columns[0]), [o.take(block) for block in columns[1:]]) for o in whole)
-    halves = half_samples(folds, n_splits, seed=seed, groups=units)
-    starts = [(w[:, columns[0]], b[columns[0]]) for w, b in search.fits]
-    of_halves = _half_logits(X, T, L, folds, search.C[:, columns[0]], halves, starts, alphas)
-    beside, found = (
-        {m: estimate(m, o, halves, logits, units) for m in METRICS}
-        for o, logits in zip((own, stitched), of_halves, strict=True)
-    )
+    X, alphas = as_array(X), strengths(alpha)
+    Y = as_target(Y, X, "Y")
+    draws: Any = {"n_folds": n_folds, "n_splits": n_splits, "seed": seed}
+    design = Design.of(len(X), labels, names, groups, **draws, what="labels")
+    T = scaled_scores(Y)
+    own, found, null = _scored(design, X, T, alphas, n_permutations)
     measured = {m: _measured(m, e, null, confidence) for m, e in found.items()}
     return Transfer(
-        names=tuple(names[j] for j in kept),
-        refused=refused,
+        names=design.names,
+        refused=design.refused,
         stitched={m: each[:-1] for m, each in measured.items()},
-        own={m: tuple(e.intervals(confidence)) for m, e in beside.items()},
+        own={m: tuple(e.intervals(confidence)) for m, e in own.items()},
         mean_stitched={m: each[-1] for m, each in measured.items()},
-        mean_own={m: e.mean_interval(confidence) for m, e in beside.items()},
-        caveats=(*caveats(X, folds), *caveats(Y, folds, "Y")),
+        mean_own={m: e.mean_interval(confidence) for m, e in own.items()},
+        caveats=(*caveats(to_numpy(X), design.folds), *caveats(to_numpy(Y), design.folds, "Y")),
         n=len(X),
-        n_folds=n_folds,
-        n_splits=n_splits,
         n_permutations=n_permutations,
         confidence=confidence,
-        seed=seed,
+        **draws,
     )
 
 
-def _carried(X: Matrix, T: Singles, folds: NDArray[np.intp], alphas: Floats) -> Singles:
+def _scored(
+    design: Design, X: AnyArray, T: AnyArray, alphas: Floats, n_permutations: int
+) -> tuple[dict[str, Estimate], dict[str, Estimate], list[OutOfFold]]:
+    """Scores by metric of probes of T (n, r): on its own rows, on what X (n, d) becomes there, and the null on that."""
+    L, folds = design.Y, design.folds
+    copies = np.hstack([L, *(L[order] for order in shuffles(len(L), n_permutations, design.seed))])
+    search = search_path(T, copies, folds)
+    columns = np.arange(copies.shape[1]).reshape(1 + n_permutations, L.shape[1])
+    logits = (held_out_logits(rows, folds, search.fits) for rows in (T, _carried(X, T, folds, alphas)))
+    own, carried = (OutOfFold.of(each, copies, folds) for each in logits)
+    starts = [(w[:, columns[0]], b[columns[0]]) for w, b in search.fits]
+    halves = _half_logits(design, X, T, search.C[:, columns[0]], starts, alphas)
+    beside, found = (
+        {m: estimate(m, o.take(columns[0]), design.halves, each, design.groups) for m in METRICS}
+        for o, each in zip((own, carried), halves, strict=True)
+    )
+    return beside, found, [carried.take(block) for block in columns[1:]]
+
+
+def _carried(X: AnyArray, T: AnyArray, folds: NDArray[np.intp], alphas: Floats) -> AnyArray:
     """Rows of X (n, d) in the space of T (n, r), each by the map that was fitted without its fold: (n, r)."""
     fitted = regress(cut(X, folds), T)
     predicted, targets = out_of_fold(fitted, choose(fitted, alphas))
     training_mean = T - targets
-    return np.asarray(predicted + training_mean)
+    return predicted + training_mean
 
 
 def _half_logits(
-    X: Matrix,
-    T: Singles,
-    L: Floats,
-    folds: NDArray[np.intp],
-    C: Floats,
-    halves: NDArray[np.bool_],
-    starts: Fits,
-    alphas: Floats,
+    design: Design, X: AnyArray, T: AnyArray, C: Floats, starts: Fits, alphas: Floats
 ) -> NDArray[np.float32]:
     """Logits (2, splits, n, k) of own and of carried rows, by maps and probes of the row's half of each split."""
-    logits = np.empty((2, *halves.shape, L.shape[1]), dtype=np.float32)
-    for split, half in enumerate(halves):
+    logits = np.empty((2, *design.halves.shape, design.Y.shape[1]), dtype=np.float32)
+    for split, half in enumerate(design.halves):
         for rows in (half, ~half):
-            own, f = T[rows], folds[rows]
-            fits = fit_without_each_fold(own, L[rows], f, C, starts)
-            for place, features in enumerate((own, _carried(X[rows], own, f, alphas))):
+            own, f = chosen(T, rows), design.folds[rows]
+            fits = fit_without_each_fold(own, design.Y[rows], f, C, starts)
+            for place, features in enumerate((own, _carried(chosen(X, rows), own, f, alphas))):
                 logits[place, split, rows] = held_out_logits(features, f, fits)
     return logits
 

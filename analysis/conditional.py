@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from noisezoo.analysis._arrays import AnyArray, along, as_array, like, namespace, to_numpy
 from noisezoo.analysis._caveats import caveats
 from noisezoo.analysis._design import Design
 from noisezoo.analysis._halves import Estimate, estimate, half_logits
 from noisezoo.analysis._logistic import Array
 from noisezoo.analysis._metrics import SCORES, OutOfFold
-from noisezoo.analysis._path import PATH, Search, held_out_logits, scaled_frame, search_path
+from noisezoo.analysis._path import PATH, Search, held_out_logits, scaled_scores, search_path
 from noisezoo.analysis._results import Result
 from noisezoo.analysis.intervals import Floats, Interval
-from noisezoo.analysis.validation import as_matrix
 
 SHARES = (0.0, 0.1, 0.5, 0.9, 1.0)
 """B's share of the total variance of [A, B]: at 0 it is A alone, at 1 B alone."""
@@ -72,8 +72,8 @@ def _ends(null: Floats | None, j: int) -> dict[str, float]:
 
 
 def conditional_value(
-    A: ArrayLike,
-    B: ArrayLike,
+    A: AnyArray,
+    B: AnyArray,
     Y: ArrayLike,
     names: Sequence[str],
     *,
@@ -96,7 +96,7 @@ def conditional_value(
     The null shuffles the rows of the view that is added.
 
     Args:
-        A: rows of one view, float32 or float64.
+        A: rows of one view, numpy or torch, float32 or float64.
         B: rows of the other.
         Y: (n, k) attributes, zeros and ones.
         names: (k,) their names.
@@ -115,18 +115,19 @@ def conditional_value(
     Raises:
         ValueError: views of different rows, or what `probe_table` refuses.
     """
-    A, B = as_matrix(A, "A"), as_matrix(B, "B")
+    A = as_array(A, "A")
+    B = along(as_array(B, "B"), A)
     if len(A) != len(B):
         raise ValueError(f"A has {len(A)} rows and B has {len(B)}: both must be views of the same images, in order")
     design = Design.of(len(A), Y, names, groups, n_folds=n_folds, n_splits=n_splits, seed=seed)
-    TA, TB = (scaled_frame(view).T.astype(np.float32) for view in (A, B))
+    TA, TB = (scaled_scores(view) for view in (A, B))
     blends = _blends(TA, TB, design)
     which = _choice(blends)
     logits = _half_logits(blends, which, design)
     out_of_fold = _three(np.stack([blend.logits for blend in blends]), which, design)
     estimates = {m: {what: estimate(m, o, design.halves, half, design.groups)
                      for (what, o), half in zip(out_of_fold.items(), logits, strict=True)} for m in SCORES}  # fmt: skip
-    said = dict.fromkeys((*caveats(A, design.folds, views[0]), *caveats(B, design.folds, views[1])))
+    said = dict.fromkeys((*caveats(to_numpy(A), design.folds, views[0]), *caveats(to_numpy(B), design.folds, views[1])))
     return ConditionalValue(
         names=design.names,
         refused=design.refused,
@@ -149,20 +150,21 @@ def conditional_value(
 class _Blend:
     """[A, B] at one share: its principal scores, what its path gave, and its logits out of fold."""
 
-    T: Array  # (n, r)
+    T: AnyArray  # (n, r)
     search: Search
     logits: Array  # (n, k)
 
 
-def _blends(A: Array, B: Array, design: Design) -> list[_Blend]:
+def _blends(A: AnyArray, B: AnyArray, design: Design) -> list[_Blend]:
     """One for each of SHARES, of A (n, d) and B (n, d') of total variance 1 each."""
     paths = [PATH if s in (0, 1) else PATH[::2] for s in SHARES]  # one view alone as `probe_table` has it
-    return [_blend(np.hstack([np.sqrt(1 - s) * A, np.sqrt(s) * B], dtype=np.float32), design, path)
+    xp = namespace(A)
+    return [_blend(xp.concatenate([(1 - s) ** 0.5 * A, s**0.5 * B], axis=1), design, path)
             for s, path in zip(SHARES, paths, strict=True)]  # fmt: skip
 
 
-def _blend(AB: Array, design: Design, path: Floats) -> _Blend:
-    T = scaled_frame(AB).T.astype(np.float32)
+def _blend(AB: AnyArray, design: Design, path: Floats) -> _Blend:
+    T = scaled_scores(AB)
     search = search_path(T, design.Y, design.folds, path)
     return _Blend(T, search, held_out_logits(T, design.folds, search.fits))
 
@@ -212,12 +214,12 @@ def _intervals(
             for what, (e, low, high) in spans.items()}  # fmt: skip
 
 
-def _null(A: Array, B: Array, design: Design, times: int, views: tuple[str, str]) -> dict[str, dict[str, Floats]]:
+def _null(A: AnyArray, B: AnyArray, design: Design, times: int, views: tuple[str, str]) -> dict[str, dict[str, Floats]]:
     """What a view adds whose rows were shuffled: metric -> what -> (times, k + 1)."""
     rng = np.random.default_rng([design.seed, 4])
     added: dict[str, list[dict[str, Floats]]] = {metric: [] for metric in SCORES}
     for order in (rng.permutation(len(A)) for _ in range(times)):
-        for first, second in ((A, B[order]), (A[order], B)):
+        for first, second in ((A, B[like(order, B)]), (A[like(order, A)], B)):
             blends = _blends(first, second, design)
             three = _three(np.stack([blend.logits for blend in blends]), _choice(blends), design)
             for metric, run in SCORES.items():

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from noisezoo.analysis._arrays import AnyArray, as_array, single, to_numpy
 from noisezoo.analysis._caveats import caveats
 from noisezoo.analysis._design import Design
 from noisezoo.analysis._halves import Estimate, estimate
@@ -16,7 +17,6 @@ from noisezoo.analysis._path import scaled_frame
 from noisezoo.analysis._procedure import cross_validate
 from noisezoo.analysis._results import Result
 from noisezoo.analysis.intervals import Floats, Interval
-from noisezoo.analysis.validation import as_matrix
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,7 +98,7 @@ def _record(attribute: str, metric: str, rate: float, interval: Interval, null: 
 
 
 def probe_table(
-    X: ArrayLike,
+    X: AnyArray,
     Y: ArrayLike,
     names: Sequence[str],
     *,
@@ -109,7 +109,7 @@ def probe_table(
     n_permutations: int = 3,
     confidence: float = 0.95,
 ) -> ProbeTable:
-    """Probe every attribute of Y (n, k), zeros and ones, on a view X (n, d), float32 or float64, out of fold.
+    """Probe every attribute of Y (n, k), zeros and ones, on a view X (n, d), numpy or torch, out of fold.
 
     Every row is scored by probes that were fitted without its fold. C is chosen for each attribute and fold by
     held-out log-loss on the *other* folds, among the strengths of `fit_probes`. Folds depend on (n, groups, seed)
@@ -135,10 +135,10 @@ def probe_table(
     Raises:
         ValueError: what `as_matrix`, `as_labels`, `assign_folds` and `half_samples` refuse, or a constant X.
     """
-    X = as_matrix(X)
+    X = as_array(X)
     design = Design.of(len(X), Y, names, groups, n_folds=n_folds, n_splits=n_splits, seed=seed)
     scaled = scaled_frame(X)
-    found = cross_validate(scaled.T.astype(np.float32), design, n_permutations)
+    found = cross_validate(single(scaled.T), design, n_permutations)
     return ProbeTable(
         names=design.names,
         refused=design.refused,
@@ -157,5 +157,5 @@ def probe_table(
         n_permutations=n_permutations,
         confidence=confidence,
         seed=seed,
-        caveats=caveats(X, design.folds),
+        caveats=caveats(to_numpy(X), design.folds),
     )

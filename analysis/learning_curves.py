@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from noisezoo.analysis._arrays import AnyArray, as_array, to_numpy
 from noisezoo.analysis._caveats import caveats
 from noisezoo.analysis._design import Design
 from noisezoo.analysis._halves import Estimate
 from noisezoo.analysis._metrics import METRICS
-from noisezoo.analysis._path import scaled_frame
+from noisezoo.analysis._path import scaled_scores
 from noisezoo.analysis._procedure import Scored, cross_validate
 from noisezoo.analysis._results import Result
 from noisezoo.analysis.intervals import Floats, Interval, units_of
-from noisezoo.analysis.validation import as_matrix
 
 _UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
 _HALVINGS, _FEWEST = 4, 50  # sizes that are tried unasked, and rows below which none is
@@ -82,7 +82,7 @@ def _record(point: CurvePoint, name: str, j: int, metric: str) -> dict[str, Any]
 
 
 def learning_curve(
-    X: ArrayLike,
+    X: AnyArray,
     Y: ArrayLike,
     names: Sequence[str],
     *,
@@ -101,7 +101,7 @@ def learning_curve(
     n_folds) training rows, gives the table itself.
 
     Args:
-        X: rows of the view, float32 or float64.
+        X: rows of the view, numpy or torch, float32 or float64.
         Y: (n, k) attributes, zeros and ones.
         names: (k,) their names.
         sizes: training rows of a probe; None: all, a half, a quarter and an eighth of them, while there are 50.
@@ -119,13 +119,13 @@ def learning_curve(
     Raises:
         ValueError: sizes below 2 or above n (1 - 1 / n_folds), or what `probe_table` refuses.
     """
-    X = as_matrix(X)
+    X = as_array(X)
     every = Design.of(len(X), Y, names, groups, n_folds=n_folds, n_splits=n_splits, seed=seed)
     most = round(len(X) * (1 - 1 / n_folds))
     wanted, arrival = _sizes(most, sizes), _arrival(every)
     samples = [arrival < size / most for size in wanted]  # (n,) each
     design = every.on(samples[0])
-    T = scaled_frame(X).T.astype(np.float32)
+    T = scaled_scores(X)
     points: list[CurvePoint] = []
     before: Mapping[str, Estimate] = {}
     for size, kept in zip(wanted, samples, strict=True):
@@ -133,7 +133,7 @@ def learning_curve(
         points.append(_point(size, found, before, confidence))
         before = found.estimates
     settings = (len(X), X.shape[1], n_folds, n_splits, n_permutations, confidence, seed)
-    return LearningCurve(design.names, design.refused, tuple(points), *settings, caveats(X, design.folds))
+    return LearningCurve(design.names, design.refused, tuple(points), *settings, caveats(to_numpy(X), design.folds))
 
 
 def _sizes(most: int, sizes: Sequence[int] | None) -> list[int]:

@@ -206,15 +206,17 @@ def gcca(
     means = [column_means(t) for t in T]
     C = stacked_covariance(T, means)
     blocks = zip(means, slices_of(T), rows, strict=True)
-    whiteners = [Whitener.of(mean, C[block, block], X.shape[1]) for mean, block, X in blocks]
-    _refuse_dim(dim, [w.spectrum.size for w in whiteners], training)
-    found = solve(C, means, [w.ridged(ridge) for w in whiteners], dim)
+    whiteners = [Whitener(mean, C[block, block], X.shape[1]) for mean, block, X in blocks]
+    _refuse_dim(dim, [w.rank for w in whiteners], training)
+    found = solve(C, means, [w.root(ridge) for w in whiteners], dim)
     weights = [np.asarray(W, np.float64) for W in found.weights]  # [(r_i, dim)]
     scores = [to_numpy(project(t, mean, W)) for t, mean, W in zip(T, means, weights, strict=True)]
+    shared = found.combined(np.stack(scores))
+    sign = np.sign(shared[np.abs(shared).argmax(axis=0), np.arange(dim)])  # in whatever axes the views were solved
     return SharedSpace(
-        shared=found.combined(np.stack(scores)),
+        shared=shared * sign,
         eigenvalues=found.total / len(rows),
-        weights=[frame.lift(W) for frame, W in zip(frames, weights, strict=True)],
+        weights=[frame.lift(W * sign) for frame, W in zip(frames, weights, strict=True)],
         means=[m if f.frame is None else f.frame.mean for f, m in zip(frames, means, strict=True)],
         ridge=ridge,
         n_folds=n_folds,

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from noisezoo.analysis._arrays import AnyArray, as_array, single, to_numpy
 from noisezoo.analysis._caveats import caveats
 from noisezoo.analysis._logistic import minimise
 from noisezoo.analysis._path import Scaled, scaled_frame, scaled_rows, search_path
@@ -55,7 +56,7 @@ class Probes(Result):
 
 
 def fit_probes(
-    X: ArrayLike,
+    X: AnyArray,
     Y: ArrayLike,
     *,
     C: ArrayLike | None = None,
@@ -63,14 +64,14 @@ def fit_probes(
     seed: int = 42,
     groups: ArrayLike | None = None,
 ) -> Probes:
-    """Fit one logistic probe for each column of Y (n, k) of zeros and ones on X (n, d), float32 or float64.
+    """Fit one logistic probe for each column of Y (n, k) of zeros and ones on X (n, d), numpy or torch.
 
     Minimises scikit-learn's objective, C sum_i log-loss_i + |w|^2 / 2 with a free intercept, for all attributes at
     once. It is invariant to rotation, so it is solved on principal scores, in min(n - 1, d) dimensions, and carried
     back; X is never standardised by coordinate. Classes of a multi-class label are columns, one against the rest.
 
     Args:
-        X: rows.
+        X: rows, float32 or float64.
         Y: attributes; a vector (n,) is one attribute.
         C: one strength or one for each attribute (k,). None: the C of least held-out log-loss over `n_folds` folds,
             for each attribute, among half decades of C times X's total variance (the prior variance of a logit)
@@ -82,19 +83,19 @@ def fit_probes(
     Raises:
         ValueError: an attribute with one class only, C not positive, or what `as_matrix` and `as_labels` refuse.
     """
-    X = as_matrix(X)
+    X = as_array(X)
     labels = as_labels(Y, rows=len(X))
     refuse_one_class(labels)
     folds = None
     if C is None:
         folds = assign_folds(len(X), n_folds, seed=seed, groups=groups)
         scaled = scaled_frame(X)
-        strength = search_path(scaled.T.astype(np.float32), labels, folds).best_strength()
+        strength = search_path(single(scaled.T), labels, folds).best_strength()
     else:
         scaled = scaled_rows(X)
         strength = _strengths(C, labels.shape[1]) * scaled.scale2
     rare = () if folds is None else _rare(labels, n_folds)
-    return _fit(scaled, labels, strength, caveats(X, folds) + rare)
+    return _fit(scaled, labels, strength, caveats(to_numpy(X), folds) + rare)
 
 
 def _rare(Y: Floats, n_folds: int) -> tuple[str, ...]:
@@ -116,9 +117,7 @@ def _strengths(C: ArrayLike, k: int) -> Floats:
 
 def _fit(scaled: Scaled, Y: Floats, strength: Floats, caveats: tuple[str, ...]) -> Probes:
     """Most iterations in single precision; then the rows' own precision decides when the optimum is reached."""
-    start = minimise(
-        scaled.T.astype(np.float32, copy=False), Y, strength, spectrum=scaled.spectrum, tolerance=_TOLERANCE
-    )
+    start = minimise(single(scaled.T), Y, strength, spectrum=scaled.spectrum, tolerance=_TOLERANCE)
     w, b = minimise(scaled.T, Y, strength, start, spectrum=scaled.spectrum, tolerance=_TOLERANCE)
     coef = scaled.lift(np.asarray(w, np.float64)) / np.sqrt(scaled.scale2)
     intercept = np.asarray(b - scaled.mean @ coef, np.float64)

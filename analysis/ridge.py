@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from noisezoo.analysis._arrays import AnyArray, as_array, like, namespace, to_numpy
+from noisezoo.analysis._arrays import AnyArray, along, as_array, double_sum, namespace, to_numpy
 from noisezoo.analysis._caveats import caveats
 from noisezoo.analysis._evidence import Measured, interval_of_influences, interval_of_rate, null_of_draws, null_of_rates
 from noisezoo.analysis._results import Result
-from noisezoo.analysis._ridge import Regression, Rows, cut, double_sum, regress
+from noisezoo.analysis._ridge import Regression, Rows, cut, regress
 from noisezoo.analysis.folds import assign_folds
 from noisezoo.analysis.intervals import Floats, Interval, units_of
 from noisezoo.analysis.retrieval import chance, galleries, hits
@@ -155,7 +155,7 @@ def as_target(Y: AnyArray, X: AnyArray, name: str) -> AnyArray:
         raise ValueError(f"{name} has {len(target)} rows and X has {len(X)}: stitching needs the same images in both")
     if bool((target == target[:1]).all()):
         raise ValueError(f"all rows of {name} are equal: there is nothing to predict")
-    return target if namespace(target) is namespace(X) else like(to_numpy(target), X)
+    return along(target, X)
 
 
 def _stitch(

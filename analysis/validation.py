@@ -12,12 +12,13 @@ Matrix = NDArray[np.floating[Any]]
 def as_matrix(X: ArrayLike, name: str = "X", *, min_rows: int = 2) -> Matrix:
     """Give `X` as a finite (n, d) matrix of float32 or float64.
 
-    float32 and float64 pass without a copy; float16 becomes float32, integers and booleans float64.
+    float32 and float64 pass without a copy; float16 becomes float32, integers and booleans float64. A torch tensor
+    comes from its device.
 
     Raises:
         ValueError: not numeric, not two-dimensional, fewer than `min_rows` rows, no columns, NaN or infinite values.
     """
-    array = np.asarray(X)
+    array = np.asarray(_on_host(X))
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{name} must hold real numbers, not {array.dtype}")
     if array.ndim != 2:
@@ -27,6 +28,14 @@ def as_matrix(X: ArrayLike, name: str = "X", *, min_rows: int = 2) -> Matrix:
     matrix = array.astype(_float_for(array.dtype), copy=False)
     refuse_non_finite(matrix, name)
     return matrix
+
+
+def _on_host(X: Any) -> Any:
+    """A tensor as numpy can take it; anything else as it is."""
+    if not hasattr(X, "detach"):
+        return X
+    tensor = X.detach().cpu()
+    return tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor
 
 
 def _float_for(dtype: np.dtype[Any]) -> type[np.floating[Any]]:
