@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis._arrays import AnyArray, beside, cast, double, namespace, to_numpy
+from noisezoo.analysis._arrays import AnyArray, beside, cast, double, eigh, namespace, to_numpy
 from noisezoo.analysis.validation import Matrix
 
 Floats = NDArray[np.float64]
@@ -64,24 +64,10 @@ def _gram(A: AnyArray) -> AnyArray:
 
 def _leading_eigenpairs(G: AnyArray, leading: int | None) -> tuple[AnyArray, AnyArray]:
     """Eigenvalues above rounding, the largest first, and their vectors as columns."""
-    values, vectors = _eigh(G, None if leading is None or leading >= len(G) else leading)
+    values, vectors = eigh(G, leading)
     null = int((values <= values[-1].clip(0, None) * len(G) * np.finfo(np.float64).eps).sum())
     xp = namespace(G)
     return xp.flip(values[null:], (0,)) * 1, xp.flip(vectors[:, null:], (1,)) * 1
-
-
-def _eigh(G: AnyArray, leading: int | None) -> tuple[AnyArray, AnyArray]:
-    """Eigenpairs in ascending order: all, or the last `leading`, which LAPACK finds alone."""
-    if namespace(G) is not np:
-        values, vectors = namespace(G).linalg.eigh(G)
-        return values[-(leading or 0) :], vectors[:, -(leading or 0) :]
-    from scipy.linalg import eigh
-
-    subset = None if leading is None else [len(G) - leading, len(G) - 1]
-    found: tuple[AnyArray, AnyArray] = eigh(
-        G, subset_by_index=subset, driver="evr" if subset else "evd", check_finite=False
-    )
-    return found
 
 
 def _transposed_product(A: AnyArray, B: AnyArray) -> Floats:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis._arrays import AnyArray, like, namespace, to_numpy
+from noisezoo.analysis._arrays import AnyArray, eigh, like, namespace, to_numpy
 from noisezoo.analysis._whitening import Array, Floats
 
 _DENSE = 400  # columns up to which all eigenvectors cost less than an iteration
@@ -75,12 +75,10 @@ def leading_eigenpairs(K: Array, dim: int) -> tuple[Array, Array]:
 
     float64 is exact to rounding; float32, for folds and permutations, to four digits.
     """
-    from scipy.linalg import eigh
-
     m = len(K)
     values, vectors = _lanczos(K, dim) if m > max(_DENSE, 8 * dim) else (None, None)
     if values is None or vectors is None:
-        values, vectors = eigh(K, subset_by_index=[m - dim, m - 1], driver="evr", check_finite=False)
+        values, vectors = eigh(K, dim)
     order = np.argsort(-values)
     return values[order], vectors[:, order]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis._arrays import AnyArray, beside, cast, chosen, double, namespace, single, to_numpy
+from noisezoo.analysis._arrays import AnyArray, beside, cast, chosen, double, eigh, namespace, single, to_numpy
 from noisezoo.analysis._linalg import principal_frame
 from noisezoo.analysis._logistic import Array, Spectrum, log_losses, minimise
 
@@ -56,15 +56,15 @@ def scaled_rows(X: AnyArray) -> Scaled:
     Raises:
         ValueError: all rows of X are equal.
     """
-    xp, (n, d) = namespace(X), X.shape
-    mean = X.mean(0, dtype=xp.float64)
+    n, d = X.shape
+    mean = X.mean(0, dtype=namespace(X).float64)
     T = X - cast(mean, X)
     scale2 = sum(float((double(T[i : i + _BLOCK]) ** 2).sum()) for i in range(0, n, _BLOCK)) / n
     if d > n or not scale2 > 0:
         return scaled_frame(X)
     T /= float(np.sqrt(scale2))
     rows = single(T)
-    values, axes = xp.linalg.eigh(rows.T @ rows)
+    values, axes = eigh(rows.T @ rows)
     return Scaled(T, Spectrum(values.clip(0, None), axes), scale2, to_numpy(mean), np.asarray)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis._arrays import AnyArray, cast, double, double_sum, like, namespace, to_numpy
+from noisezoo.analysis._arrays import AnyArray, cast, double, double_sum, eigh, like, namespace, to_numpy
 
 Floats = NDArray[np.float64]
 Rows = list[NDArray[np.intp]]
@@ -42,7 +42,7 @@ def rotated(X: AnyArray) -> Rotated:
     if d < n:
         return Rotated(mean, centred, double, d)
     xp = namespace(X)
-    values, vectors = xp.linalg.eigh(double_product(centred.T, centred.T))
+    values, vectors = eigh(double_product(centred.T, centred.T))
     kept = values > values[-1] * n * np.finfo(np.float64).eps
     roots, vectors = xp.sqrt(values[kept]), vectors[:, kept]
     return Rotated(mean, vectors * roots, lambda W: double(centred).T @ ((vectors / roots) @ W), d)
@@ -101,7 +101,7 @@ def cut(X: AnyArray, folds: NDArray[np.intp]) -> Source:
 
 def _decompose(gram: AnyArray, total: AnyArray, n: int, d: int) -> Spectrum:
     mean = total / n
-    values, axes = namespace(gram).linalg.eigh(gram - n * mean[:, None] * mean)
+    values, axes = eigh(gram - n * mean[:, None] * mean)
     values = values.clip(0, None)
     return Spectrum(values, axes, float(values.sum()) / d, mean, n)
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis._arrays import AnyArray, double, like, namespace, to_numpy
+from noisezoo.analysis._arrays import AnyArray, double, eigh, like, namespace, to_numpy
 from noisezoo.analysis._linalg import Frame, principal_frame
 
 Array = NDArray[np.floating[Any]]
@@ -73,7 +73,7 @@ class Whitener:
     @cached_property
     def _principal(self) -> tuple[Floats, Floats]:
         """Without the null space of S."""
-        values, vectors = np.linalg.eigh(self.covariance)
+        values, vectors = eigh(self.covariance)
         kept = values > max(values[-1], 0.0) * len(values) * np.finfo(np.float64).eps
         return values[kept], vectors[:, kept]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis._arrays import AnyArray, cast, double, namespace, to_numpy
+from noisezoo.analysis._arrays import AnyArray, cast, double, eigh, namespace, to_numpy
 
 Floats = NDArray[np.float64]
 Folds = NDArray[np.intp]
@@ -24,7 +24,7 @@ def leading_scores(X: AnyArray, share: float, most: int) -> tuple[Floats, float]
     """
     n, d = X.shape
     xp = namespace(X)
-    values, vectors = xp.linalg.eigh(double(X.T @ X if d <= n else X @ X.T))
+    values, vectors = eigh(double(X.T @ X if d <= n else X @ X.T))
     held = np.maximum(to_numpy(values)[::-1], 0)
     held = np.cumsum(held) / held.sum()
     r = min(int(np.searchsorted(held, share - 1e-12)) + 1, most, len(held))

@@ -62,7 +62,8 @@ def resample_counts(n: int, n_boot: int = 1000, *, seed: int = 42, groups: Array
     units = int(unit.max()) + 1
     drawn = np.random.default_rng(seed).integers(units, size=(n_boot, units))
     flat = np.bincount((drawn + units * np.arange(n_boot)[:, None]).ravel(), minlength=n_boot * units)
-    return flat.reshape(n_boot, units).astype(np.float32)[:, unit]
+    counts = flat.reshape(n_boot, units).astype(np.float32)
+    return counts if groups is None else counts[:, unit]
 
 
 def bootstrap_means(scores: ArrayLike, counts: Counts) -> Floats:

@@ -66,7 +66,7 @@ def main() -> None:
     options = parser.parse_args()
     columns, measured, rows = (2000, 200, 500) if options.small else (10000, 1000, 2000)
     many, few = normality(250, columns, measured), normality(5000, columns // 10, measured // 10)
-    show([many, few, bootstrap(rows, 320, 1000)])
+    show([many, few, bootstrap(rows, 320, 1000), bootstrap(4 * rows, 320, 1000)])
 
 
 if __name__ == "__main__":
