@@ -8,16 +8,16 @@ OUT ?= build/demo
 export OMP_NUM_THREADS ?= 2
 export HF_HUB_DISABLE_TELEMETRY = 1
 
-.PHONY: demo test chaos lint types install lock clean
+.PHONY: demo test chaos lint types install compiled lock clean
 
 demo: install
 	$(BIN)/noisezoo demo --out $(OUT)
 
-test: lint types
+test: lint types compiled
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
 
 # Kill builds at every step, at random instants, with their hosts and with their links: a quarter of an hour.
-chaos: install
+chaos: compiled
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m tests.chaos --instants 100 --seed 0
 
 lint: install
@@ -33,6 +33,13 @@ types: install
 	MYPYPATH=build/types $(BIN)/mypy -p noisezoo
 
 install: $(STAMP)
+
+# uv leaves bytecode to the first import, and where none may be written, to every one: tests start hundreds of processes.
+compiled: $(VENV)/.compiled
+
+$(VENV)/.compiled: $(STAMP)
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > $(VENV)/.compiling || true
+	@touch $@
 
 $(STAMP): pyproject.toml requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: NoiseZoo needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 2; }

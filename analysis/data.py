@@ -44,7 +44,7 @@ class Data:
         revision: str | None = None,
     ) -> None:
         self.path_or_repo, self.source, self.revision = path_or_repo, source, revision
-        self.labels = self._load()
+        self.labels = self._load(())
         self.names, self.Y = attributes(self.labels)
         self.splits = np.asarray(self.labels.data.column(SPLIT).to_pylist())
         self.train = self.splits == TRAIN  # (n,)
@@ -70,11 +70,11 @@ class Data:
 
     def stored(self, view: str) -> NDArray[Any]:
         """The view as it is stored: (n, d) in its own dtype, sharing memory with the file where it can."""
-        return matrix(self._load(view), view, dtype=None)
+        return matrix(self._full, view, dtype=None)
 
     def matrix(self, view: str) -> NDArray[Any]:
         """The view in full: (n, d) float32."""
-        return matrix(self._load(view), view)
+        return matrix(self._full, view)
 
     @cache  # noqa: B019 - a Data lives as long as its analysis
     def features(self, view: str) -> NDArray[Any]:
@@ -102,7 +102,7 @@ class Data:
     @cache  # noqa: B019
     def shape(self, view: str) -> tuple[int, ...]:
         """Of one row: (c, h, w), or (d,)."""
-        feature = self._load(view).features[view]
+        feature = self._full.features[view]
         return tuple(feature.shape) if hasattr(feature, "shape") else (int(feature.length),)
 
     @cache  # noqa: B019
@@ -118,7 +118,7 @@ class Data:
 
     def facts(self, view: str) -> Json:
         """What a reader must know of a view, as plain values."""
-        row, rows, std = self._row(view), self._load(view), f"{view}.latent_std"
+        row, rows, std = self._row(view), self._full, f"{view}.latent_std"
         used = self.basis(view) if self.is_reduced(view) else None
         return {
             "name": view,
@@ -168,8 +168,12 @@ class Data:
     def _paired(self) -> "Dataset":
         return load(self.path_or_repo, None, source=self.source, revision=self.revision)
 
-    @cache  # noqa: B019
-    def _load(self, *views: str) -> "Dataset":
+    @cached_property
+    def _full(self) -> "Dataset":
+        """All views in one call, as each call reads the whole card."""
+        return self._load(self.views)
+
+    def _load(self, views: Sequence[str]) -> "Dataset":
         return load(self.path_or_repo, views, source=self.source, revision=self.revision)
 
 

@@ -28,7 +28,7 @@ class Part:
     judge: str | None = None
 
 
-EFFORT = Effort(n_splits=8, n_permutations=6, max_rows=256)
+EFFORT = Effort(n_splits=6, n_permutations=5, max_rows=240)
 """A sketch: `noisezoo analyze` draws more, of more images."""
 STUDIED = tuple(name for name in STUDIES if name not in ("learning", "spurious"))
 PARTS = (
