@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis.validation import as_matrix
+from noisezoo.analysis.validation import as_matrix, on_host
 
 AnyArray: TypeAlias = Any
 """A numpy array or a torch tensor."""
@@ -43,7 +43,7 @@ def as_array(X: AnyArray, name: str = "X", *, min_rows: int = 2) -> AnyArray:
 
 def to_numpy(A: AnyArray) -> NDArray[Any]:
     """`A` as a numpy array, from whatever device."""
-    return np.asarray(A if namespace(A) is np else A.detach().cpu())
+    return np.asarray(on_host(A))
 
 
 def like(A: NDArray[Any], X: AnyArray) -> AnyArray:

@@ -18,7 +18,7 @@ def as_matrix(X: ArrayLike, name: str = "X", *, min_rows: int = 2) -> Matrix:
     Raises:
         ValueError: not numeric, not two-dimensional, fewer than `min_rows` rows, no columns, NaN or infinite values.
     """
-    array = np.asarray(_on_host(X))
+    array = np.asarray(on_host(X))
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{name} must hold real numbers, not {array.dtype}")
     if array.ndim != 2:
@@ -30,7 +30,7 @@ def as_matrix(X: ArrayLike, name: str = "X", *, min_rows: int = 2) -> Matrix:
     return matrix
 
 
-def _on_host(X: Any) -> Any:
+def on_host(X: Any) -> Any:
     """A tensor as numpy can take it; anything else as it is."""
     if not hasattr(X, "detach"):
         return X
