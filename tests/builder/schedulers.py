@@ -14,15 +14,17 @@ option() { sed -n "s/^#SBATCH --$1=//p" "$script" | tr -d '"'; }
 script=$1
 last=$(option array | sed 's/.*-//')
 codes=0
+jobs=()
 for task in $(seq 0 "${last:-0}"); do
   if [ -n "$last" ]; then
     export SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$task SLURM_JOB_ID=$((7 + task))
   else export SLURM_JOB_ID=7; fi
   output=$(option output | sed "s/%A/7/; s/%a/$task/; s/%j/7/")
   SLURM_JOB_NUM_NODES=$(option nodes) bash "$script" >> "$output" 2>&1 &
+  jobs+=($!)
   echo $! >> "$STUBS/told.jobs"
 done
-for job in $(jobs -p); do while kill -0 "$job" 2>/dev/null; do wait "$job"; code=$?; done; codes=$((codes | code)); done
+for job in "${jobs[@]}"; do wait "$job"; codes=$((codes | $?)); done
 exit $codes
 """
 
@@ -35,7 +37,8 @@ trap 'for t in "${tasks[@]}"; do pkill -USR1 --session "$t"; done' USR1
 for node in $(seq "$nodes"); do SLURM_NODEID=$((node - 1)) setsid "$@" & tasks+=($!); done
 worst=0
 for t in "${tasks[@]}"; do
-  code=0; while kill -0 "$t" 2>/dev/null; do wait "$t"; code=$?; done
+  while kill -0 "$t" 2>/dev/null; do wait "$t"; done
+  wait "$t"; code=$?
   [ "$code" -gt "$worst" ] && worst=$code
 done
 exit $worst
@@ -54,9 +57,9 @@ exec setsid --wait bash -c "$*"
 ACCELERATE = r"""
 # The processes without the launcher, whose start takes longer than these builds.
 while [[ $1 != -m ]]; do [[ $1 == --num_processes ]] && count=$2; shift; done
-for _ in $(seq "$count"); do python "$@" & done
+for _ in $(seq "$count"); do python "$@" & pids+=($!); done
 worst=0
-for p in $(jobs -p); do wait "$p"; code=$?; [ "$code" -gt "$worst" ] && worst=$code; done
+for p in "${pids[@]}"; do wait "$p"; code=$?; [ "$code" -gt "$worst" ] && worst=$code; done
 exit $worst
 """
 
