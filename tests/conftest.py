@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,9 @@ os.environ |= {
     "HF_HOME": str(_CACHE), "HF_HUB_CACHE": str(_CACHE / "hub"), "HF_DATASETS_CACHE": str(_CACHE / "datasets"),
     "HF_HUB_OFFLINE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "OMP_NUM_THREADS": "1",
 }  # fmt: skip
+
+# A shell's background job begins with SIGINT ignored, and so would every program that a test starts and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -56,7 +56,6 @@ def worked(tmp_path: Path, at_second_unit: Callable[[], None], grace: float = 30
 
     def work() -> None:
         os.environ[stopping.GRACE] = str(grace)
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
         worker.commit = commit
         with (tmp_path / "errors").open("w") as stream, redirect_stderr(stream):
             main([str(tmp_path / "recipe.yaml")], [tmp_path / "noisezoo"])
@@ -138,11 +137,7 @@ def compared_when_struck(number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_arrow_takes_an_interrupt_for_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        assert not compared_when_struck(signal.SIGINT, monkeypatch)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    assert not compared_when_struck(signal.SIGINT, monkeypatch)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGUSR1, 0)])
