@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryFile
 from time import sleep
 from typing import Any
 
@@ -235,9 +236,7 @@ def _refuse_foreign(root: Path) -> None:
 def _make_folder(state: Path) -> None:
     try:
         state.mkdir(parents=True, exist_ok=True)
-        probe = state / f".probe.{os.getpid()}.tmp"
-        probe.write_text("")
-        probe.unlink()
+        TemporaryFile(dir=state).close()
     except OSError as error:
         raise UsageError(f"cannot write to {state.parent}: {error.strerror}; choose another --out") from error
 

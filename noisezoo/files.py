@@ -7,9 +7,12 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from noisezoo.errors import NoiseZooError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 TEMPORARY = ".tmp"
 
@@ -39,6 +42,18 @@ def write_json(path: Path, value: Any) -> None:
     """Commit a JSON file with sorted keys, so that equal values give equal bytes."""
     with committed(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+
+
+def write_tensors(path: Path, tensors: dict[str, "np.ndarray"]) -> None:
+    """Write arrays as safetensors.
+
+    `safetensors` itself would write beside `path` under a name that nobody takes away after a kill, and then leave a
+    file that its owner alone may read.
+    """
+    import numpy as np
+    from safetensors.numpy import save
+
+    path.write_bytes(save({name: np.ascontiguousarray(value) for name, value in tensors.items()}))
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from noisezoo.errors import NoiseZooError
+from noisezoo.files import write_tensors
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,7 @@ class Basis:
 
     def save(self, path: Path) -> None:
         """Write as safetensors."""
-        from safetensors.numpy import save_file
-
-        save_file({name: np.ascontiguousarray(value) for name, value in vars(self).items()}, path)
+        write_tensors(path, vars(self))
 
     @classmethod
     def read(cls, path: Path) -> "Basis":

@@ -8,7 +8,7 @@ import numpy as np
 
 from noisezoo.builder.compute.base import Batch, Computer, Rows, image_digest
 from noisezoo.builder.pixels import to_channels
-from noisezoo.files import committed
+from noisezoo.files import committed, write_tensors
 from noisezoo.pca import fit_pca
 
 if TYPE_CHECKING:
@@ -35,12 +35,12 @@ class WhitenedComputer(PixelComputer):
 
     def fit(self, images: "Callable[[], Iterable[Image]]", path: Path) -> None:
         """Mean and principal axes of the pictures to fit on; every process that fits writes the same bytes."""
-        from safetensors.numpy import load_file, save_file
+        from safetensors.numpy import load_file
 
         if not path.exists():
             X = np.stack([self.prepare(image).reshape(-1) for image in images()])
             with committed(path) as temporary:
-                save_file(whitening(X), temporary)
+                write_tensors(temporary, whitening(X))
         self.fitted = load_file(path)
 
     def compute(self, values: np.ndarray, batch: Batch) -> Rows:

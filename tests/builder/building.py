@@ -40,8 +40,8 @@ def parts(build: Build) -> dict[Path, tuple[str, int]]:
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """Temporary files, anywhere."""
-    return [path for path in folder.rglob("*") if path.name.endswith(".tmp")]
+    """Hidden and temporary files, anywhere."""
+    return [path for path in folder.rglob("*") if path.name.startswith(".") or path.name.endswith(".tmp")]
 
 
 def in_child(work: Callable[[], None], seconds: float = 60) -> int:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from noisezoo import zoo
 from noisezoo.builder import __main__ as main
+from noisezoo.builder import build
 from noisezoo.builder.__main__ import run
 from noisezoo.builder.build import Build, open_build, prepare
 from noisezoo.builder.compute.controls import PixelComputer
@@ -62,6 +64,16 @@ def test_a_finished_build_run_again_touches_nothing(copied: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in copied.rglob("*.parquet")}
     assert run(digits_recipe(), copied)
     assert {path: path.stat().st_mtime_ns for path in copied.rglob("*.parquet")} == before
+
+
+def test_all_files_are_as_readable_as_their_maker_makes_files(tmp_path: Path) -> None:
+    umask = os.umask(0o027)
+    try:
+        assert run(digits_recipe(("pixels-8-whitened", "digits-ddpm"), limit=16), tmp_path / "noisezoo")
+    finally:
+        os.umask(umask)
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "noisezoo").rglob("*")}
+    assert {path for path, mode in modes.items() if mode != (0o750 if path.is_dir() else 0o640)} == set()
 
 
 def test_a_marker_vouches_for_its_part(built: Path) -> None:
@@ -158,10 +170,10 @@ def test_a_file_in_the_folder_s_place_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_may_not_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def deny(self: Path, *_: object, **__: object) -> None:
-        raise PermissionError(13, "Permission denied", str(self))
+    def deny(dir: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(dir))
 
-    monkeypatch.setattr(Path, "write_text", deny)  # as root, no mode of a folder would
+    monkeypatch.setattr(build, "TemporaryFile", deny)  # as root, no mode of a folder would
     with pytest.raises(UsageError, match="cannot write to .*: Permission denied; choose another --out"):
         run(small(), tmp_path / "out")
 

@@ -28,7 +28,7 @@ STEPS = {
     "between the manifest and the source's facts": ("noisezoo.builder.build:write_json", "before", 1),
     "between the source's facts and the recipe": ("noisezoo.builder.build:write_json", "before", 2),
     "between the recipe and the models": ("noisezoo.builder.build:write_json", "before", 3),
-    "in the middle of a fit": ("safetensors.numpy:save_file", "half", 1),
+    "in the middle of a fit": ("noisezoo.builder.compute.controls:write_tensors", "half", 1),
     "holding claims": ("noisezoo.builder.worker:commit", "before", 3),
     "in the middle of a part": ("noisezoo.builder.commit:write_parquet", "half", 3),
     "between a part and its marker": ("noisezoo.builder.commit:write_json", "before", 3),

@@ -70,7 +70,8 @@ class Trial:
         build = open_build(out)
         assert is_finished(build), "one run without deaths did not finish it"
         assert {path: parts(build)[path] for path in kept} == kept, "what a marker vouched for was done again"
-        assert traces(out) == [], "something of the dead was left about"
+        left = [str(path.relative_to(out)) for path in traces(out)]
+        assert not left, f"left about by the dead: {left}"
         return codes
 
 
