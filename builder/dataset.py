@@ -112,6 +112,7 @@ def vouch(build: Build, record: Record) -> None:
     """Note that the published files are this build's, whole."""
     hashes = {name: file["sha256"] for name, file in record.files.items()}
     hashes[RECORD] = sha256_of(build.root / RECORD)
+    sweep(build.state, "dataset.json")
     write_json(build.state / "dataset.json", {"build": build_digest(build), "sha256": hashes})
 
 
@@ -202,7 +203,6 @@ def _sweep(build: Build) -> None:
     """Remove what publishers and fits that were killed left behind; shards' folders are swept as they are written."""
     for folder in (build.root, build.root / PAIRED / "basis", build.state / "fits"):
         sweep(folder)
-    sweep(build.state, "dataset.json")
     shutil.rmtree(build.root / STAGED, ignore_errors=True)
 
 

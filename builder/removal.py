@@ -17,7 +17,7 @@ from noisezoo.builder.claims import claimed
 from noisezoo.builder.dataset import REMOVED, Rows, count_refused, removed_ids, section_files, sign, vouch
 from noisezoo.builder.published import STAGED, exchange, place, read_config, staging, write_config, write_paired
 from noisezoo.errors import NoiseZooError, UsageError
-from noisezoo.files import committed, read_state, write_json
+from noisezoo.files import committed, read_state, sweep, write_json
 from noisezoo.record import LABELS, RECIPE, REFUSALS, Record, Section, record_of
 from noisezoo.schema import ID, NOISE_ROWS_PER_GROUP, open_parquet
 
@@ -115,6 +115,7 @@ def _new_version(root: Path, record: Record, gone: Mapping[str, frozenset[str]])
     sections = [_without(root, section, gone.get(section.prefix, frozenset())) for section in record.sections]
     ids = sorted(frozenset().union(*gone.values()))
     if (root / STATE).is_dir():
+        sweep(root / STATE, REMOVED)
         write_json(root / STATE / REMOVED, {"image_ids": sorted({*ids, *removed_ids(root)})})
     write_json(root / STAGED / REMOVED, {"image_ids": ids})
     staged = staging(root)

@@ -236,6 +236,7 @@ def test_killed_at_any_rename_a_removal_goes_on_to_the_same_bytes(small: Path, t
             break
         remove(folder, gone)
         assert published(folder) == published(whole), step
+        assert leftovers(folder) == [], step
         assert not has_build or is_finished(open_build(folder)), step
         shutil.rmtree(folder.parent)
         step += 1
