@@ -35,7 +35,7 @@ _STYLE: Any = {
 }  # fmt: skip
 # matplotlib wants numbers for colours: each near-black stands for a variable of the page, put back in `_element`.
 _NUMBERS = {name: f"#{number:06x}" for number, name in enumerate(VARIABLES, start=1)}
-_FOLDER: ContextVar[Path | None] = ContextVar("folder", default=None)
+_SAVED: ContextVar[tuple[Path, list[Path]] | None] = ContextVar("saved", default=None)
 
 
 def chart(draw: "Callable[Concatenate[Figure, P], None]") -> "Callable[Concatenate[str, P], Markup]":
@@ -50,27 +50,29 @@ def chart(draw: "Callable[Concatenate[Figure, P], None]") -> "Callable[Concatena
         with _figure(_NUMBERS) as figure:
             draw(figure, *arguments, **options)
             svg = _element(figure, alt)
-        folder = _FOLDER.get()
-        if folder is not None:
-            path = folder / _slug(alt)
+        saved = _SAVED.get()
+        if saved is not None:
+            path = saved[0] / _slug(alt)
             with committed(path.with_suffix(".svg")) as temporary:
                 temporary.write_text(_alone(svg), encoding="utf-8")
             with _figure(_light()) as figure, committed(path.with_suffix(".png")) as temporary:
                 draw(figure, *arguments, **options)
                 figure.savefig(temporary, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
+            saved[1].extend(path.with_suffix(suffix) for suffix in (".svg", ".png"))
         return svg
 
     return element
 
 
 @contextmanager
-def saved_to(folder: Path) -> Iterator[None]:
-    """Write the figures of the block into `folder`, made where it is missing."""
-    token = _FOLDER.set(folder)
+def saved_to(folder: Path) -> Iterator[list[Path]]:
+    """Write the figures of the block into `folder`, made where it is missing; the list is of the files written."""
+    files: list[Path] = []
+    token = _SAVED.set((folder, files))
     try:
-        yield
+        yield files
     finally:
-        _FOLDER.reset(token)
+        _SAVED.reset(token)
 
 
 def bare(axes: "Axes", *, grid: Any) -> None:

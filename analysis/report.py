@@ -3,8 +3,10 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from noisezoo.analysis import evidence, exhibits, relations
@@ -16,7 +18,7 @@ from noisezoo.analysis.studies.probing import METRIC
 from noisezoo.analysis.tidy_tables import write_tables
 from noisezoo.analysis.verdicts import CONTROL_NAMES, direction
 from noisezoo.errors import NoiseZooError
-from noisezoo.files import committed
+from noisezoo.files import committed, read_json
 
 PAGE, NUMBERS, SCORECARD, TABLES, FIGURES = "report.html", "results.json", "scorecard.html", "tables", "figures"
 TEMPLATES = Path(__file__).parent / "templates"
@@ -33,6 +35,8 @@ def write_report(analyses: Mapping[str, Analysis], folder: Path, *, title: str) 
 
     Numbers are finite floats or null; tables are tidy Parquet, in a folder a dataset where there are several; figures
     are SVG and PNG. Each is written whole under a hidden name and then renamed, the same bytes for the same input.
+    Tables and figures that an earlier report left in the folder and this one has not are removed: they would pass for
+    this one's.
 
     Args:
         analyses: Dataset name -> its analysis. Datasets whose true factors are known come first in the report.
@@ -50,21 +54,47 @@ def write_report(analyses: Mapping[str, Analysis], folder: Path, *, title: str) 
         raise ValueError("there is no analysis to report")
     order = sorted(analyses, key=lambda name: not analyses[name].results["dataset"]["factors"])
     numbers: Json = {"title": title, "datasets": {name: plain(analyses[name].results) for name in order}}
-    text = json.dumps(numbers, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    try:
-        with saved_to(folder / FIGURES):
+    with _writing(folder):
+        with saved_to(folder / FIGURES) as files:
             pages = [section(k, name, numbers["datasets"][name], analyses[name]) for k, name in enumerate(order, 1)]
             shown = {"title": title, "top": _top(pages), "sections": pages}
         for name in order:
-            write_tables(analyses[name].rows, folder / TABLES / (name if len(order) > 1 else ""))
+            files += write_tables(analyses[name].rows, folder / TABLES / (name if len(order) > 1 else ""))
+        numbers["files"] = sorted(path.relative_to(folder).as_posix() for path in files)
+        _forget(folder, numbers["files"])
+        text = json.dumps(numbers, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
         made = {page: _environment().get_template(f"{page}.j2").render(shown) for page in (SCORECARD, PAGE)}
         for name, content in ((NUMBERS, text), *made.items()):
             with committed(folder / name) as temporary:
                 temporary.write_text(content, encoding="utf-8", newline="\n")
+    return folder / PAGE
+
+
+def make_folder(folder: Path) -> None:
+    """Make a report's folder, before the minutes that the analysis takes.
+
+    Raises:
+        NoiseZooError: It cannot be written.
+    """
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=folder).close()
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         reason = error.strerror or error
         raise NoiseZooError(f"cannot write the report into {folder}: {reason}; name a folder with room") from error
-    return folder / PAGE
+
+
+def _forget(folder: Path, files: Sequence[str]) -> None:
+    """Remove the tables and figures that the numbers of an earlier report list, but for these."""
+    for name in set((read_json(folder / NUMBERS) or {}).get("files", ())) - set(files):
+        if name.startswith((f"{TABLES}/", f"{FIGURES}/")) and ".." not in name:
+            (folder / name).unlink(missing_ok=True)
 
 
 def section(number: int, name: str, results: Json, analysis: Analysis) -> Json:

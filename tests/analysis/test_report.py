@@ -11,7 +11,7 @@ import pytest
 
 from noisezoo.analysis.edit_study import NOISE, ORTHOGONAL, OVERLAY
 from noisezoo.analysis.exhibits import signed
-from noisezoo.analysis.report import percent, write_report
+from noisezoo.analysis.report import make_folder, percent, write_report
 from noisezoo.analysis.studies.base import Analysis
 from noisezoo.analysis.verdicts import verdicts
 from noisezoo.errors import NoiseZooError
@@ -248,6 +248,35 @@ def test_a_failed_write_keeps_the_old_report_and_leaves_nothing_behind(
         write_report({"planted": Analysis(analysis.results, {})}, tmp_path, title="A title")
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["report.html"]
     assert page.read_text() == "the old one"
+
+
+def test_a_later_report_removes_what_it_has_not_of_an_earlier_one_and_nothing_else(
+    analysis: Analysis, tmp_path: Path
+) -> None:
+    rows = {"probes": [{"a": 1}], "gcca": [{"a": 2}]}
+    write_report({"planted": Analysis(analysis.results, {}, rows=rows)}, tmp_path, title="A title")
+    mine = [tmp_path / "tables" / "mine.parquet", tmp_path / "mine.txt"]
+    for path in mine:
+        path.write_text("mine")
+    numbers = json.loads((tmp_path / "results.json").read_text())
+    there = {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/*")}
+    assert set(numbers["files"]) == there - {"tables/mine.parquet"}
+    assert "tables/gcca.parquet" in there
+    numbers["files"] += ["mine.txt", "tables/../mine.txt"]
+    (tmp_path / "results.json").write_text(json.dumps(numbers))
+    write_report(
+        {"planted": Analysis(analysis.results, {}, rows={"probes": rows["probes"]})}, tmp_path, title="A title"
+    )
+    assert {path.name for path in (tmp_path / "tables").iterdir()} == {"probes.parquet", "mine.parquet"}
+    assert all(path.read_text() == "mine" for path in mine)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_analysis(tmp_path: Path) -> None:
+    (tmp_path / "a file").write_text("")
+    with pytest.raises(NoiseZooError, match="cannot write the report into .*; name a folder with room"):
+        make_folder(tmp_path / "a file")
+    make_folder(tmp_path / "new" / "report")
+    assert list((tmp_path / "new" / "report").iterdir()) == []
 
 
 def test_no_analysis_is_no_report(tmp_path: Path) -> None:
