@@ -62,6 +62,16 @@ def null_of_draws(value: float, draws: Floats, confidence: float = 0.95) -> Null
     return Null(mean, mean - reach, mean + reach, float(stdtr(b - 1, (mean - value) / spread)))
 
 
+def no_narrower(interval: Interval, null: Null) -> Interval:
+    """The interval, to each side at least as wide as its null is: what shuffled pairs vary by, the estimate does too.
+
+    For one that takes as given what was chosen: where there is next to nothing to find, the choice decides. Without a
+    null it is left as it is.
+    """
+    value, half = interval.estimate, (null.high - null.low) / 2
+    return Interval(value, float(np.fmin(interval.low, value - half)), float(np.fmax(interval.high, value + half)))
+
+
 def null_of_rates(value: float, draws: Floats, confidence: float = 0.95) -> Null:
     """`null_of_draws` for rates in [0, 1], on the angles arcsin sqrt, whose law is near Gaussian for few hits too."""
     angles = null_of_draws(float(np.arcsin(np.sqrt(value))), np.arcsin(np.sqrt(draws)), confidence)

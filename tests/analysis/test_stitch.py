@@ -117,16 +117,19 @@ def test_a_noiseless_linear_map_is_recovered_whole() -> None:
 
 
 def test_where_nothing_is_shared_r2_is_zero_and_retrieval_is_k_in_n() -> None:
-    rejected, retrieved = np.zeros(4), []
+    rejected, retrieved, r2 = np.zeros(4), [], []
     for seed in range(200):
         rng = np.random.default_rng([seed, 20])
         found = stitch(rng.standard_normal((60, 5)), rng.standard_normal((60, 4)), seed=seed, n_folds=3)
         rejected += [row["p_value"] <= 0.05 for row in found.records()]
         retrieved.append([interval.estimate for interval in found.retrieval.values()])
         assert abs(found.r2.estimate) < 0.25
+        r2.append((found.r2.low, found.r2.estimate, found.r2.high))
     assert found.chance == {1: 1 / 20, 5: 5 / 20, 10: 10 / 20}
     np.testing.assert_allclose(np.mean(retrieved, axis=0), list(found.chance.values()), atol=0.015)
     assert (rejected <= 19).all() and (rejected >= 3).all()  # 99.8 % of a binomial of 200 at 0.05
+    low, estimates, high = np.transpose(r2)
+    assert np.mean((low <= estimates.mean()) & (estimates.mean() <= high)) >= 0.93
 
 
 def test_intervals_hold_what_the_procedure_gives_on_average() -> None:
