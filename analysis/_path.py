@@ -111,8 +111,13 @@ def search_path(T: AnyArray, Y: Array, folds: NDArray[np.intp], path: Floats = P
 
 
 def _held_out_losses(T: AnyArray, Y: Array, folds: NDArray[np.intp], fits: Fits) -> Floats:
-    of_row = log_losses(held_out_logits(T, folds, fits), Y)
-    return np.stack([of_row[folds == f].sum(axis=0, dtype=np.float64) for f in range(len(fits))])
+    return losses_of_folds(held_out_logits(T, folds, fits), Y, folds)
+
+
+def losses_of_folds(logits: Array, Y: Array, folds: NDArray[np.intp]) -> Floats:
+    """Log-losses of logits (n, k) for labels Y (n, k), summed over the rows of each fold (n,): (folds, k)."""
+    of_row = log_losses(logits, Y)
+    return np.stack([of_row[folds == f].sum(axis=0, dtype=np.float64) for f in range(int(folds.max()) + 1)])
 
 
 def fit_without_each_fold(

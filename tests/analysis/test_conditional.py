@@ -55,6 +55,23 @@ def test_a_linear_copy_adds_nothing_and_does_not_score_below_nothing() -> None:
     assert np.mean(held) >= 4 / 5 and abs(np.mean(estimates)) < 0.015
 
 
+def test_intervals_hold_what_a_view_adds_on_average_though_most_folds_choose_the_other_alone() -> None:
+    found = []
+    for seed in range(40):
+        u, v, Y = latents(200, seed)
+        A = padded(u + v, 5, 0.5, seed)
+        B = 0.5 * A + np.random.default_rng([seed, 1]).standard_normal(A.shape)
+        result = conditional_value(A, B, Y, ["Smiling"], **QUICK, seed=seed)
+        interval = result.intervals["balanced_accuracy"]["noise given pixels"][0]
+        found.append((interval.low, interval.estimate, interval.high, result.share.max()))
+    low, estimates, high, share = np.transpose(found)
+    assert np.mean(share == 0) > 0.3, "pixels alone in every fold: nothing is added, but might have been"
+    assert np.mean(low < high) >= 0.95
+    assert (
+        np.mean((low <= estimates.mean()) & (estimates.mean() <= high)) >= 0.88
+    )  # 0.95 less what 40 studies leave open
+
+
 def test_a_view_of_noise_drowns_nothing_where_a_plain_joint_probe_would() -> None:
     u, _, Y = latents(400)
     A, B = padded(u, 5, 0.3, 0), 50 * np.random.default_rng(1).standard_normal((400, 300))
