@@ -8,6 +8,9 @@ from pathlib import Path
 from noisezoo.builder.claims import bury, claimed, claims_in, holder, sign_of_life
 from noisezoo.builder.schedule import BEAT, Looks
 
+ENDING = 5.0
+"""Seconds at most that who ends waits for the look it is taking, which holds a claim while it buries another."""
+
 
 class Keeper:
     """A thread that looks while its process works, where no other living process's does.
@@ -22,9 +25,10 @@ class Keeper:
         self._keeping = False
         self._sign: tuple[float, int] | None = None
         self._lives = False
+        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
 
     def __enter__(self) -> "Keeper":
-        threading.Thread(target=self._run, name="keeper", daemon=True).start()
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -33,6 +37,7 @@ class Keeper:
         with self._guard:
             self._keeps.close()
             self._keeping = False
+        self._thread.join(ENDING)
 
     def keeps(self) -> bool:
         """Whether this process is the keeper, now that it is asked to be."""

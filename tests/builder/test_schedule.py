@@ -14,7 +14,7 @@ import pytest
 from benchmarks.schedule_model import simulate
 from benchmarks.simulate_schedule import GOAL, SMALL
 from noisezoo.builder import folder as folders
-from noisezoo.builder import schedule
+from noisezoo.builder import keeper, schedule
 from noisezoo.builder.__main__ import run
 from noisezoo.builder.build import Build, open_build, prepare
 from noisezoo.builder.claims import Claim, bury, claimed, claims_in, sign_of_life
@@ -198,6 +198,22 @@ def test_a_claim_is_not_buried_if_it_came_after_the_last_look(tmp_path: Path) ->
     os.utime(path, (1, 1))
     bury(path, sign)
     assert path.exists()
+
+
+def test_who_ends_while_it_buries_a_claim_ends_that_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, over = threading.Event(), threading.Event()
+
+    def slow(path: Path, sign: tuple[float, int]) -> None:
+        begun.set()
+        time.sleep(0.3)
+        over.set()
+
+    monkeypatch.setattr(keeper, "bury", slow)
+    with hurried(), Keeper(tmp_path) as mine:
+        write_claim(tmp_path / "claim.json", host="elsewhere")
+        assert mine.keeps()
+        assert begun.wait(60)
+    assert over.is_set()
 
 
 def test_the_keeper_waits_for_a_sibling_and_takes_over_what_it_leaves(tmp_path: Path) -> None:
