@@ -132,6 +132,15 @@ def test_where_nothing_is_shared_r2_is_zero_and_retrieval_is_k_in_n() -> None:
     assert np.mean((low <= estimates.mean()) & (estimates.mean() <= high)) >= 0.93
 
 
+def test_the_null_widens_an_interval_only_where_a_strength_was_chosen() -> None:
+    rng = np.random.default_rng(20)
+    X, Y = rng.standard_normal((60, 5)), rng.standard_normal((60, 4))
+    widths = {alpha: [r2.high - r2.low for r2 in (stitch(X, Y, alpha=alpha, n_permutations=p).r2 for p in (0, 2))]
+              for alpha in (None, 1.0)}  # fmt: skip
+    assert widths[1.0][0] == widths[1.0][1]
+    assert widths[None][0] < widths[None][1]
+
+
 def test_intervals_hold_what_the_procedure_gives_on_average() -> None:
     found = [stitch(*pair(150, 12, 6, seed), n_permutations=0, seed=seed).records() for seed in range(300)]
     for j in range(3):
