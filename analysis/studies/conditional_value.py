@@ -21,7 +21,7 @@ class Conditional(Study):
         controls = analysis.of_family(*CONTROLS)
         pairs = [(control, view) for view in analysis.noise_and_twins for control in controls]
         part = data.part(options.effort.max_rows, options.seed)
-        draws: Any = {"n_splits": options.effort.n_splits, "seed": options.seed}
+        draws: Any = {"n_splits": options.effort.n_splits // 2, "seed": options.seed}
 
         def added(pair: tuple[str, str]) -> ConditionalValue:
             A, B = map(part.leading, pair)
