@@ -27,26 +27,30 @@ class Planted:
 
     name: str
     kind: Any
+    family: str
     shape: tuple[int, ...]
     noise: float
     baseline: str | None = None
 
     def row(self) -> dict[str, Any]:
         """As the record publishes it."""
-        family = "diffusers" if len(self.shape) == 3 else "open_clip" if self.kind == "embedding" else "random"
-        view = View(self.name, self.kind, family, "", 512, self.shape, "none", 0.0, "planted", baseline=self.baseline,
-                    untrained=self.name.endswith("-untrained"))  # fmt: skip
+        view = View(self.name, self.kind, self.family, "", 512, self.shape, "none", 0.0, "planted",
+                    baseline=self.baseline, untrained=self.name.endswith("-untrained"))  # fmt: skip
         return {**asdict(view), "shape": list(self.shape), "dtype": view.dtype}
 
 
 NOISE = (4, 64, 64)
 VIEWS = (
-    Planted("sd-a", "noise", NOISE, 4.0, "sd-a-untrained"), Planted("sd-b", "noise", NOISE, 4.0),
-    Planted("sd-a-untrained", "control", NOISE, 8.0), Planted("clip-b", "embedding", (512,), 1.0),
-    Planted("clip-l", "embedding", (768,), 1.0), Planted("dino-b", "embedding", (768,), 1.0),
-    Planted("dino-l", "embedding", (1024,), 1.0), Planted("small", "control", (512,), 8.0),
-)  # fmt: skip
-"""Eight views, three of d = 16,384."""
+    Planted("sd-a", "noise", "diffusers", NOISE, 4.0, "sd-a-untrained"),
+    Planted("sd-b", "noise", "diffusers", NOISE, 4.0),
+    Planted("sd-a-untrained", "control", "diffusers", NOISE, 8.0),
+    Planted("clip-b", "embedding", "open_clip", (512,), 1.0),
+    Planted("clip-l", "embedding", "open_clip", (768,), 1.0),
+    Planted("dino-b", "embedding", "open_clip", (768,), 1.0),
+    Planted("dino-l", "embedding", "open_clip", (1024,), 1.0),
+    Planted("pixels", "control", "pixels", (3, 32, 32), 2.0),
+)
+"""Eight views, three of d = 16,384, and the pixels, without which some studies have nothing to compare noise with."""
 
 
 def write_planted(root: Path, n: int, views: tuple[Planted, ...] = VIEWS, seed: int = 0) -> Path:
