@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -133,7 +134,7 @@ def conditional_value(
         refused=design.refused,
         views=views,
         intervals={m: _intervals(m, found, views, confidence) for m, found in estimates.items()},
-        null=_null(TA, TB, design, n_permutations, views),
+        null=_null(TA, TB, design, n_permutations, views, blends),
         share=np.asarray(SHARES)[which],
         n=len(A),
         d=(A.shape[1], B.shape[1]),
@@ -155,12 +156,15 @@ class _Blend:
     logits: Array  # (n, k)
 
 
-def _blends(A: AnyArray, B: AnyArray, design: Design) -> list[_Blend]:
-    """One for each of SHARES, of A (n, d) and B (n, d') of total variance 1 each."""
+NOTHING: Mapping[int, _Blend] = MappingProxyType({})
+
+
+def _blends(A: AnyArray, B: AnyArray, design: Design, known: Mapping[int, _Blend] = NOTHING) -> list[_Blend]:
+    """One for each of SHARES, of A (n, d) and B (n, d') of total variance 1 each; `known` are taken as they are."""
     paths = [PATH if s in (0, 1) else PATH[::2] for s in SHARES]  # one view alone as `probe_table` has it
     xp = namespace(A)
-    return [_blend(xp.concatenate([(1 - s) ** 0.5 * A, s**0.5 * B], axis=1), design, path)
-            for s, path in zip(SHARES, paths, strict=True)]  # fmt: skip
+    return [known.get(i) or _blend(xp.concatenate([(1 - s) ** 0.5 * A, s**0.5 * B], axis=1), design, path)
+            for i, (s, path) in enumerate(zip(SHARES, paths, strict=True))]  # fmt: skip
 
 
 def _blend(AB: AnyArray, design: Design, path: Floats) -> _Blend:
@@ -212,13 +216,16 @@ def _intervals(
             for what, (e, low, high) in spans.items()}  # fmt: skip
 
 
-def _null(A: AnyArray, B: AnyArray, design: Design, times: int, views: tuple[str, str]) -> dict[str, dict[str, Floats]]:
-    """What a view adds whose rows were shuffled: metric -> what -> (times, k + 1)."""
+def _null(
+    A: AnyArray, B: AnyArray, design: Design, times: int, views: tuple[str, str], given: Sequence[_Blend]
+) -> dict[str, dict[str, Floats]]:
+    """What a view adds whose rows were shuffled: metric -> what -> (times, k + 1). The other alone is as `given`."""
+    ends = ({0: given[0]}, {len(SHARES) - 1: given[-1]})
     rng = np.random.default_rng([design.seed, 4])
     added: dict[str, list[dict[str, Floats]]] = {metric: [] for metric in SCORES}
     for order in (rng.permutation(len(A)) for _ in range(times)):
-        for first, second in ((A, B[like(order, B)]), (A[like(order, A)], B)):
-            blends = _blends(first, second, design)
+        for first, second, known in ((A, B[like(order, B)], ends[0]), (A[like(order, A)], B, ends[1])):
+            blends = _blends(first, second, design, known)
             three = _three(np.stack([blend.logits for blend in blends]), _choice(blends), design)
             for metric, run in SCORES.items():
                 added[metric].append(_added({what: run(o)[0] for what, o in three.items()}, views))

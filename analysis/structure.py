@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from noisezoo.analysis._results import Result
 from noisezoo.analysis.intervals import mean_intervals, wilson
-from noisezoo.analysis.validation import Matrix, as_matrix
+from noisezoo.analysis.validation import Matrix, as_matrix, on_host
 
 Floats = NDArray[np.float64]
 _CHUNK = 2**20  # numbers of noise in hand at a time
@@ -163,28 +163,31 @@ def noise_structure(
         ValueError: shapes that do not match, a row with a constant channel, a grid smaller than 4 x 4, fewer than 2
             rows, too few replicates, or what `as_matrix` refuses.
     """
-    rows, pictures = as_matrix(Z, "Z"), np.asarray(images)
-    _refuse_mismatch(rows, pictures, shape)
+    given, pictures = np.asarray(on_host(Z)), np.asarray(on_host(images))
+    _refuse_mismatch(given, pictures, shape)
     if (1 + n_null) * (1 - confidence) < 1 - 1e-9:
         raise ValueError(f"{n_null} null replicates cannot reject a row at {1 - confidence:g}; ask for more")
-    chosen = np.sort(np.random.default_rng([seed, 5]).permutation(len(rows))[:n_rows])
+    chosen = np.sort(np.random.default_rng([seed, 5]).permutation(len(given))[:n_rows])
+    rows, pictures = as_matrix(given[chosen], "what was drawn of Z"), pictures[chosen]  # all may be more than memory
+    as_matrix(pictures.reshape(len(pictures), -1), "what was drawn of images")
     names = [name for name in STATISTICS if name not in {f"Moran's I, lag {lag}" for lag in _LAGS if lag >= shape[2]}]
     blocks = list(_blocks(rows, pictures, chosen, shape, names, n_null, seed))
     table = np.concatenate(blocks, axis=2)  # (1 + nulls, statistics, rows)
     units = None if groups is None else np.asarray(groups)[chosen]
     found = tuple(_row(name, table[:, j], units, confidence, seed) for j, name in enumerate(names))
-    return NoiseStructure(found, len(rows), len(chosen), shape, n_null, confidence, seed)
+    return NoiseStructure(found, len(given), len(chosen), shape, n_null, confidence, seed)
 
 
-def _refuse_mismatch(Z: Matrix, images: NDArray[Any], shape: tuple[int, int, int]) -> None:
+def _refuse_mismatch(Z: NDArray[Any], images: NDArray[Any], shape: tuple[int, int, int]) -> None:
     c, h, w = shape
+    if Z.ndim != 2 or len(Z) < 2:
+        raise ValueError(f"Z must be a matrix of two rows or more, not of shape {Z.shape}")
     if Z.shape[1] != c * h * w:
         raise ValueError(f"Z has {Z.shape[1]} columns, and a row of shape {shape} has {c * h * w}")
     if images.ndim != 4 or len(images) != len(Z):
         raise ValueError(f"images must be ({len(Z)}, C, H, W), one for each row of Z, not of shape {images.shape}")
     if min(h, w) < 4:
         raise ValueError(f"a grid of {h} x {w} is too small to tell smooth places from textured ones: 4 x 4 at least")
-    as_matrix(images.reshape(len(images), -1), "images")
 
 
 def _blocks(
@@ -193,11 +196,11 @@ def _blocks(
 ) -> Iterator[Floats]:  # fmt: skip
     """Statistics (1 + nulls, statistics, m) of the rows, then of replicates, a block of rows at a time."""
     size = max(1, _CHUNK // Z.shape[1])
-    for number, block in enumerate(np.split(chosen, range(size, len(chosen), size))):
+    for number, at in enumerate(np.split(np.arange(len(chosen)), range(size, len(chosen), size))):
         rng = np.random.default_rng([seed, 6, number])
-        scene = _scene(images[block].astype(np.float64), shape[1:])
-        given = [_standardised(Z[block].reshape(-1, *shape).astype(np.float64), block)]
-        draws = (_standardised(rng.standard_normal((len(block), *shape)), block) for _ in range(n_null))
+        scene = _scene(images[at].astype(np.float64), shape[1:])
+        given = [_standardised(Z[at].reshape(-1, *shape).astype(np.float64), chosen[at])]
+        draws = (_standardised(rng.standard_normal((len(at), *shape)), chosen[at]) for _ in range(n_null))
         yield np.array([[STATISTICS[name](V, scene) for name in names] for V in (*given, *draws)])
 
 

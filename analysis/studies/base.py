@@ -56,6 +56,11 @@ class Effort:
     n_permutations: int = 10
     max_rows: int = 6000
 
+    @property
+    def few_splits(self) -> int:
+        """Half as many, but six at least: for comparisons of which a split costs several fits."""
+        return max(6, self.n_splits // 2)
+
 
 QUICK = Effort(n_splits=8, n_permutations=6, max_rows=2000)
 

@@ -8,8 +8,8 @@ from noisezoo.analysis.studies.base import Analysis, Options, Study, side_by_sid
 
 CONTROLS = ("pixels", "vae")
 """Families of views that are the picture, or nearly so."""
-LEAST_SPLITS = 6
-"""A split fits probes for every share of the variance, so that half as many as elsewhere are drawn, but not fewer."""
+MAX_ROWS = 3000
+"""Images at most: every pair is fitted at every share of the variance."""
 
 
 class Conditional(Study):
@@ -22,8 +22,8 @@ class Conditional(Study):
         """Rows by control and view: `what` is either alone, both, or one given the other."""
         controls = analysis.of_family(*CONTROLS)
         pairs = [(control, view) for view in analysis.noise_and_twins for control in controls]
-        part = data.part(options.effort.max_rows, options.seed)
-        draws: Any = {"n_splits": max(LEAST_SPLITS, options.effort.n_splits // 2), "seed": options.seed}
+        part = data.part(min(MAX_ROWS, options.effort.max_rows), options.seed)
+        draws: Any = {"n_splits": options.effort.few_splits, "seed": options.seed}
 
         def added(pair: tuple[str, str]) -> ConditionalValue:
             A, B = map(part.leading, pair)

@@ -83,15 +83,20 @@ class Spurious(Study):
             analysis.results[self.name] = {**said, "rows": [], "caveats": [reason]}
             return
         views = [*analysis.noise_and_twins, *analysis.of_family("pixels"), *analysis.encoders[:1]]
+        part = data.part(options.effort.max_rows, options.seed)
+        train = np.intersect1d(np.flatnonzero(data.train), part.rows)
 
         def shifted(view: str) -> SpuriousShift:
             X, groups = data.features(view), data.groups
-            both = {} if groups is None else {"groups": groups[data.train], "groups_test": groups[test]}
-            return spurious_shift(X[data.train], Y[data.train], X[test], Y[test], names=pair, seed=options.seed, **both)
+            both: Json = {} if groups is None else {"groups": groups[train], "groups_test": groups[test]}
+            return spurious_shift(X[train], Y[train], X[test], Y[test], names=pair, seed=options.seed, **both)
 
         found = dict(zip(views, side_by_side(shifted, views), strict=True))
         rows = [row for view, one in found.items() for row in tidy(one.records(), view=view)]
-        analysis.results[self.name] = {**said, **next(iter(found.values())).settings(), "rows": rows}
+        settings = next(iter(found.values())).settings()
+        if len(train) < data.train.sum():
+            settings["caveats"].append(f"trained on {len(train)} of {data.train.sum()} images of the training split")
+        analysis.results[self.name] = {**said, **settings, "rows": rows}
         analysis.rows[self.name] = rows
 
 

@@ -17,7 +17,7 @@ class Learning(Study):
         """Rows by view, size, attribute and metric."""
         views = [*analysis.noise_and_twins, *analysis.of_family("pixels"), *analysis.encoders[:1]]
         part = data.part(options.effort.max_rows, options.seed)
-        draws: Any = {"n_splits": options.effort.n_splits, "seed": options.seed}
+        draws: Any = {"n_splits": options.effort.few_splits, "seed": options.seed}
 
         def learnt(view: str) -> LearningCurve:
             return learning_curve(part.features(view), part.Y, part.names, groups=part.groups, **draws)

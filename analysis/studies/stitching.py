@@ -50,7 +50,7 @@ class Stitching(Study):
 
         def carried(pair: tuple[str, str]) -> Transfer:
             source, target = map(part.leading, pair)
-            effort: Any = {"n_splits": options.effort.n_splits // 2, "n_permutations": TRANSFER_DRAWS}
+            effort: Any = {"n_splits": options.effort.few_splits, "n_permutations": TRANSFER_DRAWS}
             return transfer(source, target, part.Y, part.names, groups=part.groups, seed=options.seed, **effort)
 
         found = list(zip(pairs, side_by_side(carried, pairs), strict=True))
