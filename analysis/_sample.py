@@ -10,7 +10,7 @@ from noisezoo.analysis._arrays import to_numpy
 from noisezoo.analysis._axes import Leading, leading_axes
 from noisezoo.analysis._blocks import Rows
 from noisezoo.analysis.normality import p_values_of_rows
-from noisezoo.analysis.validation import Matrix
+from noisezoo.analysis.validation import Matrix, finite_sum
 
 Floats = NDArray[np.float64]
 _PANEL = 1 << 26  # values of a panel of columns: 256 MB in float32
@@ -68,7 +68,7 @@ class Sample:
         seen: set[int] = set()
         for row, block in self.rows.located():
             x = to_numpy(block)
-            total += _finite_sum(x, row)
+            total += finite_sum(x, row)
             low, high = np.minimum(low, x.min(axis=0)), np.maximum(high, x.max(axis=0))
             seen.update(hash(one.tobytes()) for one in x)
         constant = low == high
@@ -124,19 +124,3 @@ class Sample:
             if here.size:
                 p[:, here] = p_values_of_rows(panel if here.size == len(panel) else panel[here - start])
         return Columns(p, np.concatenate(kept))
-
-
-def _finite_sum(x: Matrix, row: int) -> Floats:
-    """Sum over rows, which is finite only if every term is.
-
-    Raises:
-        ValueError: it is not; names the first value.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = x.sum(axis=0, dtype=np.float64)
-    if not np.isfinite(total).all():
-        rows, columns = np.nonzero(~np.isfinite(x))
-        if rows.size:
-            first = f"row {row + rows[0]}, column {columns[0]}"
-            raise ValueError(f"X holds NaN or infinite values, the first at {first}; drop those rows")
-    return np.asarray(total)

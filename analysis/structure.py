@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from noisezoo.analysis._arrays import to_numpy
+from noisezoo.analysis._blocks import Rows, as_rows
 from noisezoo.analysis._results import Result
 from noisezoo.analysis.intervals import mean_intervals, wilson
-from noisezoo.analysis.validation import Matrix, as_matrix, on_host
+from noisezoo.analysis.validation import Matrix, finite_sum, on_host
 
 Floats = NDArray[np.float64]
 _CHUNK = 2**20  # numbers of noise in hand at a time
@@ -163,29 +165,35 @@ def noise_structure(
         ValueError: shapes that do not match, a row with a constant channel, a grid smaller than 4 x 4, fewer than 2
             rows, too few replicates, or what `as_matrix` refuses.
     """
-    given, pictures = np.asarray(on_host(Z)), np.asarray(on_host(images))
-    _refuse_mismatch(given, pictures, shape)
+    rows, pictures = _finite_rows(Z, "Z"), np.asarray(on_host(images))
+    n = rows.shape[0]
+    _refuse_mismatch(rows.shape, pictures, shape)
     if (1 + n_null) * (1 - confidence) < 1 - 1e-9:
         raise ValueError(f"{n_null} null replicates cannot reject a row at {1 - confidence:g}; ask for more")
-    chosen = np.sort(np.random.default_rng([seed, 5]).permutation(len(given))[:n_rows])
-    rows, pictures = as_matrix(given[chosen], "what was drawn of Z"), pictures[chosen]  # all may be more than memory
-    as_matrix(pictures.reshape(len(pictures), -1), "what was drawn of images")
+    chosen = np.sort(np.random.default_rng([seed, 5]).permutation(n)[:n_rows])
     names = [name for name in STATISTICS if name not in {f"Moran's I, lag {lag}" for lag in _LAGS if lag >= shape[2]}]
-    blocks = list(_blocks(rows, pictures, chosen, shape, names, n_null, seed))
+    blocks = list(_blocks(rows.take(chosen), pictures[chosen], chosen, shape, names, n_null, seed))
     table = np.concatenate(blocks, axis=2)  # (1 + nulls, statistics, rows)
     units = None if groups is None else np.asarray(groups)[chosen]
     found = tuple(_row(name, table[:, j], units, confidence, seed) for j, name in enumerate(names))
-    return NoiseStructure(found, len(given), len(chosen), shape, n_null, confidence, seed)
+    return NoiseStructure(found, n, len(chosen), shape, n_null, confidence, seed)
 
 
-def _refuse_mismatch(Z: NDArray[Any], images: NDArray[Any], shape: tuple[int, int, int]) -> None:
-    c, h, w = shape
-    if Z.ndim != 2 or len(Z) < 2:
-        raise ValueError(f"Z must be a matrix of two rows or more, not of shape {Z.shape}")
-    if Z.shape[1] != c * h * w:
-        raise ValueError(f"Z has {Z.shape[1]} columns, and a row of shape {shape} has {c * h * w}")
-    if images.ndim != 4 or len(images) != len(Z):
-        raise ValueError(f"images must be ({len(Z)}, C, H, W), one for each row of Z, not of shape {images.shape}")
+def _finite_rows(X: ArrayLike, name: str) -> Rows:
+    """Rows whose values were looked at a block at a time: all of them in float32 may be more than memory holds."""
+    rows = as_rows(X, name)
+    for row, block in rows.located():
+        finite_sum(to_numpy(block), row, name)
+    return rows
+
+
+def _refuse_mismatch(size: tuple[int, ...], images: NDArray[Any], shape: tuple[int, int, int]) -> None:
+    (n, d), (c, h, w) = size, shape
+    if d != c * h * w:
+        raise ValueError(f"Z has {d} columns, and a row of shape {shape} has {c * h * w}")
+    if images.ndim != 4 or len(images) != n:
+        raise ValueError(f"images must be ({n}, C, H, W), one for each row of Z, not of shape {images.shape}")
+    _finite_rows(images.reshape(n, -1), "images")
     if min(h, w) < 4:
         raise ValueError(f"a grid of {h} x {w} is too small to tell smooth places from textured ones: 4 x 4 at least")
 

@@ -54,6 +54,22 @@ def refuse_non_finite(X: Matrix, name: str) -> None:
         raise ValueError(f"{name} holds {row.size} NaN or infinite values, the first at {first}; drop those rows")
 
 
+def finite_sum(X: Matrix, row: int, name: str = "X") -> NDArray[np.float64]:
+    """Sum over rows of a block (b, d) that begins at `row`, which is finite only if every term is: (d,).
+
+    Raises:
+        ValueError: it is not; names the first value.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = X.sum(axis=0, dtype=np.float64)
+    if not np.isfinite(total).all():
+        rows, columns = np.nonzero(~np.isfinite(X))
+        if rows.size:
+            first = f"row {row + rows[0]}, column {columns[0]}"
+            raise ValueError(f"{name} holds NaN or infinite values, the first at {first}; drop those rows")
+    return np.asarray(total)
+
+
 def constant_columns(X: Matrix) -> NDArray[np.intp]:
     """Indices of the columns of `X` (n, d) that hold one value only."""
     return np.flatnonzero(X.max(axis=0) == X.min(axis=0))

@@ -129,6 +129,11 @@ def test_what_cannot_be_measured_is_refused_by_name() -> None:
         noise_structure(Z, images, (32, 2, 2))
     with pytest.raises(ValueError, match="cannot reject a row"):
         noise_structure(Z, images, SHAPE, n_null=5)
+    lost = Z.astype(np.float16)
+    lost[4, 7] = np.nan
+    for n_rows in (2, 500):  # whether it was drawn or not
+        with pytest.raises(ValueError, match="Z holds NaN or infinite values, the first at row 4, column 7"):
+            noise_structure(lost, images, SHAPE, n_rows=n_rows)
     Z[3, 64:] = 1.5
     with pytest.raises(ValueError, match="channel 1 of row 3 of Z is constant"):
         noise_structure(Z, images, SHAPE)
