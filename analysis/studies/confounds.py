@@ -78,13 +78,13 @@ class Spurious(Study):
         Y = data.Y[:, [a, b]]
         test = _balanced(Y, ~data.train, options.seed)
         said = {"attribute": pair[0], "planted": pair[1], "by_recipe": planted}
-        if test is None:
-            reason = f"fewer than {FEWEST} held-out rows with {pair[0]} and {pair[1]} each present and absent"
+        train = np.intersect1d(np.flatnonzero(data.train), data.part(options.effort.max_rows, options.seed).rows)
+        few = "held-out" if test is None else "training" if _rarest(Y[train]) < FEWEST else ""
+        if test is None or few:
+            reason = f"fewer than {FEWEST} {few} rows with {pair[0]} and {pair[1]} each present and absent"
             analysis.results[self.name] = {**said, "rows": [], "caveats": [reason]}
             return
         views = [*analysis.noise_and_twins, *analysis.of_family("pixels"), *analysis.encoders[:1]]
-        part = data.part(options.effort.max_rows, options.seed)
-        train = np.intersect1d(np.flatnonzero(data.train), part.rows)
 
         def shifted(view: str) -> SpuriousShift:
             X, groups = data.features(view), data.groups
@@ -131,6 +131,12 @@ def _pair(data: Data, analysis: Analysis) -> tuple[tuple[str, str] | None, bool]
 def _one_label(first: str, second: str) -> bool:
     """Whether two attributes are classes of one label, of which never both hold."""
     return "=" in first and first.partition("=")[0] == second.partition("=")[0]
+
+
+def _rarest(Y: NDArray[np.int8]) -> int:
+    """Rows of the rarest class of any attribute of Y (n, k): halves of fewer might hold none."""
+    yes = Y.sum(axis=0, dtype=np.int64)
+    return int(min(yes.min(), (len(Y) - yes).min()))
 
 
 def _balanced(Y: NDArray[np.int8], held_out: NDArray[np.bool_], seed: int) -> NDArray[np.intp] | None:

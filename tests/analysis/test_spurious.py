@@ -1,10 +1,15 @@
 """Planted correlations: closed forms of the shift, coverage of its intervals, and drawn faces."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from noisezoo.analysis.data import Data, Part
 from noisezoo.analysis.spurious import REMOVED, SpuriousShift, spurious_shift
+from noisezoo.analysis.studies.base import Analysis, Effort, Options
+from noisezoo.analysis.studies.confounds import Spurious
 from noisezoo.builder.faces.factors import Correlation, face_factors, toggled
 from noisezoo.builder.faces.render import render
 
@@ -23,6 +28,31 @@ def tied(n: int, phi: float, rng: np.random.Generator) -> Floats:
 
 def rows(Y: Floats, rng: np.random.Generator) -> Floats:
     return Y @ EFFECTS + rng.standard_normal((len(Y), D))
+
+
+class Faces(Data):
+    """A dataset of one view in memory, two thirds of it for training."""
+
+    def __init__(self, Y: Floats) -> None:
+        self.X = rows(Y, np.random.default_rng(0)).astype(np.float32)
+        self.Y, self.names, self.views = Y.astype(np.int8), ["Hat", "Glasses"], ["noise"]
+        self.train, self.groups = np.arange(len(Y)) % 3 > 0, None
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    def features(self, view: str) -> NDArray[np.float32]:
+        return self.X
+
+    def part(self, max_rows: int, seed: int, most_axes: int | None = None) -> Part:
+        return Part(self, max_rows, seed, most_axes)
+
+
+def studied(Y: Floats, max_rows: int) -> dict[str, Any]:
+    view = {"name": "noise", "kind": "noise", "family": "diffusers", "untrained": False, "baseline": None}
+    analysis = Analysis({"dataset": {"recipe": None}, "views": [view]}, {})
+    Spurious().run(Faces(Y), analysis, Options(effort=Effort(max_rows=max_rows)))
+    return dict(analysis.results["spurious"])
 
 
 def planted(phi: float, seed: int, n: int = 400, **settings: object) -> SpuriousShift:
@@ -127,3 +157,20 @@ def test_orthogonalising_takes_the_hats_out_of_the_glasses(faces: dict[float, Sp
     )
     assert removed.high < 0
     assert abs(after.estimate) < 0.5 * plain.estimate
+
+
+def test_the_study_trains_on_no_more_images_than_asked_and_says_so() -> None:
+    Y = tied(900, 0.6, np.random.default_rng(1))
+    whole, some = studied(Y, 900), studied(Y, 300)
+    assert (whole["n"], whole["caveats"]) == (600, [])
+    assert 150 < some["n"] < 250 and some["n_test"] == whole["n_test"]
+    assert some["caveats"] == [f"trained on {some['n']} of 600 images of the training split"]
+
+
+def test_the_study_says_where_the_images_it_trains_on_hold_too_few_of_an_attribute() -> None:
+    Y = tied(900, 0.6, np.random.default_rng(1))
+    Y[1::3, 0], Y[2::3, 0] = 0, 0
+    Y[1:16:3, 0] = 1
+    found = studied(Y, 900)
+    assert found["rows"] == []
+    assert found["caveats"] == ["fewer than 10 training rows with Hat and Glasses each present and absent"]
