@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 from noisezoo.analysis import evidence, exhibits, relations
@@ -18,7 +17,7 @@ from noisezoo.analysis.studies.probing import METRIC
 from noisezoo.analysis.tidy_tables import write_tables
 from noisezoo.analysis.verdicts import CONTROL_NAMES, direction
 from noisezoo.errors import NoiseZooError
-from noisezoo.files import committed, read_json
+from noisezoo.files import committed, make_folder, read_json
 
 PAGE, NUMBERS, SCORECARD, TABLES, FIGURES = "report.html", "results.json", "scorecard.html", "tables", "figures"
 TEMPLATES = Path(__file__).parent / "templates"
@@ -70,15 +69,14 @@ def write_report(analyses: Mapping[str, Analysis], folder: Path, *, title: str) 
     return folder / PAGE
 
 
-def make_folder(folder: Path) -> None:
+def begin_report(folder: Path) -> None:
     """Make a report's folder, before the minutes that the analysis takes.
 
     Raises:
         NoiseZooError: It cannot be written.
     """
     with _writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        TemporaryFile(dir=folder).close()
+        make_folder(folder)
 
 
 @contextmanager
@@ -93,7 +91,7 @@ def _writing(folder: Path) -> Iterator[None]:
 def _forget(folder: Path, files: Sequence[str]) -> None:
     """Remove the tables and figures that the numbers of an earlier report list, but for these."""
     for name in set((read_json(folder / NUMBERS) or {}).get("files", ())) - set(files):
-        if name.startswith((f"{TABLES}/", f"{FIGURES}/")) and ".." not in name:
+        if name.startswith((f"{TABLES}/", f"{FIGURES}/")) and ".." not in name.split("/"):
             (folder / name).unlink(missing_ok=True)
 
 

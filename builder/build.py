@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryFile
 from time import sleep
 from typing import Any
 
@@ -19,7 +18,7 @@ from noisezoo.builder.recipe import Recipe, make_recipe
 from noisezoo.builder.slices import shared
 from noisezoo.builder.sources import Refusal, Source, open_source
 from noisezoo.errors import UsageError
-from noisezoo.files import read_json, read_state, sha256_of, sweep, write_json
+from noisezoo.files import make_folder, read_json, read_state, sha256_of, sweep, write_json
 
 STATE, MODELS, COMMITS = "_build", "models.json", "commits.json"
 
@@ -235,8 +234,7 @@ def _refuse_foreign(root: Path) -> None:
 
 def _make_folder(state: Path) -> None:
     try:
-        state.mkdir(parents=True, exist_ok=True)
-        TemporaryFile(dir=state).close()
+        make_folder(state)
     except OSError as error:
         raise UsageError(f"cannot write to {state.parent}: {error.strerror}; choose another --out") from error
 

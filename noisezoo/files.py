@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from noisezoo.errors import NoiseZooError
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
     import numpy as np
 
 TEMPORARY = ".tmp"
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder where there is none, and find out whether files can be written there: OSError where not.
+
+    What is written to find out never has a name that a kill could leave.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    TemporaryFile(dir=folder).close()
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from noisezoo import zoo
 from noisezoo.analysis.directions import MAKERS
-from noisezoo.analysis.report import make_folder, write_report
+from noisezoo.analysis.report import begin_report, write_report
 from noisezoo.analysis.run import analyze as run_analyses
 from noisezoo.analysis.studies import STUDIES
 from noisezoo.analysis.studies.base import QUICK, Analysis, Effort, Judge, Model
@@ -30,10 +30,10 @@ def run_analyze(
     console = Console()
     recipe = read_recipe_of(dataset, revision)
     know_models(recipe, folders)
-    make_folder(out)
     edits, settings = split_names(edit), recipe.get("settings", {})
     if edits and not (model and judge):
         raise UsageError("--edit needs --model, the noise to edit, and --judge, the encoder that looks at the result")
+    begin_report(out)
     analysis = analyze_with_progress(
         dataset, console, views=split_names(views) or None, source=source, revision=revision,
         studies=split_names(studies) or tuple(STUDIES), paper=paper, seed=seed, edits=edits,

@@ -11,7 +11,7 @@ import pytest
 
 from noisezoo.analysis.edit_study import NOISE, ORTHOGONAL, OVERLAY
 from noisezoo.analysis.exhibits import signed
-from noisezoo.analysis.report import make_folder, percent, write_report
+from noisezoo.analysis.report import begin_report, percent, write_report
 from noisezoo.analysis.studies.base import Analysis
 from noisezoo.analysis.verdicts import verdicts
 from noisezoo.errors import NoiseZooError
@@ -274,8 +274,8 @@ def test_a_later_report_removes_what_it_has_not_of_an_earlier_one_and_nothing_el
 def test_a_folder_that_cannot_be_written_is_refused_before_the_analysis(tmp_path: Path) -> None:
     (tmp_path / "a file").write_text("")
     with pytest.raises(NoiseZooError, match="cannot write the report into .*; name a folder with room"):
-        make_folder(tmp_path / "a file")
-    make_folder(tmp_path / "new" / "report")
+        begin_report(tmp_path / "a file")
+    begin_report(tmp_path / "new" / "report")
     assert list((tmp_path / "new" / "report").iterdir()) == []
 
 

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from noisezoo import zoo
+from noisezoo import files, zoo
 from noisezoo.builder import __main__ as main
-from noisezoo.builder import build
 from noisezoo.builder.__main__ import run
 from noisezoo.builder.build import Build, open_build, prepare
 from noisezoo.builder.compute.controls import PixelComputer
@@ -173,7 +172,7 @@ def test_a_folder_that_may_not_be_written_is_refused(tmp_path: Path, monkeypatch
     def deny(dir: Path) -> None:
         raise PermissionError(13, "Permission denied", str(dir))
 
-    monkeypatch.setattr(build, "TemporaryFile", deny)  # as root, no mode of a folder would
+    monkeypatch.setattr(files, "TemporaryFile", deny)  # as root, no mode of a folder would
     with pytest.raises(UsageError, match="cannot write to .*: Permission denied; choose another --out"):
         run(small(), tmp_path / "out")
 
