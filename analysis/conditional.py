@@ -156,10 +156,9 @@ class _Blend:
     logits: Array  # (n, k)
 
 
-NOTHING: Mapping[int, _Blend] = MappingProxyType({})
-
-
-def _blends(A: AnyArray, B: AnyArray, design: Design, known: Mapping[int, _Blend] = NOTHING) -> list[_Blend]:
+def _blends(
+    A: AnyArray, B: AnyArray, design: Design, known: Mapping[int, _Blend] = MappingProxyType({})
+) -> list[_Blend]:
     """One for each of SHARES, of A (n, d) and B (n, d') of total variance 1 each; `known` are taken as they are."""
     paths = [PATH if s in (0, 1) else PATH[::2] for s in SHARES]  # one view alone as `probe_table` has it
     xp = namespace(A)
@@ -178,9 +177,14 @@ def _choice(blends: Sequence[_Blend]) -> NDArray[np.intp]:
     return np.asarray(np.stack([blend.search.loss for blend in blends]).argmin(axis=0))
 
 
+def _picked(logits: Array, which: NDArray[np.intp], folds: NDArray[np.intp]) -> Array:
+    """Of logits (blends, n, k) those of the blend that was chosen, (folds, k), for each row's fold (n,): (n, k)."""
+    return np.asarray(np.take_along_axis(logits, which[folds][None], axis=0)[0])
+
+
 def _three(logits: Array, which: NDArray[np.intp], design: Design) -> dict[str, OutOfFold]:
     """A, B and both, from logits of every blend (blends, n, k)."""
-    both = np.take_along_axis(logits, which[design.folds][None], axis=0)[0]
+    both = _picked(logits, which, design.folds)
     return {what: OutOfFold.of(z, design.Y, design.folds) for what, z in
             (("A", logits[0]), ("B", logits[-1]), ("both", both))}  # fmt: skip
 
@@ -196,7 +200,7 @@ def _half_logits(blends: Sequence[_Blend], design: Design) -> tuple[Array, Array
             folds, z = design.folds[rows], logits[:, split, rows]
             losses = np.stack([losses_of_folds(each, design.Y[rows], folds) for each in z])  # (blends, folds, k)
             which = (losses.sum(axis=1, keepdims=True) - losses).argmin(axis=0)
-            both[split, rows] = np.take_along_axis(z, which[folds][None], axis=0)[0]
+            both[split, rows] = _picked(z, which, folds)
     return logits[0], logits[-1], both
 
 
