@@ -24,13 +24,8 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# mypy does not follow the package-dir mapping of an editable install, so it is shown the same tree by links.
 types: install
-	@mkdir -p build/types/noisezoo
-	@for f in $(CURDIR)/noisezoo/*; do ln -sfn $$f build/types/noisezoo/; done
-	@ln -sfn $(CURDIR)/builder build/types/noisezoo/builder
-	@ln -sfn $(CURDIR)/analysis build/types/noisezoo/analysis
-	MYPYPATH=build/types $(BIN)/mypy -p noisezoo
+	$(BIN)/mypy -p noisezoo
 
 install: $(STAMP)
 

@@ -19,12 +19,12 @@ import numpy as np
 import torch
 
 from noisezoo import zoo
-from noisezoo.builder.accuracy import PAPER, Measured
-from noisezoo.builder.inverter import Inverter
-from noisezoo.builder.pixels import signed
-from noisezoo.builder.schedules import read_trajectory
-from noisezoo.builder.schemes import SCHEMES, make_scheme
-from noisezoo.builder.sources import open_source
+from noisezoo.builder.models.accuracy import PAPER, Measured
+from noisezoo.builder.models.inverter import Inverter
+from noisezoo.builder.models.schedules import read_trajectory
+from noisezoo.builder.models.schemes import SCHEMES, make_scheme
+from noisezoo.builder.sources.open import open_source
+from noisezoo.builder.sources.pixels import signed
 from tests.builder.closed_forms import FLOW, data, error, exact_noise, mixture_network
 from tests.builder.models import STABLE_DIFFUSION
 
@@ -116,7 +116,7 @@ def main() -> None:
 
 
 def write(rows: list[Measured]) -> None:
-    """Replace the table that `noisezoo.builder.accuracy` reads."""
+    """Replace the table that `noisezoo.builder.models.accuracy` reads."""
     path = Path(__file__).resolve().parent.parent / "builder" / "accuracy.csv"
     with path.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, list(asdict(rows[0])), lineterminator="\n")

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from sklearn.linear_model import Ridge, RidgeCV
 
 from benchmarks.ratios import WIDTH, Row, show, timed
-from noisezoo.analysis._ridge import cut, regress
-from noisezoo.analysis.folds import assign_folds
-from noisezoo.analysis.kernels import LinearKernel, unbiased_cka
-from noisezoo.analysis.neighbours import nearest, overlap
-from noisezoo.analysis.ridge import stitch_many
-from noisezoo.analysis.similarity import alignment
+from noisezoo.analysis.core.folds import assign_folds
+from noisezoo.analysis.relations.alignment import alignment
+from noisezoo.analysis.relations.cka import LinearKernel, unbiased_cka
+from noisezoo.analysis.relations.neighbours import nearest, overlap
+from noisezoo.analysis.relations.ridge import cut, regress
+from noisezoo.analysis.relations.stitch import stitch_many
 
 Singles = NDArray[np.float32]
 ALPHAS = [1e-3, 1e-2, 1e-1, 1.0, 10.0]

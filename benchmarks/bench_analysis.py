@@ -44,8 +44,8 @@ def watched() -> Iterator[list[float]]:
 
 def analysed(folder: Path, out: Path, results: "multiprocessing.Queue[Measured]") -> None:
     """Analyse and report in a process of its own: seconds, peaks of memory, and seconds by study."""
-    from noisezoo.analysis.report import write_report
-    from noisezoo.analysis.run import analyze
+    from noisezoo.analysis.report.report import write_report
+    from noisezoo.analysis.studies.run import analyze
 
     steps: list[tuple[str, float]] = []
     started = time.perf_counter()

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy.linalg import block_diag, eigh
 
 from benchmarks.ratios import WIDTH, Row, show, timed
-from noisezoo.analysis.maxvar import gcca
-from noisezoo.analysis.simulation import simulate_une
+from noisezoo.analysis.controls.simulation import simulate_une
+from noisezoo.analysis.relations.gcca import gcca
 
 Floats = NDArray[np.float64]
 

@@ -12,7 +12,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from noisezoo.builder.launch import build_dataset
+from noisezoo.builder.launch.local import build_dataset
 from noisezoo.builder.recipe import read_recipe
 
 SPEEDUP, OWN = 1.9, 0.03

@@ -26,7 +26,7 @@ import pyarrow as pa  # noqa: E402
 from datasets import Dataset, Features, load_dataset  # noqa: E402
 
 import noisezoo  # noqa: E402
-from noisezoo.builder.dataset import finish  # noqa: E402
+from noisezoo.builder.dataset.finish import finish  # noqa: E402
 from noisezoo.schema import ID, to_table, view_features, write_parquet  # noqa: E402
 from tests.hub_server import HubServer  # noqa: E402
 from tests.noisezoo.test_memory import peak, write_parts  # noqa: E402

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from noisezoo.builder.dataset import seal
-from noisezoo.builder.published import write_config
+from noisezoo.builder.audit.verify import verify
+from noisezoo.builder.dataset.finish import seal
+from noisezoo.builder.dataset.layout import write_config
 from noisezoo.builder.recipe import Settings
-from noisezoo.builder.verify import verify
 from noisezoo.files import sha256_of
 from noisezoo.record import LABELS, RECIPE, REFUSALS, Section
 from noisezoo.schema import ID, SPLIT, to_table, view_features

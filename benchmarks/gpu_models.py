@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from noisezoo.builder.encoder import Encoder
-from noisezoo.builder.encoders.open_clip import OpenClip
-from noisezoo.builder.inverter import Inverter
-from noisezoo.builder.pipeline import Pipeline, Runtime, load_pipeline
+from noisezoo.builder.models.encoder import Encoder
+from noisezoo.builder.models.encoders.open_clip import OpenClip
+from noisezoo.builder.models.inverter import Inverter
+from noisezoo.builder.models.pipeline import Pipeline, Runtime, load_pipeline
 
 STEPS, TIMED_STEPS, GUIDANCE, SEED = 50, 3, 3.5, 0
 Config = Mapping[str, Any]

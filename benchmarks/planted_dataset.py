@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 from datasets import Features, Value
 
-from noisezoo.builder.dataset import seal
-from noisezoo.builder.published import CHUNK, write_config
+from noisezoo.builder.dataset.finish import seal
+from noisezoo.builder.dataset.layout import CHUNK, write_config
 from noisezoo.builder.recipe import Settings
 from noisezoo.files import write_json
 from noisezoo.record import LABELS, RECIPE, REFUSALS, Section

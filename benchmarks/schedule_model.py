@@ -1,6 +1,6 @@
 """A cluster on paper: processes that load, draw, compute, commit and die, and a shared folder that answers in turn.
 
-The processes draw by `noisezoo.builder.schedule`, as those of a build do; here only time passes otherwise.
+The processes draw by `noisezoo.builder.engine.scheduler`, as those of a build do; here only time passes otherwise.
 """
 
 import heapq
@@ -11,8 +11,8 @@ from itertools import count
 import numpy as np
 
 from benchmarks.schedule_plan import Folder, Outcome, Plan
-from noisezoo.builder.schedule import BEAT, LOOKS, Draw, Looks, Lot, image_work, spread
-from noisezoo.builder.slices import groups
+from noisezoo.builder.engine.scheduler import BEAT, LOOKS, Draw, Looks, Lot, image_work, spread
+from noisezoo.builder.views.slices import groups
 from noisezoo.zoo import View, get
 
 TFLOPS = 495.0  # of one process: an H100 at half of its bf16 peak

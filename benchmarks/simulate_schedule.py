@@ -3,7 +3,7 @@
     python -m benchmarks.simulate_schedule            # about ten minutes
     python -m benchmarks.simulate_schedule --small    # seconds
 
-What a process draws is decided by `noisezoo.builder.schedule`, as in a build; what it takes is in `Plan`.
+What a process draws is decided by `noisezoo.builder.engine.scheduler`, as in a build; what it takes is in `Plan`.
 """
 
 import argparse

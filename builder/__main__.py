@@ -8,17 +8,23 @@ from typing import Annotated
 
 import typer
 
-from noisezoo.builder import stopping
-from noisezoo.builder.build import Build, open_build
-from noisezoo.builder.claims import claimed
 from noisezoo.builder.dataset import discard_damaged, finish, is_finished
-from noisezoo.builder.folder import Folder
-from noisezoo.builder.log import Log
-from noisezoo.builder.preflight import admit, admit_device, opened, take_place
+from noisezoo.builder.engine import (
+    Build,
+    Folder,
+    Log,
+    admit,
+    admit_device,
+    claimed,
+    open_build,
+    opened,
+    take_place,
+    work,
+)
+from noisezoo.builder.engine import preemption as stopping
+from noisezoo.builder.launch import status
 from noisezoo.builder.recipe import Recipe, read_recipe
 from noisezoo.builder.redaction import Redacted
-from noisezoo.builder.status import status
-from noisezoo.builder.worker import work
 from noisezoo.errors import IncompleteError, NoiseZooError, UsageError, describe
 
 
@@ -27,10 +33,10 @@ def run(recipe: Recipe, out: Path, expected: str | None = None) -> bool:
 
     Returns whether the dataset in `out` is finished. The last process to finish its unit finds nothing pending and
     publishes; one that dies leaves its unit to whoever comes next. `expected` is the build's identity, where one was
-    prepared (see `noisezoo.builder.preflight.opened`).
+    prepared (see `noisezoo.builder.engine.admission.opened`).
 
     Raises:
-        UsageError: This process may not work there: `noisezoo.builder.preflight` says why.
+        UsageError: This process may not work there: `noisezoo.builder.engine.admission` says why.
         IncompleteError: Something that a next run may do is undone.
     """
     _limit_threads(recipe.settings.threads)

@@ -11,8 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from noisezoo import zoo
-from noisezoo.builder.compute import COMPUTERS
-from noisezoo.builder.quality import METRICS
+from noisezoo.builder.views import COMPUTERS, METRICS
 from noisezoo.errors import UsageError
 
 PICKED = ("scheme", "scheme_options", "num_inference_steps", "span")
@@ -24,7 +23,7 @@ class _Frozen(BaseModel):
 
 
 class CorrelationSpec(_Frozen):
-    """Two attributes of the drawn faces made to correlate (see `noisezoo.builder.faces.factors.Correlation`)."""
+    """Two attributes of the drawn faces made to correlate (see `noisezoo.builder.sources.faces.factors`)."""
 
     first: str
     second: str
@@ -85,7 +84,7 @@ class Settings(_Frozen):
         given = [name for name in PICKED if name in fields]
         if given:
             raise ValueError(f"accuracy picks the {', '.join(PICKED)}: leave out {given[0]}, or leave out accuracy")
-        from noisezoo.builder.accuracy import pick
+        from noisezoo.builder.models import pick
 
         own = {name: value for name, value in fields.items() if name != "accuracy"}
         return {**own, **pick(fields["accuracy"])}

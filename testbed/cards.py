@@ -22,13 +22,13 @@ from train_faces_ldm import PROMPTS
 
 from noisezoo import zoo
 from noisezoo.analysis import probe_difference, probe_table
-from noisezoo.builder.compute.models import latent_statistics
-from noisezoo.builder.encoder import Encoder
-from noisezoo.builder.faces.factors import ATTRIBUTES
-from noisezoo.builder.inverter import Inverter
-from noisezoo.builder.pixels import signed
-from noisezoo.builder.quality import psnr
-from noisezoo.builder.sources import open_source
+from noisezoo.builder.models.encoder import Encoder
+from noisezoo.builder.models.inverter import Inverter
+from noisezoo.builder.sources.faces.factors import ATTRIBUTES
+from noisezoo.builder.sources.open import open_source
+from noisezoo.builder.sources.pixels import signed
+from noisezoo.builder.views.networks import latent_statistics
+from noisezoo.builder.views.quality import psnr
 
 IMAGES, PROBED = 64, 1000
 SHIPPED = ("faces-ddpm", "faces-ldm-uncond", "faces-ldm", "digits-ddpm", "faces-clip", "faces-ssl")

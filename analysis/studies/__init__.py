@@ -1,31 +1,5 @@
-"""The bundled studies, in the order in which they run: one class each, over a whole dataset."""
+"""Analyses over a dataset, and the claims that they bear on."""
 
-from collections.abc import Mapping
-from importlib import import_module
+from noisezoo.door import open_door
 
-from noisezoo.analysis.studies.base import Study
-
-STUDIES: Mapping[str, str] = {
-    "gaussianity": "gaussian:Gaussianity",
-    "probes": "probing:Probing",
-    "profile": "profiles:Profiles",
-    "conditional": "conditional_value:Conditional",
-    "learning": "learning:Learning",
-    "paper": "paper:Paper",
-    "stitching": "stitching:Stitching",
-    "alignment": "alignment:Alignment",
-    "shared": "shared:SharedSpace",
-    "structure": "confounds:Structure",
-    "conditioning": "confounds:Conditioning",
-    "spurious": "confounds:Spurious",
-    "inversions": "inversions:Inversions",
-    "edits": "editing:Editing",
-}
-"""Name -> `module:class`. Adding a study is adding a file and a line here."""
-
-
-def make_study(name: str) -> Study:
-    """The study of that name; KeyError where there is none."""
-    module, _, attribute = STUDIES[name].partition(":")
-    study: Study = getattr(import_module(f"{__name__}.{module}"), attribute)()
-    return study
+open_door(__name__)

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from noisezoo.analysis.data import Data
-from noisezoo.analysis.similarity import alignment_matrix
-from noisezoo.analysis.studies.base import Analysis, Options, Study
+from noisezoo.analysis.relations import alignment_matrix
+from noisezoo.analysis.studies.data import Data
+from noisezoo.analysis.studies.study import Analysis, Options, Study
 
 ROWS, SPLITS = 3000, 8
 """At most so many, as neighbours cost their square, in every half of every split."""

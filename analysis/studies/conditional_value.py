@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from noisezoo.analysis.conditional import ConditionalValue, conditional_value
-from noisezoo.analysis.data import Data
-from noisezoo.analysis.studies.base import Analysis, Options, Study, side_by_side, tidy
+from noisezoo.analysis.controls import ConditionalValue, conditional_value
+from noisezoo.analysis.studies.data import Data
+from noisezoo.analysis.studies.study import Analysis, Options, Study, side_by_side, tidy
 
 CONTROLS = ("pixels", "vae")
 """Families of views that are the picture, or nearly so."""

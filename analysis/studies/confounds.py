@@ -5,12 +5,16 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis.data import Data, Json
-from noisezoo.analysis.spurious import SpuriousShift, spurious_shift
-from noisezoo.analysis.structure import NoiseStructure, noise_structure
-from noisezoo.analysis.studies.base import Analysis, Options, Study, side_by_side, tidy
+from noisezoo.analysis.controls import (
+    NoiseStructure,
+    SpuriousShift,
+    difference_of_differences,
+    noise_structure,
+    spurious_shift,
+)
+from noisezoo.analysis.studies.data import Data, Json
 from noisezoo.analysis.studies.probing import METRIC
-from noisezoo.analysis.variants import difference_of_differences
+from noisezoo.analysis.studies.study import Analysis, Options, Study, side_by_side, tidy
 
 FEWEST = 10
 """Rows of each of the four kinds that a test of a planted correlation needs."""

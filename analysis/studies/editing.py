@@ -3,12 +3,22 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis.data import Data, Json
-from noisezoo.analysis.directions import PROBE
-from noisezoo.analysis.edit_study import NOISE, ON_SHELL, ORTHOGONAL, OVERLAY, SHOWN, SHUFFLED, Study, fit_space
-from noisezoo.analysis.edits import EditStudy, study_edits
-from noisezoo.analysis.studies import base
-from noisezoo.analysis.studies.base import Analysis, Judge, Model, Options, tidy
+from noisezoo.analysis.edits import (
+    NOISE,
+    ON_SHELL,
+    ORTHOGONAL,
+    OVERLAY,
+    PROBE,
+    SHOWN,
+    SHUFFLED,
+    EditStudy,
+    Study,
+    fit_space,
+    study_edits,
+)
+from noisezoo.analysis.studies import study as base
+from noisezoo.analysis.studies.data import Data, Json
+from noisezoo.analysis.studies.study import Analysis, Judge, Model, Options, tidy
 from noisezoo.errors import UsageError
 
 SHOWN_FACES = 12

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from noisezoo.analysis.data import Data, Json
-from noisezoo.analysis.multinormality import gaussianity, paper_gaussianity
-from noisezoo.analysis.planted import planted_power
-from noisezoo.analysis.studies.base import Analysis, Options, Study, side_by_side, tidy
+from noisezoo.analysis.controls import planted_power
+from noisezoo.analysis.gaussian import gaussianity, paper_gaussianity
+from noisezoo.analysis.studies.data import Data, Json
+from noisezoo.analysis.studies.study import Analysis, Options, Study, side_by_side, tidy
 
 ENOUGH = 250
 """Rows that the paper tested."""

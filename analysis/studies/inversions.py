@@ -4,13 +4,12 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from noisezoo.analysis.crossvalidation import probe_table
-from noisezoo.analysis.data import Data, Json
-from noisezoo.analysis.multinormality import gaussianity
-from noisezoo.analysis.ridge import stitch
-from noisezoo.analysis.similarity import alignment
-from noisezoo.analysis.studies.base import Analysis, Options, Study, tidy
-from noisezoo.analysis.variants import compare_variants
+from noisezoo.analysis.controls import compare_variants
+from noisezoo.analysis.gaussian import gaussianity
+from noisezoo.analysis.probes import probe_table
+from noisezoo.analysis.relations import alignment, stitch
+from noisezoo.analysis.studies.data import Data, Json
+from noisezoo.analysis.studies.study import Analysis, Options, Study, tidy
 from noisezoo.errors import UsageError
 from noisezoo.schema import ID
 

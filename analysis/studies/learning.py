@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from noisezoo.analysis.data import Data
-from noisezoo.analysis.learning_curves import LearningCurve, learning_curve
-from noisezoo.analysis.studies.base import Analysis, Options, Study, side_by_side, tidy
+from noisezoo.analysis.controls import LearningCurve, learning_curve
+from noisezoo.analysis.studies.data import Data
+from noisezoo.analysis.studies.study import Analysis, Options, Study, side_by_side, tidy
 
 
 class Learning(Study):

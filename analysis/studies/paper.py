@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from noisezoo.analysis.data import Data
-from noisezoo.analysis.paper_table import PaperProbes, paper_probes
-from noisezoo.analysis.studies.base import Analysis, Options, Study, side_by_side, tidy
+from noisezoo.analysis.probes import PaperProbes, paper_probes
+from noisezoo.analysis.studies.data import Data
+from noisezoo.analysis.studies.study import Analysis, Options, Study, side_by_side, tidy
 
 
 class Paper(Study):

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from noisezoo.analysis.comparison import compare
-from noisezoo.analysis.crossvalidation import ProbeTable, probe_table
-from noisezoo.analysis.data import Data, Json
-from noisezoo.analysis.studies.base import Analysis, Options, Study, side_by_side, tidy
+from noisezoo.analysis.probes import ProbeTable, compare, probe_table
+from noisezoo.analysis.studies.data import Data, Json
+from noisezoo.analysis.studies.study import Analysis, Options, Study, side_by_side, tidy
 
 METRIC = "balanced_accuracy"
 UNTRAINED = "untrained"

@@ -1,9 +1,9 @@
 """Does what is easy to read in the noise follow what is easy to read in an encoder, more than in the controls?"""
 
-from noisezoo.analysis.data import Data, Json
-from noisezoo.analysis.profile import profile_correlation
-from noisezoo.analysis.studies.base import Analysis, Options, Study
+from noisezoo.analysis.controls import profile_correlation
+from noisezoo.analysis.studies.data import Data, Json
 from noisezoo.analysis.studies.probing import controls_of
+from noisezoo.analysis.studies.study import Analysis, Options, Study
 
 
 class Profiles(Study):

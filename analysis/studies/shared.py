@@ -4,9 +4,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from noisezoo.analysis.data import Data, Json
-from noisezoo.analysis.shared_space import Intersections, intersections, shared_probes
-from noisezoo.analysis.studies.base import Analysis, Options, Study, side_by_side, tidy
+from noisezoo.analysis.relations import Intersections, intersections, shared_probes
+from noisezoo.analysis.studies.data import Data, Json
+from noisezoo.analysis.studies.study import Analysis, Options, Study, side_by_side, tidy
 
 ROWS, AXES, DIM, RIDGE = 2000, 100, 10, 0.1
 """At most so many rows and leading axes of a view, as neighbours cost their square; dimensions sought; ridge."""

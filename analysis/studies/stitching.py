@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from noisezoo.analysis.attribute_transfer import Transfer, transfer
-from noisezoo.analysis.data import Data, Json, Part
-from noisezoo.analysis.ridge import Stitch, stitch_many
-from noisezoo.analysis.studies.base import Analysis, Options, Study, side_by_side, tidy
+from noisezoo.analysis.relations import Stitch, Transfer, stitch_many, transfer
+from noisezoo.analysis.studies.data import Data, Json, Part
+from noisezoo.analysis.studies.study import Analysis, Options, Study, side_by_side, tidy
 
 PAPER_ALPHA = 1.0
 """The paper scales alpha by |X|_F^2 / d and gives no number of its own; at 1 the mean direction is halved."""

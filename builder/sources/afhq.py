@@ -1,8 +1,8 @@
 """The `afhq` and `afhqv2` sources: faces of cats, dogs and wild animals (Choi et al., StarGAN v2, CVPR 2020)."""
 
-from noisezoo.builder.sources.hub import load, row_ids, undecoded
+from noisezoo.builder.sources.hub_dataset import load, row_ids, undecoded
 from noisezoo.builder.sources.imagefolder import folder_of, read_folder
-from noisezoo.builder.sources.kinds import one_of
+from noisezoo.builder.sources.labels import one_of
 from noisezoo.builder.sources.rows import OFFICIAL, ImageRows, Layout, Reading
 
 LABELS = {"label": one_of("cat", "dog", "wild")}

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from noisezoo.builder.sources.base import Refusal
-from noisezoo.builder.sources.hub import load, undecoded
+from noisezoo.builder.sources.hub_dataset import load, undecoded
 from noisezoo.builder.sources.imagefolder import folder_of
-from noisezoo.builder.sources.kinds import integer, yes_no
+from noisezoo.builder.sources.labels import integer, yes_no
 from noisezoo.builder.sources.rows import OFFICIAL, SPLIT_NAMES, ImageRows, Layout, Reading, image_paths
+from noisezoo.builder.sources.source import Refusal
 from noisezoo.errors import UsageError
 
 if TYPE_CHECKING:

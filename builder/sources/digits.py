@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from noisezoo.builder.sources.base import Source
 from noisezoo.builder.sources.ids import trained_on_digit
+from noisezoo.builder.sources.source import Source
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -4,8 +4,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from noisezoo.builder.sources.base import Refusal
 from noisezoo.builder.sources.rows import ImageRows, Layout, Reading, image_paths, reason
+from noisezoo.builder.sources.source import Refusal
 from noisezoo.errors import UsageError
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from noisezoo.builder.sources.base import Refusal, Source, attempt
-from noisezoo.builder.sources.kinds import Kind, as_words
+from noisezoo.builder.sources.labels import Kind, as_words
+from noisezoo.builder.sources.source import Refusal, Source, attempt
 from noisezoo.errors import UsageError
 from noisezoo.schema import ID, SPLIT
 

@@ -11,11 +11,10 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from noisezoo import zoo
-from noisezoo.analysis.directions import MAKERS
+from noisezoo.analysis.edits import MAKERS
 from noisezoo.analysis.report import begin_report, write_report
-from noisezoo.analysis.run import analyze as run_analyses
-from noisezoo.analysis.studies import STUDIES
-from noisezoo.analysis.studies.base import QUICK, Analysis, Effort, Judge, Model
+from noisezoo.analysis.studies import QUICK, STUDIES, Analysis, Effort, Judge, Model
+from noisezoo.analysis.studies import analyze as run_analyses
 from noisezoo.commands.build import split_names, split_pair
 from noisezoo.errors import UsageError
 from noisezoo.loading import read_file
@@ -48,7 +47,7 @@ def run_analyze(
 
 
 def analyze_with_progress(dataset: str | Path, console: Console, **options: Any) -> Analysis:
-    """`noisezoo.analysis.run.analyze`, with a line that says what it is at."""
+    """`noisezoo.analysis.studies.run.analyze`, with a line that says what it is at."""
     title = f"analyse {Path(dataset).name}"
     with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console) as progress:
         task = progress.add_task(title, total=None)
@@ -103,8 +102,8 @@ def make_model(view: str, settings: dict[str, Any]) -> Model:
     row = zoo.get(view)
     if row.family != "diffusers":
         raise UsageError(f"view {view} is {row.about}: pictures can only be made through a noise view")
-    from noisezoo.builder.compute.models import make_inverter
     from noisezoo.builder.recipe import Settings
+    from noisezoo.builder.views import make_inverter
 
     made = Settings(**settings)
     if made.prompt_column is not None:
@@ -132,7 +131,7 @@ def make_judge(view: str) -> Judge:
     row = zoo.get(view)
     if row.kind != "embedding":
         raise UsageError(f"view {view} is {row.about}: a judge must be an encoder")
-    from noisezoo.builder.encoder import Encoder
+    from noisezoo.builder.models import Encoder
 
     encoder = Encoder.from_pretrained(row.folder or row.repo, family=row.family, revision=row.revision)
 

@@ -8,9 +8,8 @@ import yaml
 from rich.console import Console
 
 from noisezoo.builder.dataset import is_finished
-from noisezoo.builder.forecast import REPORT, Forecast, total_seconds
-from noisezoo.builder.launch import Outcome, build_dataset, default_processes
-from noisezoo.builder.preflight import opened
+from noisezoo.builder.engine import opened
+from noisezoo.builder.launch import REPORT, Forecast, Outcome, build_dataset, default_processes, total_seconds
 from noisezoo.builder.recipe import Recipe, read_recipe
 from noisezoo.commands.formats import numbers_table, rounded, size_text
 from noisezoo.commands.status import views_table

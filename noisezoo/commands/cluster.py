@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from noisezoo.builder.build import Build
-    from noisezoo.builder.cluster.scripts import Script
+    from noisezoo.builder.engine import Build
+    from noisezoo.builder.launch import Script
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 
@@ -58,7 +58,7 @@ def slurm(
 
     Example: noisezoo cluster slurm celeba --out /shared/celeba --nodes 4 --gpus-per-node 8 --time 04:00:00
     """
-    from noisezoo.builder.cluster.scripts import Node, Slurm
+    from noisezoo.builder.launch import Node, Slurm
 
     asked = {"partition": partition, "account": account, "constraint": constraint, "qos": qos}
     node = Node(gpus_per_node, processes_per_node, env_setup, signal_grace)
@@ -86,7 +86,7 @@ def hosts(
 
     Example: noisezoo cluster hosts celeba --out /shared/celeba --hosts hosts.txt --gpus-per-node 8
     """
-    from noisezoo.builder.cluster.scripts import Hosts, Node
+    from noisezoo.builder.launch import Hosts, Node
 
     lines = [line.partition("#")[0].strip() for line in hosts_file.read_text().splitlines()]
     node = Node(gpus_per_node, processes_per_node, env_setup, signal_grace)
@@ -116,7 +116,7 @@ def hf_jobs(
     import platform
     from importlib.metadata import version
 
-    from noisezoo.builder.cluster.scripts import HfJobs
+    from noisezoo.builder.launch import HfJobs
 
     python = ".".join(platform.python_version_tuple()[:2])
     job = HfJobs(
@@ -138,7 +138,7 @@ def _recipe(
 
 def _prepared(recipe: Any, out: Path, mixed: bool) -> "Build":
     """The build, with its manifest frozen here: a fault of recipe, source or model shows before anything is queued."""
-    from noisezoo.builder.preflight import admit, opened
+    from noisezoo.builder.engine import admit, opened
 
     build = opened(recipe, out)
     admit(build, mixed=mixed)

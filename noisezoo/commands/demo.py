@@ -11,8 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from noisezoo.analysis.report import write_report
-from noisezoo.analysis.studies import STUDIES
-from noisezoo.analysis.studies.base import Analysis, Effort
+from noisezoo.analysis.studies import STUDIES, Analysis, Effort
 from noisezoo.builder.launch import Outcome, build_datasets
 from noisezoo.builder.recipe import read_recipe
 from noisezoo.commands.analyze import analyze_with_progress, make_judge, make_model, read_recipe_of, show_verdicts

@@ -69,7 +69,7 @@ def show_described(family_and_folder: str) -> None:
         raise UsageError(
             f"--describe takes FAMILY:FOLDER_OR_HUB_ID, as in diffusers:./my-model, not {family_and_folder!r}"
         )
-    from noisezoo.builder.describe import describe, row_yaml
+    from noisezoo.builder.models import describe, row_yaml
 
     print(row_yaml(describe(family, folder)), end="")
 

@@ -12,8 +12,8 @@ from noisezoo.errors import NoiseZooError, UsageError, describe
 from noisezoo.record import Record, record_of
 
 if TYPE_CHECKING:
-    from noisezoo.builder.publish import Published
-    from noisezoo.builder.verify import Report
+    from noisezoo.builder.audit import Report
+    from noisezoo.builder.dataset import Published
 
 GATES: dict[str, Literal["manual", "auto"] | None] = {"manual": "manual", "auto": "auto", "no": None}
 
@@ -23,8 +23,8 @@ def run_verify(
     folders: Sequence[str],
 ) -> None:  # fmt: skip
     """Print every fault, one a line, and what was checked; raises NoiseZooError where there is a fault."""
+    from noisezoo.builder.audit import verify
     from noisezoo.builder.sources import open_source
-    from noisezoo.builder.verify import verify
 
     if options and source is None:
         raise UsageError("--option is an option of --source: give that too")
@@ -52,8 +52,8 @@ def show_report(report: "Report") -> None:
 
 def run_publish(folder: Path, repo: str, *, public: bool, gated: str | None, dry_run: bool) -> None:
     """Verify and publish, and tell what was sent."""
-    from noisezoo.builder.publish import publish
-    from noisezoo.builder.verify import verify
+    from noisezoo.builder.audit import verify
+    from noisezoo.builder.dataset import publish
 
     if gated is not None and gated not in GATES:
         raise UsageError(f"--gated {gated}: choose manual, auto or no")
@@ -85,8 +85,8 @@ def show_published(published: "Published", dry_run: bool) -> None:
 
 def run_remove(folder: Path, *, ids: str | None, ids_file: Path | None, source: str | None) -> None:
     """Remove images, and tell what is left."""
-    from noisezoo.builder.build import STATE
-    from noisezoo.builder.removal import remove
+    from noisezoo.builder.dataset import remove
+    from noisezoo.builder.engine import STATE
 
     wanted = [*split_names(ids), *(_read_ids(ids_file) if ids_file else ())]
     if not wanted:
@@ -115,7 +115,7 @@ def _read_ids(path: Path) -> list[str]:
 
 def run_join(folders: Sequence[Path], out: Path) -> None:
     """Join, and tell what each source's configs are called."""
-    from noisezoo.builder.joining import join
+    from noisezoo.builder.dataset import join
 
     console = Console(soft_wrap=True, highlight=False)
     show_record(join(folders, out), console)

@@ -10,9 +10,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from noisezoo.builder.build import open_build
-from noisezoo.builder.progress import HostStatus, Progress, ranges
-from noisezoo.builder.status import ViewStatus, Watcher
+from noisezoo.builder.engine import open_build
+from noisezoo.builder.launch import HostStatus, Progress, ViewStatus, Watcher, ranges
 from noisezoo.commands.formats import duration, numbers_table, rounded, wide_console
 from noisezoo.errors import IncompleteError, UsageError
 

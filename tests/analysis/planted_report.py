@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from noisezoo.analysis import gaussianity, probe_table
-from noisezoo.analysis.edit_study import NOISE, ORTHOGONAL, OVERLAY, Strip
-from noisezoo.analysis.report import write_report
-from noisezoo.analysis.studies.base import Analysis
+from noisezoo.analysis.edits.experiment import NOISE, ORTHOGONAL, OVERLAY, Strip
+from noisezoo.analysis.report.report import write_report
 from noisezoo.analysis.studies.probing import differences
-from noisezoo.analysis.verdicts import verdicts
+from noisezoo.analysis.studies.study import Analysis
+from noisezoo.analysis.studies.verdicts import verdicts
 
 ATTRIBUTES = ["Smiling", "Bald", "Mouth_Slightly_Open"]
 VOID = {"meta", "img", "br", "hr", "link", "input"}

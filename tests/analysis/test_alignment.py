@@ -9,11 +9,11 @@ from scipy.spatial import procrustes
 from sklearn.cross_decomposition import CCA
 from sklearn.neighbors import NearestNeighbors
 
-from noisezoo.analysis._evidence import null_of_moments
-from noisezoo.analysis.canonical import PROCRUSTES, SVCCA, canonical_maps, held_out, leading_scores, rotation_maps
-from noisezoo.analysis.kernels import LinearKernel, cka_null, unbiased_cka, unbiased_hsic
-from noisezoo.analysis.neighbours import among, nearest, overlap, permuted_overlaps
-from noisezoo.analysis.similarity import MEASURES, Alignment, alignment, alignment_matrix
+from noisezoo.analysis.core.null import null_of_moments
+from noisezoo.analysis.relations.alignment import MEASURES, Alignment, alignment, alignment_matrix
+from noisezoo.analysis.relations.cka import LinearKernel, cka_null, unbiased_cka, unbiased_hsic
+from noisezoo.analysis.relations.neighbours import among, nearest, overlap, permuted_overlaps
+from noisezoo.analysis.relations.svcca import PROCRUSTES, SVCCA, canonical_maps, held_out, leading_scores, rotation_maps
 
 Floats = NDArray[np.float64]
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from noisezoo.analysis._arrays import as_array, largest, like, namespace, to_numpy
+from noisezoo.analysis.core.arrays import as_array, largest, like, namespace, to_numpy
 
 
 def test_a_tensor_has_torchs_names_and_all_else_numpys() -> None:

@@ -5,8 +5,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from noisezoo.analysis.conditional import conditional_value
-from noisezoo.analysis.crossvalidation import probe_table
+from noisezoo.analysis.controls.conditional import conditional_value
+from noisezoo.analysis.probes.table import probe_table
 
 Floats = NDArray[np.float64]
 VIEWS = ("pixels", "noise")

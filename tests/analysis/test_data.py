@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from noisezoo.analysis import data as reading
-from noisezoo.analysis.data import Data
-from noisezoo.analysis.folds import assign_folds
+from noisezoo.analysis.core.folds import assign_folds
+from noisezoo.analysis.studies import data as reading
+from noisezoo.analysis.studies.data import Data
 from noisezoo.builder.__main__ import run
 from tests.builder.building import digits_recipe, recipe_of
 from tests.builder.image_sources import people, write_lists

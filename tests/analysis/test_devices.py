@@ -20,9 +20,9 @@ from noisezoo.analysis import (
     stitch,
     transfer,
 )
-from noisezoo.analysis._logistic import minimise
-from noisezoo.analysis.simulation import simulate_une
-from noisezoo.analysis.validation import as_matrix
+from noisezoo.analysis.controls.simulation import simulate_une
+from noisezoo.analysis.core.validation import as_matrix
+from noisezoo.analysis.probes.logistic import minimise
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 N = 160

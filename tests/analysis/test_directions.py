@@ -7,15 +7,15 @@ from sklearn.covariance import ledoit_wolf
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from noisezoo.analysis import cosine
-from noisezoo.analysis.directions import (
+from noisezoo.analysis.controls.simulation import Simulated, simulate_une
+from noisezoo.analysis.edits.directions import (
     MAKERS,
     carry_back_probes,
     class_mean_directions,
     lda_directions,
     make_directions,
 )
-from noisezoo.analysis.probes import fit_probes
-from noisezoo.analysis.simulation import Simulated, simulate_une
+from noisezoo.analysis.probes.fit import fit_probes
 from noisezoo.pca import fit_pca
 
 Floats = NDArray[np.float64]

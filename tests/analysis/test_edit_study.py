@@ -6,13 +6,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from noisezoo.analysis.directions import MAKERS
-from noisezoo.analysis.edit_measures import MEASURES
-from noisezoo.analysis.edit_study import ALL_OTHERS, NOISE, ON_SHELL, ORTHOGONAL, OVERLAY, SHUFFLED, Study, fit_space
-from noisezoo.analysis.edits import EditStudy, study_edits
-from noisezoo.analysis.entanglement import entanglement_matrix, few_rows_confidence, leak_differences
-from noisezoo.analysis.intervals import mean_intervals
-from noisezoo.analysis.shell import fit_shell, to_shell
+from noisezoo.analysis.core.intervals import mean_intervals
+from noisezoo.analysis.edits.directions import MAKERS
+from noisezoo.analysis.edits.entanglement import entanglement_matrix, few_rows_confidence, leak_differences
+from noisezoo.analysis.edits.experiment import (
+    ALL_OTHERS,
+    NOISE,
+    ON_SHELL,
+    ORTHOGONAL,
+    OVERLAY,
+    SHUFFLED,
+    Study,
+    fit_space,
+)
+from noisezoo.analysis.edits.measures import MEASURES
+from noisezoo.analysis.edits.result import EditStudy, study_edits
+from noisezoo.analysis.edits.shell import fit_shell, to_shell
 from noisezoo.pca import fit_pca
 
 Floats = NDArray[np.float64]

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from noisezoo.analysis.edit_study import NOISE, ORTHOGONAL, OVERLAY, Study, fit_space
-from noisezoo.analysis.editing import make_edit, most_entangled, orthogonal_edit
-from noisezoo.analysis.probes import Probes, fit_probes
+from noisezoo.analysis.edits.edit import make_edit, most_entangled, orthogonal_edit
+from noisezoo.analysis.edits.experiment import NOISE, ORTHOGONAL, OVERLAY, Study, fit_space
+from noisezoo.analysis.probes.fit import Probes, fit_probes
 
 NAMES = ("a", "b", "c")
 

@@ -6,9 +6,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from noisezoo.analysis._linalg import gaussian_root
-from noisezoo.analysis.multinormality import GaussianityResult, gaussianity, paper_gaussianity
-from noisezoo.analysis.normality import anderson_darling
+from noisezoo.analysis.core.linalg import gaussian_root
+from noisezoo.analysis.gaussian.gaussianity import GaussianityResult, gaussianity, paper_gaussianity
+from noisezoo.analysis.gaussian.univariate import anderson_darling
 
 AD, DP = "anderson-darling", "dagostino-pearson"
 FAMILIES = ("projections", "coordinates", "principal axes")

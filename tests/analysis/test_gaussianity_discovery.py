@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from noisezoo.analysis.false_discovery import benjamini_hochberg, benjamini_yekutieli
+from noisezoo.analysis.gaussian.false_discovery import benjamini_hochberg, benjamini_yekutieli
 
 PROCEDURES = {"bh": benjamini_hochberg, "by": benjamini_yekutieli}
 

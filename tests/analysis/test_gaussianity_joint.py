@@ -3,8 +3,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from noisezoo.analysis import multivariate
-from noisezoo.analysis.multivariate import (
+from noisezoo.analysis.gaussian import joint as multivariate
+from noisezoo.analysis.gaussian.joint import (
     bhep,
     frequencies,
     mardia_kurtosis,

@@ -5,9 +5,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from noisezoo.analysis.multinormality import gaussianity
-from noisezoo.analysis.planted import ALTERNATIVES, Law, PowerTable, planted_power
-from noisezoo.analysis.simulation import simulate_une
+from noisezoo.analysis.controls.power import ALTERNATIVES, Law, PowerTable, planted_power
+from noisezoo.analysis.controls.simulation import simulate_une
+from noisezoo.analysis.gaussian.gaussianity import gaussianity
 
 AD = "anderson-darling"
 

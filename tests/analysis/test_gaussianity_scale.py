@@ -5,11 +5,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from noisezoo.analysis import _axes, _blocks, _sample
-from noisezoo.analysis._axes import leading_axes
-from noisezoo.analysis._blocks import Blocks, as_rows
-from noisezoo.analysis.multinormality import gaussianity
-from noisezoo.analysis.normality import anderson_darling, dagostino_pearson
+from noisezoo.analysis.core import blocks as _blocks
+from noisezoo.analysis.core.blocks import Blocks, as_rows
+from noisezoo.analysis.gaussian import axes as _axes
+from noisezoo.analysis.gaussian import sample as _sample
+from noisezoo.analysis.gaussian.axes import leading_axes
+from noisezoo.analysis.gaussian.gaussianity import gaussianity
+from noisezoo.analysis.gaussian.univariate import anderson_darling, dagostino_pearson
 
 Floats = NDArray[np.float64]
 NUMBERS = ["acceptance", "null", "value", "p_value", "bonferroni"]

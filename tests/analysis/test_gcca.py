@@ -5,10 +5,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy.linalg import block_diag, eigh
 
-from noisezoo.analysis._held_out import adjusted_p_values, permute_views
-from noisezoo.analysis._maxvar import leading_eigenpairs
-from noisezoo.analysis.maxvar import SharedSpace, gcca
-from noisezoo.analysis.simulation import simulate_une
+from noisezoo.analysis.controls.simulation import simulate_une
+from noisezoo.analysis.relations.gcca import SharedSpace, gcca
+from noisezoo.analysis.relations.held_out import adjusted_p_values, permute_views
+from noisezoo.analysis.relations.maxvar import leading_eigenpairs
 
 Floats = NDArray[np.float64]
 

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from noisezoo.analysis import cosine, fit_probes
-from noisezoo.analysis.maxvar import SharedSpace, gcca
-from noisezoo.analysis.shared_space import shared_probes
-from noisezoo.analysis.simulation import Simulated, simulate_une
+from noisezoo.analysis.controls.simulation import Simulated, simulate_une
+from noisezoo.analysis.relations.gcca import SharedSpace, gcca
+from noisezoo.analysis.relations.intersections import shared_probes
 
 Floats = NDArray[np.float64]
 SEEDS = 200

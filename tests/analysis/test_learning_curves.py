@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from noisezoo.analysis._design import Design
-from noisezoo.analysis.crossvalidation import probe_table
-from noisezoo.analysis.learning_curves import _arrival, learning_curve
+from noisezoo.analysis.controls.learning_curves import _arrival, learning_curve
+from noisezoo.analysis.probes.design import Design
+from noisezoo.analysis.probes.table import probe_table
 
 Floats = NDArray[np.float64]
 NAMES = ["Smiling", "Bangs"]

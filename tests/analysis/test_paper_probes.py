@@ -6,8 +6,8 @@ from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from noisezoo.analysis.intervals import wilson
-from noisezoo.analysis.paper_table import DIMENSIONS, paper_probes
+from noisezoo.analysis.core.intervals import wilson
+from noisezoo.analysis.probes.paper import DIMENSIONS, paper_probes
 
 Floats = NDArray[np.float64]
 NAMES = ["Smiling", "Male", "Bald"]

@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
 
 from noisezoo.analysis import cosine, fit_probes
-from noisezoo.analysis.simulation import simulate_une
+from noisezoo.analysis.controls.simulation import simulate_une
 
 Floats = NDArray[np.float64]
 

@@ -5,9 +5,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import pearsonr
 
-from noisezoo.analysis._halves import Estimate
-from noisezoo.analysis.crossvalidation import ProbeTable, probe_table
-from noisezoo.analysis.profile import _correlation, _difference, _gradient, _permutations, profile_correlation
+from noisezoo.analysis.controls.profile import _correlation, _difference, _gradient, _permutations, profile_correlation
+from noisezoo.analysis.probes.halves import Estimate
+from noisezoo.analysis.probes.table import ProbeTable, probe_table
 
 Floats = NDArray[np.float64]
 NAMES = [f"attribute {j}" for j in range(12)]

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from noisezoo.analysis.edit_study import NOISE, ORTHOGONAL, OVERLAY
-from noisezoo.analysis.exhibits import signed
-from noisezoo.analysis.report import begin_report, percent, write_report
-from noisezoo.analysis.studies.base import Analysis
-from noisezoo.analysis.verdicts import verdicts
+from noisezoo.analysis.edits.experiment import NOISE, ORTHOGONAL, OVERLAY
+from noisezoo.analysis.report.exhibits import signed
+from noisezoo.analysis.report.report import begin_report, percent, write_report
+from noisezoo.analysis.studies.study import Analysis
+from noisezoo.analysis.studies.verdicts import verdicts
 from noisezoo.errors import NoiseZooError
 from tests.analysis.planted_report import ATTRIBUTES, Element, make_analysis, plant, renamed, written
 

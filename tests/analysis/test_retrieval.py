@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from noisezoo.analysis.retrieval import chance, galleries, hits
+from noisezoo.analysis.relations.retrieval import chance, galleries, hits
 
 
 def test_a_prediction_that_is_its_target_is_found_first() -> None:

@@ -7,10 +7,10 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
 from noisezoo import cli
-from noisezoo.analysis.data import attributes
-from noisezoo.analysis.report import write_report
-from noisezoo.analysis.run import analyze
-from noisezoo.analysis.studies.base import Analysis, Effort, Model
+from noisezoo.analysis.report.report import write_report
+from noisezoo.analysis.studies.data import attributes
+from noisezoo.analysis.studies.run import analyze
+from noisezoo.analysis.studies.study import Analysis, Effort, Model
 from noisezoo.builder.__main__ import run
 from noisezoo.errors import UsageError
 from tests.builder.building import digits_recipe
@@ -66,7 +66,7 @@ def test_random_noise_is_at_chance_and_pixels_are_not(analysis: Analysis) -> Non
 
 
 def test_results_are_strict_json(analysis: Analysis) -> None:
-    from noisezoo.analysis._results import plain
+    from noisezoo.analysis.core.results import plain
 
     text = json.dumps(plain(analysis.results), allow_nan=False)
     assert json.loads(text)["dataset"]["rows"] == 300

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from noisezoo.analysis.scorecard import CLAIMS, scorecard
+from noisezoo.analysis.studies.scorecard import CLAIMS, scorecard
 
 VIEWS = [
     {"name": "ldm", "kind": "noise", "untrained": False, "baseline": "ldm-untrained", "clip_conditioned": False},

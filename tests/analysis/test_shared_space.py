@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from noisezoo.analysis.maxvar import gcca
-from noisezoo.analysis.shared_space import intersections, shared_neighbours, shared_probes
-from noisezoo.analysis.simulation import simulate_une
+from noisezoo.analysis.controls.simulation import simulate_une
+from noisezoo.analysis.relations.gcca import gcca
+from noisezoo.analysis.relations.intersections import intersections, shared_neighbours, shared_probes
 
 SHAPE: dict[str, Any] = {"shared_dim": 4, "view_dims": (10,) * 4, "n_attributes": 3}
 FEW: dict[str, Any] = {"n_permutations": 9, "n_splits": 4}

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from noisezoo.analysis import fit_probes, gaussianity
-from noisezoo.analysis.simulation import simulate_une
+from noisezoo.analysis.controls.simulation import simulate_une
 
 Floats = NDArray[np.float64]
 SMALL: dict[str, Any] = {"shared_dim": 6, "view_dims": (12, 20), "n_attributes": 4}

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from noisezoo.analysis.data import Data, Part
-from noisezoo.analysis.spurious import REMOVED, SpuriousShift, spurious_shift
-from noisezoo.analysis.studies.base import Analysis, Effort, Options
+from noisezoo.analysis.controls.spurious import REMOVED, SpuriousShift, spurious_shift
 from noisezoo.analysis.studies.confounds import Spurious
-from noisezoo.builder.faces.factors import Correlation, face_factors, toggled
-from noisezoo.builder.faces.render import render
+from noisezoo.analysis.studies.data import Data, Part
+from noisezoo.analysis.studies.study import Analysis, Effort, Options
+from noisezoo.builder.sources.faces.factors import Correlation, face_factors, toggled
+from noisezoo.builder.sources.faces.render import render
 
 Floats = NDArray[np.float64]
 KINDS = ("class means", "lda")

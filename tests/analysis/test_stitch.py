@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.metrics import balanced_accuracy_score
 
-from noisezoo.analysis._ridge import cut, regress
-from noisezoo.analysis.attribute_transfer import transfer
-from noisezoo.analysis.folds import assign_folds
-from noisezoo.analysis.ridge import ALPHAS, stitch, stitch_many
-from noisezoo.analysis.simulation import simulate_une
+from noisezoo.analysis.controls.simulation import simulate_une
+from noisezoo.analysis.core.folds import assign_folds
+from noisezoo.analysis.relations.ridge import cut, regress
+from noisezoo.analysis.relations.stitch import ALPHAS, stitch, stitch_many
+from noisezoo.analysis.relations.transfer import transfer
 
 Floats = NDArray[np.float64]
 

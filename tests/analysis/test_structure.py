@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage, stats
 
-from noisezoo.analysis.structure import STATISTICS, NoiseStructure, noise_structure
+from noisezoo.analysis.controls.structure import STATISTICS, NoiseStructure, noise_structure
 
 Floats = NDArray[np.float64]
 SHAPE = (2, 8, 8)

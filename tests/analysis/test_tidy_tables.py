@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from noisezoo.analysis.tidy_tables import as_table, write_tables
+from noisezoo.analysis.report.tables import as_table, write_tables
 
 
 def test_rows_with_different_keys_become_one_table_with_nulls() -> None:

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from noisezoo.analysis import ProbeTable, compare, gaussianity, probe_table
-from noisezoo.analysis.variants import compare_variants, difference_of_differences
+from noisezoo.analysis.controls.variants import compare_variants, difference_of_differences
 
 Floats = NDArray[np.float64]
 NAMES = ["Smiling", "Bald"]

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from noisezoo.analysis.verdicts import verdicts
+from noisezoo.analysis.studies.verdicts import verdicts
 
 
 def results(low: float, high: float, role: str = "untrained", n: int = 1000, departs: bool = False) -> dict[str, Any]:

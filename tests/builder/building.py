@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from noisezoo.builder.build import STATE, Build
+from noisezoo.builder.engine.build import STATE, Build
 from noisezoo.builder.recipe import Recipe, make_recipe
 
 DIGITS_VIEWS = ("random-64", "pixels-8", "pixels-8-whitened", "digits-ddpm")

@@ -4,14 +4,14 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from noisezoo.builder.build import Build, Unit, prepare
-from noisezoo.builder.commit import commit
-from noisezoo.builder.compute import make_computer
-from noisezoo.builder.compute.base import Work
-from noisezoo.builder.log import Log
+from noisezoo.builder.engine.build import Build, Unit, prepare
+from noisezoo.builder.engine.commit import commit
+from noisezoo.builder.engine.log import Log
 from noisezoo.builder.recipe import Recipe
-from noisezoo.builder.slices import PIECE, Slice, cut
-from noisezoo.builder.sources import open_source
+from noisezoo.builder.sources.open import open_source
+from noisezoo.builder.views.computer import Work
+from noisezoo.builder.views.computers import make_computer
+from noisezoo.builder.views.slices import PIECE, Slice, cut
 
 
 def committed_build(recipe: Recipe, root: Path) -> Build:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from noisezoo.builder.faces.factors import face_factors
-from noisezoo.builder.faces.render import render
 from noisezoo.builder.sources.celeba import ATTRIBUTES
+from noisezoo.builder.sources.faces.factors import face_factors
+from noisezoo.builder.sources.faces.render import render
 
 HUB_FOLDER = "img_align+identity+attr"
 HUB_SPLITS = ("train", "valid", "test")

@@ -8,10 +8,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from noisezoo.builder.card import write_card
-from noisezoo.builder.croissant import write_croissant
-from noisezoo.builder.dataset import seal
-from noisezoo.builder.verify import Report
+from noisezoo.builder.audit.verify import Report
+from noisezoo.builder.dataset.card import write_card
+from noisezoo.builder.dataset.croissant import write_croissant
+from noisezoo.builder.dataset.finish import seal
 from noisezoo.files import sha256_of
 from noisezoo.record import CROISSANT, RECORD, Record, record_of
 

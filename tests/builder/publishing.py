@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from noisezoo.builder.publish import Published, publish
+from noisezoo.builder.dataset.publish import Published, publish
 from noisezoo.errors import NoiseZooError
 from noisezoo.files import sha256_of
 from noisezoo.record import RECORD

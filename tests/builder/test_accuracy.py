@@ -2,10 +2,10 @@
 
 import pytest
 
-from noisezoo.builder.accuracy import names, pick, table
+from noisezoo.builder.models.accuracy import names, pick, table
+from noisezoo.builder.models.schedules import read_trajectory
+from noisezoo.builder.models.schemes import make_scheme
 from noisezoo.builder.recipe import make_recipe
-from noisezoo.builder.schedules import read_trajectory
-from noisezoo.builder.schemes import make_scheme
 from noisezoo.errors import UsageError
 from tests.builder.closed_forms import FLOW, data, error, exact_noise, mixture_network
 from tests.builder.models import STABLE_DIFFUSION

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from noisezoo.builder.__main__ import run
-from noisezoo.builder.build import STATE
-from noisezoo.builder.sources import open_source
+from noisezoo.builder.engine.build import STATE
+from noisezoo.builder.sources.open import open_source
 from tests.builder.building import recipe_of
 from tests.builder.image_sources import HUB_FOLDER, encode, jpegs, people, write_lists, write_parquet
 
@@ -136,7 +136,7 @@ def test_ids_with_slashes_other_alphabets_and_300_characters_are_kept(tmp_path: 
     ids, reasons, _ = built(f"imagefolder:{tmp_path / 'photos'}", tmp_path / "out")
     assert (ids, reasons) == (sorted(names), {})
     rows = noisezoo.load(tmp_path / "out", views=["pixels-8"])
-    from noisezoo.builder.pixels import square
+    from noisezoo.builder.sources.pixels import square
 
     source = open_source(f"imagefolder:{tmp_path / 'photos'}")
     for image_id, pixels in zip(rows["image_id"], noisezoo.matrix(rows, "pixels-8"), strict=True):

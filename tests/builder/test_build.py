@@ -13,13 +13,13 @@ import pytest
 from noisezoo import files, zoo
 from noisezoo.builder import __main__ as main
 from noisezoo.builder.__main__ import run
-from noisezoo.builder.build import Build, open_build, prepare
-from noisezoo.builder.compute.controls import PixelComputer
-from noisezoo.builder.dataset import is_finished
-from noisezoo.builder.launch import build_dataset
+from noisezoo.builder.dataset.finish import is_finished
+from noisezoo.builder.engine.build import Build, open_build, prepare
+from noisezoo.builder.engine.scheduler import Draw
+from noisezoo.builder.launch.local import build_dataset
 from noisezoo.builder.recipe import Recipe
-from noisezoo.builder.schedule import Draw
-from noisezoo.builder.sources import open_source
+from noisezoo.builder.sources.open import open_source
+from noisezoo.builder.views.controls import PixelComputer
 from noisezoo.errors import NoiseZooError, UsageError
 from tests.builder.building import digits_recipe, leftovers, parts, published, recipe_of
 
@@ -187,7 +187,7 @@ def test_a_view_whose_shipped_model_is_missing_is_refused_before_any_work(
 
 
 def test_a_changed_model_is_computed_again(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from noisezoo.builder import build as build_module
+    from noisezoo.builder.engine import build as build_module
 
     before = parts(open_build(copied))
     original = build_module.fingerprint
@@ -251,7 +251,7 @@ def test_there_is_no_build_where_there_is_none(tmp_path: Path) -> None:
 
 def test_claims_are_touched_after_every_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touched: list[Path] = []
-    monkeypatch.setattr("noisezoo.builder.claims.Claim.touch", lambda claim: touched.append(claim.path))
+    monkeypatch.setattr("noisezoo.builder.engine.leases.Claim.touch", lambda claim: touched.append(claim.path))
     build = prepare(digits_recipe(("pixels-8",), limit=16, settings={"batch_size": 3}), tmp_path / "noisezoo")
     assert run(build.recipe, build.root)
     for unit in build.all_units():

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from noisezoo.builder.claims import STALE_AFTER, claimed, holder, is_stale, process_start
+from noisezoo.builder.engine.leases import STALE_AFTER, claimed, holder, is_stale, process_start
 from tests.builder.building import in_child, leftovers
 
 

@@ -10,10 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from noisezoo.builder.__main__ import run
-from noisezoo.builder.build import open_build
-from noisezoo.builder.cluster.scripts import ON_NODE, HfJobs, Hosts, Node, Slurm
-from noisezoo.builder.dataset import is_finished
-from noisezoo.builder.preflight import identity, opened
+from noisezoo.builder.dataset.finish import is_finished
+from noisezoo.builder.engine.admission import identity, opened
+from noisezoo.builder.engine.build import open_build
+from noisezoo.builder.launch.cluster import ON_NODE, HfJobs, Hosts, Node, Slurm
 from noisezoo.builder.recipe import Recipe
 from noisezoo.cli import app
 from noisezoo.errors import UsageError

@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from noisezoo.builder.compute import make_computer
-from noisezoo.builder.compute.base import FAULT, Batch, Computer, Rows
-from noisezoo.builder.compute.models import latent_statistics
 from noisezoo.builder.recipe import Settings
+from noisezoo.builder.views.computer import FAULT, Batch, Computer, Rows
+from noisezoo.builder.views.computers import make_computer
+from noisezoo.builder.views.networks import latent_statistics
 from noisezoo.errors import NoiseZooError, UsageError
 from noisezoo.zoo import View
 
@@ -143,7 +143,7 @@ def test_an_encoding_that_does_not_fit_is_halved_by_itself() -> None:
 
 def test_the_clock_says_what_each_stage_took(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr("noisezoo.builder.compute.stages.time.perf_counter", lambda: now)
+    monkeypatch.setattr("noisezoo.builder.views.stages.time.perf_counter", lambda: now)
 
     class Slow(Recorder):
         def spend(self, seconds: float) -> None:

@@ -8,11 +8,11 @@ from PIL import Image
 from scipy import stats
 
 from noisezoo import zoo
-from noisezoo.builder.compute import make_computer
-from noisezoo.builder.compute.base import Computer
-from noisezoo.builder.compute.controls import RIDGE, whitening
-from noisezoo.builder.pixels import signed
 from noisezoo.builder.recipe import Settings
+from noisezoo.builder.sources.pixels import signed
+from noisezoo.builder.views.computer import Computer
+from noisezoo.builder.views.computers import make_computer
+from noisezoo.builder.views.controls import RIDGE, whitening
 from noisezoo.errors import NoiseZooError
 
 

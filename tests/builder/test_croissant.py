@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import noisezoo
-from noisezoo.builder.croissant import croissant
-from noisezoo.builder.published import staging
+from noisezoo.builder.dataset.croissant import croissant
+from noisezoo.builder.dataset.layout import staging
 from noisezoo.record import read_record
 from tests.builder.building import DIGITS_VIEWS
 

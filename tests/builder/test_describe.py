@@ -10,8 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import ViTConfig, ViTImageProcessor, ViTModel
 
 from noisezoo import zoo
-from noisezoo.builder.describe import describe, row_yaml
-from noisezoo.builder.encoder import Encoder
+from noisezoo.builder.models.describe import describe, row_yaml
+from noisezoo.builder.models.encoder import Encoder
 from noisezoo.errors import UsageError
 from noisezoo.zoo import View
 from tests.builder.encoder_folders import ENCODER_FOLDERS, pictures

@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from transformers import Dinov2Model, DINOv3ViTModel, SiglipVisionModel, ViTConfig, ViTModel
 
 from noisezoo import zoo
-from noisezoo.builder.encoder import Encoder
-from noisezoo.builder.pixels import to_rgb
+from noisezoo.builder.models.encoder import Encoder
+from noisezoo.builder.sources.pixels import to_rgb
 from noisezoo.errors import NoiseZooError, UsageError
 from tests.builder.encoder_folders import ENCODER_FOLDERS, FAMILIES, pictures, pixels_by_transformers
 from tests.builder.models import save_vit
@@ -222,7 +222,7 @@ def test_a_hub_repository_is_fetched_by_the_family_whose_files_it_holds(
             raise UsageError("maker/model holds no safetensors of a open_clip model")
         return folders[name]
 
-    monkeypatch.setattr("noisezoo.builder.encoder.resolve", fetch)
+    monkeypatch.setattr("noisezoo.builder.models.encoder.resolve", fetch)
     found = Encoder.from_pretrained("maker/model", revision="v1").embed(pictures())
     assert asked[-1] == ("maker/model", "v1", FAMILIES[name])
     asked.clear()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from noisezoo.builder.encoder import Encoder
+from noisezoo.builder.models.encoder import Encoder
 from noisezoo.errors import UsageError
 from tests.builder.encoder_folders import ENCODER_FOLDERS, FAMILIES, pictures
 from tests.builder.models import save_vit

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoTokenizer, CLIPTextModel
 
 from noisezoo import zoo
-from noisezoo.builder.inverter import Inverter
+from noisezoo.builder.models.inverter import Inverter
 
 FOLDER = zoo.get("faces-ldm").folder
 CLIP = zoo.get("faces-clip").folder

@@ -5,9 +5,9 @@ from hashlib import sha256
 import numpy as np
 import pytest
 
-from noisezoo.builder.faces.factors import ATTRIBUTES, face_factors, toggled
-from noisezoo.builder.faces.render import render
 from noisezoo.builder.sources.faces import Faces
+from noisezoo.builder.sources.faces.factors import ATTRIBUTES, face_factors, toggled
+from noisezoo.builder.sources.faces.render import render
 
 GOLDEN = {
     32: "daf75ae8a94ba8c5ce444461f6261921759d795fafdba7422ccf0075453fe33a",

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from noisezoo.builder import forecast as forecasts
-from noisezoo.builder.build import Build, prepare
-from noisezoo.builder.dataset import finish
-from noisezoo.builder.forecast import REPORT, Forecast, total_seconds
-from noisezoo.builder.machines import Machine
+from noisezoo.builder.dataset.finish import finish
+from noisezoo.builder.engine.build import Build, prepare
+from noisezoo.builder.launch import forecast as forecasts
+from noisezoo.builder.launch.forecast import REPORT, Forecast, total_seconds
+from noisezoo.builder.launch.machines import Machine
 from noisezoo.commands import build as command
 from noisezoo.commands.build import show_forecast
 from noisezoo.commands.formats import wide_console

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from huggingface_hub import constants
 
-from noisezoo.builder.hub import check_access, commit_of, is_path, resolve
+from noisezoo.builder.models.files import check_access, commit_of, is_path, resolve
 from noisezoo.errors import UsageError
 from noisezoo.zoo import View
 
@@ -91,7 +91,7 @@ def endpoint() -> Iterator[str]:
 
 
 class Client:
-    """Calls of `noisezoo.builder.hub` with the loopback server for the Hub and an empty cache."""
+    """Calls of `noisezoo.builder.models.files` with the loopback server for the Hub and an empty cache."""
 
     def __init__(self, endpoint: str, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
         self.endpoint, self.monkeypatch = endpoint, monkeypatch

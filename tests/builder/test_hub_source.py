@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from noisezoo.builder.manifest import Manifest, freeze
 from noisezoo.builder.recipe import SourceSpec
-from noisezoo.builder.sources import Refusal, open_source
+from noisezoo.builder.sources.manifest import Manifest, freeze
+from noisezoo.builder.sources.open import Refusal, open_source
 from noisezoo.errors import UsageError
 from tests.builder.building import recipe_of
 from tests.builder.image_sources import hub_has, jpegs

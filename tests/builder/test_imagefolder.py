@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from noisezoo.builder.__main__ import run
-from noisezoo.builder.build import open_build
-from noisezoo.builder.manifest import freeze
+from noisezoo.builder.engine.build import open_build
 from noisezoo.builder.recipe import SourceSpec
-from noisezoo.builder.sources import open_source
 from noisezoo.builder.sources.imagefolder import ImageFolder
+from noisezoo.builder.sources.manifest import freeze
+from noisezoo.builder.sources.open import open_source
 from noisezoo.errors import UsageError
 from tests.builder.building import recipe_of
 

@@ -14,8 +14,8 @@ import yaml
 
 from noisezoo.builder import __main__ as main
 from noisezoo.builder.__main__ import run
-from noisezoo.builder.build import open_build
-from noisezoo.builder.dataset import is_finished
+from noisezoo.builder.dataset.finish import is_finished
+from noisezoo.builder.engine.build import open_build
 from noisezoo.builder.recipe import Recipe
 from tests.builder.building import digits_recipe, in_child, leftovers, parts, published, recipe_of
 
@@ -23,23 +23,23 @@ Ending = Callable[[], None]
 VIEWS = ("pixels-8-whitened", "digits-ddpm")
 
 STEPS = {
-    "before the manifest": ("noisezoo.builder.build:freeze", "before", 1),
+    "before the manifest": ("noisezoo.builder.engine.build:freeze", "before", 1),
     "in the middle of the manifest": ("pyarrow.parquet:write_table", "half", 1),
-    "between the manifest and the source's facts": ("noisezoo.builder.build:write_json", "before", 1),
-    "between the source's facts and the recipe": ("noisezoo.builder.build:write_json", "before", 2),
-    "between the recipe and the models": ("noisezoo.builder.build:write_json", "before", 3),
-    "in the middle of a fit": ("noisezoo.builder.compute.controls:write_tensors", "half", 1),
-    "holding claims": ("noisezoo.builder.worker:commit", "before", 3),
-    "in the middle of a part": ("noisezoo.builder.commit:write_parquet", "half", 3),
-    "between a part and its marker": ("noisezoo.builder.commit:write_json", "before", 3),
-    "after a marker, its claim still held": ("noisezoo.builder.worker:commit", "after", 3),
+    "between the manifest and the source's facts": ("noisezoo.builder.engine.build:write_json", "before", 1),
+    "between the source's facts and the recipe": ("noisezoo.builder.engine.build:write_json", "before", 2),
+    "between the recipe and the models": ("noisezoo.builder.engine.build:write_json", "before", 3),
+    "in the middle of a fit": ("noisezoo.builder.views.controls:write_tensors", "half", 1),
+    "holding claims": ("noisezoo.builder.engine.worker:commit", "before", 3),
+    "in the middle of a part": ("noisezoo.builder.engine.commit:write_parquet", "half", 3),
+    "between a part and its marker": ("noisezoo.builder.engine.commit:write_json", "before", 3),
+    "after a marker, its claim still held": ("noisezoo.builder.engine.worker:commit", "after", 3),
     "before publishing": ("noisezoo.builder.__main__:finish", "before", 1),
-    "in the middle of a shard": ("noisezoo.builder.published:write_parquet", "half", 4),
+    "in the middle of a shard": ("noisezoo.builder.dataset.layout:write_parquet", "half", 4),
     "in the middle of a basis": ("noisezoo.pca:Basis.save", "half", 2),
-    "in the middle of the card": ("noisezoo.builder.card:_check", "half", 1),
-    "before the card": ("noisezoo.builder.dataset:write_json", "after", 1),
-    "between the card and the record": ("noisezoo.builder.dataset:write_record", "before", 1),
-    "after the record": ("noisezoo.builder.dataset:write_json", "before", 2),
+    "in the middle of the card": ("noisezoo.builder.dataset.card:_check", "half", 1),
+    "before the card": ("noisezoo.builder.dataset.finish:write_json", "after", 1),
+    "between the card and the record": ("noisezoo.builder.dataset.finish:write_record", "before", 1),
+    "after the record": ("noisezoo.builder.dataset.finish:write_json", "before", 2),
 }
 """Moment -> what is interrupted, when (before it, after it, with half its file written), and at which call."""
 

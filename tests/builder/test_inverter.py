@@ -12,9 +12,9 @@ from diffusers import (
     UNet2DModel,
 )
 
-from noisezoo.builder.inverter import Inverter
-from noisezoo.builder.pipeline import Runtime
-from noisezoo.builder.schemes import SCHEMES
+from noisezoo.builder.models.inverter import Inverter
+from noisezoo.builder.models.pipeline import Runtime
+from noisezoo.builder.models.schemes import SCHEMES
 from noisezoo.errors import UsageError
 from tests.builder.models import save_stable_diffusion, save_unconditional
 

@@ -9,10 +9,10 @@ from datasets import get_dataset_config_names, load_dataset
 
 import noisezoo
 from noisezoo.builder.__main__ import run
-from noisezoo.builder.build import STATE
-from noisezoo.builder.joining import join
-from noisezoo.builder.removal import remove
-from noisezoo.builder.verify import verify
+from noisezoo.builder.audit.verify import verify
+from noisezoo.builder.dataset.join import join
+from noisezoo.builder.dataset.remove import remove
+from noisezoo.builder.engine.build import STATE
 from noisezoo.errors import NoiseZooError, UsageError
 from noisezoo.record import read_record
 from tests.builder.building import digits_recipe, leftovers, published, recipe_of

@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 
-from noisezoo.builder.inverter import Inverter
+from noisezoo.builder.models.inverter import Inverter
 from tests.builder.models import save_constant
 
 

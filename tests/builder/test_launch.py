@@ -12,13 +12,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from noisezoo.builder import launch
 from noisezoo.builder.__main__ import main, run
-from noisezoo.builder.build import Build, open_build, prepare
-from noisezoo.builder.claims import claimed
-from noisezoo.builder.launch import build_dataset, build_datasets, default_processes, launch_command
-from noisezoo.builder.log import Log, failures
-from noisezoo.builder.status import status
+from noisezoo.builder.engine.build import Build, open_build, prepare
+from noisezoo.builder.engine.leases import claimed
+from noisezoo.builder.engine.log import Log, failures
+from noisezoo.builder.launch import local as launch
+from noisezoo.builder.launch.local import build_dataset, build_datasets, default_processes, launch_command
+from noisezoo.builder.launch.status import status
 from noisezoo.errors import IncompleteError, NoiseZooError
 from tests.builder.building import digits_recipe
 

@@ -12,11 +12,11 @@ from PIL import Image
 
 from noisezoo import zoo
 from noisezoo.builder.__main__ import run
-from noisezoo.builder.build import open_build
-from noisezoo.builder.compute.models import image_seed
-from noisezoo.builder.dataset import is_finished
+from noisezoo.builder.dataset.finish import is_finished
+from noisezoo.builder.engine.build import open_build
+from noisezoo.builder.launch.status import status
 from noisezoo.builder.recipe import Recipe
-from noisezoo.builder.status import status
+from noisezoo.builder.views.networks import image_seed
 from noisezoo.errors import UsageError
 from tests.builder.building import digits_recipe, parts, published, recipe_of
 
@@ -120,7 +120,7 @@ def test_captions_are_labels_and_each_image_s_own_prompt(
     stable_diffusion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import noisezoo
-    from noisezoo.builder.inverter import Inverter
+    from noisezoo.builder.models.inverter import Inverter
 
     seen: dict[str, str] = {}
     original = Inverter.invert_states

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from noisezoo.builder import log as logs
-from noisezoo.builder.log import Log, Tail, failures, parse
+from noisezoo.builder.engine import log as logs
+from noisezoo.builder.engine.log import Log, Tail, failures, parse
 from noisezoo.builder.redaction import Redacted, redact
 from noisezoo.errors import describe
 

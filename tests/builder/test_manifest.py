@@ -10,11 +10,11 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from noisezoo.builder import sources
-from noisezoo.builder.manifest import Manifest, freeze, spare_keys
 from noisezoo.builder.recipe import SourceSpec
-from noisezoo.builder.sources import Refusal, Source, open_source
+from noisezoo.builder.sources import open as sources
 from noisezoo.builder.sources.ids import SPLITS, hash_unit, split_of
+from noisezoo.builder.sources.manifest import Manifest, freeze, spare_keys
+from noisezoo.builder.sources.open import Refusal, Source, open_source
 from noisezoo.errors import UsageError
 
 

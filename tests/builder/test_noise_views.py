@@ -11,16 +11,16 @@ from PIL import Image
 
 from noisezoo import zoo
 from noisezoo.builder.__main__ import run
-from noisezoo.builder.build import open_build
-from noisezoo.builder.compute import make_computer
-from noisezoo.builder.compute.base import Rows, Work
-from noisezoo.builder.compute.models import LatentComputer, NoiseComputer, image_seed, module_digest
-from noisezoo.builder.inverter import Inverter
-from noisezoo.builder.pixels import signed
-from noisezoo.builder.quality import is_sampled, psnr, ssim
+from noisezoo.builder.engine.build import open_build
+from noisezoo.builder.models.inverter import Inverter
 from noisezoo.builder.recipe import Settings
-from noisezoo.builder.slices import PIECE, Slice, cut
-from noisezoo.builder.sources import Refusal, open_source
+from noisezoo.builder.sources.open import Refusal, open_source
+from noisezoo.builder.sources.pixels import signed
+from noisezoo.builder.views.computer import Rows, Work
+from noisezoo.builder.views.computers import make_computer
+from noisezoo.builder.views.networks import LatentComputer, NoiseComputer, image_seed, module_digest
+from noisezoo.builder.views.quality import is_sampled, psnr, ssim
+from noisezoo.builder.views.slices import PIECE, Slice, cut
 from noisezoo.schema import PREVIOUS
 from tests.builder.building import recipe_of
 

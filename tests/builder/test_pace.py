@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from noisezoo.builder.pace import Done, pace
+from noisezoo.builder.launch.pace import Done, pace
 
 NIGHT = 12 * 3600.0
 

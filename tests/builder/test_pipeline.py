@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from noisezoo.builder.inverter import Inverter
+from noisezoo.builder.models.inverter import Inverter
 from noisezoo.errors import UsageError
 
 

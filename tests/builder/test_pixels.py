@@ -9,8 +9,8 @@ from PIL import Image
 
 import noisezoo
 from noisezoo.builder.__main__ import run
-from noisezoo.builder.pixels import signed, square, to_channels, to_rgb
-from noisezoo.builder.sources import open_source
+from noisezoo.builder.sources.open import open_source
+from noisezoo.builder.sources.pixels import signed, square, to_channels, to_rgb
 from tests.builder.building import recipe_of
 
 

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from noisezoo import cli, zoo
-from noisezoo.builder import hub, machines
-from noisezoo.builder.footprint import activations, footprint, is_guided
-from noisezoo.builder.machines import BATCH, CHANNELS, DEPTH, SIDE, Machine, calibrate, machine, names
-from noisezoo.builder.plan import UNIT_LEAST, UNIT_MOST, Plan, make_plan, passes
+from noisezoo.builder.launch import machines
+from noisezoo.builder.launch.machines import BATCH, CHANNELS, DEPTH, SIDE, Machine, calibrate, machine, names
+from noisezoo.builder.launch.plan import UNIT_LEAST, UNIT_MOST, Plan, make_plan, passes
+from noisezoo.builder.models import files as hub
+from noisezoo.builder.models.footprint import activations, footprint, is_guided
 from noisezoo.builder.recipe import Recipe, Settings, make_recipe, read_recipe
 from noisezoo.costs import DECODE
 from noisezoo.errors import UsageError
@@ -41,7 +42,7 @@ def test_passes_are_those_that_the_schemes_papers_give(
 
 
 def test_the_accuracy_table_counted_the_same_passes() -> None:
-    from noisezoo.builder.accuracy import table
+    from noisezoo.builder.models.accuracy import table
 
     ways = {(row.scheme, row.num_inference_steps, row.forwards) for row in table() if row.span == 20}
     assert len(ways) > 20

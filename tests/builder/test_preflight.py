@@ -9,13 +9,13 @@ import pytest
 import torch
 import yaml
 
-from noisezoo.builder import preflight
 from noisezoo.builder.__main__ import main, run
-from noisezoo.builder.build import open_build
-from noisezoo.builder.dataset import is_finished
-from noisezoo.builder.launch import build_dataset
-from noisezoo.builder.log import failures
-from noisezoo.builder.preflight import FORMAT, Place, admit, identity, opened, take_place
+from noisezoo.builder.dataset.finish import is_finished
+from noisezoo.builder.engine import admission as preflight
+from noisezoo.builder.engine.admission import FORMAT, Place, admit, identity, opened, take_place
+from noisezoo.builder.engine.build import open_build
+from noisezoo.builder.engine.log import failures
+from noisezoo.builder.launch.local import build_dataset
 from noisezoo.errors import UsageError
 from noisezoo.files import read_json, write_json
 from tests.builder.building import digits_recipe

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from noisezoo.builder import publish as publisher
 from noisezoo.builder.__main__ import run
-from noisezoo.builder.joining import join
-from noisezoo.builder.version import listed, version_tag
+from noisezoo.builder.dataset import publish as publisher
+from noisezoo.builder.dataset.contents import listed, version_tag
+from noisezoo.builder.dataset.join import join
 from noisezoo.errors import UsageError
 from noisezoo.files import sha256_of
 from noisezoo.record import RECORD

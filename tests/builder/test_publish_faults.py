@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Features, Image
 
-from noisezoo.builder import hub_errors
-from noisezoo.builder import publish as publisher
-from noisezoo.builder.build import STATE
-from noisezoo.builder.publish import Published, publish
+from noisezoo.builder.dataset import hub_errors
+from noisezoo.builder.dataset import publish as publisher
+from noisezoo.builder.dataset.publish import Published, publish
+from noisezoo.builder.engine.build import STATE
 from noisezoo.errors import IncompleteError, NoiseZooError, UsageError
 from tests.builder.building import published as files_of
 from tests.builder.publishing import REPO, held, of, passes, recorded, refusal, send, until, versions
@@ -56,7 +56,7 @@ def test_a_publication_killed_at_any_moment_goes_on_and_sends_nothing_twice(
     pause = server.hold(moment, 100, after=after)
     code = f"""
 from pathlib import Path
-from noisezoo.builder.publish import publish
+from noisezoo.builder.dataset.publish import publish
 publish(Path({str(built)!r}), {REPO!r}, check=lambda folder: None)
 """
     child = server.start(code, tmp_path / "home")

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from noisezoo.builder import quality
-from noisezoo.builder.build import prepare
-from noisezoo.builder.quality import METRICS, check_metrics, is_sampled, measure, psnr, ssim
+from noisezoo.builder.engine.build import prepare
+from noisezoo.builder.views import quality
+from noisezoo.builder.views.quality import METRICS, check_metrics, is_sampled, measure, psnr, ssim
 from noisezoo.errors import UsageError
 from tests.builder.building import digits_recipe
 

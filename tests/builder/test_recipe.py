@@ -124,9 +124,9 @@ def test_a_recipe_written_and_read_back_is_the_same(tmp_path: Path) -> None:
 def fake_accuracy(monkeypatch: pytest.MonkeyPatch, picked: dict[str, Any]) -> list[str]:
     """The measured table's stand-in: every name picks the same; the names that were asked for."""
     asked: list[str] = []
-    module = ModuleType("noisezoo.builder.accuracy")
+    module = ModuleType("noisezoo.builder.models.accuracy")
     module.pick = lambda name: (asked.append(name), picked)[1]  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "noisezoo.builder.accuracy", module)
+    monkeypatch.setitem(sys.modules, "noisezoo.builder.models.accuracy", module)
     return asked
 
 

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 
 from noisezoo.builder.__main__ import run
-from noisezoo.builder.recompute import stored_rows
-from noisezoo.builder.sources import open_source
-from noisezoo.builder.verify import verify
+from noisezoo.builder.audit.recompute import stored_rows
+from noisezoo.builder.audit.verify import verify
+from noisezoo.builder.sources.open import open_source
 from noisezoo.record import read_record
 from noisezoo.schema import to_arrow
 from tests.builder.building import digits_recipe, recipe_of

@@ -14,11 +14,11 @@ from datasets import load_dataset
 
 import noisezoo
 from noisezoo.builder.__main__ import run
-from noisezoo.builder.build import STATE, open_build
-from noisezoo.builder.dataset import is_finished
-from noisezoo.builder.published import STAGED
-from noisezoo.builder.removal import remove
-from noisezoo.builder.verify import verify
+from noisezoo.builder.audit.verify import verify
+from noisezoo.builder.dataset.finish import is_finished
+from noisezoo.builder.dataset.layout import STAGED
+from noisezoo.builder.dataset.remove import remove
+from noisezoo.builder.engine.build import STATE, open_build
 from noisezoo.errors import NoiseZooError, UsageError
 from noisezoo.files import sha256_of
 from noisezoo.pca import Basis
@@ -107,7 +107,7 @@ def test_a_view_that_is_added_later_leaves_removed_images_out(folder: Path) -> N
 
 
 def test_a_view_in_work_is_published_by_its_build_and_not_by_a_removal(folder: Path) -> None:
-    from noisezoo.builder.build import prepare
+    from noisezoo.builder.engine.build import prepare
 
     prepare(digits_recipe((*VIEWS, "pixels-8-whitened"), 24), folder)
     remove(folder, ids_of(folder)[:1])
@@ -255,7 +255,7 @@ def test_a_build_that_goes_on_after_a_killed_removal_makes_the_same_version(fold
 
 
 def test_a_removal_waits_for_no_one_and_says_who_writes(folder: Path) -> None:
-    from noisezoo.builder.claims import claimed
+    from noisezoo.builder.engine.leases import claimed
 
     gone = ids_of(folder)[:1]
     before = {path: sha256_of(path) for path in folder.rglob("*.parquet")}

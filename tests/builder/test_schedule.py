@@ -13,16 +13,17 @@ import pytest
 
 from benchmarks.schedule_model import simulate
 from benchmarks.simulate_schedule import GOAL, SMALL
-from noisezoo.builder import folder as folders
-from noisezoo.builder import keeper, schedule
 from noisezoo.builder.__main__ import run
-from noisezoo.builder.build import Build, open_build, prepare
-from noisezoo.builder.claims import Claim, bury, claimed, claims_in, sign_of_life
-from noisezoo.builder.folder import Folder
-from noisezoo.builder.keeper import Keeper
-from noisezoo.builder.log import Log
-from noisezoo.builder.schedule import LOOKS, Draw, Looks, Lot, spread
-from noisezoo.builder.worker import work
+from noisezoo.builder.engine import monitor as keeper
+from noisezoo.builder.engine import queue as folders
+from noisezoo.builder.engine import scheduler as schedule
+from noisezoo.builder.engine.build import Build, open_build, prepare
+from noisezoo.builder.engine.leases import Claim, bury, claimed, claims_in, sign_of_life
+from noisezoo.builder.engine.log import Log
+from noisezoo.builder.engine.monitor import Keeper
+from noisezoo.builder.engine.queue import Folder
+from noisezoo.builder.engine.scheduler import LOOKS, Draw, Looks, Lot, spread
+from noisezoo.builder.engine.worker import work
 from tests.builder.building import digits_recipe, leftovers, published
 from tests.builder.test_claims import dead_pid, write_claim
 from tests.chaos.hurried import BEAT, STALE_AFTER, hurried

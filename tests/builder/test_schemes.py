@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from noisezoo.builder.schemes import SCHEMES, anderson, make_scheme
-from noisezoo.builder.trajectory import Coordinates, Trajectory
+from noisezoo.builder.models.schemes import SCHEMES, anderson, make_scheme
+from noisezoo.builder.models.trajectory import Coordinates, Trajectory
 from noisezoo.errors import UsageError
 from tests.builder.closed_forms import data, diffusion, error, exact_noise, flow, mixture_network
 

@@ -10,10 +10,10 @@ import pytest
 
 from noisezoo import zoo
 from noisezoo.builder.__main__ import run
-from noisezoo.builder.build import open_build, prepare
-from noisezoo.builder.compute.models import LatentComputer
+from noisezoo.builder.engine.build import open_build, prepare
 from noisezoo.builder.recipe import Recipe
 from noisezoo.builder.sources.faces import Faces
+from noisezoo.builder.views.networks import LatentComputer
 from tests.builder.building import parts, published, recipe_of
 
 LATENT_VIEWS = ("faces-vae", "faces-ldm-uncond", "faces-ldm-uncond-untrained", "pixels")

@@ -14,11 +14,12 @@ import yaml
 from datasets.features.features import Array3DExtensionType
 
 from noisezoo.builder import __main__ as entry
-from noisezoo.builder import stopping, worker
 from noisezoo.builder.__main__ import main, run
-from noisezoo.builder.build import open_build
-from noisezoo.builder.launch import LEAVING, launch_environment
-from noisezoo.builder.log import failures
+from noisezoo.builder.engine import preemption as stopping
+from noisezoo.builder.engine import worker
+from noisezoo.builder.engine.build import open_build
+from noisezoo.builder.engine.log import failures
+from noisezoo.builder.launch.local import LEAVING, launch_environment
 from noisezoo.schema import view_features
 from tests.builder.building import digits_recipe, in_child, leftovers, published
 from tests.builder.schedulers import Cluster, finish, wait_until

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from noisezoo import zoo
-from noisezoo.builder.slices import ALONE_FROM, PIECE, Slice, ahead, cut, groups
+from noisezoo.builder.views.slices import ALONE_FROM, PIECE, Slice, ahead, cut, groups
 
 PICTURE = Image.new("L", (2, 2))
 

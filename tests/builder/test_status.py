@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from noisezoo import cli
-from noisezoo.builder.build import Build, Unit, open_build
-from noisezoo.builder.claims import claimed, is_stale
-from noisezoo.builder.dataset import finish
-from noisezoo.builder.log import Log
-from noisezoo.builder.progress import Progress, ranges
-from noisezoo.builder.status import ViewStatus, Watcher, status
+from noisezoo.builder.dataset.finish import finish
+from noisezoo.builder.engine.build import Build, Unit, open_build
+from noisezoo.builder.engine.leases import claimed, is_stale
+from noisezoo.builder.engine.log import Log
+from noisezoo.builder.launch.progress import Progress, ranges
+from noisezoo.builder.launch.status import ViewStatus, Watcher, status
 from noisezoo.commands import status as command
 from tests.builder.building import digits_recipe
 from tests.builder.committed import committed_build

@@ -5,11 +5,11 @@ import pytest
 from PIL import Image
 
 from noisezoo import zoo
-from noisezoo.builder.compute import make_computer
-from noisezoo.builder.pixels import signed
-from noisezoo.builder.quality import psnr
 from noisezoo.builder.recipe import Settings
-from noisezoo.builder.sources import open_source
+from noisezoo.builder.sources.open import open_source
+from noisezoo.builder.sources.pixels import signed
+from noisezoo.builder.views.computers import make_computer
+from noisezoo.builder.views.quality import psnr
 
 SHIPPED = [row.name for row in zoo.rows() if row.folder is not None]
 TRAINED_AND_NOT = [
@@ -52,7 +52,7 @@ def test_training_changed_what_a_shipped_model_gives(trained: str, untrained: st
 def test_digits_inverted_and_regenerated_are_the_digits_again() -> None:
     import torch
 
-    from noisezoo.builder.inverter import Inverter
+    from noisezoo.builder.models.inverter import Inverter
 
     row = zoo.get("digits-ddpm")
     assert row.folder is not None
@@ -64,7 +64,7 @@ def test_digits_inverted_and_regenerated_are_the_digits_again() -> None:
 
 
 def test_the_shipped_untrained_network_is_the_one_that_training_started_from() -> None:
-    from noisezoo.builder.inverter import Inverter
+    from noisezoo.builder.models.inverter import Inverter
 
     trained, control = zoo.get("faces-ddpm"), zoo.get("faces-ddpm-untrained")
     assert trained.folder is not None and control.folder is not None and control.start_seed is None

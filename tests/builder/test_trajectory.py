@@ -8,9 +8,9 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 
-from noisezoo.builder.schedules import read_trajectory
-from noisezoo.builder.schemes import Ddim, Network, make_scheme
-from noisezoo.builder.trajectory import Coordinates, Trajectory
+from noisezoo.builder.models.schedules import read_trajectory
+from noisezoo.builder.models.schemes import Ddim, Network, make_scheme
+from noisezoo.builder.models.trajectory import Coordinates, Trajectory
 from noisezoo.errors import UsageError
 from tests.builder.models import STABLE_DIFFUSION
 

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from noisezoo.builder.__main__ import run
-from noisezoo.builder.dataset import seal
-from noisezoo.builder.verify import verify
+from noisezoo.builder.audit.verify import verify
+from noisezoo.builder.dataset.finish import seal
 from noisezoo.errors import NoiseZooError, UsageError
 from noisezoo.record import CROISSANT, RECORD
 from tests.builder.building import recipe_of
@@ -22,7 +22,7 @@ from tests.builder.planting import VIEW, change, checks, only, recard, record_of
 @pytest.fixture(scope="module")
 def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Faces of which both views refuse one; and a second source joined to them."""
-    from noisezoo.builder.compute.controls import PixelComputer, RandomComputer
+    from noisezoo.builder.views.controls import PixelComputer, RandomComputer
 
     keys = recipe_of("faces", ("pixels", "random"), 20)
     folder = tmp_path_factory.mktemp("faces") / "noisezoo"
@@ -251,7 +251,7 @@ def test_a_dataset_on_the_hub_is_verified_at_its_revision(copied: Path, tmp_path
     with HubServer() as server, client(server):
         tag = send(copied, server).tag
         told = server.run(
-            "from noisezoo.builder.verify import verify\n"
+            "from noisezoo.builder.audit.verify import verify\n"
             "from noisezoo.errors import UsageError\n"
             f"report = verify({REPO!r}, revision={tag!r})\n"
             "print(report.ok, report.rows)\n"

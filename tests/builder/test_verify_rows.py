@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from noisezoo.builder.__main__ import run
-from noisezoo.builder.contents import _floats
-from noisezoo.builder.verify import verify
+from noisezoo.builder.audit.columns import _floats
+from noisezoo.builder.audit.verify import verify
 from noisezoo.pca import Basis
 from tests.builder.building import digits_recipe
 from tests.builder.planting import VIEW, change, checks, only, put, recard, record_of, rehash, shard, swapped

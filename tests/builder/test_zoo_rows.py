@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from noisezoo import zoo
-from noisezoo.builder.inverter import Inverter
-from noisezoo.builder.schemes import SCHEMES
+from noisezoo.builder.models.inverter import Inverter
+from noisezoo.builder.models.schemes import SCHEMES
 from tests.builder.folders import DIFFUSION_FOLDERS, PICKLED, PROMPT, Folders, edit_json, latents, pictures, shape
 from tests.builder.references import (
     PROMPTS,

@@ -10,7 +10,7 @@ import diffusers
 import pytest
 import torch
 
-from noisezoo.builder.inverter import Inverter
+from noisezoo.builder.models.inverter import Inverter
 from noisezoo.errors import UsageError
 from tests.builder.folders import (
     PICKLED,

@@ -14,8 +14,8 @@ from pathlib import Path
 import yaml
 
 from noisezoo.builder import __main__ as entry
-from noisezoo.builder.build import STATE, open_build
-from noisezoo.builder.dataset import is_finished
+from noisezoo.builder.dataset.finish import is_finished
+from noisezoo.builder.engine.build import STATE, open_build
 from noisezoo.builder.recipe import Recipe
 from tests.builder.building import digits_recipe, leftovers, parts, published
 from tests.builder.test_interruption import STEPS, ending

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from noisezoo.builder import claims, keeper, worker
+from noisezoo.builder.engine import leases as claims
+from noisezoo.builder.engine import monitor as keeper
+from noisezoo.builder.engine import worker
 
 GATE = "NOISEZOO_TEST_GATE"
 BEAT = 0.5

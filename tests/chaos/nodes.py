@@ -11,9 +11,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from noisezoo.builder.build import STATE
-from noisezoo.builder.claims import holder
-from noisezoo.builder.launch import launch_environment
+from noisezoo.builder.engine.build import STATE
+from noisezoo.builder.engine.leases import holder
+from noisezoo.builder.launch.local import launch_environment
 from tests.chaos.hurried import GATE, waiting
 
 ROOT = Path(__file__).parents[2]

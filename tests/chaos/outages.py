@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from noisezoo.builder.build import open_build
-from noisezoo.builder.dataset import is_finished
+from noisezoo.builder.dataset.finish import is_finished
+from noisezoo.builder.engine.build import open_build
 from tests.builder.building import digits_recipe, parts, published
 from tests.chaos.crew import crew, traces, vouched
 from tests.chaos.hurried import BEAT, STALE_AFTER, hurried

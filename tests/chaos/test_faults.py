@@ -17,12 +17,12 @@ import pytest
 
 from noisezoo import files, zoo
 from noisezoo.builder import __main__ as entry
-from noisezoo.builder import commit as commits
-from noisezoo.builder import worker
 from noisezoo.builder.__main__ import run
-from noisezoo.builder.build import open_build
-from noisezoo.builder.dataset import is_finished
-from noisezoo.builder.status import status
+from noisezoo.builder.dataset.finish import is_finished
+from noisezoo.builder.engine import commit as commits
+from noisezoo.builder.engine import worker
+from noisezoo.builder.engine.build import open_build
+from noisezoo.builder.launch.status import status
 from tests.builder.building import digits_recipe, leftovers, published
 from tests.chaos.crew import crew, write_recipe
 

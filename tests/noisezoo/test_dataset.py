@@ -17,8 +17,8 @@ from huggingface_hub import DatasetCard
 
 import noisezoo
 from noisezoo.builder.__main__ import run
-from noisezoo.builder.card import _config_yaml, _model, write_card
-from noisezoo.builder.published import blocks, read_config
+from noisezoo.builder.dataset.card import _config_yaml, _model, write_card
+from noisezoo.builder.dataset.layout import blocks, read_config
 from noisezoo.pca import Basis
 from noisezoo.record import RECORD, read_record
 from noisezoo.schema import to_table, view_features, write_parquet

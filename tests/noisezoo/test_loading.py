@@ -14,7 +14,7 @@ from datasets import Dataset, load_dataset
 
 import noisezoo
 from noisezoo.builder.__main__ import run
-from noisezoo.builder.sources import open_source
+from noisezoo.builder.sources.open import open_source
 from noisezoo.errors import NoiseZooError, UsageError
 from noisezoo.record import RECORD, read_record
 from tests.builder.building import DIGITS_VIEWS, digits_recipe

@@ -16,12 +16,12 @@ from datasets import Features, Value
 from PIL import Image
 
 from noisezoo import schema
-from noisezoo.builder import published
-from noisezoo.builder.build import Build, open_build, prepare
-from noisezoo.builder.dataset import finish
-from noisezoo.builder.log import Log
+from noisezoo.builder.dataset import layout as published
+from noisezoo.builder.dataset.finish import finish
+from noisezoo.builder.engine.build import Build, open_build, prepare
+from noisezoo.builder.engine.log import Log
 from noisezoo.builder.recipe import make_recipe
-from noisezoo.builder.sources import SOURCES, Source
+from noisezoo.builder.sources.open import SOURCES, Source
 
 SHAPE = (4, 128, 128)
 """Of one row: 128 KiB, so that few rows weigh much beside the libraries."""
@@ -53,7 +53,7 @@ class Blanks(Source):
 
 def write_parts(root: Path, rows: int, shape: tuple[int, ...], slice_rows: int) -> Build:
     """All parts of a build of random rows, as a build writes them."""
-    from noisezoo.builder.worker import work
+    from noisezoo.builder.engine.worker import work
 
     row = {"name": "planted", "kind": "control", "family": "random", "repo": "", "resolution": 1, "shape": shape,
            "license": "cc0-1.0", "gflops": 0.0, "about": "random rows"}  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from noisezoo import cli, zoo
-from noisezoo.builder import describe
+from noisezoo.builder.models import describe
 from noisezoo.costs import cost_of
 
 MonkeyPatch, Capture = pytest.MonkeyPatch, pytest.CaptureFixture[str]

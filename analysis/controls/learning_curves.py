@@ -1,0 +1,160 @@
+"""How well attributes can be read as probes see more rows: nested subsamples to fit on, all rows to score."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from noisezoo.analysis.core import AnyArray, Floats, Interval, Result, as_array, caveats, to_numpy, units_of
+from noisezoo.analysis.probes import METRICS, Design, Estimate, Scored, cross_validate, scaled_scores
+
+_UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
+_HALVINGS, _FEWEST = 4, 50  # sizes that are tried unasked, and rows below which none is
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CurvePoint:
+    """Scores at one size: an interval for each attribute, then for their mean, (k + 1,) of each metric."""
+
+    size: int  # training rows of a probe
+    intervals: Mapping[str, tuple[Interval, ...]]
+    rise: Mapping[str, tuple[Interval, ...]]  # this size minus the one before, paired; NaN at the first
+    null: Mapping[str, Floats]  # metric -> (permutations, k + 1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LearningCurve(Result):
+    """What `learning_curve` found. Intervals are for the whole procedure at each size, as in a `ProbeTable`.
+
+    A curve that still rises at its last size says that the view holds more than n rows can show, and that its height
+    there is a lower bound; `rise` says so with an interval.
+    """
+
+    names: tuple[str, ...]  # (k,)
+    refused: Mapping[str, str]  # attribute -> why it has no curve
+    points: tuple[CurvePoint, ...]  # from the smallest size
+    n: int
+    d: int
+    n_folds: int
+    n_splits: int
+    n_permutations: int
+    confidence: float
+    seed: int
+    caveats: tuple[str, ...]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Training rows of each point."""
+        return tuple(point.size for point in self.points)
+
+    def settings(self) -> dict[str, Any]:
+        """Sizes, folds, seed, refusals and caveats."""
+        keys = ("sizes", "n", "d", "n_folds", "n_splits", "n_permutations", "confidence", "seed")
+        said = {"refused": dict(self.refused), "caveats": list(self.caveats)}
+        return {**{key: getattr(self, key) for key in keys}, **said}
+
+    def records(self) -> list[dict[str, Any]]:
+        """One dictionary a size, attribute and metric; "mean" is the mean over attributes."""
+        named = [*enumerate((*self.names, "mean"))]
+        return [_record(point, name, j, metric) for point in self.points for j, name in named for metric in METRICS]
+
+
+def _record(point: CurvePoint, name: str, j: int, metric: str) -> dict[str, Any]:
+    null, rise = point.null[metric][:, j], point.rise[metric][j]
+    ends = (null.mean(), null.min(), null.max()) if null.size else (float("nan"),) * 3
+    return {
+        "size": point.size,
+        "attribute": name,
+        "metric": metric,
+        **point.intervals[metric][j].to_dict(),
+        **dict(zip(("null", "null_low", "null_high"), map(float, ends), strict=True)),
+        **{"rise" if key == "estimate" else f"rise_{key}": value for key, value in rise.to_dict().items()},
+    }
+
+
+def learning_curve(
+    X: AnyArray,
+    Y: ArrayLike,
+    names: Sequence[str],
+    *,
+    sizes: Sequence[int] | None = None,
+    groups: ArrayLike | None = None,
+    n_folds: int = 5,
+    seed: int = 42,
+    n_splits: int = 16,
+    n_permutations: int = 1,
+    confidence: float = 0.95,
+) -> LearningCurve:
+    """Probe a view X (n, d) with probes that see some of the training rows, nested from size to size.
+
+    Folds, half-samples, the choice of strengths and the null are `probe_table`'s. All n rows are scored at every size;
+    all else is learnt from the sample of that size, and half of it in a half-sample. The largest size, all n (1 - 1 /
+    n_folds) training rows, gives the table itself.
+
+    Args:
+        X: rows of the view, numpy or torch, float32 or float64.
+        Y: (n, k) attributes, zeros and ones.
+        names: (k,) their names.
+        sizes: training rows of a probe; None: all, a half, a quarter and an eighth of them, while there are 50.
+        groups: (n,) identities: a group never straddles folds or halves, and comes into the sample whole.
+        n_folds: folds.
+        seed: decides folds, half-samples, permutations and the order in which rows come into the sample.
+        n_splits: splits in halves for the intervals, also their degrees of freedom.
+        n_permutations: shuffled copies of Y; 0 leaves the null NaN.
+        confidence: of the intervals.
+
+    Returns:
+        The curve; an attribute with too few rows of a class in the smallest sample is in `.refused` with the reason,
+        so that the mean is over the same attributes at every size.
+
+    Raises:
+        ValueError: sizes below 2 or above n (1 - 1 / n_folds), or what `probe_table` refuses.
+    """
+    X = as_array(X)
+    every = Design.of(len(X), Y, names, groups, n_folds=n_folds, n_splits=n_splits, seed=seed)
+    most = round(len(X) * (1 - 1 / n_folds))
+    wanted, arrival = _sizes(most, sizes), _arrival(every)
+    samples = [arrival < size / most for size in wanted]  # (n,) each
+    design = every.on(samples[0])
+    T = scaled_scores(X)
+    points: list[CurvePoint] = []
+    before: Mapping[str, Estimate] = {}
+    for size, kept in zip(wanted, samples, strict=True):
+        found = cross_validate(T, design, n_permutations, kept)
+        points.append(_point(size, found, before, confidence))
+        before = found.estimates
+    settings = (len(X), X.shape[1], n_folds, n_splits, n_permutations, confidence, seed)
+    return LearningCurve(design.names, design.refused, tuple(points), *settings, caveats(to_numpy(X), design.folds))
+
+
+def _sizes(most: int, sizes: Sequence[int] | None) -> list[int]:
+    halved = [round(most / 2**i) for i in range(_HALVINGS)]
+    wanted = sorted({*sizes} if sizes is not None else {most, *(size for size in halved if size >= _FEWEST)})
+    if not wanted or wanted[0] < 2 or wanted[-1] > most:
+        raise ValueError(f"sizes must lie between 2 and the {most} training rows of a fold, not {wanted}")
+    return wanted
+
+
+def _arrival(design: Design) -> Floats:
+    """When each row comes into the sample, (n,) in [0, 1): the share of its fold that is in before its group."""
+    units = units_of(len(design.folds), design.groups)
+    key = np.random.default_rng([design.seed, 3]).random(units.max() + 1)[units]
+    arrival = np.empty(len(units))
+    for f in np.unique(design.folds):
+        of_fold = design.folds == f
+        arrival[of_fold] = np.searchsorted(np.sort(key[of_fold]), key[of_fold]) / of_fold.sum()
+    return arrival
+
+
+def _point(size: int, found: Scored, before: Mapping[str, Estimate], confidence: float) -> CurvePoint:
+    k = found.out_of_fold.labels.shape[1]
+    rises = {m: _intervals(e - before[m], confidence, -1.0) for m, e in found.estimates.items() if m in before}
+    null = {m: np.column_stack([null, null.mean(axis=1)]) if k else null[:, :1] for m, null in found.null.items()}
+    intervals = {m: _intervals(e, confidence, 0.0) for m, e in found.estimates.items()}
+    return CurvePoint(size, intervals, {m: rises.get(m, (_UNKNOWN,) * (k + 1)) for m in intervals}, null)
+
+
+def _intervals(e: Estimate, confidence: float, least: float) -> tuple[Interval, ...]:
+    return (*e.intervals(confidence, least=least), e.mean_interval(confidence, least=least))

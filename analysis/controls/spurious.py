@@ -1,0 +1,224 @@
+"""A planted spurious correlation: how much of what is learnt of one attribute is another, and what removes it.
+
+Two attributes A and B are tied in the training rows and independent in the test rows. From the training rows comes a
+direction v of A. From the test rows come two vectors K_A and K_B, and the shift is the ratio (K_B v) / (K_A v): how
+much of B there is in v for each unit of A. What K is, is what is asked.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from noisezoo.analysis.core import Interval, Matrix, Result, as_labels, as_matrix, refuse_one_class, units_of
+from noisezoo.analysis.edits import MAKERS, PROBE, directions_on, orthogonalize
+
+Floats = NDArray[np.float64]
+Rows = NDArray[np.intp]
+
+
+class _Labelled(NamedTuple):
+    X: Matrix  # (n, d)
+    Y: Floats  # (n, 2) A and B
+    unit: Rows  # (n,) number of the independent unit a row belongs to
+
+    def take(self, units: NDArray[np.bool_]) -> "_Labelled":
+        rows = units[self.unit]
+        return _Labelled(self.X[rows], self.Y[rows], self.unit[rows])
+
+
+def _effects(test: _Labelled, readers: Floats) -> Floats:
+    """What having A, and having B, does to a row, the other held: least squares of rows on both labels, (2, d)."""
+    design = test.Y - test.Y.mean(axis=0)
+    hat = np.linalg.solve(design.T @ design, design.T)  # (2, n)
+    return np.asarray(hat.astype(test.X.dtype) @ test.X, dtype=np.float64)
+
+
+def _readers(test: _Labelled, readers: Floats) -> Floats:
+    """Readers of A and of B that were never shown the correlation, in standard deviations of their logits: (2, d)."""
+    return np.asarray((readers / (test.X @ readers.astype(test.X.dtype)).std(axis=0, dtype=np.float64)).T)
+
+
+ASKED: Mapping[str, Callable[[_Labelled, Floats], Floats]] = MappingProxyType({"reading": _effects, "edit": _readers})
+"""Of v as a reader of A: how much B turns it, over A. Of v as an edit of A: how much it moves B, over A."""
+
+
+def _plain(V: Floats, reader: Floats) -> Floats:
+    return V
+
+
+def _orthogonalised(V: Floats, reader: Floats) -> Floats:
+    return np.asarray(orthogonalize(V, reader))
+
+
+TREATMENTS: Mapping[str, Callable[[Floats, Floats], Floats]] = MappingProxyType(
+    {"plain": _plain, "orthogonalised": _orthogonalised}
+)
+"""Direction of A (d,) and reader of B (d,), both of the training rows -> direction (d,)."""
+REMOVED = "orthogonalised less plain"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SpuriousShift(Result):
+    """Shifts of each kind of direction: as it is, with the training rows' reader of B taken out, and their difference.
+
+    Taking it out can overshoot, to a shift of the other sign: where A and B correlate, what reads B has learnt A too.
+
+    Intervals are for the whole procedure, training rows and test rows both drawn anew: contrasts of random halves of
+    either, (m_1 - m_2) / 2, have its variance, and the two add. The `null` is what the same procedure gives where no
+    correlation was planted: directions of one half of the test rows, asked of the other; mean, least and greatest. It
+    is not 0 where A and B overlap in the rows themselves.
+    """
+
+    names: tuple[str, str]
+    rows: tuple[dict[str, Any], ...]
+    phi: float  # correlation of A and B in the training rows
+    phi_test: float
+    n: int
+    n_test: int
+    n_splits: int
+    confidence: float
+    seed: int
+
+    def shift(self, kind: str, asked: str, treatment: str) -> Interval:
+        """One row's interval; KeyError where there is none."""
+        for row in self.rows:
+            if (row["kind"], row["asked"], row["treatment"]) == (kind, asked, treatment):
+                return Interval(row["estimate"], row["low"], row["high"])
+        raise KeyError(f"no row {kind!r}, {asked!r}, {treatment!r}")
+
+    def settings(self) -> dict[str, Any]:
+        """Correlations, sizes, splits, confidence, seed and caveats."""
+        keys = ("phi", "phi_test", "n", "n_test", "n_splits", "confidence", "seed")
+        return {"attribute": self.names[0], "planted": self.names[1], **{key: getattr(self, key) for key in keys},
+                "caveats": self._caveats()}  # fmt: skip
+
+    def _caveats(self) -> list[str]:
+        a, b = self.names
+        tied = f"{a} and {b} are correlated in the test rows as well (phi {self.phi_test:+.2f}): take balanced ones."
+        lost = {row["kind"]: None for row in self.rows if np.isnan(row["estimate"])}
+        unseen = [f"The {kind} direction of {a} does not hold {a} in every half: no shift is given." for kind in lost]
+        return [tied] * bool(abs(self.phi_test) > 3 / np.sqrt(self.n_test)) + unseen
+
+    def records(self) -> list[dict[str, Any]]:
+        """One dictionary a kind of direction, question and treatment."""
+        return [dict(row) for row in self.rows]
+
+
+def spurious_shift(
+    X: ArrayLike,
+    Y: ArrayLike,
+    X_test: ArrayLike,
+    Y_test: ArrayLike,
+    *,
+    names: tuple[str, str] = ("A", "B"),
+    kinds: Sequence[str] = tuple(MAKERS),
+    reader: str = PROBE,
+    groups: ArrayLike | None = None,
+    groups_test: ArrayLike | None = None,
+    n_splits: int = 8,
+    confidence: float = 0.95,
+    seed: int = 42,
+) -> SpuriousShift:
+    """How much of B a direction of A holds after training where they correlate, before and after orthogonalisation.
+
+    Args:
+        X: (n, d) training rows, where A and B correlate.
+        Y: (n, 2) their labels of A and of B.
+        X_test: (m, d) rows where they do not: other rows, or counterfactual partners (every face with A and B each
+            present and absent, in one group), with which effects are mean differences within faces.
+        Y_test: (m, 2) their labels.
+        names: of A and B.
+        kinds: of `directions.MAKERS`.
+        reader: the kind that reads: what is taken out of a direction, and what an edit is judged by.
+        groups: (n,) identities of the training rows: halves keep them whole.
+        groups_test: (m,) of the test rows; faces, where there are partners.
+        n_splits: random halves, also the degrees of freedom of the intervals.
+        confidence: of the intervals.
+        seed: of the halves.
+
+    Raises:
+        ValueError: rows of different widths, labels that are not two columns, A and B equal or opposite in the test
+            rows, an unknown kind, or halves and rows that the directions' makers refuse.
+    """
+    train, test = _labelled(X, Y, groups, "X"), _labelled(X_test, Y_test, groups_test, "X_test")
+    if train.X.shape[1] != test.X.shape[1]:
+        raise ValueError(f"X has {train.X.shape[1]} columns and X_test has {test.X.shape[1]}: one view in both")
+    if n_splits < 2:
+        raise ValueError(f"n_splits must be at least 2, not {n_splits}")
+    phi, phi_test = (float(np.corrcoef(*each.Y.T)[0, 1]) for each in (train, test))
+    if not abs(phi_test) < 1 - 1e-9:
+        raise ValueError(f"{names[0]} and {names[1]} cannot be told apart in the test rows: take rows that have each")
+    samples = [train, test, *_halves(train, n_splits, seed), *_halves(test, n_splits, seed)]
+    made = {kind: [directions_on(each.X, each.Y, kind) for each in samples] for kind in dict.fromkeys((reader, *kinds))}
+    asked = {what: _asked_of(ask, samples, made[reader], n_splits) for what, ask in ASKED.items()}
+    facts = {"attribute": names[0], "planted": names[1]}
+    rows = [
+        {**facts, "kind": kind, "asked": what, **row}
+        for kind in kinds
+        for what, K in asked.items()
+        for row in _intervals(_shifts(made[kind], made[reader], K, n_splits), n_splits, confidence)
+    ]
+    return SpuriousShift(names, tuple(rows), phi, phi_test, len(train.X), len(test.X), n_splits, confidence, seed)
+
+
+def _labelled(X: ArrayLike, Y: ArrayLike, groups: ArrayLike | None, name: str) -> _Labelled:
+    rows = as_matrix(X, name)
+    labels = as_labels(Y, f"labels of {name}", rows=len(rows))
+    if labels.shape[1] != 2:
+        raise ValueError(f"labels of {name} must be two columns, A and B, not {labels.shape[1]}")
+    refuse_one_class(labels)
+    return _Labelled(rows, labels, units_of(len(rows), groups))
+
+
+def _halves(data: _Labelled, n_splits: int, seed: int) -> list[_Labelled]:
+    """Both halves of the units of each split, in turn: 2 n_splits of them."""
+    rng = np.random.default_rng([seed, 7])
+    units = int(data.unit.max()) + 1
+    splits = [rng.permutation(units) < units // 2 for _ in range(n_splits)]
+    return [data.take(side) for half in splits for side in (half, ~half)]
+
+
+def _asked_of(
+    ask: Callable[[_Labelled, Floats], Floats], samples: Sequence[_Labelled], readers: Sequence[Floats], n_splits: int
+) -> list[Floats]:
+    """K of the test rows, then of each of their halves."""
+    test = [1, *range(2 + 2 * n_splits, len(samples))]
+    return [ask(samples[i], readers[i]) for i in test]
+
+
+def _shifts(made: Sequence[Floats], readers: Sequence[Floats], K: Sequence[Floats], n_splits: int) -> dict[str, Floats]:
+    """Shifts under each treatment, and their difference: of all rows, training halves, test halves, then clean halves.
+
+    (1 + 6 n_splits,): halves come in twos, and a clean direction is asked of the other half than it was made on.
+    `made` and `readers` are (d, 2) of the training rows, the test rows, and the halves of either. All NaN where any of
+    these directions of A has none of A: a ratio to about nothing would be a number without a meaning.
+    """
+    halves = 2 * n_splits
+    found = {}
+    for name, treat in TREATMENTS.items():
+        V = [treat(v[:, 0], reader[:, 1]) for v, reader in zip(made, readers, strict=True)]
+        pairs = [(V[0], K[0]), *((v, K[0]) for v in V[2 : 2 + halves]), *((V[0], k) for k in K[1:])]
+        pairs += [(V[2 + halves + i], K[1 + (i ^ 1)]) for i in range(halves)]
+        A, B = np.array([k @ v for v, k in pairs]).T
+        found[name] = np.divide(B, A, out=np.full_like(A, np.nan), where=np.all(A > 0))
+    plain, orthogonalised = found.values()
+    return {**found, REMOVED: orthogonalised - plain}
+
+
+def _intervals(values: Mapping[str, Floats], n_splits: int, confidence: float) -> list[dict[str, Any]]:
+    from scipy.special import stdtrit
+
+    reach = float(stdtrit(n_splits, (1 + confidence) / 2))
+    rows = []
+    for treatment, each in values.items():
+        train, test, clean = each[1:].reshape(3, n_splits, 2)
+        variance = sum(float(((side[:, 0] - side[:, 1]) ** 2).mean() / 4) for side in (train, test))
+        half = reach * np.sqrt(variance)
+        ends = {"estimate": each[0], "low": each[0] - half, "high": each[0] + half}
+        null = {"null": clean.mean(), "null_low": clean.min(), "null_high": clean.max()}
+        rows.append({"treatment": treatment, **{key: float(value) for key, value in (ends | null).items()}})
+    return rows

@@ -1,0 +1,275 @@
+"""Structure left in noise: what of the picture, and of its smooth and textured parts, inverted noise still shows.
+
+DDIM inversion leaves noise that follows the image, with less variance where the image is smooth (Staniszewski et al.,
+arXiv 2410.23530). Tests over rows cannot see it; these statistics are taken within each row, over its positions.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from noisezoo.analysis.core import Matrix, Result, Rows, as_rows, finite_sum, mean_intervals, on_host, to_numpy, wilson
+
+Floats = NDArray[np.float64]
+_CHUNK = 2**20  # numbers of noise in hand at a time
+_LAGS = (1, 2, 4)
+_PATCH = 2
+_QUANTILE = 4  # the smoothest and the most textured fourth of the positions
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """What the statistics need of m pictures, on the noise's grid of p positions."""
+
+    pictures: Floats  # (m, C, p) centred
+    smooth: NDArray[np.intp]  # (m, q) positions of least gradient energy
+    textured: NDArray[np.intp]  # (m, q) of most
+
+
+def _explained(V: Floats, pictures: Floats) -> Floats:
+    """R2 of the regression of each channel of V (m, c, p), centred, on the picture's channels; mean of them: (m,).
+
+    Its expectation for noise that knows nothing of the picture is rank / (p - 1).
+    """
+    B = V @ pictures.transpose(0, 2, 1)  # (m, c, C)
+    inverse = np.linalg.pinv(pictures @ pictures.transpose(0, 2, 1), rcond=1e-6, hermitian=True)  # grey has rank 1
+    return np.asarray((np.einsum("mci,mij,mcj->mc", B, inverse, B) / (V**2).sum(axis=2)).mean(axis=1))
+
+
+def _image(Z: Floats, scene: _Scene) -> Floats:
+    return _explained(Z.reshape(*Z.shape[:2], -1), scene.pictures)
+
+
+def _image_in_size(Z: Floats, scene: _Scene) -> Floats:
+    size = np.abs(Z.reshape(*Z.shape[:2], -1))
+    return _explained(size - size.mean(axis=2, keepdims=True), scene.pictures)
+
+
+def _smooth(Z: Floats, scene: _Scene) -> Floats:
+    """Log variance in smooth places less log variance in textured ones, mean over channels."""
+    V = Z.reshape(*Z.shape[:2], -1)
+    of = [np.take_along_axis(V, where[:, None], axis=2).var(axis=2, ddof=1) for where in (scene.smooth, scene.textured)]
+    return np.asarray(np.log(of[0] / of[1]).mean(axis=1))
+
+
+def _moran(lag: int) -> Callable[[Floats, _Scene], Floats]:
+    """Moran's I (1950) over pairs `lag` apart along rows and columns; -1 / (p - 1) is expected of independence."""
+
+    def statistic(Z: Floats, scene: _Scene) -> Floats:
+        across, down = Z[..., lag:] * Z[..., :-lag], Z[..., lag:, :] * Z[..., :-lag, :]
+        pairs = across[0, 0].size + down[0, 0].size
+        return np.asarray(((across.sum(axis=(2, 3)) + down.sum(axis=(2, 3))) / pairs).mean(axis=1))
+
+    return statistic
+
+
+def _top_eigenvalue(Z: Floats, scene: _Scene) -> Floats:
+    """Largest eigenvalue of the covariance of a row's own patches, over their mean eigenvalue."""
+    windows = np.lib.stride_tricks.sliding_window_view(Z, (_PATCH, _PATCH), axis=(2, 3))
+    patches = windows.transpose(0, 1, 4, 5, 2, 3).reshape(len(Z), Z.shape[1] * _PATCH**2, -1)  # (m, features, places)
+    patches = patches - patches.mean(axis=2, keepdims=True)
+    values = np.linalg.eigvalsh(patches @ patches.transpose(0, 2, 1))
+    return np.asarray(values[:, -1] / values.mean(axis=1))
+
+
+STATISTICS: Mapping[str, Callable[[Floats, _Scene], Floats]] = {
+    "image R2": _image,
+    "image R2 of |noise|": _image_in_size,
+    "log variance, smooth less textured": _smooth,
+    **{f"Moran's I, lag {lag}": _moran(lag) for lag in _LAGS},
+    "top eigenvalue of patches": _top_eigenvalue,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StructureRow:
+    """One statistic: mean over rows with its bootstrap interval, beside iid Gaussian noise with the same pictures.
+
+    `null_low`, `null_high` hold the mean over as many rows of iid noise with probability `confidence`; `p_value` is
+    two-sided by the central limit theorem over rows. `departing` is the share of rows that a Monte Carlo test of the
+    row by itself rejects at 1 - confidence, with Wilson's interval: of iid noise, that share of rows.
+    """
+
+    statistic: str
+    estimate: float
+    low: float
+    high: float
+    null: float
+    null_low: float
+    null_high: float
+    p_value: float
+    departing: float
+    departing_low: float
+    departing_high: float
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseStructure(Result):
+    """Rows of `noise_structure`, one a statistic."""
+
+    rows: tuple[StructureRow, ...]
+    n: int
+    n_rows: int
+    shape: tuple[int, int, int]
+    n_null: int
+    confidence: float
+    seed: int
+
+    def row(self, statistic: str) -> StructureRow:
+        """One of `STATISTICS`; KeyError where the grid was too small for it."""
+        return {row.statistic: row for row in self.rows}[statistic]
+
+    def settings(self) -> dict[str, Any]:
+        """Sizes, null replicates, confidence and seed."""
+        return {key: getattr(self, key) for key in ("n", "n_rows", "shape", "n_null", "confidence", "seed")}
+
+    def records(self) -> list[dict[str, Any]]:
+        """One dictionary a statistic."""
+        return [asdict(row) for row in self.rows]
+
+
+def noise_structure(
+    Z: ArrayLike,
+    images: ArrayLike,
+    shape: tuple[int, int, int],
+    *,
+    n_rows: int = 500,
+    n_null: int = 19,
+    groups: ArrayLike | None = None,
+    confidence: float = 0.95,
+    seed: int = 42,
+) -> NoiseStructure:
+    """How far rows of noise are from iid Gaussian noise within themselves, and how much they know of their pictures.
+
+    Every channel of a row is first centred and scaled, so that neither its mean nor its variance counts: only where in
+    the row they lie. Pictures are averaged over the areas of the noise's grid.
+
+    Args:
+        Z: (n, c h w) noise rows.
+        images: (n, C, H, W) their pictures, in any unit.
+        shape: (c, h, w) of a row of noise; h and w at least 4.
+        n_rows: rows to use, drawn without replacement; all where there are fewer.
+        n_null: iid replicates of each row; 1 / (1 - confidence) - 1 are the fewest that can reject a row.
+        groups: (n,) identities: the bootstrap draws whole groups.
+        confidence: of the intervals; rows are tested at one minus it.
+        seed: of rows, replicates and resamples.
+
+    Raises:
+        ValueError: shapes that do not match, a row with a constant channel, a grid smaller than 4 x 4, fewer than 2
+            rows, too few replicates, or what `as_matrix` refuses.
+    """
+    rows, pictures = _finite_rows(Z, "Z"), np.asarray(on_host(images))
+    n = rows.shape[0]
+    _refuse_mismatch(rows.shape, pictures, shape)
+    if (1 + n_null) * (1 - confidence) < 1 - 1e-9:
+        raise ValueError(f"{n_null} null replicates cannot reject a row at {1 - confidence:g}; ask for more")
+    chosen = np.sort(np.random.default_rng([seed, 5]).permutation(n)[:n_rows])
+    names = [name for name in STATISTICS if name not in {f"Moran's I, lag {lag}" for lag in _LAGS if lag >= shape[2]}]
+    blocks = list(_blocks(rows.take(chosen), pictures[chosen], chosen, shape, names, n_null, seed))
+    table = np.concatenate(blocks, axis=2)  # (1 + nulls, statistics, rows)
+    units = None if groups is None else np.asarray(groups)[chosen]
+    found = tuple(_row(name, table[:, j], units, confidence, seed) for j, name in enumerate(names))
+    return NoiseStructure(found, n, len(chosen), shape, n_null, confidence, seed)
+
+
+def _finite_rows(X: ArrayLike, name: str) -> Rows:
+    """Rows whose values were looked at a block at a time: all of them in float32 may be more than memory holds."""
+    rows = as_rows(X, name)
+    for row, block in rows.located():
+        finite_sum(to_numpy(block), row, name)
+    return rows
+
+
+def _refuse_mismatch(size: tuple[int, ...], images: NDArray[Any], shape: tuple[int, int, int]) -> None:
+    (n, d), (c, h, w) = size, shape
+    if d != c * h * w:
+        raise ValueError(f"Z has {d} columns, and a row of shape {shape} has {c * h * w}")
+    if images.ndim != 4 or len(images) != n:
+        raise ValueError(f"images must be ({n}, C, H, W), one for each row of Z, not of shape {images.shape}")
+    _finite_rows(images.reshape(n, -1), "images")
+    if min(h, w) < 4:
+        raise ValueError(f"a grid of {h} x {w} is too small to tell smooth places from textured ones: 4 x 4 at least")
+
+
+def _blocks(
+    Z: Matrix, images: NDArray[Any], chosen: NDArray[np.intp], shape: tuple[int, int, int], names: list[str],
+    n_null: int, seed: int,
+) -> Iterator[Floats]:  # fmt: skip
+    """Statistics (1 + nulls, statistics, m) of the rows, then of replicates, a block of rows at a time."""
+    size = max(1, _CHUNK // Z.shape[1])
+    for number, at in enumerate(np.split(np.arange(len(chosen)), range(size, len(chosen), size))):
+        rng = np.random.default_rng([seed, 6, number])
+        scene = _scene(images[at].astype(np.float64), shape[1:])
+        given = [_standardised(Z[at].reshape(-1, *shape).astype(np.float64), chosen[at])]
+        draws = (_standardised(rng.standard_normal((len(at), *shape)), chosen[at]) for _ in range(n_null))
+        yield np.array([[STATISTICS[name](V, scene) for name in names] for V in (*given, *draws)])
+
+
+def _standardised(Z: Floats, rows: NDArray[np.intp]) -> Floats:
+    """Every channel of every row (m, c, h, w) with mean 0 and variance 1."""
+    centred = Z - Z.mean(axis=(2, 3), keepdims=True)
+    spread = centred.std(axis=(2, 3), keepdims=True)
+    constant = ~(spread > 1e-6 * (np.abs(Z).max(axis=(2, 3), keepdims=True)))
+    if constant.any():
+        row, channel = np.argwhere(constant[:, :, 0, 0])[0]
+        raise ValueError(f"channel {channel} of row {rows[row]} of Z is constant: nothing varies within it")
+    return np.asarray(centred / spread)
+
+
+def _scene(images: Floats, grid: tuple[int, int]) -> _Scene:
+    energy = _gradient_energy(images)  # (m, H, W)
+    pictures = _area_means(images, grid).reshape(*images.shape[:2], -1)
+    order = np.argsort(_area_means(energy, grid).reshape(len(images), -1), axis=1, kind="stable")
+    q = order.shape[1] // _QUANTILE
+    return _Scene(pictures - pictures.mean(axis=2, keepdims=True), order[:, :q], order[:, -q:])
+
+
+def _gradient_energy(images: Floats) -> Floats:
+    """Squared length of the gradient of (m, C, H, W), summed over channels: (m, H, W)."""
+    down, across = np.gradient(images, axis=(2, 3))
+    return np.asarray((down**2 + across**2).sum(axis=1))
+
+
+def _area_means(images: Floats, grid: tuple[int, int]) -> Floats:
+    """Means of (..., H, W) over the areas of a grid (h, w) laid on it, whatever the ratio: (..., h, w)."""
+    down, across = (_overlaps(size, cells) for size, cells in zip(images.shape[-2:], grid, strict=True))
+    return np.asarray(down @ images @ across.T)
+
+
+def _overlaps(size: int, cells: int) -> Floats:
+    """Share of each of `cells` equal intervals that each of `size` pixels covers: (cells, size), rows sum to 1."""
+    ends = np.linspace(0, size, cells + 1)[:, None]
+    pixels = np.arange(size)
+    shared = np.minimum(ends[1:], pixels + 1) - np.maximum(ends[:-1], pixels)
+    return np.asarray(np.clip(shared, 0, None) * cells / size)
+
+
+def _row(name: str, table: Floats, groups: NDArray[Any] | None, confidence: float, seed: int) -> StructureRow:
+    """From one statistic of n rows (first) and of their replicates: (1 + nulls, n)."""
+    from scipy.special import ndtr, ndtri
+
+    values, nulls = table[0], table[1:]
+    n_null, n = nulls.shape
+    interval = mean_intervals(values[:, None], seed=seed, groups=groups, confidence=confidence)[0]
+    spread = np.sqrt(nulls.var(axis=0, ddof=1).sum() * (1 + 1 / n_null)) / n  # of the mean, less the replicates' own
+    null, half = float(nulls.mean()), float(ndtri((1 + confidence) / 2) * spread)
+    off = np.abs(table - table.mean(axis=0))  # a centre that treats row and replicates alike keeps the test exact
+    p_rows = (1 + (off[1:] >= off[0]).sum(axis=0)) / (1 + n_null)
+    departing = int((p_rows <= 1 - confidence + 1e-9).sum())
+    low, high = wilson(departing, n, confidence)
+    return StructureRow(
+        statistic=name,
+        estimate=interval.estimate,
+        low=interval.low,
+        high=interval.high,
+        null=null,
+        null_low=null - half,
+        null_high=null + half,
+        p_value=float(2 * ndtr(-abs(interval.estimate - null) / (spread or 1.0))),  # flat pictures: 0 from 0
+        departing=departing / n,
+        departing_low=float(low),
+        departing_high=float(high),
+    )

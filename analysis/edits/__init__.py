@@ -1,0 +1,5 @@
+"""Directions, edits and what they do."""
+
+from noisezoo.door import open_door
+
+open_door(__name__)

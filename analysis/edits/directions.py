@@ -1,0 +1,213 @@
+"""Directions of attributes in a view: one table of ways to make them, from rows and labels alone."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from noisezoo.analysis.core import Interval, Matrix, Result, as_labels, as_matrix, principal_frame, refuse_one_class
+from noisezoo.analysis.edits.vectors import cosine
+from noisezoo.analysis.probes import Probes, fit_probes
+from noisezoo.pca import Basis
+
+Floats = NDArray[np.float64]
+
+
+def probe_directions(X: ArrayLike, Y: ArrayLike) -> Floats:
+    """Normals (d, k) of logistic probes of Y (n, k) on X (n, d), C validated: the paper's edit directions.
+
+    Raises:
+        ValueError: as `fit_probes`.
+    """
+    return fit_probes(X, Y).coef
+
+
+def class_mean_directions(X: ArrayLike, Y: ArrayLike) -> Floats:
+    """Mean of the rows that have an attribute minus mean of those that lack it: (d, k), for X (n, d) and Y (n, k).
+
+    Raises:
+        ValueError: an attribute of one class, or what `as_matrix` and `as_labels` refuse.
+    """
+    rows, labels = _rows_and_labels(X, Y)
+    centre = rows.mean(axis=0, dtype=np.float64).astype(rows.dtype)  # a far mean would cost float32 its digits
+    return np.asarray((rows - centre).T @ _contrasts(labels).astype(rows.dtype), dtype=np.float64)
+
+
+def lda_directions(X: ArrayLike, Y: ArrayLike, *, shrinkage: float | None = None) -> Floats:
+    """Fisher's discriminants (d, k) with a shrunk covariance: ((1 - s) S_w + s mu I)^-1 delta, for X (n, d), Y (n, k).
+
+    delta is the difference of the class means, S_w the covariance within classes, mu = tr S_w / d, and s Ledoit and
+    Wolf's intensity (2004, eq. 14), for each attribute its own. S_w is the covariance S of all rows less p (1 - p)
+    delta delta^T, and such a term does not turn the solution (Sherman and Morrison), so that S in its principal frame
+    serves all attributes, for n < d as well.
+
+    Args:
+        X: rows, float32 or float64.
+        Y: attributes of zeros and ones.
+        shrinkage: s in [0, 1] for all attributes; None: Ledoit and Wolf's. 1 gives the class means.
+
+    Raises:
+        ValueError: an attribute of one class, a shrinkage outside [0, 1], or what `as_matrix` and `as_labels` refuse.
+    """
+    rows, labels = _rows_and_labels(X, Y)
+    if shrinkage is not None and not 0 <= shrinkage <= 1:
+        raise ValueError(f"shrinkage must lie between 0 and 1, not {shrinkage}")
+    n, d = rows.shape
+    frame = principal_frame(rows)
+    variances = frame.eigenvalues / n  # (r,) of S
+    delta = frame.scores.T @ _contrasts(labels)  # (r, k)
+    rate = labels.mean(axis=0)
+    between = rate * (1 - rate)  # (k,)
+    power = (delta**2).sum(axis=0)
+    mu = (variances.sum() - between * power) / d
+    square = (variances**2).sum() - 2 * between * (variances @ delta**2) + (between * power) ** 2  # |S_w|_F^2, (k,)
+    off = labels - rate  # (n, k)
+    residual = (
+        (frame.scores**2).sum(axis=1)[:, None] - 2 * off * (frame.scores @ delta) + off**2 * power
+    )  # |x|^2 within
+    intensity = _ledoit_wolf((residual**2).mean(axis=0), square, mu, n, d) if shrinkage is None else shrinkage
+    return frame.lift(delta / ((1 - intensity) * variances[:, None] + intensity * mu))
+
+
+def _ledoit_wolf(fourth: Floats, square: Floats, mu: Floats, n: int, d: int) -> Floats:
+    """Intensities (k,): sampling variance of the covariance over its squared distance from mu I, at most 1."""
+    distance = square - d * mu**2
+    return np.asarray(np.minimum((fourth - square) / n, distance) / np.maximum(distance, np.finfo(np.float64).tiny))
+
+
+def _rows_and_labels(X: ArrayLike, Y: ArrayLike) -> tuple[Matrix, Floats]:
+    rows = as_matrix(X)
+    labels = as_labels(Y, rows=len(rows))
+    refuse_one_class(labels)
+    return rows, labels
+
+
+def _contrasts(Y: Floats) -> Floats:
+    """Weights (n, k) that take the mean of the positive rows less that of the negative ones."""
+    return np.asarray(Y / Y.sum(axis=0) - (1 - Y) / (1 - Y).sum(axis=0))
+
+
+PROBE, CLASS_MEANS, LDA = "probe", "class means", "lda"
+MAKERS: Mapping[str, Callable[[ArrayLike, ArrayLike], Floats]] = MappingProxyType(
+    {PROBE: probe_directions, CLASS_MEANS: class_mean_directions, LDA: lda_directions}
+)
+"""Kind of direction -> rows (n, d) and labels (n, k) to directions (d, k), which point to where the attribute is."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Directions(Result):
+    """Unit directions of attributes, and how far other rows of the same kind would turn them.
+
+    `agreement` is the cosine, weighted by the rows' covariance, of the directions made on two disjoint halves of the
+    rows: mean, least and greatest over random splits. `null` is the same with the labels' rows shuffled in each half.
+    The direction of all rows is better determined than that of a half.
+    """
+
+    kind: str
+    names: tuple[str, ...]  # (k,)
+    normals: Floats  # (k, d) unit vectors
+    scales: Floats  # (k,) standard deviation of the rows along each: one unit of an edit's strength
+    agreement: tuple[Interval, ...]  # (k,)
+    null: tuple[Interval, ...]  # (k,)
+    n: int
+    n_splits: int
+    seed: int
+
+    def normal(self, name: str) -> Floats:
+        """One attribute's direction (d,); ValueError for one that there is not."""
+        return np.asarray(self.normals[self.names.index(name)])
+
+    def settings(self) -> dict[str, Any]:
+        """Kind, sizes, splits and seed."""
+        keys = ("kind", "n", "n_splits", "seed")
+        return {**{key: getattr(self, key) for key in keys}, "d": self.normals.shape[1]}
+
+    def records(self) -> list[dict[str, Any]]:
+        """One dictionary an attribute."""
+        rows = zip(self.names, self.scales, self.agreement, self.null, strict=True)
+        return [
+            {
+                "attribute": name,
+                "kind": self.kind,
+                "scale": float(scale),
+                "measure": "agreement of halves",
+                **found.to_dict(),
+                "null": chance.estimate,
+                "null_low": chance.low,
+                "null_high": chance.high,
+            }
+            for name, scale, found, chance in rows
+        ]
+
+
+def make_directions(
+    X: ArrayLike,
+    Y: ArrayLike,
+    names: Sequence[str],
+    *,
+    kind: str = PROBE,
+    basis: Basis | None = None,
+    n_splits: int = 4,
+    seed: int = 42,
+) -> Directions:
+    """Directions of every attribute of Y (n, k) in a view X (n, d), float32 or float64, made on these rows.
+
+    Args:
+        X: rows of the view.
+        Y: attributes of zeros and ones.
+        names: (k,) their names.
+        kind: one of `MAKERS`.
+        basis: make them on the view's principal components (the published basis) and carry them back: w on scores is
+            V w in the view. What lies outside the basis is then left alone by an edit.
+        n_splits: random splits in halves for the agreement; 0 leaves it NaN.
+        seed: decides the halves.
+
+    Raises:
+        ValueError: an unknown kind, or what the kind's maker refuses; on a half as well.
+    """
+    rows, labels = as_matrix(X), as_labels(Y, names=names)
+    scores = rows if basis is None else basis.transform(rows)
+    W = directions_on(scores, labels, kind)  # (r, k)
+    halves = _agreements(scores, labels, kind, n_splits, seed)
+    shuffled = _agreements(scores, labels, kind, n_splits, seed, shuffle=True)
+    normals = carry_back(W, basis).T
+    normals = normals / np.linalg.norm(normals, axis=1, keepdims=True)
+    scales = (rows @ normals.T.astype(rows.dtype)).std(axis=0, dtype=np.float64)
+    return Directions(kind, tuple(names), normals, scales, halves, shuffled, len(rows), n_splits, seed)
+
+
+def directions_on(X: ArrayLike, Y: ArrayLike, kind: str) -> Floats:
+    """Directions (d, k), of whatever length, of Y (n, k) on X (n, d); ValueError for a kind that is not in `MAKERS`."""
+    if kind not in MAKERS:
+        raise ValueError(f"kind must be one of {', '.join(MAKERS)}, not {kind!r}")
+    return MAKERS[kind](X, Y)
+
+
+def carry_back(W: Floats, basis: Basis | None) -> Floats:
+    """Directions (r, k) on principal scores in the view's own coordinates (d, k); as they are without a basis."""
+    return W if basis is None else np.asarray(basis.carry_back(W.T).T, dtype=np.float64)
+
+
+def carry_back_probes(probes: Probes, basis: Basis | None) -> Probes:
+    """Probes fitted on principal scores (x - mean) V as probes of the view's rows x: the same logits."""
+    coef = carry_back(probes.coef, basis)
+    shift = 0.0 if basis is None else basis.mean.astype(np.float64) @ coef
+    return replace(probes, coef=coef, intercept=np.asarray(probes.intercept - shift))
+
+
+def _agreements(
+    X: Matrix, Y: Floats, kind: str, n_splits: int, seed: int, *, shuffle: bool = False
+) -> tuple[Interval, ...]:
+    rng = np.random.default_rng([seed, 3])
+    found = np.full((max(n_splits, 1), Y.shape[1]), np.nan)
+    for split in range(n_splits):
+        order = rng.permutation(len(X))
+        halves = order[: len(X) // 2], order[len(X) // 2 :]
+        labels = [Y[rng.permutation(half) if shuffle else half] for half in halves]
+        a, b = (directions_on(X[half], y, kind) for half, y in zip(halves, labels, strict=True))
+        found[split] = [cosine(u, v, rows=X) for u, v in zip(a.T, b.T, strict=True)]
+    ends = zip(found.mean(axis=0), found.min(axis=0), found.max(axis=0), strict=True)
+    return tuple(Interval(*map(float, each)) for each in ends)

@@ -1,0 +1,85 @@
+"""Linear edits: move a row along a direction, in units of how much the rows vary along it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noisezoo.analysis.edits.vectors import cosine, orthogonalize
+from noisezoo.analysis.probes import Probes
+
+Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A unit direction `normal` (d,) for an attribute, and `scale`, the rows' standard deviation along it.
+
+    `against` names the attributes whose directions were taken out of it.
+    """
+
+    attribute: str
+    normal: Floats
+    scale: float
+    against: tuple[str, ...] = ()
+
+    def apply(self, Z: Floats, strength: float) -> Floats:
+        """Rows Z (n, d) moved by `strength` projected standard deviations; 0 leaves them as they are."""
+        return Z + np.asarray(strength * self.scale * self.normal, dtype=Z.dtype)
+
+
+def edit_along(attribute: str, direction: Floats, X: Floats) -> Edit:
+    """The edit along a direction (d,) of whatever length, scaled by the rows X (n, d).
+
+    Raises:
+        ValueError: a direction of zero, or one along which the rows do not vary: its strength has no unit.
+    """
+    length = float(np.linalg.norm(direction))
+    normal = np.asarray(direction, dtype=np.float64) / (length or 1.0)
+    scale = spread_along(X, normal)
+    if not length or not scale:
+        raise ValueError(f"the rows do not vary along the direction of {attribute!r}: an edit has no unit of strength")
+    return Edit(attribute, normal, scale)
+
+
+def spread_along(X: Floats, normal: Floats) -> float:
+    """Standard deviation of rows X (n, d) along a unit direction (d,), with no second copy of X in another dtype."""
+    return float((X @ normal.astype(X.dtype)).std(dtype=np.float64))
+
+
+def make_edit(attribute: str, names: Sequence[str], probes: Probes, X: Floats) -> Edit:
+    """The edit along the attribute's probe normal, scaled by the rows X (n, d) (the paper's section on editing)."""
+    return edit_along(attribute, probes.coef[:, list(names).index(attribute)], X)
+
+
+def orthogonal_edit(edit: Edit, others: Sequence[Edit], X: Floats) -> Edit:
+    """The same edit with the other attributes' directions taken out, rescaled to its own spread over X (n, d).
+
+    Moving a row by v leaves the logit x w + b of another attribute where it is if and only if v w = 0: so the others
+    should be *readers*, the normals of probes, whatever kind of direction the edit itself is. With none, the edit.
+
+    Raises:
+        ValueError: the edit's direction lies in the span of the others'.
+    """
+    if not others:
+        return edit
+    normal = orthogonalize(edit.normal, np.stack([other.normal for other in others]))
+    against = (*edit.against, *(other.attribute for other in others))
+    return replace(edit, normal=normal, scale=spread_along(X, normal), against=against)
+
+
+def most_entangled(attribute: str, names: Sequence[str], probes: Probes, X: Floats) -> tuple[str, float]:
+    """The attribute whose logits correlate most with this one's over rows X (n, d), and that correlation.
+
+    Covariance-weighted cosine: the Euclidean one misleads where the rows' covariance is far from the identity.
+
+    Raises:
+        ValueError: there is no other attribute.
+    """
+    if len(names) < 2:
+        raise ValueError(f"there is no attribute beside {attribute!r} that it could be entangled with")
+    w = {name: probes.coef[:, j] for j, name in enumerate(names)}
+    others = {name: cosine(w[attribute], w[name], rows=X) for name in names if name != attribute}
+    name = max(others, key=lambda other: abs(others[other]))
+    return name, others[name]

@@ -1,0 +1,124 @@
+"""What tests of Gaussianity read off the rows of a matrix, each by passes over blocks of rows, and only when asked."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noisezoo.analysis.core import Matrix, Rows, finite_sum, to_numpy
+from noisezoo.analysis.gaussian.axes import Leading, leading_axes
+from noisezoo.analysis.gaussian.univariate import p_values_of_rows
+
+Floats = NDArray[np.float64]
+_PANEL = 1 << 26  # values of a panel of columns: 256 MB in float32
+_NULL_COLUMNS = 512  # coordinates in a null replicate: their spread can only be wider than that of all of them
+_MIN_DIRECTIONS = 256  # tr S^2 is read off the projections, and needs pairs of them
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Of the columns, and what is wrong with the rows."""
+
+    mean: Floats  # (d,)
+    constant: NDArray[np.bool_]  # (d,)
+    repeated: int  # rows that equal an earlier one
+
+
+@dataclass(frozen=True, slots=True)
+class Projections:
+    """Centred rows on unit directions, uniform on the sphere."""
+
+    directions: Matrix  # (d, m)
+    samples: Matrix  # (m, n)
+    squares: Floats  # |x - mean|^2, (n,)
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Tests of every column, and some of those that vary."""
+
+    p_values: Floats  # (2, d), NaN where constant
+    some: Matrix  # (512 at most, n)
+
+
+@dataclass(eq=False)
+class Sample:
+    """Rows under test; what families share is computed once."""
+
+    rows: Rows
+    n_projections: int
+    n_axes: int
+    seed: int
+    scores: Matrix | None = None
+    p_values: dict[str, Floats] = field(default_factory=dict)
+    """Family -> p-values (2, m) of Anderson-Darling and D'Agostino-Pearson, as they get known."""
+
+    @cached_property
+    def moments(self) -> Moments:
+        """One pass.
+
+        Raises:
+            ValueError: NaN or infinite values, or no column that varies.
+        """
+        n, d = self.rows.shape
+        total, low, high = np.zeros(d), np.full(d, np.inf), np.full(d, -np.inf)
+        seen: set[int] = set()
+        for row, block in self.rows.located():
+            x = to_numpy(block)
+            total += finite_sum(x, row)
+            low, high = np.minimum(low, x.min(axis=0)), np.maximum(high, x.max(axis=0))
+            seen.update(hash(one.tobytes()) for one in x)
+        constant = low == high
+        if constant.all():
+            raise ValueError("every column of X is constant: there is nothing to test")
+        return Moments(total / n, constant, n - len(seen))
+
+    @cached_property
+    def projections(self) -> Projections:
+        """One pass."""
+        n, d = self.rows.shape
+        rng = np.random.default_rng([self.seed, 100])
+        m = max(self.n_projections, _MIN_DIRECTIONS)
+        U = rng.standard_normal((d, m), dtype=self.rows.dtype.type)
+        U /= np.linalg.norm(U, axis=0)
+        mean, there = self.rows.place(self.moments.mean), self.rows.place(U)
+        P, squares = np.empty((m, n), U.dtype), np.empty(n)
+        for row, block in self.rows.located():
+            centred = block - mean  # a far mean would cost float32 its digits
+            P[:, row : row + len(block)] = to_numpy(centred @ there).T
+            squares[row : row + len(block)] = to_numpy((centred * centred).sum(1))
+        return Projections(U, P, squares)
+
+    @cached_property
+    def leading(self) -> Leading:
+        """Scores on the leading principal axes, and tr S^2."""
+        return leading_axes(
+            self.rows, self.moments.mean, self.n_axes, self.projections.directions, self.projections.samples,
+            seed=self.seed, scores=self.scores,
+        )  # fmt: skip
+
+    @property
+    def axes_used(self) -> int:
+        """Number of leading axes, 0 where none were asked for; rows of low rank have fewer than were asked for."""
+        return self.leading.scores.shape[1] if "leading" in vars(self) else 0
+
+    @property
+    def how(self) -> str | None:
+        """How the leading axes were found, where they were asked for and are not the exact ones."""
+        return self.leading.how if "leading" in vars(self) else None
+
+    @cached_property
+    def columns(self) -> Columns:
+        """One reading, by panels of columns."""
+        n, d = self.rows.shape
+        varying = np.flatnonzero(~self.moments.constant)
+        rng = np.random.default_rng([self.seed, 101])
+        chosen = np.sort(rng.permutation(varying)[:_NULL_COLUMNS])
+        p, kept = np.full((2, d), np.nan), []
+        for start, panel in self.rows.panels(max(1, _PANEL // n)):
+            here, some = (index[(index >= start) & (index < start + len(panel))] for index in (varying, chosen))
+            kept.append(panel[some - start])
+            if here.size:
+                p[:, here] = p_values_of_rows(panel if here.size == len(panel) else panel[here - start])
+        return Columns(p, np.concatenate(kept))

@@ -1,0 +1,148 @@
+"""Tests of univariate normality, vectorised: every column is a sample."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noisezoo.analysis.core import AnyArray, Matrix, as_matrix, refuse_constant_columns, to_numpy
+
+Floats = NDArray[np.float64]
+_PANEL = 1 << 18  # values that are turned from columns into rows at a time
+_BLOCK = 1 << 16  # values a block: the temporaries of one block stay in the nearest cache
+
+
+def anderson_darling(Z: AnyArray) -> tuple[Floats, Floats]:
+    """Anderson-Darling test of normality with estimated mean and variance, of each column of Z (n, m), n >= 8.
+
+    Z is an array, or a torch tensor. Returns A2 (m,), float64, as `scipy.stats.anderson` computes it, and its p-value
+    (m,). The p-value is continuous, by the formula of D'Agostino and Stephens, Goodness-of-Fit Techniques (1986),
+    table 4.9. On true Gaussians it is uniform within 0.006 below one half and within 0.03 above, where nothing is
+    decided; its tail is right down to the 1e-5 that simulations reach, so that Bonferroni over thousands of columns
+    holds.
+
+    Raises:
+        ValueError: fewer than 8 rows, a constant column, or what `as_matrix` refuses.
+    """
+    Z = _samples(Z, min_rows=8)
+    A2 = _over_columns(lambda S: _anderson_darling_statistic(_sorted_scores(S)), Z)
+    return A2, _anderson_darling_p(A2, len(Z))
+
+
+def _samples(Z: AnyArray, min_rows: int) -> Matrix:
+    samples = as_matrix(to_numpy(Z), "Z", min_rows=min_rows)
+    if (samples[0] == samples[-1]).any():  # a constant column ends as it begins: mostly one look instead of a pass
+        refuse_constant_columns(samples, "Z")
+    return samples
+
+
+def _sorted_scores(S: Matrix) -> Floats:
+    """Each row of S (m, n) standardised, rising."""
+    return _standardise(np.sort(S, axis=1))
+
+
+def _standardise(S: Matrix) -> Floats:
+    z: Floats = S - S.mean(axis=1, keepdims=True, dtype=np.float64)
+    z /= np.sqrt(np.einsum("ij,ij->i", z, z) / (z.shape[1] - 1))[:, None]
+    return z
+
+
+def _anderson_darling_statistic(z: Floats) -> Floats:
+    """A2 = -n - sum (2i - 1) log(F(z_i) (1 - F(z_{n+1-i}))) / n of sorted scores z (m, n)."""
+    from scipy.special import log_ndtr, ndtr
+
+    n = z.shape[1]
+    # One call for both tails: the small one keeps its relative precision, the large one needs the absolute only.
+    tail = ndtr(-np.abs(z))
+    below = z < 0
+    F, S = np.where(below, tail, 1 - tail), np.where(below, 1 - tail, tail)
+    F *= S[:, ::-1]
+    far = np.maximum(-z[:, 0], z[:, -1]) > 25  # where that product leaves the range of float64
+    with np.errstate(divide="ignore"):
+        logs = np.log(F, out=F)
+    logs[far] = log_ndtr(z[far]) + log_ndtr(-z[far, ::-1])
+    return np.asarray(-n - logs @ (2 * np.arange(1, n + 1) - 1.0) / n)
+
+
+def _anderson_darling_p(A2: Floats, n: int) -> Floats:
+    a = A2 * (1 + 0.75 / n + 2.25 / n**2)
+    a = np.minimum(a, 153.0)  # the quadratic below turns back up at 153.5, where p is 1e-190
+    pieces = [
+        (a >= 0.6, np.exp(1.2937 - 5.709 * a + 0.0186 * a**2)),
+        (a > 0.34, np.exp(0.9177 - 4.279 * a - 1.38 * a**2)),
+        (a > 0.2, 1 - np.exp(-8.318 + 42.796 * a - 59.938 * a**2)),
+    ]
+    otherwise = 1 - np.exp(-13.436 + 101.14 * a - 223.73 * a**2)
+    return np.select([where for where, _ in pieces], [p for _, p in pieces], otherwise)
+
+
+def dagostino_pearson(Z: AnyArray) -> tuple[Floats, Floats]:
+    """D'Agostino and Pearson's omnibus K2 of skewness and kurtosis (1973), of each column of Z (n, m), n >= 20.
+
+    Z is an array, or a torch tensor. Returns K2 (m,), float64, as `scipy.stats.normaltest` computes it, and its
+    chi-square p-value (m,). The chi-square tail is too light far out: true Gaussians fall below p = 1e-4 eleven times
+    as often as they should at n = 100, eight times at 250, three times at 1000 (simulated); at 5000 nothing was seen.
+    So do not put a Bonferroni or a false-discovery correction on these p-values.
+
+    Raises:
+        ValueError: fewer than 20 rows, a constant column, or what `as_matrix` refuses.
+    """
+    Z = _samples(Z, min_rows=20)
+    K2 = _over_columns(lambda S: _omnibus_statistic(_standardise(S)), Z)
+    return K2, np.exp(-K2 / 2)
+
+
+def _omnibus_statistic(z: Floats) -> Floats:
+    n = z.shape[1]
+    z2 = z * z
+    m2 = (n - 1) / n
+    skewness = np.einsum("ij,ij->i", z2, z) / n / m2**1.5
+    kurtosis = np.einsum("ij,ij->i", z2, z2) / n / m2**2
+    return np.asarray(_skewness_z(skewness, n) ** 2 + _kurtosis_z(kurtosis, n) ** 2)
+
+
+def _skewness_z(g1: Floats, n: int) -> Floats:
+    """D'Agostino (1970), Transformation to normality of the null distribution of g1."""
+    y = g1 * np.sqrt((n + 1) * (n + 3) / (6 * (n - 2)))
+    beta2 = 3 * (n**2 + 27 * n - 70) * (n + 1) * (n + 3) / ((n - 2) * (n + 5) * (n + 7) * (n + 9))
+    W2 = np.sqrt(2 * (beta2 - 1)) - 1
+    return np.asarray(np.arcsinh(y * np.sqrt((W2 - 1) / 2)) / np.sqrt(np.log(W2) / 2))
+
+
+def _kurtosis_z(b2: Floats, n: int) -> Floats:
+    """Anscombe and Glynn (1983), Distribution of the kurtosis statistic b2 for normal samples."""
+    variance = 24 * n * (n - 2) * (n - 3) / ((n + 1) ** 2 * (n + 3) * (n + 5))
+    x = (b2 - 3 * (n - 1) / (n + 1)) / np.sqrt(variance)
+    root_beta1 = 6 * (n**2 - 5 * n + 2) / ((n + 7) * (n + 9)) * np.sqrt(6 * (n + 3) * (n + 5) / (n * (n - 2) * (n - 3)))
+    A = 6 + 8 / root_beta1 * (2 / root_beta1 + np.sqrt(1 + 4 / root_beta1**2))
+    ratio = (1 - 2 / A) / (1 + x * np.sqrt(2 / (A - 4)))
+    return np.asarray((1 - 2 / (9 * A) - np.cbrt(ratio)) / np.sqrt(2 / (9 * A)))
+
+
+def _over_columns(statistic: Callable[[Matrix], Floats], Z: Matrix) -> Floats:
+    """`statistic` of samples as rows (m, n), over the columns of Z (n, m)."""
+    n, m = Z.shape
+    width = max(1, _PANEL // n)
+    panels = (np.ascontiguousarray(Z[:, start : start + width].T) for start in range(0, m, width))
+    return np.concatenate([_over_rows(statistic, panel) for panel in panels], axis=-1)
+
+
+def _over_rows(statistic: Callable[[Matrix], Floats], S: Matrix) -> Floats:
+    m, n = S.shape
+    height = max(1, _BLOCK // n)
+    return np.concatenate([statistic(S[start : start + height]) for start in range(0, m, height)], axis=-1)
+
+
+def p_values_of_rows(S: Matrix) -> Floats:
+    """p-values of Anderson-Darling and of D'Agostino-Pearson, (2, m), of samples as rows S (m, n), n >= 20.
+
+    The two public functions at once, for many samples that are known to be finite and not constant: one sort and one
+    standardisation serve both.
+    """
+
+    def both(S: Matrix) -> Floats:
+        z = _sorted_scores(S)
+        return np.stack([_anderson_darling_statistic(z), _omnibus_statistic(z)])
+
+    A2, K2 = _over_rows(both, S)
+    return np.stack([_anderson_darling_p(A2, S.shape[1]), np.exp(-K2 / 2)])

@@ -1,0 +1,131 @@
+"""Linear probes: L2 logistic regression of binary attributes on the rows of a view."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from noisezoo.analysis.core import (
+    AnyArray,
+    Result,
+    as_array,
+    as_labels,
+    as_matrix,
+    assign_folds,
+    caveats,
+    refuse_one_class,
+    single,
+    to_numpy,
+)
+from noisezoo.analysis.probes.logistic import minimise
+from noisezoo.analysis.probes.path import Scaled, scaled_frame, scaled_rows, search_path
+
+Floats = NDArray[np.float64]
+_TOLERANCE = 1e-8  # nats a row
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Probes(Result):
+    """Fitted probes in X's own coordinates: logits are X @ coef + intercept."""
+
+    coef: Floats  # (d, k)
+    intercept: Floats  # (k,)
+    C: Floats  # (k,) scikit-learn's, for X as given
+    caveats: tuple[str, ...] = ()
+
+    def decision_function(self, X: ArrayLike) -> Floats:
+        """Logits (n, k) of rows X (n, d); ValueError when d is not the one that was fitted."""
+        rows = as_matrix(X, "X", min_rows=1)
+        if rows.shape[1] != len(self.coef):
+            raise ValueError(f"X has {rows.shape[1]} columns and the probes were fitted on {len(self.coef)}")
+        return np.asarray(rows @ self.coef + self.intercept)
+
+    def predict_proba(self, X: ArrayLike) -> Floats:
+        """Probability of each attribute (n, k) for rows X (n, d); ValueError as in `decision_function`."""
+        from scipy.special import expit
+
+        return np.asarray(expit(self.decision_function(X)))
+
+    def take(self, columns: slice) -> "Probes":
+        """The probes of some of the attributes."""
+        return Probes(self.coef[:, columns], self.intercept[columns], self.C[columns], self.caveats)
+
+    def settings(self) -> dict[str, Any]:
+        """Sizes and caveats."""
+        return {"d": self.coef.shape[0], "k": self.coef.shape[1], "caveats": list(self.caveats)}
+
+    def records(self) -> list[dict[str, Any]]:
+        """One dictionary an attribute: its strength, intercept and norm."""
+        norms = np.linalg.norm(self.coef, axis=0)
+        rows = zip(self.C, self.intercept, norms, strict=True)
+        return [{"attribute": k, "C": C, "intercept": b, "norm": norm} for k, (C, b, norm) in enumerate(rows)]
+
+
+def fit_probes(
+    X: AnyArray,
+    Y: ArrayLike,
+    *,
+    C: ArrayLike | None = None,
+    n_folds: int = 5,
+    seed: int = 42,
+    groups: ArrayLike | None = None,
+) -> Probes:
+    """Fit one logistic probe for each column of Y (n, k) of zeros and ones on X (n, d), numpy or torch.
+
+    Minimises scikit-learn's objective, C sum_i log-loss_i + |w|^2 / 2 with a free intercept, for all attributes at
+    once. It is invariant to rotation, so it is solved on principal scores, in min(n - 1, d) dimensions, and carried
+    back; X is never standardised by coordinate. Classes of a multi-class label are columns, one against the rest.
+
+    Args:
+        X: rows, float32 or float64.
+        Y: attributes; a vector (n,) is one attribute.
+        C: one strength or one for each attribute (k,). None: the C of least held-out log-loss over `n_folds` folds,
+            for each attribute, among half decades of C times X's total variance (the prior variance of a logit)
+            from 1e-2 to 1e5. So the choice, and the predictions, do not change when X is scaled.
+        n_folds: folds that choose C.
+        seed: decides the folds.
+        groups: (n,) rows of one group share a fold.
+
+    Raises:
+        ValueError: an attribute with one class only, C not positive, or what `as_matrix` and `as_labels` refuse.
+    """
+    X = as_array(X)
+    labels = as_labels(Y, rows=len(X))
+    refuse_one_class(labels)
+    folds = None
+    if C is None:
+        folds = assign_folds(len(X), n_folds, seed=seed, groups=groups)
+        scaled = scaled_frame(X)
+        strength = search_path(single(scaled.T), labels, folds).best_strength()
+    else:
+        scaled = scaled_rows(X)
+        strength = _strengths(C, labels.shape[1]) * scaled.scale2
+    rare = () if folds is None else _rare(labels, n_folds)
+    return _fit(scaled, labels, strength, caveats(to_numpy(X), folds) + rare)
+
+
+def _rare(Y: Floats, n_folds: int) -> tuple[str, ...]:
+    """Attributes with so few rows of a class that folds can hardly choose their strength."""
+    fewest = np.minimum(Y.sum(axis=0), (1 - Y).sum(axis=0))
+    return tuple(
+        f"attribute {j} has {fewest[j]:.0f} rows of its rarer class: C was chosen by {n_folds} folds that need "
+        f"{2 * n_folds}; do not trust its direction"
+        for j in np.flatnonzero(fewest < 2 * n_folds)
+    )
+
+
+def _strengths(C: ArrayLike, k: int) -> Floats:
+    strengths = np.asarray(C, dtype=np.float64)
+    if strengths.shape not in ((), (k,)) or not (np.isfinite(strengths) & (strengths > 0)).all():
+        raise ValueError(f"C must be positive, one number or one for each of the {k} attributes, not {C!r}")
+    return np.broadcast_to(strengths, (k,))
+
+
+def _fit(scaled: Scaled, Y: Floats, strength: Floats, caveats: tuple[str, ...]) -> Probes:
+    """Most iterations in single precision; then the rows' own precision decides when the optimum is reached."""
+    start = minimise(single(scaled.T), Y, strength, spectrum=scaled.spectrum, tolerance=_TOLERANCE)
+    w, b = minimise(scaled.T, Y, strength, start, spectrum=scaled.spectrum, tolerance=_TOLERANCE)
+    coef = scaled.lift(np.asarray(w, np.float64)) / np.sqrt(scaled.scale2)
+    intercept = np.asarray(b - scaled.mean @ coef, np.float64)
+    return Probes(coef, intercept, strength / scaled.scale2, caveats)

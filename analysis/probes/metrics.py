@@ -1,0 +1,144 @@
+"""How good out-of-fold logits are: one number an attribute, and how much of it hangs on each row.
+
+The influence of a row is the derivative of the metric by the row's weight, given the probes: influences sum to zero and
+their squares to the metric's variance over rows that are scored (DeLong et al. 1988, for the AUC).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noisezoo.analysis.core import Floats
+from noisezoo.analysis.probes.logistic import log_losses
+
+Scores = tuple[Floats, Floats]  # (k,) values and (n, k) influences
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OutOfFold:
+    """Logits of every row from probes that never saw its fold."""
+
+    logits: NDArray[np.floating[Any]]  # (n, k)
+    prior: Floats  # (n, k) logit of the attribute's rate among the rows the probe was fitted on
+    labels: Floats  # (n, k)
+    folds: NDArray[np.intp]  # (n,)
+    kept: NDArray[np.bool_]  # (n,) rows that probes may have been fitted on
+
+    @classmethod
+    def of(
+        cls,
+        logits: NDArray[np.floating[Any]],
+        Y: Floats,
+        folds: NDArray[np.intp],
+        kept: NDArray[np.bool_] | None = None,
+    ) -> "OutOfFold":
+        """Logits (n, k) with the priors that follow from labels Y (n, k) of `kept` rows (None: all) and folds (n,)."""
+        kept = np.ones(len(Y), dtype=np.bool_) if kept is None else kept
+        rates = np.stack([Y[kept & (folds != f)].mean(axis=0) for f in range(int(folds.max()) + 1)])  # (folds, k)
+        rates = np.clip(rates, 0.5 / len(Y), 1 - 0.5 / len(Y))  # a shuffled copy or a half-sample may miss a class
+        return cls(logits, np.log(rates / (1 - rates))[folds], Y, folds, kept)
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """Is each row (n, k) on the right side of the training prior."""
+        return np.asarray((self.logits > self.prior) == (self.labels > 0))
+
+    def take(self, columns: NDArray[np.intp]) -> "OutOfFold":
+        """The same rows with some of the attributes."""
+        return replace(
+            self, logits=self.logits[:, columns], prior=self.prior[:, columns], labels=self.labels[:, columns]
+        )
+
+    def part(self, rows: NDArray[np.bool_], logits: NDArray[np.floating[Any]]) -> "OutOfFold":
+        """Some of the rows as a study of their own, with the logits (m, k) that it gave."""
+        return OutOfFold.of(logits, self.labels[rows], self.folds[rows], self.kept[rows])
+
+
+def accuracy(o: OutOfFold) -> Scores:
+    """Share of rows on the right side of probability one half: (k,), with influences (n, k)."""
+    return _rate((o.logits > 0) == (o.labels > 0), np.ones_like(o.labels))
+
+
+def balanced_accuracy(o: OutOfFold) -> Scores:
+    """Mean of the two class-conditional accuracies, deciding at the training prior: chance is 1/2 at any rarity.
+
+    A row is called positive when its probability exceeds the rate seen in training, the rule that maximises balanced
+    accuracy for calibrated probabilities. At one half, a rare attribute would stand at 1/2 however well it is ranked.
+    Returns (k,), NaN where a class has no row, with influences (n, k).
+    """
+    sensitivity, of_positives = _rate(o.correct, o.labels)
+    specificity, of_negatives = _rate(o.correct, 1 - o.labels)
+    return (sensitivity + specificity) / 2, (of_positives + of_negatives) / 2
+
+
+def auc(o: OutOfFold) -> Scores:
+    """Chance that a positive row outranks a negative row of the same fold; ties count one half (Mann and Whitney 1947).
+
+    Pairs within a fold only: logits of different folds come from different probes and do not share a scale.
+    Returns (k,), NaN where no fold has rows of both classes, with influences (n, k).
+    """
+    won, pairs = np.zeros_like(o.labels), np.zeros_like(o.labels)  # of each row, as either side
+    for f in np.unique(o.folds):
+        rows = o.folds == f
+        won[rows], pairs[rows] = _contests(o.logits[rows], o.labels[rows])
+    area = _ratio(won.sum(axis=0), pairs.sum(axis=0))
+    return area, _ratio(won - area * pairs, pairs.sum(axis=0) / 2)
+
+
+def log_loss(o: OutOfFold) -> Scores:
+    """Mean log-loss in nats a row, lower is better: (k,), with influences (n, k)."""
+    losses = log_losses(o.logits.astype(np.float64), o.labels)
+    mean = losses.mean(axis=0)
+    return mean, (losses - mean) / len(losses)
+
+
+def _contests(z: NDArray[Any], y: Floats) -> tuple[Floats, Floats]:
+    """Pairs of opposite classes that each row is in, and those where the positive ranks higher: both (m, k).
+
+    One sort: a positive has won against the negatives before its run of equal logits, and half of those in it.
+    """
+    order = z.argsort(axis=0)
+    labels, ranked = np.take_along_axis(y, order, axis=0), np.take_along_axis(z, order, axis=0)
+    first, last = _runs(ranked)
+    won = np.empty_like(y)
+    below = [_middle(np.cumsum(labels == c, axis=0), first, last) for c in (0, 1)]  # (m, k) of each class
+    positives = y.sum(axis=0)
+    np.put_along_axis(won, order, np.where(labels > 0, below[0], positives - below[1]), axis=0)
+    return won, np.where(y > 0, len(y) - positives, positives)
+
+
+def _runs(ranked: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """First and last index (m, k) of the run of equal values that each entry of sorted columns (m, k) is in."""
+    index = np.arange(len(ranked))[:, None]
+    fresh = np.ones(ranked.shape, dtype=np.bool_)
+    fresh[1:] = ranked[1:] != ranked[:-1]
+    first = np.maximum.accumulate(np.where(fresh, index, 0), axis=0)
+    ends = np.vstack([fresh[1:], np.ones_like(fresh[:1])])
+    last = np.minimum.accumulate(np.where(ends, index, len(ranked))[::-1], axis=0)[::-1]
+    return first, last
+
+
+def _middle(count: NDArray[np.intp], first: NDArray[np.intp], last: NDArray[np.intp]) -> Floats:
+    """Members of a class before the middle of each run, from their running count (m, k)."""
+    through = np.vstack([np.zeros_like(count[:1]), count])
+    before, upto = (np.take_along_axis(through, index, axis=0) for index in (first, last + 1))
+    return np.asarray((before + upto) / 2)
+
+
+def _rate(hit: NDArray[np.bool_], among: Floats) -> Scores:
+    rate = _ratio((hit * among).sum(axis=0), among.sum(axis=0))
+    return rate, _ratio(among * (hit - rate), among.sum(axis=0))
+
+
+def _ratio(a: Floats, b: Floats) -> Floats:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(a / b)
+
+
+Metric = Callable[[OutOfFold], Scores]
+METRICS: dict[str, Metric] = {"balanced_accuracy": balanced_accuracy, "accuracy": accuracy, "auc": auc}
+SCORES: dict[str, Metric] = {**METRICS, "log_loss": log_loss}
+"""What two views are compared by: the shares of METRICS, and a loss that counts confidence too."""

@@ -1,0 +1,273 @@
+"""Stitching: how much of one view is a linear function of another, out of fold, by ridge regression."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from noisezoo.analysis.core import (
+    AnyArray,
+    Floats,
+    Interval,
+    Measured,
+    Result,
+    along,
+    as_array,
+    as_matrix,
+    assign_folds,
+    caveats,
+    double_sum,
+    interval_of_influences,
+    interval_of_rate,
+    namespace,
+    no_narrower,
+    null_of_draws,
+    null_of_rates,
+    to_numpy,
+    units_of,
+)
+from noisezoo.analysis.relations.retrieval import chance, galleries, hits
+from noisezoo.analysis.relations.ridge import Regression, Rows, cut, regress
+
+ALPHAS = 10.0 ** np.arange(-6.0, 3.25, 0.5)
+"""The path of a validated alpha: lambda over the mean variance of a column, times rows."""
+KS = (1, 5, 10)
+MEASURES = ("r2", *(f"retrieval@{k}" for k in KS))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stitch(Result):
+    """The ridge map from X to Y, fitted on all rows, and what it reaches on rows that it never saw."""
+
+    coef: Floats  # (d, e)
+    intercept: Floats  # (e,)
+    alpha: float  # of the map on all rows
+    fold_alphas: Floats  # (folds,) as the other folds chose
+    alphas: Floats  # (s,) that were tried
+    path: Floats  # (s,) held-out R2 at each of them
+    r2: Measured
+    r2_per_dimension: Floats  # (e,) NaN where a column of Y is constant
+    retrieval: Mapping[int, Measured]  # k -> share of rows whose own target is among the k nearest
+    chance: Mapping[int, float]  # k -> k / gallery, what a map that knows nothing reaches
+    caveats: tuple[str, ...]
+    n: int
+    n_folds: int
+    gallery: float  # mean number of held-out targets that a row's own is sought among
+    n_permutations: int
+    confidence: float
+    seed: int
+
+    def predict(self, X: ArrayLike) -> Floats:
+        """Rows X (n, d) carried to Y's space, (n, e); ValueError when d is not the one that was fitted."""
+        rows = as_matrix(X, "X", min_rows=1)
+        if rows.shape[1] != len(self.coef):
+            raise ValueError(f"X has {rows.shape[1]} columns and the map was fitted on {len(self.coef)}")
+        return np.asarray(rows @ self.coef + self.intercept)
+
+    def settings(self) -> dict[str, Any]:
+        """Sizes, strengths, folds, seed and caveats."""
+        keys = ("n", "alpha", "n_folds", "gallery", "n_permutations", "confidence", "seed")
+        sizes = {"d": self.coef.shape[0], "e": self.coef.shape[1]}
+        return {**sizes, **{key: getattr(self, key) for key in keys}, "caveats": list(self.caveats)}
+
+    def records(self) -> list[dict[str, Any]]:
+        """One dictionary a measure: r2, then retrieval at each k, with interval, null and chance level."""
+        measured, levels = (self.r2, *self.retrieval.values()), (0.0, *self.chance.values())
+        return [{**m.row(name), "chance": c} for name, m, c in zip(MEASURES, measured, levels, strict=True)]
+
+
+def stitch(X: AnyArray, Y: AnyArray, *, alpha: ArrayLike | None = None, **settings: Any) -> Stitch:
+    """Ridge regression from X (n, d) to Y (n, e), numpy arrays or torch tensors, cross-validated.
+
+    Minimises |Y - X W|_F^2 + alpha |X|_F^2 / d |W|_F^2 with a free intercept, X centred: the paper's scaled strength,
+    so that nothing changes when X is scaled. alpha = 1 doubles an average eigenvalue of X^T X. Every row is scored by a
+    map that was fitted without its fold:
+
+    - R2 is 1 - sum |y - predicted|^2 / sum |y - training mean|^2 over all columns at once.
+    - Retrieval seeks a row's own target among the held-out targets of its gallery, by cosine after the training mean of
+      Y is taken away.
+
+    The interval of R2 is by the infinitesimal jackknife over rows or `groups`, as scored rows and as training rows; in
+    simulated studies a nominal 95 % held the procedure's expected R2 in 93 to 96 %, where one given the fitted maps
+    held it in 89 to 93 %. Where there is next to nothing to predict, R2 hangs on which alpha was chosen, and the
+    jackknife takes it as given (58 % at worst): an interval after a choice is no narrower than its null (88 to 100 %).
+    Retrieval has Wilson's interval. The null shuffles the rows of Y and repeats everything.
+
+    Args:
+        X: rows of the source.
+        Y: rows of the target, of the same images.
+        alpha: one strength, or several to choose among by held-out error. None: `ALPHAS`. A fold's own error never
+            chooses the strength that it is scored with.
+        settings: as for `stitch_many`.
+
+    Raises:
+        ValueError: different numbers of rows, a constant X or Y, alpha not positive, or what `as_matrix` and
+            `assign_folds` refuse.
+    """
+    return stitch_many(X, {"Y": Y}, alpha=alpha, **settings)["Y"]
+
+
+def stitch_many(
+    X: AnyArray,
+    targets: Mapping[str, AnyArray],
+    *,
+    alpha: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    n_folds: int = 5,
+    max_gallery: int = 1000,
+    n_permutations: int = 20,
+    confidence: float = 0.95,
+    seed: int = 42,
+) -> dict[str, Stitch]:
+    """`stitch` from one view to several, sharing what does not depend on the target: Gram matrices and their axes.
+
+    Args:
+        X: (n, d) rows of the source.
+        targets: name -> (n, e) rows of the same images.
+        alpha: as for `stitch`; each target chooses its own.
+        groups: (n,) identities: a group never straddles folds.
+        n_folds: folds.
+        max_gallery: a fold of more rows is cut at random in galleries, for retrieval gets harder as a gallery grows.
+        n_permutations: shuffled copies of Y; below 2 the null is NaN. With 6, independent views of 60 rows were called
+            predictable at 5 % in 8 to 10 % of simulations, with 20 in 5 to 7 %.
+        confidence: of the intervals.
+        seed: decides folds, galleries and permutations.
+
+    Raises:
+        ValueError: as `stitch`.
+    """
+    X, alphas = as_array(X), strengths(alpha)
+    views = {name: as_target(Y, X, name) for name, Y in targets.items()}
+    folds = assign_folds(len(X), n_folds, seed=seed, groups=groups)
+    source, units = cut(X, folds), units_of(len(X), groups)
+    among = galleries(source.rows, max_gallery, np.random.default_rng([seed, 3]))
+    warned = caveats(to_numpy(X), folds)
+    shared = {"n": len(X), "n_folds": n_folds, "n_permutations": n_permutations, "confidence": confidence, "seed": seed}
+    return {
+        name: _stitch(regress(source, Y), alphas, among, units, (*warned, *caveats(to_numpy(Y), None, name)), shared)
+        for name, Y in views.items()
+    }
+
+
+def strengths(alpha: ArrayLike | None) -> Floats:
+    """The strengths to choose among, (s,); ValueError where one is not positive."""
+    alphas = ALPHAS if alpha is None else np.atleast_1d(np.asarray(alpha, dtype=np.float64))
+    if alphas.ndim != 1 or not alphas.size or not (np.isfinite(alphas) & (alphas > 0)).all():
+        raise ValueError(f"alpha must be positive, one number or several to choose among, not {alpha!r}")
+    return alphas
+
+
+def as_target(Y: AnyArray, X: AnyArray, name: str) -> AnyArray:
+    """Rows `Y` (n, e) where `X` (n, d) is.
+
+    Raises:
+        ValueError: not as many rows as X, all rows equal, or what `as_array` refuses.
+    """
+    target = as_array(Y, name)
+    if len(target) != len(X):
+        raise ValueError(f"{name} has {len(target)} rows and X has {len(X)}: stitching needs the same images in both")
+    if bool((target == target[:1]).all()):
+        raise ValueError(f"all rows of {name} are equal: there is nothing to predict")
+    return along(target, X)
+
+
+def _stitch(
+    fitted: Regression,
+    alphas: Floats,
+    among: Rows,
+    units: NDArray[np.intp],
+    warned: tuple[str, ...],
+    shared: Mapping[str, Any],
+) -> Stitch:
+    confidence, source = shared["confidence"], fitted.source
+    scores = score(fitted, alphas, among)
+    retrieval = [interval_of_rate(column, units, confidence) for column in scores.hits.T]
+    intervals = [_r2_interval(fitted, scores, units, confidence), *retrieval]
+    shuffled = shuffles(len(units), shared["n_permutations"], shared["seed"])
+    draws = [score(regress(source, fitted.Y[order]), alphas, among).values() for order in shuffled]
+    columns = np.array(draws).reshape(len(draws), len(intervals)).T
+    laws = (null_of_draws, *(null_of_rates for _ in KS))
+    nulls = [law(i.estimate, c, confidence) for law, i, c in zip(laws, intervals, columns, strict=True)]
+    if alphas.size > 1:
+        intervals[0] = no_narrower(intervals[0], nulls[0])
+    r2, *retrieved = map(Measured.of, intervals, nulls)
+    total = fitted.errors(alphas).sum(axis=1)
+    best = float(alphas[total.argmin()])
+    coef = to_numpy(source.view.lift(source.whole.coefficients(fitted.P, best)))
+    return Stitch(
+        coef=coef,
+        intercept=to_numpy(fitted.mean) - to_numpy(source.view.mean) @ coef,
+        alpha=best,
+        fold_alphas=scores.alphas,
+        alphas=alphas,
+        path=1 - total / scores.spreads.sum(),
+        r2=r2,
+        r2_per_dimension=scores.per_dimension,
+        retrieval=dict(zip(KS, retrieved, strict=True)),
+        chance=dict(zip(KS, chance(among, KS).tolist(), strict=True)),
+        caveats=warned,
+        gallery=float(np.mean([len(rows) for rows in among])),
+        **shared,
+    )
+
+
+def shuffles(n: int, times: int, seed: int) -> Iterator[NDArray[np.intp]]:
+    """Orders (n,) that shuffle the rows of a target; each pairs its rows with others' at random."""
+    rng = np.random.default_rng([seed, 1])
+    return (rng.permutation(n) for _ in range(times))
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Every row out of fold."""
+
+    alphas: Floats  # (folds,) as the other folds chose
+    errors: Floats  # (n,) squared, summed over columns
+    spreads: Floats  # (n,) squared distance from the training mean
+    per_dimension: Floats  # (e,) R2
+    hits: Floats  # (n, len(KS))
+
+    @property
+    def r2(self) -> float:
+        """Of all columns at once."""
+        return float(1 - self.errors.sum() / self.spreads.sum())
+
+    def values(self) -> Floats:
+        """In the order of MEASURES."""
+        return np.array([self.r2, *self.hits.mean(axis=0)])
+
+
+def choose(fitted: Regression, alphas: Floats) -> Floats:
+    """The strength (folds,) of least error on all other folds."""
+    errors = fitted.errors(alphas)
+    return np.asarray(alphas[(errors.sum(axis=1, keepdims=True) - errors).argmin(axis=0)])
+
+
+def score(fitted: Regression, alphas: Floats, among: Rows) -> Scores:
+    """Predict every row without its fold, at the strength that the other folds choose among alphas (s,)."""
+    chosen = choose(fitted, alphas)
+    predicted, targets = out_of_fold(fitted, chosen)
+    missed, spread = (predicted - targets) ** 2, targets**2
+    columns = [to_numpy(double_sum(part, 0)) for part in (missed, spread)]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        per_dimension = np.where(columns[1] > 0, 1 - columns[0] / columns[1], np.nan)
+    errors, spreads = (to_numpy(double_sum(part, 1)) for part in (missed, spread))
+    return Scores(chosen, errors, spreads, per_dimension, hits(predicted, targets, among, KS))
+
+
+def out_of_fold(fitted: Regression, chosen: Floats) -> tuple[AnyArray, AnyArray]:
+    """Predictions and targets (n, e) of every row, both about the mean of the rows that were fitted."""
+    xp = namespace(fitted.Y)
+    predicted, targets = xp.empty_like(fitted.Y), xp.empty_like(fitted.Y)
+    for fold, (alpha, rows) in enumerate(zip(chosen, fitted.source.rows, strict=True)):
+        predicted[rows], targets[rows] = fitted.predict(fold, float(alpha), rows)
+    return predicted, targets
+
+
+def _r2_interval(fitted: Regression, scores: Scores, units: NDArray[np.intp], confidence: float) -> Interval:
+    """1 - sum of errors / sum of spreads, with each row's influence as a scored row and as a training row."""
+    as_training = fitted.training_influence(scores.alphas)
+    change = scores.errors - (1 - scores.r2) * scores.spreads + as_training - as_training.mean()
+    return interval_of_influences(scores.r2, -change / scores.spreads.sum(), units, confidence, least=-np.inf)

@@ -1,0 +1,186 @@
+"""Attribute transfer: do probes of one view work on what is stitched from another?"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from noisezoo.analysis.core import (
+    AnyArray,
+    Floats,
+    Interval,
+    Measured,
+    Result,
+    as_array,
+    caveats,
+    chosen,
+    null_of_draws,
+    to_numpy,
+)
+from noisezoo.analysis.probes import (
+    METRICS,
+    Design,
+    Estimate,
+    Fits,
+    OutOfFold,
+    estimate,
+    fit_without_each_fold,
+    held_out_logits,
+    scaled_scores,
+    search_path,
+)
+from noisezoo.analysis.relations.ridge import cut, regress
+from noisezoo.analysis.relations.stitch import as_target, choose, out_of_fold, shuffles, strengths
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Transfer(Result):
+    """Probes of Y, on Y's own rows and on rows stitched from X, every row out of fold."""
+
+    names: tuple[str, ...]  # (k,) attributes that were probed
+    refused: Mapping[str, str]  # attribute -> why it was not
+    stitched: Mapping[str, tuple[Measured, ...]]  # metric -> (k,) on rows stitched from X
+    own: Mapping[str, tuple[Interval, ...]]  # metric -> (k,) on Y's rows
+    mean_stitched: Mapping[str, Measured]  # metric -> mean over attributes
+    mean_own: Mapping[str, Interval]
+    caveats: tuple[str, ...]
+    n: int
+    n_folds: int
+    n_splits: int
+    n_permutations: int
+    confidence: float
+    seed: int
+
+    def settings(self) -> dict[str, Any]:
+        """Rows, folds, seed, refusals and caveats."""
+        keys = ("n", "n_folds", "n_splits", "n_permutations", "confidence", "seed")
+        settled = {key: getattr(self, key) for key in keys}
+        return {**settled, "refused": dict(self.refused), "caveats": list(self.caveats)}
+
+    def records(self) -> list[dict[str, Any]]:
+        """One dictionary an attribute and metric, then one a metric for the mean over attributes."""
+        rows = [
+            (name, metric, self.stitched[metric][j], self.own[metric][j])
+            for j, name in enumerate(self.names)
+            for metric in self.stitched
+        ]
+        rows += [("mean", metric, self.mean_stitched[metric], self.mean_own[metric]) for metric in self.mean_stitched]
+        return [{"attribute": name, **stitched.row(metric), **_own(own)} for name, metric, stitched, own in rows]
+
+
+def _own(interval: Interval) -> dict[str, float]:
+    return {"own": interval.estimate, "own_low": interval.low, "own_high": interval.high}
+
+
+def transfer(
+    X: AnyArray,
+    Y: AnyArray,
+    labels: ArrayLike,
+    names: Sequence[str],
+    *,
+    alpha: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    n_folds: int = 5,
+    n_splits: int = 8,
+    n_permutations: int = 5,
+    confidence: float = 0.95,
+    seed: int = 42,
+) -> Transfer:
+    """Apply probes of view Y (n, e) to the rows that ridge carries there from view X (n, d).
+
+    For every fold, the map from X to Y and the probes of Y, both as `stitch` and `probe_table` choose them, are fitted
+    on the other folds; the fold is then scored twice, by its own rows of Y and by its rows of X carried over. Intervals
+    are for the whole procedure, by half-samples (`_halves`). The null fits probes to labels whose rows are shuffled,
+    one by one even where there are groups, and applies them to the same stitched rows.
+
+    Args:
+        X: rows of the source, numpy or torch.
+        Y: rows of the view that is probed, of the same images.
+        labels: (n, k) attributes, zeros and ones.
+        names: (k,) their names.
+        alpha: as for `stitch`.
+        groups: (n,) identities: a group never straddles folds.
+        n_folds: folds.
+        n_splits: splits in halves for the intervals, also their degrees of freedom; each fits everything twice.
+        n_permutations: shuffled copies of the labels; below 2 the null is NaN.
+        confidence: of the intervals.
+        seed: decides folds and permutations.
+
+    Returns:
+        The table; an attribute that cannot be cross-validated is in `.refused` with its reason and nowhere else.
+
+    Raises:
+        ValueError: what `stitch`, `as_labels`, `assign_folds` and `half_samples` refuse.
+    """
+    X, alphas = as_array(X), strengths(alpha)
+    Y = as_target(Y, X, "Y")
+    draws: Any = {"n_folds": n_folds, "n_splits": n_splits, "seed": seed}
+    design = Design.of(len(X), labels, names, groups, **draws, what="labels")
+    T = scaled_scores(Y)
+    own, found, null = _scored(design, X, T, alphas, n_permutations)
+    measured = {m: _measured(m, e, null, confidence) for m, e in found.items()}
+    return Transfer(
+        names=design.names,
+        refused=design.refused,
+        stitched={m: each[:-1] for m, each in measured.items()},
+        own={m: tuple(e.intervals(confidence)) for m, e in own.items()},
+        mean_stitched={m: each[-1] for m, each in measured.items()},
+        mean_own={m: e.mean_interval(confidence) for m, e in own.items()},
+        caveats=(*caveats(to_numpy(X), design.folds), *caveats(to_numpy(Y), design.folds, "Y")),
+        n=len(X),
+        n_permutations=n_permutations,
+        confidence=confidence,
+        **draws,
+    )
+
+
+def _scored(
+    design: Design, X: AnyArray, T: AnyArray, alphas: Floats, n_permutations: int
+) -> tuple[dict[str, Estimate], dict[str, Estimate], list[OutOfFold]]:
+    """Scores by metric of probes of T (n, r): on its own rows, on what X (n, d) becomes there, and the null on that."""
+    L, folds = design.Y, design.folds
+    copies = np.hstack([L, *(L[order] for order in shuffles(len(L), n_permutations, design.seed))])
+    search = search_path(T, copies, folds)
+    columns = np.arange(copies.shape[1]).reshape(1 + n_permutations, L.shape[1])
+    logits = (held_out_logits(rows, folds, search.fits) for rows in (T, _carried(X, T, folds, alphas)))
+    own, carried = (OutOfFold.of(each, copies, folds) for each in logits)
+    starts = [(w[:, columns[0]], b[columns[0]]) for w, b in search.fits]
+    halves = _half_logits(design, X, T, search.C[:, columns[0]], starts, alphas)
+    beside, found = (
+        {m: estimate(m, o.take(columns[0]), design.halves, each, design.groups) for m in METRICS}
+        for o, each in zip((own, carried), halves, strict=True)
+    )
+    return beside, found, [carried.take(block) for block in columns[1:]]
+
+
+def _carried(X: AnyArray, T: AnyArray, folds: NDArray[np.intp], alphas: Floats) -> AnyArray:
+    """Rows of X (n, d) in the space of T (n, r), each by the map that was fitted without its fold: (n, r)."""
+    fitted = regress(cut(X, folds), T)
+    predicted, targets = out_of_fold(fitted, choose(fitted, alphas))
+    training_mean = T - targets
+    return predicted + training_mean
+
+
+def _half_logits(
+    design: Design, X: AnyArray, T: AnyArray, C: Floats, starts: Fits, alphas: Floats
+) -> NDArray[np.float32]:
+    """Logits (2, splits, n, k) of own and of carried rows, by maps and probes of the row's half of each split."""
+    logits = np.empty((2, *design.halves.shape, design.Y.shape[1]), dtype=np.float32)
+    for split, half in enumerate(design.halves):
+        for rows in (half, ~half):
+            own, f = chosen(T, rows), design.folds[rows]
+            fits = fit_without_each_fold(own, design.Y[rows], f, C, starts)
+            for place, features in enumerate((own, _carried(chosen(X, rows), own, f, alphas))):
+                logits[place, split, rows] = held_out_logits(features, f, fits)
+    return logits
+
+
+def _measured(metric: str, found: Estimate, null: list[OutOfFold], confidence: float) -> tuple[Measured, ...]:
+    """Of each attribute, then of their mean."""
+    intervals = [*found.intervals(confidence), found.mean_interval(confidence)]
+    values = np.array([METRICS[metric](shuffled)[0] for shuffled in null]).reshape(len(null), len(intervals) - 1)
+    draws = np.column_stack([values, values.mean(axis=1)])
+    nulls = (null_of_draws(i.estimate, d, confidence) for i, d in zip(intervals, draws.T, strict=True))
+    return tuple(map(Measured.of, intervals, nulls))

@@ -1,0 +1,232 @@
+"""The report's figures: inline SVG that takes its colours and its font from the page, and pictures as data URIs."""
+
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noisezoo.analysis.report.drawing import COLOURS, HALO, INK, MUTED, PAPER, WIDTH, bare, chart
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+ROOM = 34  # letters of a label that leave room for its numbers
+LARGEST_SIDE = 96  # pixels of an embedded picture
+
+
+@dataclass(frozen=True)
+class Dot:
+    """One estimate with its interval, in the units of the axis; `value` is how it is written."""
+
+    label: str
+    value: str
+    estimate: float
+    low: float
+    high: float
+    colour: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """One series: heights y (m,), their intervals where there are any, a colour of `COLOURS` and a dash pattern."""
+
+    label: str
+    y: Sequence[float]
+    colour: str
+    dash: str = "-"
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One series over its own x (m,): heights y, their interval where there is one, and a null band behind it."""
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    colour: str
+    dash: str = "-"
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG as a data URI, with its size on the page in pixels."""
+
+    uri: str
+    width: int
+    height: int
+
+
+@chart
+def intervals(figure: "Figure", dots: Sequence[Dot], *, ends: tuple[str, str], span: tuple[float, float]) -> None:
+    """Dots with intervals about zero, a row each, the label above its row; `ends` name the two sides of zero."""
+    height = 0.48 + 0.62 * len(dots)
+    figure.set_figheight(height)
+    axes = figure.add_axes((0.01, 0.46 / height, 0.98, 1 - 0.48 / height), xlim=span, ylim=(len(dots) - 0.5, -0.72))
+    axes.axvline(0, color=MUTED, linewidth=1.2)
+    for y, dot in enumerate(dots):
+        axes.plot([dot.low, dot.high], [y, y], color=dot.colour, linewidth=6.5, alpha=0.45, solid_capstyle="butt")
+        axes.plot([dot.estimate], [y], "o", color=dot.colour, markersize=7.5, markeredgecolor=HALO)
+        sides: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center", "size": 11.5,
+                                 "bbox": {"facecolor": HALO, "edgecolor": "none", "pad": 1}}  # fmt: skip
+        axes.text(0, y - 0.42, dot.label, weight="bold", **{**sides, "size": min(11.5, 11.5 * ROOM / len(dot.label))})
+        axes.text(1, y - 0.42, dot.value, ha="right", **sides)
+    bare(axes, grid="x")
+    axes.set_yticks([])
+    for x, end, side in ((0.01, f"← {ends[0]}", "left"), (0.99, f"{ends[1]} →", "right")):
+        figure.text(x, 0.05 / height, end, color=MUTED, ha=side)
+
+
+@chart
+def radar(figure: "Figure", names: Sequence[str], lines: Sequence[Line], *, chance: float, floor: float) -> None:
+    """One closed line a view over the attributes `names`, from `floor` at the centre to 1 (Figure 3 of the paper)."""
+    angles = np.linspace(0, 2 * np.pi, len(names), endpoint=False)
+    below, side = 0.6 + 0.24 * ceil(len(lines) / 2), 0.62 * WIDTH  # inches
+    height = below + side + 0.42
+    figure.set_figheight(height)
+    axes: Any = figure.add_axes((0.19, below / height, side / WIDTH, side / height), polar=True)
+    axes.set(theta_offset=np.pi / 2, theta_direction=-1, ylim=(floor, 1), xticks=angles, xticklabels=[])
+    rings = [ring / 10 for ring in range(round(10 * floor) + 1, 11)]
+    axes.set_rgrids(rings, [f"{100 * r:.0f}" for r in rings], angle=180 / len(names), size=8, color=MUTED)
+    axes.spines["polar"].set_visible(False)
+    axes.plot(np.linspace(0, 2 * np.pi, 181), np.full(181, chance), color=MUTED, linewidth=1.2)
+    for line in lines:
+        axes.plot([*angles, 0], [*line.y, line.y[0]], line.dash, color=line.colour, linewidth=1.8, label=line.label)
+    for angle, name in zip(angles, names, strict=True):
+        _label(axes, angle, name)
+    figure.legend(loc="lower center", ncols=2, fontsize=10.5, columnspacing=1.4)
+
+
+@chart
+def by_strength(figure: "Figure", strengths: Sequence[float], lines: Sequence[Line], *, title: str, top: float) -> None:
+    """A share from 0 to `top` at each strength of an edit, a line a variant, with intervals."""
+    figure.set_figheight(2.9)
+    axes = figure.add_axes((0.1, 0.17, 0.88, 0.58), ylim=(0, 100 * top))
+    x = np.arange(len(strengths), dtype=float)
+    for shift, line in zip((np.arange(len(lines)) - (len(lines) - 1) / 2) * 0.07, lines, strict=True):
+        y, low, high = (100 * np.array(values, dtype=float) for values in (line.y, line.low, line.high))
+        axes.plot(x + shift, y, line.dash, color=line.colour, linewidth=1.8, label=line.label)
+        axes.vlines(x + shift, low, high, color=line.colour, linewidth=3.5, alpha=0.45)
+        axes.plot(x + shift, y, "o", color=line.colour, markersize=5, markeredgecolor=PAPER)
+    bare(axes, grid="y")
+    axes.set_xticks(x, [f"{strength:g}" for strength in strengths])
+    axes.set_xlabel("strength, projected standard deviations")
+    figure.text(0.01, 0.93, title, weight="bold", size=11)
+    figure.legend(loc="upper left", bbox_to_anchor=(-0.02, 0.9), ncols=3, fontsize=9.5, columnspacing=1)
+
+
+@chart
+def heatmap(
+    figure: "Figure", rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float | None]], *,
+    top: float, shown: str, title: str, colour: str = COLOURS["noise"],
+) -> None:  # fmt: skip
+    """A matrix (rows, columns) as tinted cells, each with its number in the format `shown`; None stays empty."""
+    left, above, cell = 0.085 * max(map(len, rows)) + 0.15, 0.062 * max(map(len, columns)) + 0.4, 0.36  # inches
+    right = 0.062 * len(columns[-1])  # the last name leans over the edge
+    width, height = left + max(cell * 1.35 * len(columns), 2.5) + right, above + cell * len(rows) + 0.1
+    figure.set_size_inches(width, height)
+    box = (left / width, 0.08 / height, 1 - (left + right) / width, cell * len(rows) / height)
+    axes = figure.add_axes(box, xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5))
+    for i, row in enumerate(values):
+        for j, value in enumerate(row):
+            if value is not None:
+                strength = 0.04 + 0.82 * min(max(value / top, 0.0), 1.0)
+                ink = PAPER if strength > 0.55 else INK
+                axes.add_patch(_rectangle(j - 0.48, i - 0.46, 0.96, 0.92, colour, strength))
+                axes.text(j, i, format(value, shown).replace("-", "−"), ha="center", va="center", size=8.5, color=ink)
+    bare(axes, grid="x")
+    axes.grid(False)
+    axes.set_yticks(range(len(rows)), rows, color=INK)
+    axes.set_xticks(range(len(columns)), columns, rotation=50, ha="left", va="bottom", color=INK)
+    axes.tick_params(axis="x", bottom=False, labelbottom=False, labeltop=True, pad=2)
+    figure.text(0.01, 1 - 0.12 / height, title, weight="bold", size=11, va="top")
+
+
+@chart
+def curves(
+    figure: "Figure", lines: Sequence[Curve], *, title: str, xlabel: str, span: tuple[float, float],
+    logarithmic: bool = False, level: float | None = None,
+) -> None:  # fmt: skip
+    """Series with intervals over a common axis from `span[0]` to `span[1]`, and a grey `level` that means nothing."""
+    below = 0.24 * ceil(len(lines) / 2)
+    height = 3.0 + below
+    figure.set_figheight(height)
+    axes = figure.add_axes((0.1, (0.5 + below) / height, 0.88, 2.1 / height), ylim=span)
+    if level is not None:
+        axes.axhline(level, color=MUTED, linewidth=1.2)
+    for line in lines:
+        axes.plot(line.x, line.y, line.dash, color=line.colour, linewidth=1.8, label=line.label)
+        axes.plot(line.x, line.y, "o", color=line.colour, markersize=4, markeredgecolor=PAPER)
+        if len(line.low):
+            axes.fill_between(line.x, line.low, line.high, color=line.colour, alpha=0.16, linewidth=0)
+    if logarithmic:
+        axes.set_xscale("log")
+        ticks = sorted({x for line in lines for x in line.x})
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
+    bare(axes, grid="y")
+    axes.set_xlabel(xlabel)
+    figure.text(0.01, 1 - 0.14 / height, title, weight="bold", size=11, va="top")
+    figure.legend(loc="lower center", ncols=2, fontsize=9, columnspacing=1.2)
+
+
+def _rectangle(x: float, y: float, width: float, height: float, colour: str, strength: float) -> "Rectangle":
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((x, y), width, height, facecolor=colour, edgecolor="none", alpha=strength)
+
+
+def tile(images: NDArray[Any], columns: int, *, side: int) -> Picture:
+    """Pictures (m, c, h, w) in [-1, 1], c of 1 or 3, row by row in one PNG with a transparent pixel between them.
+
+    The PNG keeps their pixels, or averages those of pictures larger than `LARGEST_SIDE`; `width` and `height` are those
+    at which a picture is about `side` wide on the page, a whole multiple of its pixels.
+    """
+    from PIL import Image
+
+    values = np.clip(np.rint((np.asarray(images, dtype=np.float64) + 1) * 127.5), 0, 255).astype(np.uint8)
+    cells = [Image.fromarray(v[0] if len(v) == 1 else v.transpose(1, 2, 0)).convert("RGBA") for v in values]
+    cells = [cell.reduce(ceil(max(cell.size) / LARGEST_SIDE)) for cell in cells]
+    width, height = cells[0].size
+    sheet = Image.new("RGBA", (columns * (width + 1) - 1, ceil(len(cells) / columns) * (height + 1) - 1))
+    for k, cell in enumerate(cells):
+        sheet.paste(cell, (k % columns * (width + 1), k // columns * (height + 1)))
+    file, scale = BytesIO(), max(1, side // width)
+    sheet.save(file, "PNG", optimize=True)
+    uri = f"data:image/png;base64,{b64encode(file.getvalue()).decode()}"
+    return Picture(uri, scale * sheet.width, scale * sheet.height)
+
+
+def shade(kind: str, number: int) -> str:
+    """The colour of the `number`-th view of a kind, from 0: two shades, in turn."""
+    return (kind, f"{kind}-2")[number % 2]
+
+
+def _label(axes: "Axes", angle: float, name: str) -> None:
+    """An attribute's name outside the circle, on two lines where it is long; each line anchored by itself."""
+    side = np.sin(angle)
+    anchor = "center" if abs(side) < 0.2 else "left" if side > 0 else "right"
+    lines = _two_lines(name.replace("_", " "))
+    middle = (len(lines) - 1) / 2 - np.cos(angle) * (len(lines) - 1) / 2
+    for k, text in enumerate(lines):
+        offset = (9 * side, 9 * np.cos(angle) + 11 * (middle - k))
+        axes.annotate(text, (angle, 1), offset, textcoords="offset points", ha=anchor, va="center", size=10,
+                      annotation_clip=False)  # fmt: skip
+
+
+def _two_lines(text: str, longest: int = 13) -> list[str]:
+    spaces = [k for k, character in enumerate(text) if character == " "]
+    if len(text) <= longest or not spaces:
+        return [text]
+    cut = min(spaces, key=lambda k: abs(k - len(text) / 2))
+    return [text[:cut], text[cut + 1 :]]

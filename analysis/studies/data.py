@@ -1,0 +1,243 @@
+"""A dataset as the analyses read it: labels once, and one view at a time, in full or reduced as it is published."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import fields
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noisezoo import zoo
+from noisezoo.analysis.core import principal_frame
+from noisezoo.errors import UsageError
+from noisezoo.loading import LABELS, PAIRED, config_names, load, matrix
+from noisezoo.pca import Basis
+from noisezoo.record import RECIPE, Section, read_file, read_path, read_record
+from noisezoo.schema import FACTOR_PREFIX, ID, SPLIT
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+Json = dict[str, Any]
+TRAIN = "train"
+PAPER_AXES = 500
+GRAM_FLOPS = 3e10
+"""A view whose Gram matrix costs more than so many multiplications is read reduced, as the `paired` config has it."""
+
+
+class Data:
+    """Labels, attributes, identities and splits of a dataset, and its views on demand.
+
+    Linear analyses read `features`: the view in full where that is affordable, otherwise its published principal
+    components (DESIGN: 500, fitted on the training split), which the view's facts then say.
+    """
+
+    def __init__(
+        self,
+        path_or_repo: str | Path,
+        *,
+        views: Sequence[str] | None = None,
+        source: str | None = None,
+        revision: str | None = None,
+    ) -> None:
+        self.path_or_repo, self.source, self.revision = path_or_repo, source, revision
+        self.labels = self._load(())
+        self.names, self.Y = attributes(self.labels)
+        self.splits = np.asarray(self.labels.data.column(SPLIT).to_pylist())
+        self.train = self.splits == TRAIN  # (n,)
+        self.views = list(dict.fromkeys(self._available() if views is None else views))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @cached_property
+    def section(self) -> Section | None:
+        """What the dataset's own record says of this source; None where it has none."""
+        record = read_record(self.path_or_repo, self.revision)
+        sections = record.sections if record else ()
+        return next((s for s in sections if self.source in (None, s.source)), None)
+
+    @cached_property
+    def groups(self) -> NDArray[Any] | None:
+        """Identity of every image (n,), which no fold may have on both sides; None where the source has none."""
+        column = self.section.identity if self.section else None
+        if column is None or column not in self.labels.column_names:
+            return None
+        return np.asarray(self.labels.data.column(column).to_pylist())
+
+    def stored(self, view: str) -> NDArray[Any]:
+        """The view as it is stored: (n, d) in its own dtype, sharing memory with the file where it can."""
+        return matrix(self._full, view, dtype=None)
+
+    def matrix(self, view: str) -> NDArray[Any]:
+        """The view in full: (n, d) float32."""
+        return matrix(self._full, view)
+
+    @cache  # noqa: B019 - a Data lives as long as its analysis
+    def features(self, view: str) -> NDArray[Any]:
+        """What linear analyses read: (n, d) float32, in full or reduced."""
+        return self.reduced(view) if self.is_reduced(view) else self.matrix(view)
+
+    @cache  # noqa: B019
+    def part(self, max_rows: int, seed: int, most_axes: int | None = None) -> "Part":
+        """At most so many of the images, the same object for every study that asks alike."""
+        return Part(self, max_rows, seed, most_axes)
+
+    def reduced(self, view: str) -> NDArray[Any]:
+        """The view's published principal components: (n, k) float32."""
+        return matrix(self._paired, view)
+
+    def is_reduced(self, view: str) -> bool:
+        """Whether `features` are the published components."""
+        n, d = len(self), self.width(view)
+        return n * d * min(n, d) > GRAM_FLOPS and self.basis(view) is not None
+
+    def width(self, view: str) -> int:
+        """Numbers of one row in full."""
+        return int(np.prod(self.shape(view)))
+
+    @cache  # noqa: B019
+    def shape(self, view: str) -> tuple[int, ...]:
+        """Of one row: (c, h, w), or (d,)."""
+        feature = self._full.features[view]
+        return tuple(feature.shape) if hasattr(feature, "shape") else (int(feature.length),)
+
+    @cache  # noqa: B019
+    def basis(self, view: str) -> Basis | None:
+        """The published PCA basis of a view; None where the paired config has it in full."""
+        prefix = self.section.prefix if self.section else ""
+        path = read_path(self.path_or_repo, f"{prefix}{PAIRED}/basis/{view}.safetensors", self.revision)
+        return None if path is None else Basis.read(path)
+
+    def narrow_basis(self, view: str) -> Basis | None:
+        """The basis that probes of a view are fitted on and carried back by, where the view is read reduced."""
+        return self.basis(view) if self.is_reduced(view) else None
+
+    def facts(self, view: str) -> Json:
+        """What a reader must know of a view, as plain values."""
+        row, rows, std = self._row(view), self._full, f"{view}.latent_std"
+        used = self.basis(view) if self.is_reduced(view) else None
+        return {
+            "name": view,
+            "kind": row.kind if row else "embedding",
+            "family": row.family if row else "unknown",
+            "untrained": row.untrained if row else False,
+            "baseline": row.baseline if row else None,
+            "clip_conditioned": row.clip_conditioned if row else None,
+            "about": row.about if row else "not in this zoo",
+            "n": len(self),
+            "d": self.width(view),
+            "reduced_to": None if used is None else len(used.components),
+            "latent_std": float(np.mean(rows[std])) if std in rows.column_names else None,
+        }
+
+    def dataset_facts(self) -> Json:
+        """Name, rows, splits, attributes and the recipe, as plain values."""
+        splits, counts = np.unique(self.splits, return_counts=True)
+        recipe = read_file(self.path_or_repo, RECIPE, self.revision)
+        return {
+            "name": Path(self.path_or_repo).name,
+            "revision": self.revision,
+            "source": self.section.source if self.section else self.source,
+            "rows": len(self),
+            "splits": {str(split): int(count) for split, count in zip(splits, counts, strict=True)},
+            "attributes": self.names,
+            "identities": None if self.groups is None else len(np.unique(self.groups)),
+            "factors": [name for name in self.labels.column_names if name.startswith(FACTOR_PREFIX)],
+            "recipe": json.loads(recipe) if recipe else None,
+        }
+
+    def _row(self, view: str) -> zoo.View | None:
+        """The view's row of the zoo, or the one that the dataset published with it."""
+        published = {row["name"]: row for row in (self.section.views if self.section else ())}
+        if view in zoo.ROWS or view not in published:
+            return zoo.ROWS.get(view)
+        known = [field.name for field in fields(zoo.View) if field.init]
+        row = {name: value for name, value in published[view].items() if name in known}
+        return zoo.View(**{**row, "shape": tuple(row["shape"])})
+
+    def _available(self) -> list[str]:
+        if self.section is not None:
+            return self.section.view_names
+        return [name for name in config_names(self.path_or_repo, self.revision) if name not in (PAIRED, LABELS)]
+
+    @cached_property
+    def _paired(self) -> "Dataset":
+        return load(self.path_or_repo, None, source=self.source, revision=self.revision)
+
+    @cached_property
+    def _full(self) -> "Dataset":
+        """All views in one call, as each call reads the whole card."""
+        return self._load(self.views)
+
+    def _load(self, views: Sequence[str]) -> "Dataset":
+        return load(self.path_or_repo, views, source=self.source, revision=self.revision)
+
+
+class Part:
+    """Some images of a dataset, or all: what comparisons of views with views read."""
+
+    def __init__(self, data: Data, max_rows: int, seed: int, most_axes: int | None = None) -> None:
+        """At most `max_rows` images, drawn without replacement by `seed`, in their order.
+
+        `most_axes` bounds `leading`; None for as many as the paper's, and half as many as there are rows.
+        """
+        rows = np.sort(np.random.default_rng([seed, 21]).permutation(len(data))[:max_rows])
+        self.data, self.rows, self.names, self.views = data, rows, data.names, data.views
+        self.Y = data.Y[rows]
+        self.most_axes = min(PAPER_AXES, len(rows) // 2) if most_axes is None else most_axes
+        self.groups = None if data.groups is None else data.groups[rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def features(self, view: str) -> NDArray[Any]:
+        """As the dataset's: (n, d) float32."""
+        X = self.data.features(view)
+        return X if len(self) == len(X) else X[self.rows]
+
+    @cache  # noqa: B019
+    def leading(self, view: str) -> NDArray[Any]:
+        """`features`, or where those are wider, their leading axes, of these rows: (n, k) float32."""
+        X = self.features(view)
+        return principal_frame(X, view, leading=self.most_axes).scores.astype(np.float32) if self.is_led(view) else X
+
+    def is_led(self, view: str) -> bool:
+        """Whether `leading` are fewer than `features`."""
+        return bool(self.features(view).shape[1] > self.most_axes)
+
+    def caveats(self, *, led: bool = True) -> list[str]:
+        """What was left out, in words."""
+        n, most = len(self.data), self.most_axes
+        few = [f"computed on {len(self)} images, drawn from {n}"] if len(self) < n else []
+        wide = [view for view in self.views if led and self.is_led(view)]
+        return few + [f"computed on {most} leading principal axes of {', '.join(wide)}"] * bool(wide)
+
+
+def attributes(labels: "Dataset") -> tuple[list[str], NDArray[np.int8]]:
+    """Binary attributes of a loaded dataset: yes/no columns, and each class of a class label against the rest.
+
+    Returns:
+        Names (k,), and zeros and ones (n, k).
+
+    Raises:
+        UsageError: There is none.
+    """
+    from datasets import ClassLabel
+
+    names: list[str] = []
+    columns: list[NDArray[Any]] = []
+    for name, feature in labels.features.items():
+        if isinstance(feature, ClassLabel):
+            values = np.asarray(labels.data.column(name))
+            names += [f"{name}={kind}" for kind in feature.names]
+            columns += [values == k for k in range(feature.num_classes)]
+        elif getattr(feature, "dtype", None) == "bool" and name not in (ID, SPLIT):
+            names.append(name)
+            columns.append(np.asarray(labels.data.column(name)))
+    if not names:
+        raise UsageError("the dataset has no yes/no column and no class label, so there is nothing to probe for")
+    return names, np.stack(columns, axis=1).astype(np.int8)

@@ -1,0 +1,206 @@
+"""Rows computed again from their images, by the computers that a build uses, and held against what is stored."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from noisezoo import zoo
+from noisezoo.builder.audit.columns import Fault
+from noisezoo.builder.dataset import config_files
+from noisezoo.builder.engine import STATE
+from noisezoo.builder.recipe import Settings
+from noisezoo.builder.sources import open_source
+from noisezoo.builder.views import make_computer
+from noisezoo.errors import NoiseZooError, UsageError, describe
+from noisezoo.record import LABELS, RECIPE, Section
+from noisezoo.schema import ID, column_to_numpy, open_parquet
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from noisezoo.builder.sources import Source
+    from noisezoo.builder.views import Computer
+
+EXACT = ("random",)
+"""Families whose rows depend on nothing but the id and the seed."""
+TOLERANCES: Mapping[str, float] = {"float16": 1e-2, "float32": 1e-3}
+"""Stored dtype -> |recomputed - stored| allowed, as a share of |stored|: a batch of other rows, and another device or
+version of a library, sum in another order, and fifty steps of inversion carry that on."""
+
+
+@dataclass(frozen=True)
+class RowFault(Fault):
+    """A row that did not come out as it is stored; `row` is counted in its source's rows."""
+
+    image_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Recomputed:
+    """One view's rows, computed again.
+
+    Attributes:
+        config: The view's config.
+        rows: How many rows were computed again.
+        tolerance: What share of a row's norm its difference may be.
+        worst: The largest share there was; 0 where all are equal.
+        reason: Why there are no rows; None where there are.
+        faults: The rows that differ by more, or that are refused now.
+    """
+
+    config: str
+    rows: int = 0
+    tolerance: float = 0.0
+    worst: float = 0.0
+    reason: str | None = None
+    faults: tuple[RowFault, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Some rows of a source: where they stand, their ids, pictures and prompts."""
+
+    positions: np.ndarray  # (n,) ascending
+    ids: list[str]
+    images: list[Any]
+    prompts: list[str] | None
+
+
+def recompute_rows(
+    root: Path, section: Section, count: int, source: "Source | None", folders: Mapping[str, str], seed: int
+) -> list[Recomputed]:
+    """Compute `count` rows of every view again.
+
+    Args:
+        root: The dataset's folder, its files verified.
+        section: The source's part of the record.
+        count: Rows, chosen by `seed`; all, where there are no more.
+        source: The images; None opens the source that the recipe names.
+        folders: View -> folder of its model; one serves all views of the same repository.
+        seed: Chooses the rows.
+
+    Returns:
+        One entry a view: how near its rows came, or why it could not be computed.
+    """
+    try:
+        settings, sample = _settings(section), _sample(root, section, count, source, seed)
+    except (NoiseZooError, OSError, ValueError, KeyError) as error:
+        reason = f"its images cannot be had ({describe(error)}): give their source"
+        return [Recomputed(section.prefix + name, reason=reason) for name in section.view_names]
+    return [_recompute(root, section, view, settings, sample, folders) for view in section.views]
+
+
+def _recompute(
+    root: Path, section: Section, row: dict[str, Any], settings: Settings, sample: Sample, folders: Mapping[str, str]
+) -> Recomputed:
+    config = section.prefix + row["name"]
+    try:
+        computer = _computer(root, section, row, settings, folders)
+    except Exception as error:  # whatever keeps a model from being loaded is why its rows are not recomputed
+        return Recomputed(config, reason=describe(error))
+    kept, rows, refusals = computer.rows(sample.ids, sample.images, sample.prompts)
+    faults = [_fault(sample, refusal.image_id, f"it is refused now: {refusal.message}") for refusal in refusals]
+    stored = stored_rows(root, section, row["name"], sample.positions, list(computer.arrays))
+    place = [sample.ids.index(image_id) for image_id in kept]
+    shares = np.max([_shares(rows[name], _array(stored, name)[place]) for name in computer.arrays], axis=0)
+    tolerance = 0.0 if computer.view.family in EXACT else TOLERANCES[computer.view.dtype]
+    for image_id, share in zip(kept, shares, strict=True):
+        if not share <= tolerance:
+            told = f"recomputed, it differs by {share:.2g} of its norm where {tolerance:g} is allowed: build again"
+            faults.append(_fault(sample, image_id, told))
+    return Recomputed(config, len(kept), tolerance, float(shares.max(initial=0)), None, tuple(faults))
+
+
+def stored_rows(root: Path, section: Section, name: str, positions: np.ndarray, columns: list[str]) -> "pa.Table":
+    """Rows of a config at these ascending positions, counted over all splits; reads only their row groups."""
+    import pyarrow as pa
+
+    tables, start = [], 0
+    files = config_files(root, section.prefix + name, section.splits, section.shard_rows)
+    for path in (path for paths in files.values() for path in paths):
+        with open_parquet(path) as file:
+            for group in range(file.num_row_groups):
+                stop = start + file.metadata.row_group(group).num_rows
+                inside = positions[(positions >= start) & (positions < stop)] - start
+                if len(inside):
+                    tables.append(file.read_row_group(group, columns=columns).take(inside))
+                start = stop
+    return pa.concat_tables(tables)
+
+
+def _settings(section: Section) -> Settings:
+    own = {name: value for name, value in section.settings.items() if name not in ("source", "limit")}
+    return Settings.model_validate(own)
+
+
+def _sample(root: Path, section: Section, count: int, source: "Source | None", seed: int) -> Sample:
+    chosen = np.random.default_rng(seed).choice(section.rows, min(count, section.rows), replace=False)
+    positions = np.sort(chosen)
+    column = section.settings.get("prompt_column")
+    table = stored_rows(root, section, LABELS, positions, [ID, *([column] if column else [])])
+    ids = table.column(ID).to_pylist()
+    opened = source or _open(root, section)
+    scanned = opened.scan()
+    first = dict(
+        zip(reversed(scanned.column(ID).to_pylist()), reversed(scanned.column("key").to_pylist()), strict=True)
+    )
+    missing = [image_id for image_id in ids if image_id not in first]
+    if missing:
+        raise UsageError(f"the source has no image {missing[0]!r}")
+    prompts = (
+        None if column is None else ["" if text is None else str(text) for text in table.column(column).to_pylist()]
+    )
+    return Sample(positions, ids, opened.images([first[image_id] for image_id in ids]), prompts)
+
+
+def _open(root: Path, section: Section) -> "Source":
+    """The source by the name and options that the recipe says; a local folder's path is not in it."""
+    fields = json.loads((root / (section.prefix + RECIPE)).read_text())["source"]
+    return open_source(fields["name"], fields["options"])
+
+
+def _computer(
+    root: Path, section: Section, row: dict[str, Any], settings: Settings, folders: Mapping[str, str]
+) -> "Computer":
+    """The view's computer with its model loaded.
+
+    Raises:
+        UsageError: Its model, or what it was fitted on, is not here.
+    """
+    view = zoo.View(**{name: value for name, value in row.items() if name != "dtype"})
+    view = replace(view, shape=tuple(view.shape))
+    local = section.weights.get(view.name) is not None
+    shared = {other["repo"]: folders[other["name"]] for other in section.views if other["name"] in folders}
+    folder = folders.get(view.name) or (shared.get(view.repo) if view.repo else None)
+    if local and folder is None:
+        raise UsageError(f"its model was read from a local folder: give it as folders={{{view.name!r}: PATH}}")
+    if folder is not None:
+        view = replace(view, repo=str(Path(folder).expanduser().resolve()), revision=None)
+    computer = make_computer(view, settings)
+    computer.load()
+    computer.fit(_no_fit, root / STATE / "fits" / f"{section.prefix}{view.name}.safetensors")
+    return computer
+
+
+def _no_fit() -> Any:
+    """A fit is learned from images that need not be in the dataset: only the folder it was built in has it."""
+    raise UsageError("what it was fitted on is not published: recompute it in the folder that it was built in")
+
+
+def _shares(rows: np.ndarray, stored: np.ndarray) -> np.ndarray:
+    """How far recomputed rows lie from stored ones, (n, ...) and (n, d), as shares of the stored norms: (n,)."""
+    a, b = rows.reshape(len(rows), stored.shape[1]).astype(np.float64), stored.astype(np.float64)
+    differences, norms = np.linalg.norm(a - b, axis=1), np.linalg.norm(b, axis=1)
+    return np.asarray(differences / np.where(norms > 0, norms, 1.0))
+
+
+def _array(table: "pa.Table", name: str) -> np.ndarray:
+    return column_to_numpy(table.column(name))
+
+
+def _fault(sample: Sample, image_id: str, message: str) -> RowFault:
+    return RowFault("recompute", message, int(sample.positions[sample.ids.index(image_id)]), image_id)

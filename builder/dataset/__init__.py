@@ -1,0 +1,5 @@
+"""Parts to a published folder, and to the Hub."""
+
+from noisezoo.door import open_door
+
+open_door(__name__)

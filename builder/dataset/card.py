@@ -1,0 +1,169 @@
+"""The dataset card: YAML made from the files themselves, text from the build's own figures."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+
+from noisezoo.builder.dataset.layout import PCA_ROWS, basis_path, read_config
+from noisezoo.builder.views import PREFIX, TITLES
+from noisezoo.files import committed, sha256_of
+from noisezoo.pca import Basis
+from noisezoo.record import CARD, LABELS, PAIRED, Record, Section
+from noisezoo.schema import PREVIOUS
+
+if TYPE_CHECKING:
+    from noisezoo.builder.dataset.layout import Config
+
+CLIP = {None: "-", True: "yes", False: "no"}
+
+
+def write_card(root: Path, record: Record) -> None:
+    """Render `dataset_card.md` into the dataset's README.md, from the record and the files that lie there.
+
+    Its YAML is loaded back through `datasets` before it gets its name; a folder without a README is no dataset yet.
+    """
+    import jinja2
+
+    configs = {name: read_config(root, section, name) for section in record.sections for name in section.configs}
+    template = (files("noisezoo.builder.dataset") / "dataset_card.md").read_text()
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)
+    text = environment.from_string(template).render(
+        front_matter=_yaml(root, record, configs), first=_facts(root, record.sections[0], configs),
+        sections=[_facts(root, section, configs) for section in record.sections], folder=root.name, pca_rows=PCA_ROWS,
+        sensitive=any(section.sensitive for section in record.sections),
+    )  # fmt: skip
+    with committed(root / CARD, check=partial(_check, configs=list(configs.values()))) as temporary:
+        temporary.write_text(text)
+
+
+def _facts(root: Path, section: Section, configs: "Mapping[str, Config]") -> dict[str, Any]:
+    """What the card says of one source."""
+    names = section.view_names
+    example = next((view["name"] for view in section.views if view["kind"] == "noise"), names[0])
+    metrics = section.settings["metrics"] if section.settings["reconstruct"] else ()
+    return {
+        **vars(section),
+        "rows": section.rows,
+        "first_split": next(iter(section.splits)),
+        "example": example,
+        "example_views": json.dumps(list(dict.fromkeys([example, names[-1]]))),
+        "table": [_view_row(root, section, view) for view in section.views],
+        "latents": _latents(section, configs, [PREFIX + name for name in metrics]),
+        "metrics": [TITLES[name] for name in metrics],
+        "previous": any(PREVIOUS in configs[section.prefix + name].features for name in names),
+    }
+
+
+def _view_row(root: Path, section: Section, view: Mapping[str, Any]) -> dict[str, Any]:
+    size, basis = int(np.prod(view["shape"])), basis_path(root, section, view["name"])
+    reduced = size > section.pca_dims
+    return {**view, **_model(view), "shape": "x".join(map(str, view["shape"])), "clip": CLIP[view["clip_conditioned"]],
+            "paired": f"{len(Basis.read(basis).components)} of {size}" if reduced else "in full"}  # fmt: skip
+
+
+def _model(view: Mapping[str, Any]) -> dict[str, str]:
+    """Where the weights come from."""
+    repo, revision = view["repo"], view["revision"]
+    shipped = repo.startswith("testbed:")
+    model = f"{repo.removeprefix('testbed:')}, ships with NoiseZoo" if shipped else f"`{repo}`" if repo else "none"
+    return {"model": model + (", before training" if view["untrained"] else ""),
+            "commit": f"`{revision}`" if revision else "-"}  # fmt: skip
+
+
+def _latents(section: Section, configs: "Mapping[str, Config]", columns: Sequence[str]) -> list[dict[str, Any]]:
+    """Mean over rows of each noise view's quality columns; of the reconstruction's, over the rows in its sample."""
+    found = []
+    for name in section.view_names:
+        config = configs[section.prefix + name]
+        if "latent_std" in config.features:
+            values = _columns(config, ["latent_mean", "latent_std", *columns])
+            found.append({
+                "view": name, "end": _end(section.facts.get(name)),
+                "mean": _mean(values["latent_mean"]), "std": _mean(values["latent_std"]),
+                "metrics": [_mean(values[column]) for column in columns],
+                "sample": int(np.isfinite(values[columns[0]]).sum()) if columns else 0,
+            })  # fmt: skip
+    return found
+
+
+def _columns(config: "Config", names: list[str]) -> dict[str, np.ndarray]:
+    import pyarrow.parquet as pq
+
+    tables = [pq.read_table(path, columns=names) for path in config.paths]
+    return {name: np.concatenate([table.column(name).to_numpy() for table in tables]) for name in names}
+
+
+def _end(facts: Mapping[str, float] | None) -> str:
+    """Where x_T sits: the time the network is told there, and its weights of image and noise."""
+    return f"t = {facts['x_T_time']:g}: {facts['x_T_a']:.4f} x0 + {facts['x_T_s']:.4f} eps" if facts else "-"
+
+
+def _mean(values: np.ndarray) -> str:
+    """Mean of what is there, to three decimals; a dash for nothing."""
+    there = values[np.isfinite(values)]
+    return f"{there.mean():.3f}" if len(there) else "-"
+
+
+def _yaml(root: Path, record: Record, configs: "Mapping[str, Config]") -> str:
+    first, total = record.sections[0], sum(section.rows for section in record.sections)
+    sizes = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K"}
+    licenses = sorted({section.license.lower() for section in record.sections})
+    named = sorted({section.license_name for section in record.sections if section.license_name})
+    fields = {
+        "license": licenses[0] if len(licenses) == 1 else licenses,
+        **({"license_name": ", ".join(named)} if named else {}),
+        "pretty_name": f"NoiseZoo: {first.title}",
+        "tags": ["noisezoo", "diffusion", "ddim-inversion", "representation-geometry",
+                 *dict.fromkeys(section.source for section in record.sections)],
+        "size_categories": [next((name for limit, name in sizes.items() if total < limit), "100K<n<1M")],
+        "configs": [_config_yaml(root, s, configs[name]) for s in record.sections for name in s.configs],
+        "dataset_info": [_info_yaml(s, configs[name]) for s in record.sections for name in s.configs],
+    }  # fmt: skip
+    return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True).strip()
+
+
+def _config_yaml(root: Path, section: Section, config: "Config") -> dict[str, Any]:
+    """One entry of `configs`: every file named, as a glob would not notice a missing shard.
+
+    The version comes from the files' content: without it `datasets` serves old rows from its cache after a rebuild.
+    """
+    number = int(hashlib.sha256("".join(map(sha256_of, config.paths)).encode()).hexdigest()[:12], 16)
+    abouts = {view["name"]: view["about"] for view in section.views}
+    abouts |= {PAIRED: "labels and all views, large ones reduced by PCA", LABELS: "ids, splits and labels"}
+    about = f"{section.source}: {abouts[config.name.removeprefix(section.prefix)]}"
+    default = {"default": True} if config.name == PAIRED else {}
+    data = [{"split": split, "path": [str(path.relative_to(root)) for path in paths]}
+            for split, paths in config.files.items()]  # fmt: skip
+    named = {"config_name": config.name, **default, "version": f"1.0.{number}"}
+    return {**named, "description": about, "data_files": data}
+
+
+def _info_yaml(section: Section, config: "Config") -> dict[str, Any]:
+    """One entry of `dataset_info`: features, rows and bytes."""
+    sizes = {split: sum(path.stat().st_size for path in paths) for split, paths in config.files.items()}
+    splits = [{"name": s, "num_bytes": sizes[s], "num_examples": n} for s, n in section.splits.items()]
+    total = sum(sizes.values())
+    return {"config_name": config.name, "features": config.features._to_yaml_list(), "splits": splits,
+            "download_size": total, "dataset_size": total}  # fmt: skip
+
+
+def _check(path: Path, configs: "list[Config]") -> None:
+    """The YAML must read back, through `datasets`, as the configs and features that were written."""
+    from datasets import DatasetInfo
+    from datasets.utils.metadata import MetadataConfigs
+    from huggingface_hub import DatasetCard
+
+    data = DatasetCard(path.read_text()).data
+    if set(MetadataConfigs.from_dataset_card_data(data)) != {config.name for config in configs}:
+        raise ValueError("the card's configs do not read back; report this")
+    infos = {entry["config_name"]: DatasetInfo._from_yaml_dict(entry) for entry in data.to_dict()["dataset_info"]}  # type: ignore[no-untyped-call]
+    wrong = [config.name for config in configs if infos[config.name].features != config.features]
+    if wrong:
+        raise ValueError(f"the card's features of {wrong[0]} do not read back; report this")

@@ -1,0 +1,107 @@
+"""One version of a dataset: the files that its own record lists, the tag that names them, and what may not be in it."""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from noisezoo.builder.dataset.finish import is_finished
+from noisezoo.builder.engine import STATE, open_build
+from noisezoo.errors import IncompleteError, NoiseZooError, UsageError
+from noisezoo.files import sha256_of
+from noisezoo.record import RECORD, Record, read_record
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+CODE = (".py", ".pyc", ".ipynb", ".sh")
+IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+
+
+PICTURES = ("pixels", "whitened")
+"""Families whose arrays are pictures, or an invertible linear map of them."""
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of the version: where it lies, its path in the repository, and its bytes' SHA-256 and number."""
+
+    local: Path
+    path: str
+    sha256: str
+    size: int
+
+
+def listed(folder: Path) -> tuple[File, ...]:
+    """The files of a finished dataset, as its own record lists them, and the record.
+
+    Raises:
+        IncompleteError: The build is not finished, or a file of its record is not there.
+        UsageError: There is no dataset in the folder, or it holds pictures that may show people.
+    """
+    record = read_record(folder) if folder.is_dir() else None
+    if record is None and not (folder / STATE).is_dir():
+        raise UsageError(f"{folder} holds no dataset and no build: it has no {RECORD}")
+    unfinished = (folder / STATE).is_dir() and not is_finished(open_build(folder))
+    if record is None or unfinished:
+        raise IncompleteError(f"{folder} is not a finished dataset: run its build again, then publish")
+    _refuse_pictures(record)
+    hashes = {path: file["sha256"] for path, file in record.files.items()}
+    hashes[RECORD] = sha256_of(folder / RECORD)
+    missing = [path for path in hashes if not (folder / path).is_file()]
+    if missing:
+        raise IncompleteError(f"{folder} lacks {missing[0]}, which its record lists: run its build again, then publish")
+    return tuple(
+        File(folder / path, path, digest, (folder / path).stat().st_size) for path, digest in sorted(hashes.items())
+    )
+
+
+def _refuse_pictures(record: Record) -> None:
+    """The views that are the pictures themselves stay at home where the pictures are of people."""
+    for section in record.sections:
+        own = [view["name"] for view in section.views if view["family"] in PICTURES]
+        if section.sensitive and own:
+            raise UsageError(
+                f"view {own[0]} holds the pictures of source {section.source}, which may show people: build for the "
+                "Hub without it (--views); whoever has the source can make it again"
+            )
+
+
+def version_tag(files: tuple[File, ...]) -> str:
+    """`v` and 12 hexadecimal digits: SHA-256 over paths and contents, so that equal tags are equal datasets."""
+    lines = "".join(f"{file.sha256}  {file.path}\n" for file in sorted(files, key=lambda file: file.path))
+    return f"v{sha256(lines.encode()).hexdigest()[:12]}"
+
+
+def refuse_unpublishable(file: File) -> None:
+    """Let neither code nor images through, nor anything outside the dataset.
+
+    Raises:
+        NoiseZooError: Names the file and why it may not be published.
+    """
+    path = PurePosixPath(file.path)
+    if path.is_absolute() or ".." in path.parts or path.parts[0] == STATE:
+        raise NoiseZooError(f"{file.path} is not part of the dataset and is not published: build the folder again")
+    if path.suffix.lower() in CODE:
+        raise NoiseZooError(f"{file.path} is code, which `datasets` refuses to load: take it out of the folder")
+    if path.suffix.lower() in IMAGES:
+        raise NoiseZooError(f"{file.path} is an image; images are not published: take it out of the folder")
+    if path.suffix == ".parquet":
+        _refuse_images(file)
+
+
+def _refuse_images(file: File) -> None:
+    """`datasets` keeps an image as its encoded bytes, and none of our columns is one of bytes."""
+    import pyarrow.parquet as pq
+
+    found = [column.name for column in pq.read_schema(file.local) if _holds_bytes(column.type)]
+    if found:
+        raise NoiseZooError(f"{file.path} has an image column, {found[0]}; images are not published: build without it")
+
+
+def _holds_bytes(kind: "pa.DataType") -> bool:
+    import pyarrow.types as types
+
+    if any(_holds_bytes(kind.field(i).type) for i in range(kind.num_fields)):
+        return True
+    return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind))

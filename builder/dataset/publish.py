@@ -1,0 +1,247 @@
+"""From a finished folder to a repository on the Hub: what differs is sent first, then one commit makes it visible.
+
+The Hub is the state: every call looks at what the repository holds and does what is left to do. So a publication that
+was killed goes on, one that is done again sends nothing, and no reader ever sees a part of a version.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from hashlib import sha1, sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from noisezoo.builder.dataset.contents import File, listed, refuse_unpublishable, version_tag
+from noisezoo.builder.dataset.hub_errors import mended, persistently
+from noisezoo.errors import NoiseZooError, UsageError
+from noisezoo.record import RECORD
+
+if TYPE_CHECKING:
+    from huggingface_hub import DatasetInfo, HfApi
+    from huggingface_hub.hf_api import RepoFile
+
+Gate = Literal["manual", "auto"]
+OWN = (".parquet", ".safetensors")
+"""Files of a folder of the repository that are ours to delete; what its owner added beside them stays."""
+BATCH = 2**30
+"""Bytes sent before the next are begun: addresses to send to expire, and a batch that is through is not sent again."""
+SMALL = 2**20
+"""A file up to this many bytes is sent as it was when it was compared with its record."""
+CHANGED = "{} is not what its record says: it changed since it was verified; run the build again, then publish"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What lies between the repository and the folder."""
+
+    send: tuple[File, ...]
+    skip: tuple[File, ...]
+    delete: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.send or self.delete)
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a call published, or would publish.
+
+    Attributes:
+        repo_id: `ORG/NAME`.
+        commit: The commit that holds the version; None where a dry run found that it is still to be made.
+        tag: Name of the version, from the SHA-256 of its files alone.
+        uploaded: Paths whose content is new to the repository.
+        uploaded_bytes: Their sizes' sum.
+        skipped: Paths that the repository held already, byte for byte.
+        skipped_bytes: Their sizes' sum.
+        deleted: Paths of an older version that this one does not have.
+    """
+
+    repo_id: str
+    commit: str | None
+    tag: str
+    uploaded: tuple[str, ...]
+    uploaded_bytes: int
+    skipped: tuple[str, ...]
+    skipped_bytes: int
+    deleted: tuple[str, ...]
+
+
+def publish(
+    folder: Path,
+    repo_id: str,
+    *,
+    check: Callable[[Path], None],
+    private: bool = True,
+    gated: Gate | None = None,
+    sensitive: bool = True,
+    dry_run: bool = False,
+    token: str | None = None,
+    endpoint: str | None = None,
+) -> Published:
+    """Make the repository hold the folder's dataset, visible by one commit and tagged with its version.
+
+    Args:
+        folder: A finished dataset; what its own record lists is published, never what happens to lie there.
+        repo_id: `ORG/NAME` of the dataset repository, made if there is none.
+        check: Verifies the folder, and raises if anything is wrong with it.
+        private: Whether only its owners may see the repository; set before anything is sent.
+        gated: How readers get access: `manual` (the owner decides), `auto` (on accepting the terms), or None for the
+            gate that the repository has.
+        sensitive: The rows bring back faces: a repository without a gate gets a `manual` one.
+        dry_run: Touch nothing, and say what would be sent.
+        token: The Hub's access token; None for the one of `hf auth login`.
+        endpoint: The Hub's address; None for the public one, or that of `HF_ENDPOINT`.
+
+    Raises:
+        IncompleteError: The build is not finished, or the Hub was out of reach for longer than we wait: publishing
+            again goes on.
+        UsageError: The repository's name is none, or it holds something else than a NoiseZoo dataset.
+        NoiseZooError: `check` failed, a file may not be published, or the Hub refused; names the mend.
+    """
+    from huggingface_hub import HfApi
+
+    files = listed(folder)
+    check(folder)
+    for file in files:
+        refuse_unpublishable(file)
+    publication = _Publication(HfApi(endpoint=endpoint, token=token), repo_id, files)
+    with mended(repo_id):
+        if dry_run:
+            return publication.dry_run()
+        return persistently(lambda: publication.run(private, gated, sensitive))
+
+
+class _Publication:
+    """One version on its way into one repository; `run` may be called again after any failure."""
+
+    def __init__(self, api: "HfApi", repo_id: str, files: tuple[File, ...]) -> None:
+        self.api, self.repo_id, self.files = api, repo_id, files
+        self.tag = version_tag(files)
+        self._first: Plan | None = None
+
+    def dry_run(self) -> Published:
+        """What `run` would do."""
+        from huggingface_hub.errors import RepositoryNotFoundError
+
+        try:
+            head = str(self._info().sha)
+        except RepositoryNotFoundError:
+            return self._told(Plan(self.files, (), ()), None)
+        plan = self._plan(head)
+        return self._told(plan, None if plan else head)
+
+    def run(self, private: bool, gated: Gate | None, sensitive: bool) -> Published:
+        """Set the access, send what differs, commit it, tag it."""
+        head = self._opened(private, gated, sensitive)
+        plan = self._plan(head)
+        self._first = self._first or plan  # an attempt whose answer was lost has done what this one finds done
+        if plan:
+            head = self._commit(plan, head)
+            if self._plan(head):
+                raise NoiseZooError(CHANGED.format(self.repo_id))
+        self._tag(head)
+        return self._told(self._first, head)
+
+    def _info(self) -> "DatasetInfo":
+        return self.api.dataset_info(self.repo_id)
+
+    def _opened(self, private: bool, gated: Gate | None, sensitive: bool) -> str:
+        """The commit to start from, in a repository that has the access it shall have."""
+        from huggingface_hub.errors import RepositoryNotFoundError
+
+        try:
+            info = self._info()
+        except RepositoryNotFoundError:
+            self.api.create_repo(self.repo_id, repo_type="dataset", private=private, exist_ok=True)
+            info = self._info()
+        gate = gated or info.gated or ("manual" if sensitive else False)
+        if (info.private, info.gated or False) != (private, gate):
+            self.api.update_repo_settings(self.repo_id, repo_type="dataset", private=private, gated=gate)
+        return str(info.sha)
+
+    def _held(self, revision: str) -> "dict[str, RepoFile]":
+        from huggingface_hub.hf_api import RepoFile
+
+        entries = self.api.list_repo_tree(self.repo_id, recursive=True, revision=revision, repo_type="dataset")
+        return {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
+
+    def _plan(self, revision: str) -> Plan:
+        held = self._held(revision)
+        ours = {path for path in held if "/" in path and path.endswith(OWN)}
+        if ours and RECORD not in held:
+            raise UsageError(f"{self.repo_id} holds another dataset ({min(ours)}): publish under a new name")
+        same = {file.path for file in self.files if _same(file, held.get(file.path))}
+        return Plan(
+            send=tuple(file for file in self.files if file.path not in same),
+            skip=tuple(file for file in self.files if file.path in same),
+            delete=tuple(sorted(ours - {file.path for file in self.files})),
+        )
+
+    def _commit(self, plan: Plan, parent: str) -> str:
+        """Send what is new to the store, where nobody sees it, then make all of it visible at once."""
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+        additions = []
+        for batch in _batches(plan.send):
+            operations = [CommitOperationAdd(file.path, _content(file)) for file in batch]
+            for operation, file in zip(operations, batch, strict=True):
+                operation.upload_info.sha256 = bytes.fromhex(file.sha256)
+            self.api.preupload_lfs_files(self.repo_id, operations, repo_type="dataset")
+            additions += operations
+        deletions = [CommitOperationDelete(path, is_folder=False) for path in plan.delete]
+        made = self.api.create_commit(
+            self.repo_id,
+            [*additions, *deletions],
+            commit_message=f"Version {self.tag}",
+            parent_commit=parent,
+            repo_type="dataset",
+        )
+        return str(made.oid)
+
+    def _tag(self, commit: str) -> None:
+        tags = {tag.name: tag.target_commit for tag in self.api.list_repo_refs(self.repo_id, repo_type="dataset").tags}
+        stands = tags.get(self.tag)
+        if stands is None:
+            self.api.create_tag(self.repo_id, tag=self.tag, revision=commit, repo_type="dataset", exist_ok=True)
+        elif stands != commit and self._plan(stands):
+            raise NoiseZooError(
+                f"{self.repo_id} has a tag {self.tag} on another version: delete that tag, publish again"
+            )
+
+    def _told(self, plan: Plan, commit: str | None) -> Published:
+        sent, skipped = (tuple(file.path for file in files) for files in (plan.send, plan.skip))
+        sizes = (sum(file.size for file in files) for files in (plan.send, plan.skip))
+        return Published(self.repo_id, commit, self.tag, sent, next(sizes), skipped, next(sizes), plan.delete)
+
+
+def _content(file: File) -> Path | bytes:
+    """What to send. The store refuses a large file that is not what its record says; a small one is compared here."""
+    if file.size > SMALL:
+        return file.local
+    data = file.local.read_bytes()
+    if sha256(data).hexdigest() != file.sha256:
+        raise NoiseZooError(CHANGED.format(file.local))
+    return data
+
+
+def _same(file: File, held: "RepoFile | None") -> bool:
+    """Whether the repository holds these bytes: it tells the SHA-256 of a large file, git's own hash of a small one."""
+    if held is None or held.size != file.size:
+        return False
+    if held.lfs is not None:
+        return bool(held.lfs.sha256 == file.sha256)
+    return bool(held.blob_id == sha1(b"blob %d\0" % file.size + file.local.read_bytes()).hexdigest())
+
+
+def _batches(files: tuple[File, ...]) -> Iterator[list[File]]:
+    """Files in order, about `BATCH` bytes at a time."""
+    batch: list[File] = []
+    size = 0
+    for file in files:
+        batch.append(file)
+        size += file.size
+        if size >= BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

@@ -1,1 +1,0 @@
-"""The families of image encoders, one small class each; the table is in `noisezoo.builder.encoder`."""

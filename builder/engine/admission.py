@@ -1,0 +1,165 @@
+"""What is refused before any work: a wrong place in a launch, a folder not shared or too new, a host unlike the first.
+
+Equal bytes need equal software and one kind of device. A build therefore keeps what it was begun with, and a process
+that differs is told how, at once and not by a dataset that nobody can make again.
+"""
+
+import os
+import socket
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from noisezoo.builder.engine.build import STATE, Build, prepare
+from noisezoo.builder.engine.commit import device_name, software
+from noisezoo.builder.engine.leases import claimed
+from noisezoo.builder.recipe import Recipe
+from noisezoo.errors import UsageError
+from noisezoo.files import read_json, sweep, write_json
+
+FORMAT = 1
+"""Of the build's state; raised whenever an older NoiseZoo could misread what a newer one wrote."""
+
+BEGUN, DEVICE = "begun.json", "device.json"
+
+JOINING = ("LOCAL_RANK", "RANK", "WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+"""Variables by which accelerate would make the processes meet, and wait for one that died before."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A process's place in its launch: among all processes, and among those of its node."""
+
+    rank: int
+    world_size: int
+    local_rank: int
+    local_world_size: int
+
+
+def take_place() -> Place:
+    """Read this process's place from the launcher's environment, take the device that goes with it, and stand alone.
+
+    No process needs another, so none may wait for another: the variables that would have them meet are removed.
+
+    Raises:
+        UsageError: Numbers that are none or contradict each other, or more processes than the node has GPUs.
+    """
+    import torch
+
+    place = Place(
+        _number("RANK", 0), _number("WORLD_SIZE", 1), _number("LOCAL_RANK", 0), _number("LOCAL_WORLD_SIZE", 1)
+    )
+    told = ", ".join(f"{name.upper()}={value}" for name, value in vars(place).items())
+    if not (0 <= place.rank < place.world_size and 0 <= place.local_rank < place.local_world_size <= place.world_size):
+        raise UsageError(f"the launcher's numbers contradict each other: {told}; start with `accelerate launch`")
+    gpus = torch.cuda.device_count()
+    if gpus and place.local_world_size > gpus:
+        raise UsageError(
+            f"{place.local_world_size} processes on {socket.gethostname()}, which shows {gpus} GPUs: "
+            f"launch {gpus} processes a node"
+        )
+    if gpus:
+        torch.cuda.set_device(place.local_rank)
+        os.environ["ACCELERATE_TORCH_DEVICE"] = f"cuda:{place.local_rank}"
+    for name in JOINING:
+        os.environ.pop(name, None)
+    return place
+
+
+def _number(name: str, default: int) -> int:
+    text = os.environ.get(name, str(default))
+    try:
+        return int(text)
+    except ValueError as error:
+        raise UsageError(f"{name}={text} is no number: start with `accelerate launch`") from error
+
+
+def opened(recipe: Recipe, root: Path, expected: str | None = None) -> Build:
+    """`prepare`, once it is known that the folder is one that this version and this host may work in.
+
+    Args:
+        recipe: The recipe.
+        root: The dataset's folder.
+        expected: The identity of the build that must already be there; None lets the folder be a new one.
+
+    Raises:
+        UsageError: The folder is a newer version's, or this host does not see the expected build in it.
+    """
+    begun = read_json(root / STATE / BEGUN)
+    if begun is not None and begun["format"] > FORMAT:
+        raise UsageError(
+            f"{root} is a build of noisezoo {begun['software']['noisezoo']}, format {begun['format']}; this is "
+            f"noisezoo {software()['noisezoo']}, which reads format {FORMAT}: install the newer version"
+        )
+    if expected is not None and (begun is None or begun["id"] != expected):
+        found = "nothing" if begun is None else f"build {begun['id']}"
+        raise UsageError(
+            f"host {socket.gethostname()} finds {found} in {root}, where build {expected} was prepared: "
+            "put the folder on a file system that every node mounts at this path"
+        )
+    return prepare(recipe, root)
+
+
+def identity(build: Build) -> str:
+    """What tells this folder from another of the same path on a host that does not share it."""
+    return str(_begun(build)["id"])
+
+
+def admit(build: Build, *, mixed: bool = False) -> None:
+    """Let this process's software work on the build; the first to come decides which it is.
+
+    Args:
+        build: The build.
+        mixed: From now on let any software and any kind of device work on it; the markers tell which did what.
+
+    Raises:
+        UsageError: The build was begun with other versions, each named.
+    """
+    begun = _begun(build)
+    if mixed and not begun["mixed"]:
+        begun = begun | {"mixed": True}
+        write_json(build.state / BEGUN, begun)
+    here = software()
+    differs = [
+        f"{name} {begun['software'].get(name, 'missing')} there and {here.get(name, 'missing')} here"
+        for name in sorted(begun["software"] | here)
+        if begun["software"].get(name) != here.get(name)
+    ]
+    if differs and not begun["mixed"]:
+        raise UsageError(
+            f"{build.root} was begun with other software than {socket.gethostname()} has: {', '.join(differs)}. "
+            "Install what it was begun with, choose another --out, or say --mixed to give up equal bytes"
+        )
+
+
+def admit_device(build: Build) -> None:
+    """Let this process's kind of device work on the build; the first to come decides which it is.
+
+    Raises:
+        UsageError: Another kind was first; both are named.
+    """
+    here = {"device": device_name(), "host": socket.gethostname()}
+    first = _first(build.state / DEVICE, here)
+    if first["device"] != here["device"] and not _begun(build)["mixed"]:
+        raise UsageError(
+            f"{build.root} is being built on {first['device']} (host {first['host']}), and {here['host']} has "
+            f"{here['device']}: ask for one kind (--constraint), or say --mixed to give up equal bytes"
+        )
+
+
+def _begun(build: Build) -> dict[str, Any]:
+    fresh = {"format": FORMAT, "id": uuid.uuid4().hex, "software": software(), "mixed": False}
+    return _first(build.state / BEGUN, fresh)
+
+
+def _first(path: Path, value: dict[str, Any]) -> dict[str, Any]:
+    """What the file says, which is `value` where nobody came before; of several at once, one is first."""
+    while (found := read_json(path)) is None:
+        with claimed(path.parent / "claims" / path.name) as claim:
+            if claim is not None and read_json(path) is None:
+                sweep(path.parent, path.name)
+                write_json(path, value)
+        time.sleep(0 if claim else 0.05)
+    return found

@@ -1,0 +1,110 @@
+"""How a computed unit becomes a part and a marker: written aside, reread, renamed, then vouched for."""
+
+import platform
+import socket
+from functools import cache, partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from noisezoo.builder.engine.build import Unit
+from noisezoo.builder.engine.log import Log
+from noisezoo.builder.sources import Refusal
+from noisezoo.builder.views import Computer, Rows, Work
+from noisezoo.errors import NoiseZooError
+from noisezoo.files import committed, sha256_of, write_json
+from noisezoo.schema import ID, same_values, to_table, view_features, write_parquet
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SOFTWARE = (
+    "noisezoo",
+    "torch",
+    "diffusers",
+    "transformers",
+    "open_clip_torch",
+    "timm",
+    "numpy",
+    "pyarrow",
+    "pillow",
+    "scikit-image",
+    "datasets",
+)
+"""What can change a byte."""
+
+
+def commit(unit: Unit, work: Work, started: float, log: Log) -> None:
+    """Commit a computed unit, begun at `started`: the part first, then the marker that vouches for it."""
+    stages = work.computer.stages
+    with log.about(view=unit.view.name, slice=unit.number):
+        ids, rows, refusals = work.finish()
+        if sorted(ids + [refusal.image_id for refusal in refusals]) != sorted(unit.ids):
+            raise NoiseZooError(
+                f"{unit.view.name} slice {unit.number}: rows in are not rows out and refused; report this"
+            )
+        with stages.timed("write"):
+            _commit_part(unit, work.computer, ids, rows)
+        spent = stages.take_seconds()
+        worker = {
+            "host": socket.gethostname(),
+            "attempt": log.attempt,
+            "started": started,
+            "seconds": sum(spent.values()),
+        }  # by the stages' clock, which never jumps as the wall's does
+        with stages.timed("write"):
+            write_json(unit.marker_path, {**_marker(unit, work.computer, ids, refusals), **worker})
+        spent["write"] += stages.take_seconds()["write"]
+        log.write("unit", rows=len(ids), refused=len(refusals), batch_size=stages.sizes,
+                  seconds=round(sum(spent.values()), 3),
+                  **{f"{stage}_seconds": round(value, 6) for stage, value in spent.items()})  # fmt: skip
+
+
+def _commit_part(unit: Unit, computer: Computer, ids: list[str], rows: Rows) -> None:
+    view = unit.view
+    also = [name for name in computer.arrays if name != view.name]
+    features = view_features(view.name, view.shape, view.dtype, computer.quality, also)
+    table = to_table(features, {ID: ids, **rows})
+    with committed(unit.part, check=partial(_reread, table=table)) as temporary:
+        write_parquet(temporary, features, [table])
+
+
+def _reread(path: Path, table: "pa.Table") -> None:
+    """What is on disk must be what was meant: a full disk or a bad one is found here, before the part has its name."""
+    import pyarrow.parquet as pq
+
+    if not same_values(pq.read_table(path), table):
+        raise NoiseZooError(f"{path.name} read back differently from what was written: check the disk, then run again")
+
+
+def _marker(unit: Unit, computer: Computer, ids: list[str], refusals: list[Refusal]) -> dict[str, Any]:
+    return {
+        **unit.expected(),
+        "rows": len(ids),
+        "refused": len(refusals),
+        "refusals": [vars(refusal) for refusal in refusals],
+        "first": ids[0] if ids else None,
+        "last": ids[-1] if ids else None,
+        "bytes": unit.part.stat().st_size,
+        "sha256": sha256_of(unit.part),
+        "batch_size": computer.stages.sizes,
+        "facts": computer.facts,
+        "software": software(),
+        "device": device_name(),
+    }
+
+
+@cache
+def software() -> dict[str, str]:
+    """Versions of all that can change a byte."""
+    return {"python": platform.python_version(), **{name: version(name) for name in SOFTWARE}}
+
+
+@cache
+def device_name() -> str:
+    """The kind of device this process computes on."""
+    import torch
+    from accelerate import PartialState
+
+    device = PartialState().device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu {platform.machine()}"

@@ -1,1 +1,0 @@
-"""Drawn faces: their factors, and how they are painted."""

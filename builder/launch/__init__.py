@@ -1,0 +1,5 @@
+"""Plan, start and watch builds."""
+
+from noisezoo.door import open_door
+
+open_door(__name__)

@@ -1,0 +1,246 @@
+"""Start the processes by accelerate, watch the folder, show progress; the folder says how it went."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from noisezoo.builder.dataset import is_finished
+from noisezoo.builder.engine import Build, admit, failures, image_work, opened
+from noisezoo.builder.engine import preemption as stopping
+from noisezoo.builder.launch.status import ViewStatus, Watcher, status
+from noisezoo.builder.recipe import Recipe
+from noisezoo.errors import IncompleteError, NoiseZooError
+from noisezoo.files import committed
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+POLL_SECONDS = 0.5
+LEAVING = 15.0
+"""Seconds from the end of the grace in which a process drops what it holds and leaves."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a build ended: rows in the manifest, rows published or not, seconds."""
+
+    root: Path
+    views: list[ViewStatus]
+    seconds: float
+
+
+def build_dataset(
+    recipe: Recipe, out: Path, *, processes: int | None = None, console: "Console | None" = None, mixed: bool = False
+) -> Outcome:
+    """Build, or go on building, the dataset of `recipe` in `out`, by `processes` processes on this machine.
+
+    With `mixed`, other software or another kind of device than it was begun with may go on with it.
+
+    Raises:
+        UsageError: The recipe, a model, the software or the folder will not do; found before any process starts.
+        NoiseZooError: A process failed; its message.
+        IncompleteError: Units are missing, for instance because a process was killed: the same call goes on.
+    """
+    return build_datasets([(recipe, out)], processes=processes, console=console, mixed=mixed)[0]
+
+
+def build_datasets(
+    wanted: Sequence[tuple[Recipe, Path]], *, processes: int | None = None, console: "Console | None" = None,
+    mixed: bool = False,
+) -> list[Outcome]:  # fmt: skip
+    """Several datasets by one launch, which costs its start only once; otherwise as `build_dataset`."""
+    started = time.time()
+    builds = [opened(recipe, out) for recipe, out in wanted]
+    todo = [build for build in builds if not is_finished(build)]
+    for build in todo:
+        admit(build, mixed=mixed)
+    if todo:
+        code = _watch(todo, processes or default_processes(todo[0].recipe.settings.threads), console)
+        for build in todo:
+            _check(build, started, code)
+    return [Outcome(build.root, status(build), time.time() - started) for build in builds]
+
+
+def _check(build: Build, started: float, code: int) -> None:
+    """Raise what the processes failed with, or what they left undone."""
+    messages = failures(build.state / "logs", since=started)
+    if messages:
+        raise NoiseZooError(messages[0])
+    if not is_finished(build):
+        raise IncompleteError(
+            f"{build.root}: {len(build.pending())} units are missing as the processes ended (exit {code}); "
+            f"the same command goes on. Their output: {log_path(build)}"
+        )
+
+
+def default_processes(threads: int) -> int:
+    """One process a GPU; without one, as many as the cores allow at `threads` each, eight at most."""
+    import torch
+
+    return torch.cuda.device_count() or max(1, min(8, (os.cpu_count() or 1) // threads))
+
+
+def _watch(builds: Sequence[Build], processes: int, console: "Console | None") -> int:
+    """Run the launcher to its end, drawing progress; its exit code. An interrupt ends the processes first."""
+    with _launched(builds, processes) as process, _bars(builds, console) as redraw:
+        while process.poll() is None:
+            redraw()
+            time.sleep(POLL_SECONDS)
+        redraw()
+        return process.returncode
+
+
+@contextmanager
+def _launched(builds: Sequence[Build], processes: int) -> Iterator["subprocess.Popen[bytes]"]:
+    work = [(_write_recipe(build), build.root) for build in builds]
+    command, environment = launch_command(work, processes, builds[0].recipe.settings.threads)
+    log = log_path(builds[0])
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as stream, _deaf():
+        process = subprocess.Popen(command, env=environment, stdout=stream, stderr=stream, start_new_session=True)
+    try:
+        with stopping.forwarded():
+            yield process
+    except stopping.Told as told:
+        _end(process, told.signal)
+        raise
+    except BaseException:
+        _end(process, signal.SIGINT)
+        raise
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Start the launcher deaf to SIGUSR1: that of one process would die of what its process waits to be told."""
+    before = signal.getsignal(signal.SIGUSR1)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGUSR1, before)
+
+
+def _end(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
+    """Tell the launcher and, where it started only one, the process beside it; return when they are gone."""
+    notice = stopping.NOTICES.get(number)
+    last = time.monotonic() + LEAVING + (notice.seconds if notice else 0)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+        while process.poll() is None or time.monotonic() < last:
+            time.sleep(0.05)
+            os.killpg(process.pid, signal.SIGKILL if time.monotonic() > last else 0)
+
+
+def _write_recipe(build: Build) -> Path:
+    path = build.state / "recipe.yaml"
+    with committed(path) as temporary:
+        temporary.write_text(yaml.safe_dump(build.recipe.model_dump(mode="json"), sort_keys=False))
+    return path
+
+
+def log_path(build: Build) -> Path:
+    """Where a launch's own output goes (that of several builds, to the first)."""
+    return build.state / "logs" / "launch.log"
+
+
+def launch_command(work: Sequence[tuple[Path, Path]], processes: int, threads: int) -> tuple[list[str], dict[str, str]]:
+    """The `accelerate launch` command for this machine, and its environment.
+
+    accelerate has one launcher for several local processes, called multi-GPU; on a machine without a GPU it serves as
+    well, with the CPU chosen by the environment.
+
+    Args:
+        work: (recipe file, dataset folder) of each build.
+        processes: How many to launch.
+        threads: CPU threads of each.
+    """
+    import torch
+
+    gpu = torch.cuda.is_available()
+    command = [
+        sys.executable, "-m", "accelerate.commands.launch", *launch_arguments(processes, gpu),
+        "-m", "noisezoo.builder", *(str(recipe) for recipe, _ in work),
+    ]  # fmt: skip
+    for _, out in work:
+        command += ["--out", str(out)]
+    return command, {**os.environ, **launch_environment(threads, gpu)}
+
+
+def launch_arguments(processes: int, gpu: bool) -> list[str]:
+    """What `accelerate launch` is told for so many processes on one machine."""
+    several = ["--multi_gpu"] if processes > 1 else [] if gpu else ["--cpu"]
+    return [
+        *several, "--num_processes", str(processes), "--num_machines", "1", "--mixed_precision", "no",
+        "--dynamo_backend", "no", "--main_process_port", "0",
+    ]  # fmt: skip
+
+
+def launch_environment(threads: int, gpu: bool) -> dict[str, str]:
+    """What the launcher's environment must say: threads, devices, and that notices are passed on with their grace."""
+    grace = stopping.NOTICES[signal.SIGUSR1].seconds
+    environment = {
+        "OMP_NUM_THREADS": str(threads),
+        "PYTHONWARNINGS": "ignore",
+        "PET_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": f"{grace + LEAVING:.0f}",
+        stopping.GRACE: f"{grace:.0f}",
+    }
+    return environment if gpu else {**environment, "ACCELERATE_USE_CPU": "true"}
+
+
+@contextmanager
+def _bars(builds: Sequence[Build], console: "Console | None") -> Iterator[Callable[[], None]]:
+    """One bar a view, and one over all of them by work, whose time left is that of the whole launch."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rate]:>10}"),
+        TextColumn("{task.fields[left]}"),
+    )  # fmt: skip
+    with Progress(*columns, console=console, disable=console is None) as progress:
+        names = [(build.root, view.name) for build in builds for view in build.views]
+        tasks = {key: progress.add_task(key[1], total=None, rate="", left="") for key in names}
+        whole = progress.add_task("all", total=1.0, rate="", left="")
+        watchers = [Watcher(build) for build in builds]
+        begun, at_first = time.monotonic(), work_done(builds, [watcher.views() for watcher in watchers])
+
+        def redraw() -> None:
+            states = [watcher.views() for watcher in watchers]
+            for build, views in zip(builds, states, strict=True):
+                for view in views:
+                    rate = f"{view.images_per_second:.0f} img/s" if view.images_per_second else ""
+                    left = f"{view.seconds_left:.0f} s left" if view.seconds_left else ""
+                    done = view.done + view.refused
+                    progress.update(
+                        tasks[build.root, view.view], total=view.total, completed=done, rate=rate, left=left
+                    )
+            done_share, passed = work_done(builds, states), time.monotonic() - begun
+            seconds = passed * (1 - done_share) / (done_share - at_first) if done_share > at_first else None
+            left = f"{passed:.0f} s passed" if seconds is None else f"{seconds:.0f} s left, {passed:.0f} s passed"
+            progress.update(whole, completed=done_share, left=left)
+
+        yield redraw
+
+
+def work_done(builds: Sequence[Build], states: Sequence[Sequence[ViewStatus]]) -> float:
+    """Share of the arithmetic that is done, by the zoo's work per image and the recipes' numbers of steps."""
+    done = total = 0.0
+    for build, views in zip(builds, states, strict=True):
+        steps = build.recipe.settings.num_inference_steps
+        for row, view in zip(build.views, views, strict=True):
+            cost = image_work(row, steps)
+            done += cost * (view.done + view.refused)
+            total += cost * view.total
+    return done / total

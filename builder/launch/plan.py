@@ -1,0 +1,266 @@
+"""What a build will take, before it is begun: units, hours, bytes, memory; from the zoo's work and a device's pace."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, floor, log2
+
+import numpy as np
+
+from noisezoo import zoo
+from noisezoo.builder.launch.machines import UNIT_SECONDS, Machine
+from noisezoo.builder.models import Footprint, Trajectory, activations, footprint, is_guided, unique
+from noisezoo.builder.recipe import Recipe, Settings
+from noisezoo.builder.views import groups
+from noisezoo.costs import Cost, cost_of, size_of
+from noisezoo.errors import UsageError
+
+START_SECONDS, LOAD_BYTES_PER_SECOND = 20.0, 1e9
+"""For a process to import what it needs, and to read weights."""
+UNIT_LEAST, UNIT_MOST = 60.0, 600.0
+"""Seconds that a unit should take: less, and commits and claims count; more, and a death costs much."""
+SLICES_EACH = 8
+"""Slices a process at least, so that none idles long at the end."""
+STORED = {"float16": 0.87, "float32": 0.93}
+"""Stored over raw size of arrays: noise is hardly compressible, pictures are more so."""
+ROW_BYTES, UNIT_BYTES, LABEL_BYTES = 40.0, 3500.0, 150.0
+"""Of a row's id and quality, of a part's frame with its marker and log, and of an image's labels."""
+FIT_ROWS, FIT_BYTES = 4096, 20
+"""Rows that decide a PCA basis, and bytes of each of their numbers that it takes in memory."""
+HOST_BYTES, PICTURE_BYTES = 3e9, 3e6
+"""Of a process with its libraries, and of one decoded picture of a megapixel."""
+
+
+@dataclass(frozen=True)
+class ViewPlan:
+    """One view of the build.
+
+    Attributes:
+        row: Its row of the zoo.
+        group: Which of the groups of views that share work, and memory, it is in.
+        cost: Passes and arithmetic, over all images.
+        guided: Whether guidance takes a second pass.
+        unit_seconds: Of one process, for a whole unit.
+        seconds: Of one process, for all images.
+        part_bytes: Of its parts and markers.
+        published_bytes: Of its config and its columns in `paired`, its basis included.
+        weights: Bytes of what it loads; None where its model's size is not known.
+        activations: Bytes of a batch beside them; to a factor of about two.
+    """
+
+    row: zoo.View
+    group: int
+    cost: Cost
+    guided: bool
+    unit_seconds: float
+    seconds: float
+    part_bytes: float
+    published_bytes: float
+    weights: float | None
+    activations: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a recipe will take on a machine.
+
+    Attributes:
+        recipe: The recipe.
+        machine: The device of each process.
+        images: How many.
+        slices: Units of each view.
+        views: One entry a view, in the recipe's order.
+    """
+
+    recipe: Recipe
+    machine: Machine
+    images: int
+    slices: int
+    views: tuple[ViewPlan, ...]
+
+    @property
+    def units(self) -> int:
+        """Units of all views."""
+        return self.slices * len(self.views)
+
+    @property
+    def device_seconds(self) -> float:
+        """Work of all processes together, but for starting them."""
+        return sum(view.seconds for view in self.views)
+
+    @property
+    def load_seconds(self) -> float:
+        """For each process to start and to read every model."""
+        return START_SECONDS + sum(view.weights or 0.0 for view in self.views) / LOAD_BYTES_PER_SECOND
+
+    @property
+    def longest(self) -> float:
+        """Seconds of the longest slice of a group: what the last process may still be at when all others are done."""
+        numbers = {view.group for view in self.views}
+        return max(sum(view.unit_seconds for view in self.views if view.group == number) for number in numbers)
+
+    def seconds(self, processes: int) -> float:
+        """Wall time with so many processes, the last one's last slice included."""
+        return self.load_seconds + self.device_seconds / processes + self.longest * (processes > 1)
+
+    def processes_for(self, hours: float) -> int:
+        """The fewest processes that meet a deadline.
+
+        Raises:
+            UsageError: No number of processes does; says what stands in the way.
+        """
+        if self.seconds(1) <= hours * 3600:
+            return 1
+        room = hours * 3600 - self.load_seconds - self.longest
+        needed = ceil(self.device_seconds / room) if room > 0 else 0
+        most = self.slices * len({view.group for view in self.views})
+        if not 0 < needed <= most:
+            raise UsageError(
+                f"no number of processes builds this in {hours:g} hours: starting takes {self.load_seconds:.0f} s, one "
+                f"slice up to {self.longest:.0f} s, and {most} processes find work at most; make slice_rows smaller"
+            )
+        return needed
+
+    def slice_rows(self, processes: int) -> int:
+        """Rows with which the slowest view's unit takes between one and ten minutes; the recipe's, where they do.
+
+        Fewer where a view would otherwise have less than `SLICES_EACH` slices for each process.
+        """
+        slowest = max(self.views, key=lambda view: view.unit_seconds)
+        if UNIT_LEAST <= slowest.unit_seconds <= UNIT_MOST:
+            return self.recipe.slice_rows
+        wanted = (UNIT_LEAST * UNIT_MOST) ** 0.5 * self.images / slowest.seconds
+        rows = int(min(2 ** max(0, round(log2(wanted))), self.recipe.shard_rows))
+        most = 2 ** floor(log2(max(self.images / (SLICES_EACH * processes), 1)))
+        return rows if rows <= most else max(most, min(rows, self.recipe.slice_rows))
+
+    @property
+    def part_bytes(self) -> float:
+        """Parts and markers."""
+        return sum(view.part_bytes for view in self.views)
+
+    @property
+    def published_bytes(self) -> float:
+        """What lies beside them when it is done, and what goes to the Hub."""
+        return sum(view.published_bytes for view in self.views) + 2 * LABEL_BYTES * self.images
+
+    def temporary_bytes(self, processes: int) -> float:
+        """A part that every process is writing, and the shard that the last one is."""
+        row = max(size_of(view.row) for view in self.views)
+        return processes * row * self.recipe.slice_rows + row * min(self.recipe.shard_rows, self.images)
+
+    @property
+    def device_memory(self) -> float:
+        """Bytes that the most demanding group needs: its weights, which are loaded together, and its widest batch."""
+        numbers = {view.group for view in self.views}
+        return max(self._memory([view for view in self.views if view.group == number]) for number in numbers)
+
+    @staticmethod
+    def _memory(together: "Sequence[ViewPlan]") -> float:
+        return sum(view.weights or 0.0 for view in together) + max(view.activations for view in together)
+
+    @property
+    def host_memory(self) -> float:
+        """Bytes that a process needs of the host: pictures, and weights on their way to the device."""
+        pictures = PICTURE_BYTES * self.recipe.slice_rows * 2
+        own = self.device_memory if self.machine.is_cpu else max(view.weights or 0.0 for view in self.views)
+        return HOST_BYTES + pictures + own
+
+    @property
+    def publishing_memory(self) -> float:
+        """Bytes that the process which publishes needs, for the PCA basis of the largest view."""
+        sizes = [view.row.size for view in self.views if view.row.size > self.recipe.pca_dims]
+        return min(self.images, FIT_ROWS) * max(sizes, default=0) * FIT_BYTES
+
+    @property
+    def downloads(self) -> dict[str, float | None]:
+        """Repository on the Hub -> bytes to fetch; None where they are not known."""
+        rows = [row for row in unique(view.row for view in self.views) if row.folder is None]
+        found = {row.repo: footprint(row) for row in rows}
+        return {repo: None if model is None else model.download for repo, model in found.items()}
+
+
+def make_plan(recipe: Recipe, images: int, machine: Machine, *, slices: int | None = None) -> Plan:
+    """The plan of a recipe for so many images; nothing is downloaded, and no model is loaded.
+
+    Args:
+        recipe: The recipe.
+        images: How many.
+        machine: The device of each process.
+        slices: Units of a view, where the manifest has told them.
+
+    Raises:
+        UsageError: No images.
+    """
+    if images < 1:
+        raise UsageError(f"{images} images: give at least one")
+    slices = slices or ceil(images / recipe.slice_rows)
+    together = groups(recipe.zoo_rows())
+    number = {row.name: i for i, group in enumerate(together) for row in group}
+    encoded: set[str] = set()
+    views = {}
+    for row in (row for group in together for row in group):  # in the order of work: the first to encode pays for all
+        key = row.name if row.family == "vae" else row.autoencoder
+        views[row.name] = _view_plan(recipe, row, number[row.name], images, slices, machine, key in encoded)
+        encoded |= {key} if key else set()
+    return Plan(recipe, machine, images, slices, tuple(views[name] for name in recipe.views))
+
+
+def _view_plan(
+    recipe: Recipe, row: zoo.View, group: int, images: int, slices: int, machine: Machine, encoded: bool
+) -> ViewPlan:
+    s, model = recipe.settings, footprint(row)
+    guided = row.family == "diffusers" and is_guided((model or _unknown(row)).guidance, s)
+    cost = cost_of(row, images, guided=guided, passes=passes(s), reconstruct=s.reconstruct)
+    encoding = 0.0 if encoded else cost.autoencoder
+    batch = min(s.batch_size, recipe.slice_rows, images)
+    spent = cost.network / machine.network + encoding / machine.autoencoder
+    spent += machine.read_seconds(images, row.resolution) + slices * UNIT_SECONDS
+    spent += cost.forwards / batch * machine.pass_seconds
+    stored = images * (cost.bytes / images * STORED[row.dtype] * _arrays(row, s) + ROW_BYTES)
+    width = min(row.size, recipe.pca_dims, max(images - 1, 1))
+    basis = 4.0 * width * (row.size + 1) + 4.0 * row.size if row.size > recipe.pca_dims else 0.0
+    unit = spent / images * min(recipe.slice_rows, images)
+    weights = None if model is None else model.weights(row, s.dtype)
+    published = stored + images * 4 * width * STORED["float32"] + basis
+    return ViewPlan(
+        row, group, cost, guided, unit, spent, stored + slices * UNIT_BYTES, published, weights,
+        activations(row, s, batch),
+    )  # fmt: skip
+
+
+def _unknown(row: zoo.View) -> Footprint:
+    """A model of which only its row is known: one that CLIP did not condition is taken for one without conditions."""
+    return Footprint(0, 0, 0, 0, "none" if row.clip_conditioned is False else "text")
+
+
+def _arrays(row: zoo.View, settings: Settings) -> int:
+    """Arrays that a row stores: two where the scheme's way back needs the state before the last."""
+    from noisezoo.builder.models import SCHEMES
+
+    scheme = SCHEMES.get(settings.scheme)
+    return 2 if row.family == "diffusers" and scheme is not None and scheme.keeps_previous else 1
+
+
+def passes(settings: Settings) -> tuple[float, float]:
+    """Network calls of one inversion and of one generation by the recipe's scheme: counted, on a state of one number.
+
+    Raises:
+        UsageError: No such scheme, or it has no such option.
+    """
+    import torch
+
+    from noisezoo.builder.models import make_scheme
+
+    abar = np.linspace(0.999, 0.001, settings.num_inference_steps + 1)
+    a, s, times = abar**0.5, (1 - abar) ** 0.5, np.arange(float(len(abar)))
+    scheme = make_scheme(settings.scheme, Trajectory(times, a, s, "epsilon", 2, (times, a, s)), settings.scheme_options)
+    state, calls = torch.zeros(1, 1, 1, 1), [0]
+
+    def network(y: torch.Tensor, time: float) -> torch.Tensor:
+        calls[0] += 1
+        return y
+
+    noise, previous = scheme.invert(state, network, lambda: state)
+    inverted = calls[0]
+    scheme.generate(noise, network, previous)
+    return float(inverted), float(calls[0] - inverted)

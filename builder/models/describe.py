@@ -1,0 +1,187 @@
+"""A row of the zoo for a model that has none: what its own files say, and what one forward on a blank picture shows."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import MISSING, fields
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from noisezoo.builder.models.encoder import FAMILIES, Encoder
+from noisezoo.builder.models.encoders.family import read_json
+from noisezoo.builder.models.files import resolve
+from noisezoo.errors import UsageError
+from noisezoo.loading import LABELS, PAIRED
+from noisezoo.schema import ID, SPLIT
+from noisezoo.zoo import ROWS, View, is_path
+
+if TYPE_CHECKING:
+    from torch.utils.flop_counter import FlopCounterMode
+
+BLANK_SIDE = 256
+"""Side of the blank picture, in pixels; a preprocessing that resizes or crops makes its own of it."""
+
+
+def describe(family: str, folder_or_hub_id: str | Path, revision: str | None = None, *, pickled: bool = False) -> View:
+    """A row for any open_clip, timm or transformers image model, or any diffusers folder.
+
+    Runs the model once, on one image: seconds for an encoder, and for a diffusion model what one step costs.
+
+    Args:
+        family: `diffusers`, or one of the encoders' families.
+        folder_or_hub_id: The model's folder, or its Hub id.
+        revision: Revision on the Hub.
+        pickled: Where a diffusion model's component has no safetensors, read its `.bin`, through `weights_only`.
+
+    Returns:
+        A row, not registered. Its `gflops` are of one forward on one image, two a multiply-add; its licence is
+        `unknown` unless the folder's README says it.
+
+    Raises:
+        UsageError: Not a folder of this family, it cannot be loaded, or its files do not say what the row needs.
+    """
+    describers: Mapping[str, Callable[[Path], dict[str, Any]]] = {
+        "diffusers": partial(_noise, pickled=pickled),
+        **{name: partial(_embedding, family=name) for name in FAMILIES},
+    }
+    if family not in describers:
+        raise UsageError(f"unknown family {family!r}; choose one of: {', '.join(describers)}")
+    if pickled and family in FAMILIES:
+        raise UsageError("an encoder is read from safetensors alone: convert its weights")
+    folder = resolve(folder_or_hub_id, revision, family=family, pickled=pickled)
+    told = describers[family](folder)
+    name = _name(folder_or_hub_id)
+    if told.pop("latent", False):
+        told["autoencoder"] = f"{name}-vae"
+    return View(
+        name=name, family=family, repo=_repo(folder_or_hub_id), revision=revision, license=_license(folder), **told
+    )
+
+
+def row_yaml(view: View) -> str:
+    """The row as a recipe's `rows`, ready to be pasted; fields that stand at their default are left out."""
+    import yaml
+
+    row = {
+        field.name: list(value) if isinstance(value := getattr(view, field.name), tuple) else value
+        for field in fields(View)
+        if field.default is MISSING or getattr(view, field.name) != field.default
+    }
+    text: str = yaml.safe_dump({"rows": [row]}, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
+    return text
+
+
+def _embedding(folder: Path, family: str) -> dict[str, Any]:
+    from PIL import Image
+
+    encoder = Encoder.from_pretrained(folder, family=family)
+    pixels = encoder.prepare(Image.new("RGB", (BLANK_SIDE, BLANK_SIDE)))[None]
+    with _counting() as counter:
+        width = encoder.embed_prepared(pixels).shape[1]
+    return {
+        "kind": "embedding", "resolution": _side(pixels.shape[2:], folder), "shape": (width,),
+        "gflops": _giga(counter.get_total_flops()), "about": _about(encoder.model),
+    }  # fmt: skip
+
+
+def _noise(folder: Path, pickled: bool) -> dict[str, Any]:
+    import torch
+
+    from noisezoo.builder.models.inverter import Inverter
+
+    inverter = Inverter.from_pretrained(folder, num_inference_steps=1, guidance_scale=1.0, pickled=pickled)
+    resolution = _resolution(inverter.pipeline, folder)
+    with _counting() as encoding:
+        latents = inverter.encode(torch.zeros(1, 3, resolution, resolution))
+    with _counting() as denoising:
+        inverter.invert_latents(latents)
+    denoiser = inverter.pipeline.denoiser
+    work = sum(denoising.get_flop_counts()[type(denoiser).__name__].values())  # the text tower's is not in it
+    return {
+        "kind": "noise", "resolution": resolution, "shape": tuple(latents.shape[1:]),
+        "gflops": _giga(work / inverter.network.forwards), "clip_conditioned": _reads_clip(folder),
+        "latent": inverter.pipeline.autoencoder is not None,
+        "autoencoder_gflops": _giga(encoding.get_total_flops()), "pickled": pickled, "about": _about(denoiser),
+    }  # fmt: skip
+
+
+def _resolution(pipeline: Any, folder: Path) -> int:
+    """Pixels a side: the denoiser's own size in latents, else its autoencoder's in pixels (FLUX)."""
+    autoencoder = pipeline.autoencoder
+    downscale = 1 if autoencoder is None else 2 ** (len(autoencoder.config.block_out_channels) - 1)
+    latents = pipeline.denoiser.config.get("sample_size")
+    if latents:
+        return _side(latents, folder) * downscale
+    pixels = None if autoencoder is None else autoencoder.config.get("sample_size")
+    if not pixels:
+        raise UsageError(f"{folder}: no sample_size in its configs says the resolution: write its row by hand")
+    return _side(pixels, folder)
+
+
+def _side(size: Any, folder: Path) -> int:
+    sides = {size} if isinstance(size, int) else set(size)
+    if len(sides) != 1:
+        raise UsageError(f"{folder} is for pictures of {tuple(size)} pixels: a view's are square")
+    return int(sides.pop())
+
+
+def _reads_clip(folder: Path) -> bool:
+    """Whether one of the text towers that conditioned the model is CLIP's."""
+    index = read_json(folder / "model_index.json")
+    return any(name.startswith("text_encoder") and "CLIP" in str(entry) for name, entry in index.items())
+
+
+@contextmanager
+def _counting() -> "Iterator[FlopCounterMode]":
+    """Count the work of all networks; the fused attention layer would go uncounted, so it is off meanwhile."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with FlopCounterMode(display=False) as counter:
+            yield counter
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+
+
+def _giga(flops: float) -> float:
+    return float(f"{flops / 1e9:.3g}")
+
+
+def _about(model: object) -> str:
+    return f"{type(model).__name__}, as its files describe it"
+
+
+def _repo(folder_or_hub_id: str | Path) -> str:
+    """As a row spells it: a local folder begins with what no Hub id does."""
+    text = str(folder_or_hub_id)
+    return text if is_path(text) or not Path(text).is_dir() else f"./{text}"
+
+
+def _name(folder_or_hub_id: str | Path) -> str:
+    """The last part, fit for a dataset config, and free in the zoo."""
+    text = str(folder_or_hub_id)
+    last = Path(text).expanduser().resolve().name if is_path(text) else text.rsplit("/", 1)[-1]
+    name = re.sub(r"[^a-z0-9.]+", "-", last.lower()).strip("-.") or "model"
+    taken = {*ROWS, PAIRED, LABELS, ID, SPLIT}
+    return next(free for free in (name if n == 1 else f"{name}-{n}" for n in count(1)) if free not in taken)
+
+
+def _license(folder: Path) -> str:
+    """What the README's front matter says; its `license_name` where the licence is one of the Hub's `other`."""
+    import yaml
+
+    path = folder / "README.md"
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    matter = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", text, flags=re.DOTALL)
+    try:
+        said = yaml.safe_load(matter[1]) if matter else None
+    except yaml.YAMLError:
+        said = None
+    told = said if isinstance(said, dict) else {}
+    license = told.get("license_name") or told.get("license")
+    return str(license) if license and license != "other" else "unknown"

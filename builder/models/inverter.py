@@ -1,0 +1,223 @@
+"""One `Inverter` for every diffusion model: images to noise and noise to images."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from noisezoo.builder.models.denoisers import make_denoiser
+from noisezoo.builder.models.files import resolve
+from noisezoo.builder.models.pipeline import Pipeline, Runtime, load_pipeline
+from noisezoo.builder.models.schedules import read_trajectory
+from noisezoo.builder.models.schemes import Scheme, make_scheme
+from noisezoo.builder.models.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+class Inverter:
+    """A diffusion model, read as a deterministic map between images and Gaussian noise.
+
+    Make one with `from_pretrained`. Images are (b, 3, h, w) float in [-1, 1]; latents and noise are (b, c, h', w')
+    float32, with c, h', w' as the model has them. `network.forwards` counts the passes through the network.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, *, num_inference_steps: int, guidance_scale: float, prompt: str,
+        negative_prompt: str | None, scheme: str, scheme_options: Mapping[str, Any] | None, span: int | None,
+    ) -> None:  # fmt: skip
+        self.pipeline = pipeline
+        self._read = partial(read_trajectory, pipeline.scheduler_config, num_inference_steps, span=span)
+        self._make_scheme = partial(make_scheme, scheme, options=scheme_options)
+        self.scheme = self._make_scheme(self._read(image_tokens=pipeline.default_image_tokens))
+        self.network = make_denoiser(
+            pipeline, prompt=prompt, negative_prompt=negative_prompt, guidance_scale=guidance_scale
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder_or_hub_id: str | Path,
+        *,
+        num_inference_steps: int = 50,
+        guidance_scale: float = 3.5,
+        prompt: str = "",
+        negative_prompt: str | None = None,
+        scheme: str = "ddim",
+        scheme_options: Mapping[str, Any] | None = None,
+        span: int | None = None,
+        dtype: str = "float32",
+        device: "str | torch.device | None" = None,
+        revision: str | None = None,
+        untrained_seed: int | None = None,
+        pickled: bool = False,
+        runtime: Runtime | None = None,
+    ) -> "Inverter":
+        """Load a diffusers folder or Hub repository.
+
+        Args:
+            folder_or_hub_id: A folder with a `model_index.json`, or a Hub id.
+            num_inference_steps: Steps of the sampler that is inverted (the paper: 50).
+            guidance_scale: Classifier-free guidance scale (the paper: 3.5); without effect for an empty prompt, but for
+                models that take it as an input and for those whose empty prompt is not their "no prompt" (SDXL).
+            prompt: One prompt for all images; for a class-conditional model the name or number of a class.
+            negative_prompt: What guidance leads away from; None is the model's own way of having no prompt.
+            scheme: A key of `noisezoo.builder.models.schemes.SCHEMES`.
+            scheme_options: The scheme's options, as `{"iterations": 5}`.
+            span: End where a sampler of this many steps ends, whatever the number of steps; None: as the folder says.
+            dtype: Dtype of the network; the state stays float32.
+            device: Where to run; the first GPU where there is one, by default.
+            revision: Revision on the Hub.
+            untrained_seed: Use the network as it stands before training, from this seed.
+            pickled: Read `.bin` weights, through `weights_only`, where there are no safetensors.
+            runtime: Memory format, attention back-end, VAE slicing and tiling, compilation.
+
+        Raises:
+            UsageError: Not a pipeline folder, a missing component, or a setting the model cannot be inverted with.
+        """
+        import torch
+
+        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        folder = resolve(folder_or_hub_id, revision, pickled=pickled)
+        pipeline = load_pipeline(
+            folder, dtype=dtype, device=where, untrained_seed=untrained_seed, pickled=pickled, runtime=runtime
+        )
+        return cls(
+            pipeline, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale, prompt=prompt,
+            negative_prompt=negative_prompt, scheme=scheme, scheme_options=scheme_options, span=span,
+        )  # fmt: skip
+
+    @property
+    def trajectory(self) -> Trajectory:
+        """The levels that are visited, clean first."""
+        return self.scheme.trajectory
+
+    @property
+    def keeps_previous(self) -> bool:
+        """Whether the scheme's way back needs the last two states."""
+        return self.scheme.keeps_previous
+
+    @property
+    def faults(self) -> list[int | None]:
+        """Of the last inversion: for each image the first step (from 0) whose network output was not finite."""
+        times = np.concatenate([self.trajectory.times[1:], [np.inf]])
+        found: list[int | None] = [None] * (len(self.network.finite[0][1]) if self.network.finite else 0)
+        for time, finite in reversed(self.network.finite):
+            step = min(int(np.searchsorted(times, time)), self.trajectory.steps - 1)
+            found = [old if fine else step for old, fine in zip(found, finite.tolist(), strict=True)]
+        return found
+
+    def invert(
+        self, images: "Tensor", *, prompts: Sequence[str] | None = None, seeds: Sequence[int] | None = None
+    ) -> "Tensor":
+        """Images to noise.
+
+        Args:
+            images: (b, 3, h, w) in [-1, 1].
+            prompts: A prompt for each image; by default the inverter's one.
+            seeds: A seed for each image, for a scheme that draws noise; by default made from its content.
+
+        Returns:
+            (b, c, h', w') float32.
+        """
+        seeds = seeds or [content_seed(image) for image in images]
+        return self.invert_latents(self.encode(images), prompts=prompts, seeds=seeds)
+
+    def invert_latents(
+        self, latents: "Tensor", *, prompts: Sequence[str] | None = None, seeds: Sequence[int] | None = None
+    ) -> "Tensor":
+        """Latents to noise, along the trajectory: (b, c, h', w') float32 both."""
+        return self.invert_states(latents, prompts=prompts, seeds=seeds)[0]
+
+    def invert_states(
+        self, latents: "Tensor", *, prompts: Sequence[str] | None = None, seeds: Sequence[int] | None = None
+    ) -> "tuple[Tensor, Tensor | None]":
+        """Latents to noise, and the last state but one where the scheme's way back needs it (`keeps_previous`)."""
+        import torch
+
+        y = latents.to(self.pipeline.device, torch.float32)
+        draw = partial(gaussian, y, seeds or [content_seed(latent) for latent in latents])
+        self.network.finite.clear()
+        with torch.inference_mode():
+            self.network.condition(prompts or [self.network.prompt])
+            noise, previous = self._scheme_for(y).invert(y, self.network, draw)
+        return noise.contiguous(), None if previous is None else previous.contiguous()
+
+    def generate(
+        self, noise: "Tensor", *, previous: "Tensor | None" = None, prompts: Sequence[str] | None = None
+    ) -> "Tensor":
+        """Noise to images, with the same steps and the sampler that the scheme inverts.
+
+        Args:
+            noise: (b, c, h', w').
+            previous: What `invert_states` gave beside it.
+            prompts: A prompt for each image; by default the inverter's one.
+
+        Returns:
+            (b, 3, h, w) float32 in about [-1, 1].
+        """
+        import torch
+
+        y = noise.to(self.pipeline.device, torch.float32)
+        before = None if previous is None else previous.to(self.pipeline.device, torch.float32)
+        with torch.inference_mode():
+            self.network.condition(prompts or [self.network.prompt])
+            return self.decode(self._scheme_for(y).generate(y, self.network, before))
+
+    def encode(self, images: "Tensor") -> "Tensor":
+        """Images to the denoiser's latents: the VAE posterior's mode, shifted and scaled as its config says.
+
+        Without an autoencoder, the images themselves, in as many channels as the network takes.
+        """
+        return encode(self.pipeline, images, channels=self.pipeline.denoiser.config.in_channels)
+
+    def decode(self, latents: "Tensor") -> "Tensor":
+        """Latents to images: (b, c, h', w') -> (b, 3, h, w) float32, grey repeated to three channels."""
+        import torch
+
+        vae = self.pipeline.autoencoder
+        with torch.inference_mode():
+            images = latents if vae is None else vae.decode(latents / self.pipeline.scale + self.pipeline.shift).sample
+        return images.float().expand(-1, 3, -1, -1)
+
+    def _scheme_for(self, y: "Tensor") -> Scheme:
+        """The scheme on the trajectory of these latents, as a flow's shift may depend on their size."""
+        tokens = self.pipeline.image_tokens(y.shape[1:])
+        if tokens != self.pipeline.default_image_tokens:
+            return self._make_scheme(self._read(image_tokens=tokens))
+        return self.scheme
+
+
+def encode(pipeline: Pipeline, images: "Tensor", channels: int) -> "Tensor":
+    """What `Inverter.encode` does, for a pipeline whose denoiser need not be loaded; float32."""
+    import torch
+
+    images = images.to(pipeline.device, torch.float32)
+    vae = pipeline.autoencoder
+    if vae is None:
+        return images if images.shape[1] == channels else images.mean(dim=1, keepdim=True)
+    with torch.inference_mode():
+        encoded = vae.encode(images)
+        latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
+        scaled: Tensor = ((latents - pipeline.shift) * pipeline.scale).float()
+    return scaled
+
+
+def gaussian(like: "Tensor", seeds: Sequence[int]) -> "Tensor":
+    """Standard Gaussian noise of each seed, the same on every device and in every batch: (b, c, h, w) float32."""
+    import torch
+
+    shape = tuple(like.shape[1:])
+    draws = [np.random.Generator(np.random.Philox(seed)).standard_normal(shape, dtype=np.float32) for seed in seeds]
+    return torch.from_numpy(np.stack(draws)).to(like.device)
+
+
+def content_seed(image: "Tensor") -> int:
+    """A seed of 64 bits made from an image's (or latent's) values."""
+    values = np.ascontiguousarray(image.detach().cpu().float().numpy())
+    return int.from_bytes(hashlib.sha256(values.tobytes()).digest()[:8], "big")

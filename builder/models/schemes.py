@@ -1,0 +1,282 @@
+"""Inversion schemes: each walks the levels of a trajectory from the image to the noise, and back.
+
+A scheme integrates du / dtau = g (see `trajectory`). It knows neither the schedule nor what the network predicts, so
+every scheme serves diffusion models and rectified flows alike.
+"""
+
+from abc import ABC
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from functools import cached_property
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from noisezoo.builder.models.trajectory import Coordinates, Level, Trajectory
+from noisezoo.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Network = Callable[["Tensor", float], "Tensor"]
+"""(state (b, c, h, w) float32, time) -> output (b, c, h, w) float32, in the network's own prediction type."""
+Draw = Callable[[], "Tensor"]
+"""Fresh Gaussian noise in the state's shape, from each image's own seed."""
+
+
+@dataclass
+class Scheme(ABC):
+    """A way to integrate the probability-flow ODE; the state stays float32 throughout. Options are fields."""
+
+    trajectory: Trajectory
+    keeps_previous: ClassVar[bool] = False
+    straight: ClassVar[bool] = True
+
+    @cached_property
+    def path(self) -> Coordinates:
+        """The trajectory in the coordinates that the scheme integrates in."""
+        return Coordinates(self.trajectory, straight=self.straight)
+
+    def invert(self, y: "Tensor", network: Network, draw: Draw) -> "tuple[Tensor, Tensor | None]":
+        """From the clean state to x_T, and the last state but one where the way back needs it."""
+        return self.walk(y, network, self.path.levels), None
+
+    def generate(self, y: "Tensor", network: Network, previous: "Tensor | None" = None) -> "Tensor":
+        """From x_T to the clean state with the same steps."""
+        return self.walk(y, network, self.path.levels[::-1])
+
+    def walk(self, y: "Tensor", network: Network, levels: Sequence[Level]) -> "Tensor":
+        """Integrate through the levels, in either direction; Euler's method (first order, one call a step) here."""
+        for here, there in pairwise(levels):
+            y = move(y, slope(y, here, network), here, there)
+        return y
+
+
+def slope(y: "Tensor", level: Level, network: Network) -> "Tensor":
+    """The ODE's direction g = p y + q output at a level."""
+    return level.p * y + level.q * network(y, level.time)
+
+
+def move(y: "Tensor", g: "Tensor", here: Level, there: Level) -> "Tensor":
+    """Carry a state along a constant direction: u' = u + (tau' - tau) g, with u = y / c and tau = s / c."""
+    ratio = there.c / here.c
+    return ratio * y + (there.s - ratio * here.s) * g
+
+
+class Euler(Scheme):
+    """Euler's method; on a rectified flow, its plain inversion (Liu et al. 2022)."""
+
+
+class Ddim(Scheme):
+    """The paper's: DDIM run backwards, the network asked in the state a step starts at, at the time where it ends.
+
+    Equals diffusers' `DDIMInverseScheduler` on its own timesteps for epsilon prediction; for v-prediction the network's
+    own level converts v, where diffusers takes the source's (an error of first order). Generation is DDIM's
+    (Song et al. 2021, eq. 12), which in noise coordinates is Euler's method.
+    """
+
+    straight = False
+
+    def invert(self, y: "Tensor", network: Network, draw: Draw) -> "tuple[Tensor, Tensor | None]":
+        """One network call a step."""
+        return self.climb(y, network, self.path.levels), None
+
+    def climb(self, y: "Tensor", network: Network, levels: Sequence[Level]) -> "Tensor":
+        """Through ascending levels."""
+        for here, there in pairwise(levels):
+            y = move(y, slope(y, there, network), here, there)
+        return y
+
+
+@dataclass
+class FixedPoint(Ddim):
+    """Solves each of DDIM's own steps for the state it came from (Pan et al. 2023): y = F(y), F the step reversed.
+
+    Anderson acceleration (Walker & Ni 2011) over all earlier iterates. It inverts the *discrete* sampler: the round
+    trip nears exactness while the distance to the ODE's noise does not shrink. One iteration is `ddim`.
+    """
+
+    iterations: int = 5
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1:
+            raise UsageError(f"ddim-fixed-point with {self.iterations} iterations: at least one is needed")
+
+    def climb(self, y: "Tensor", network: Network, levels: Sequence[Level]) -> "Tensor":
+        """`iterations` network calls a step."""
+        for here, there in pairwise(levels):
+            y = self.solve(y, network, here, there)
+        return y
+
+    def solve(self, y: "Tensor", network: Network, here: Level, there: Level) -> "Tensor":
+        """The fixed point of one step, started at the step's own beginning."""
+        guesses, images = [y], [move(y, slope(y, there, network), here, there)]
+        for _ in range(self.iterations - 1):
+            guesses.append(anderson(guesses, images))
+            images.append(move(y, slope(guesses[-1], there, network), here, there))
+        return images[-1]
+
+
+def anderson(guesses: "Sequence[Tensor]", images: "Sequence[Tensor]") -> "Tensor":
+    """The next guess from x_i and F(x_i), each image of the batch for itself.
+
+    Weights that sum to 1 and make the residual sum w_i (F(x_i) - x_i) least, applied to the F(x_i) (Walker & Ni 2011,
+    section 2). A row that is not finite stays so and touches no other.
+    """
+    import torch
+
+    X, F = (torch.stack([state.flatten(1) for state in states], dim=1) for states in (guesses, images))  # (b, k, d)
+    R = F - X
+    D = R[:, 1:] - R[:, :1]  # (b, k - 1, d): residuals as the first plus a mix of differences
+    G = D @ D.mT  # (b, k - 1, k - 1)
+    ridge = 1e-6 * G.diagonal(dim1=1, dim2=2).mean(1)[:, None, None] * torch.eye(G.shape[1], device=G.device)
+    mix = torch.linalg.solve_ex(G + ridge + 1e-30, -(D @ R[:, 0].unsqueeze(2)))[0] if len(guesses) > 1 else None
+    mixed = F[:, 0] if mix is None else F[:, 0] + (mix.mT @ (F[:, 1:] - F[:, :1])).squeeze(1)
+    return mixed.view_as(guesses[0])
+
+
+class Heun(Scheme):
+    """Heun's method (second order, two calls a step), as in Karras et al. (2022), algorithm 1."""
+
+    def walk(self, y: "Tensor", network: Network, levels: Sequence[Level]) -> "Tensor":
+        """The mean of the slopes at both ends of a step."""
+        for here, there in pairwise(levels):
+            y = heun_step(y, network, here, there)
+        return y
+
+
+def heun_step(y: "Tensor", network: Network, here: Level, there: Level) -> "Tensor":
+    """One step of Heun's method."""
+    first = slope(y, here, network)
+    second = slope(move(y, first, here, there), there, network)
+    return move(y, (first + second) / 2, here, there)
+
+
+class Midpoint(Scheme):
+    """The midpoint rule (second order, two calls a step), asking halfway in tau (Wang et al. 2024)."""
+
+    def walk(self, y: "Tensor", network: Network, levels: Sequence[Level]) -> "Tensor":
+        """The slope at the middle, reached by the slope at the start."""
+        for here, there in pairwise(levels):
+            middle = self.path.between(here, there)
+            halfway = move(y, slope(y, here, network), here, middle)
+            y = move(y, slope(halfway, middle, network), here, there)
+        return y
+
+
+class FireFlow(Scheme):
+    """The midpoint rule at one call a step: the last middle's slope reaches the next middle (Deng et al. 2024)."""
+
+    def walk(self, y: "Tensor", network: Network, levels: Sequence[Level]) -> "Tensor":
+        """One call a step, and one to begin with."""
+        g = slope(y, levels[0], network)
+        for here, there in pairwise(levels):
+            middle = self.path.between(here, there)
+            g = slope(move(y, g, here, middle), middle, network)
+            y = move(y, g, here, there)
+        return y
+
+
+class AdamsBashforth(Scheme):
+    """Adams-Bashforth of two steps of any widths (second order, one call a step; the first step is Heun's)."""
+
+    def walk(self, y: "Tensor", network: Network, levels: Sequence[Level]) -> "Tensor":
+        """The slope carried on to the middle of the step: g + (h / 2 h') (g - g'), h' and g' the last step's."""
+        levels = distinct(levels)
+        before = slope(y, levels[0], network)
+        ahead = slope(move(y, before, *levels[:2]), levels[1], network)
+        y = move(y, (before + ahead) / 2, *levels[:2])
+        for last, here, there in zip(levels, levels[1:], levels[2:], strict=False):
+            g = slope(y, here, network)
+            lean = (there.tau - here.tau) / (2 * (here.tau - last.tau))
+            y, before = move(y, g + lean * (g - before), here, there), g
+        return y
+
+
+def distinct(levels: Sequence[Level]) -> list[Level]:
+    """The levels without steps of no width, which spacings that visit time 0 begin with."""
+    return [levels[0], *(there for here, there in pairwise(levels) if there.tau != here.tau)]
+
+
+class Bdia(Scheme):
+    """Bi-directional integration with gamma = 1 (Zhang et al. 2023, eq. 15): exact with its own sampler.
+
+    y_{i+1} = y_{i-1} + [DDIM from i to i+1] - [DDIM from i to i-1], both from y_i at one network call; read backwards
+    it gives y_{i-1} from y_{i+1} and y_i, so that the last *two* states bring the image back but for rounding.
+    """
+
+    keeps_previous = True
+    straight = False
+
+    def invert(self, y: "Tensor", network: Network, draw: Draw) -> "tuple[Tensor, Tensor | None]":
+        """Any first step would come back exactly; Heun's keeps the second order."""
+        levels = self.path.levels
+        before, y = y, heun_step(y, network, *levels[:2])
+        for last, here, there in zip(levels, levels[1:], levels[2:], strict=False):
+            before, y = y, before + leap(y, slope(y, here, network), last, here, there)
+        return y, before
+
+    def generate(self, y: "Tensor", network: Network, previous: "Tensor | None" = None) -> "Tensor":
+        """From the last two states; from x_T alone, the first step is DDIM's."""
+        levels = self.path.levels[::-1]
+        before = y
+        y = move(y, slope(y, levels[0], network), *levels[:2]) if previous is None else previous
+        for last, here, there in zip(levels, levels[1:], levels[2:], strict=False):
+            before, y = y, before + leap(y, slope(y, here, network), last, here, there)
+        return y
+
+
+def leap(y: "Tensor", g: "Tensor", last: Level, here: Level, there: Level) -> "Tensor":
+    """What two DDIM steps from one state, forwards and backwards, differ by."""
+    return move(y, g, here, there) - move(y, g, here, last)
+
+
+@dataclass
+class ForwardStart(Ddim):
+    """DDIM whose first `share` of steps is forward diffusion, from a seed per image (Staniszewski et al. 2024).
+
+    Remedies the structure of the image that DDIM inversion leaves in the noise, most of it in those steps.
+    """
+
+    share: float = 0.04
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise UsageError(f"forward-start with a share of {self.share}: it must lie between 0 and 1")
+
+    def invert(self, y: "Tensor", network: Network, draw: Draw) -> "tuple[Tensor, Tensor | None]":
+        """y_m = (a_m / a_0) y_0 + sqrt(s_m^2 - (a_m / a_0)^2 s_0^2) noise, then DDIM from there."""
+        levels = self.path.levels
+        m = round(self.share * self.trajectory.steps)
+        if m:
+            ratio = levels[m].a / levels[0].a
+            y = ratio * y + max(levels[m].s ** 2 - (ratio * levels[0].s) ** 2, 0.0) ** 0.5 * draw()
+        return self.climb(y, network, levels[m:]), None
+
+
+SCHEMES: Mapping[str, type[Scheme]] = {
+    "ddim": Ddim,
+    "ddim-fixed-point": FixedPoint,
+    "euler": Euler,
+    "heun": Heun,
+    "midpoint": Midpoint,
+    "ab2": AdamsBashforth,
+    "fireflow": FireFlow,
+    "bdia": Bdia,
+    "forward-start": ForwardStart,
+}
+"""Name in a recipe -> scheme."""
+
+
+def make_scheme(name: str, trajectory: Trajectory, options: Mapping[str, Any] | None = None) -> Scheme:
+    """A scheme on a trajectory.
+
+    Raises:
+        UsageError: No such scheme, or it has no such option.
+    """
+    if name not in SCHEMES:
+        raise UsageError(f"unknown scheme {name!r}; choose one of: {', '.join(SCHEMES)}")
+    known = [field.name for field in fields(SCHEMES[name]) if field.default is not MISSING]
+    unknown = sorted(set(options or {}) - set(known))
+    if unknown:
+        raise UsageError(f"scheme {name} has no option {unknown[0]!r}; it has: {', '.join(known) or 'none'}")
+    return SCHEMES[name](trajectory, **(options or {}))

@@ -1,0 +1,182 @@
+"""Paint faces from their factors, back to front, in head coordinates: u right, v down, the head about 1 wide."""
+
+import numpy as np
+
+from noisezoo.builder.sources.faces.factors import Factors
+from noisezoo.builder.sources.faces.shapes import Array, Canvas, arc, box, ellipse, glow
+
+CHUNK = 64  # pictures painted together: their planes stay in the cache
+
+
+def render(factors: Factors, size: int = 32) -> np.ndarray:
+    """Draw the faces: (n, size, size, 3) uint8. Every size draws the same geometry, antialiased to its own pixels."""
+    n = len(next(iter(factors.values())))
+    chunks = [slice(i, i + CHUNK) for i in range(0, n, CHUNK)]
+    pictures = [_render_chunk({name: column[c] for name, column in factors.items()}, size) for c in chunks]
+    return np.concatenate(pictures) if pictures else np.empty((0, size, size, 3), np.uint8)
+
+
+class _Face:
+    """Factors as (n, 1, 1) float32 planes, colours as (n, 1, 1, 3), and the pixel grid in head coordinates."""
+
+    def __init__(self, factors: Factors, size: int) -> None:
+        self._planes = {name: column.astype(np.float32)[:, None, None] for name, column in factors.items()}
+        grid = ((np.arange(size, dtype=np.float32) + np.float32(0.5)) * np.float32(2 / size) - 1)[None]
+        self.x, self.y = grid[:, None, :], grid[:, :, None]  # (1, 1, size), (1, size, 1)
+        t = self["roll"]
+        cos, sin = (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)
+        x, y = self.x - self["shift_x"], self.y - self["shift_y"]
+        self.u = (cos * x + sin * y) / self["scale"] / np.float32(1.1)  # (n, size, size)
+        self.v = (cos * y - sin * x) / self["scale"] / np.float32(1.1)
+        self.unit = np.float32(2 / size / 1.1) / self["scale"]
+        self.cu, self.cv = np.float32(0.07) * self["turn"], np.float32(0.03) * self["nod"]  # where the features sit
+
+    def __getitem__(self, name: str) -> Array:
+        return self._planes[name]
+
+    def rgb(self, prefix: str) -> Array:
+        return np.stack([self[f"{prefix}_{channel}"] for channel in "rgb"], axis=-1)
+
+    def mix(self, name: str, low: tuple[float, float, float], high: tuple[float, float, float]) -> Array:
+        """The colour `name` of the way from `low` to `high`: (n, 1, 1, 3)."""
+        a, b = color(*low), color(*high)
+        return np.asarray(a + self[name][..., None] * (b - a))
+
+
+def color(r: float, g: float, b: float) -> Array:
+    """One colour, ready to paint: (1, 1, 1, 3) float32."""
+    return np.array([[[[r, g, b]]]], dtype=np.float32)
+
+
+def _render_chunk(factors: Factors, size: int) -> np.ndarray:
+    face = _Face(factors, size)
+    canvas = Canvas(_background(face), face.unit)
+    skin, hair = _skin_color(face), _hair_color(face)
+    for layer in (_body, _back_hair, _head, _cheeks, _eyes, _nose, _mouth, _front_hair, _brows, _glasses, _hat):
+        layer(canvas, face, skin, hair)
+    light = 1 + np.float32(0.13) * (face["light_x"] * face.u + face["light_y"] * face.v)
+    pixels = np.clip(canvas.pixels * (light * face["exposure"])[..., None], 0, 1)
+    return np.asarray(np.floor(pixels * np.float32(255) + np.float32(0.5)), dtype=np.uint8)
+
+
+def _background(face: _Face) -> Array:
+    ramp = (face["gradient_x"] * face.x + face["gradient_y"] * face.y)[..., None]
+    return np.asarray(np.clip(face.rgb("background") + ramp * face.rgb("contrast"), 0, 1))
+
+
+def _skin_color(face: _Face) -> Array:
+    tone = face.mix("skin_tone", (0.90, 0.69, 0.53), (0.50, 0.32, 0.22))
+    return np.asarray(tone + np.float32(0.78) * face["Pale_Skin"][..., None] * (color(0.99, 0.95, 0.93) - tone))
+
+
+def _hair_color(face: _Face) -> Array:
+    """Locks of every hair colour the face has, side by side; brown if it has none: (n, size, size, 3)."""
+    brown = face.mix("hair_shade", (0.30, 0.17, 0.09), (0.55, 0.33, 0.17))
+    dyes = {"Black_Hair": (0.07, 0.06, 0.08), "Blond_Hair": (0.96, 0.83, 0.40), "Gray_Hair": (0.68, 0.70, 0.74)}
+    has = np.stack([face[name] for name in dyes], axis=-1)[..., None]  # (n, 1, 1, 3, 1)
+    lock = np.abs(((face.u / np.float32(0.21))[..., None] - np.arange(3, dtype=np.float32) + 40.5) % 3 - 1.5)
+    weight = (np.maximum(1 - lock, 0)[..., None] + np.float32(0.02)) * has  # (n, size, size, 3, 1)
+    total = weight.sum(axis=-2)  # (n, size, size, 1)
+    palette = np.stack([color(*rgb)[0] for rgb in dyes.values()], axis=-2)  # (1, 1, 3, 3)
+    blend = (weight * palette).sum(axis=-2) / np.maximum(total, np.float32(1e-6))
+    return np.where(total > 0, blend, brown)
+
+
+def _body(canvas: Canvas, face: _Face, skin: Array, hair: Array) -> None:
+    canvas.fill(ellipse(face.u, face.v, 0, 1.12, 0.85, 0.36), face.rgb("shirt"))
+    canvas.fill(box(face.u, face.v, 0, 0.70, 0.19, 0.14), skin * np.float32(0.86))
+
+
+def _back_hair(canvas: Canvas, face: _Face, skin: Array, hair: Array) -> None:
+    length = np.float32(0.60) + np.float32(0.32) * face["hair_length"]
+    canvas.fill(ellipse(face.u, face.v, 0, -0.02, 0.66 * face["face_width"], length), hair * np.float32(0.92),
+                1 - face["Bald"])  # fmt: skip
+    for side in (-1, 1):
+        tuft = ellipse(face.u, face.v, side * 0.53 * face["face_width"], -0.02, 0.14, 0.20)
+        canvas.fill(tuft, hair, face["Bald"])
+
+
+def _head(canvas: Canvas, face: _Face, skin: Array, hair: Array) -> None:
+    for side in (-1, 1):
+        ear = ellipse(face.u, face.v, side * 0.52 * face["face_width"], 0.10, 0.08, 0.12)
+        canvas.fill(ear, skin * np.float32(0.92))
+    canvas.fill(ellipse(face.u, face.v, 0, 0.04, 0.52 * face["face_width"], 0.68), skin)
+
+
+def _cheeks(canvas: Canvas, face: _Face, skin: Array, hair: Array) -> None:
+    for side in (-1, 1):
+        blush = glow(face.u, face.v, face.cu + side * 0.31, face.cv + 0.26, 0.22, 0.20)
+        canvas.paint(np.float32(0.85) * blush * face["Rosy_Cheeks"], color(0.93, 0.30, 0.36))
+
+
+def _eyes(canvas: Canvas, face: _Face, skin: Array, hair: Array) -> None:
+    open_height = np.float32(0.095) - np.float32(0.058) * face["Narrow_Eyes"]
+    iris = face.mix("eye_color", (0.16, 0.09, 0.05), (0.20, 0.42, 0.62))
+    for side in (-1, 1):
+        cu, cv = face.cu + side * 0.21, face.cv - 0.04
+        lid = ellipse(face.u, face.v, cu, cv, 0.145, open_height + np.float32(0.028))
+        white = ellipse(face.u, face.v, cu, cv, 0.125, open_height)
+        pupil = ellipse(face.u, face.v, cu + 0.03 * face["gaze"], cv, 0.062, 0.075)
+        canvas.fill(lid, skin * np.float32(0.55))
+        canvas.fill(white, color(0.98, 0.98, 0.98))
+        canvas.fill(np.maximum(pupil, white), iris)
+
+
+def _brows(canvas: Canvas, face: _Face, skin: Array, hair: Array) -> None:
+    thickness = np.float32(0.022) + np.float32(0.036) * face["Bushy_Eyebrows"]
+    for side in (-1, 1):
+        stroke = arc(face.u, face.v, face.cu + side * 0.22, face.cv - 0.245, 0.15, 0.03, thickness)
+        canvas.fill(stroke, color(0.16, 0.10, 0.07))
+
+
+def _glasses(canvas: Canvas, face: _Face, skin: Array, hair: Array) -> None:
+    frame = face["frame_shade"][..., None] * color(1, 1, 1)
+    lenses = [ellipse(face.u, face.v, face.cu + side * 0.22, face.cv - 0.03, 0.195, 0.165) for side in (-1, 1)]
+    lens = np.minimum(*lenses)
+    bridge = box(face.u, face.v, face.cu, face.cv - 0.05, 0.06, 0.022)
+    arms = box(face.u, face.v, 0, face.cv - 0.06, 0.52, 0.02)
+    canvas.fill(lens, color(0.62, 0.78, 0.86), np.float32(0.30) * face["Eyeglasses"])
+    canvas.fill(np.maximum(arms, -lens), frame, face["Eyeglasses"])
+    canvas.fill(np.minimum(np.abs(lens) - np.float32(0.026), bridge), frame, face["Eyeglasses"])
+
+
+def _nose(canvas: Canvas, face: _Face, skin: Array, hair: Array) -> None:
+    big = face["Big_Nose"]
+    cu, cv = face.cu * np.float32(1.5), face.cv + 0.14
+    tip = ellipse(face.u, face.v, cu, cv, 0.055 + 0.085 * big, 0.075 + 0.055 * big)
+    shade = ellipse(face.u, face.v, cu, cv + 0.03, 0.065 + 0.09 * big, 0.08 + 0.06 * big)
+    canvas.fill(shade, skin * np.float32(0.66))
+    canvas.fill(tip, skin * np.float32(0.90) + color(0.05, 0.0, 0.0))
+
+
+def _mouth(canvas: Canvas, face: _Face, skin: Array, hair: Array) -> None:
+    smile, opened, stick = face["Smiling"], face["Mouth_Slightly_Open"], face["Wearing_Lipstick"][..., None]
+    half = (np.float32(0.19) + np.float32(0.05) * smile) * face["mouth_width"]
+    rest = np.float32(0.035) * face["mouth_rest"]
+    bend = smile * np.float32(-0.15) - (1 - smile) * rest
+    cu, cv = face.cu, face.cv + np.float32(0.42) + np.float32(0.05) * smile
+    natural = skin * np.float32(0.62) + color(0.12, 0.0, 0.02)
+    lips = natural + stick * (color(0.86, 0.06, 0.14) - natural)
+    thickness = np.float32(0.030) + np.float32(0.020) * face["Wearing_Lipstick"]
+    canvas.fill(ellipse(face.u, face.v, cu, cv + 0.025, 0.145, 0.078 + thickness), lips, opened)
+    canvas.fill(arc(face.u, face.v, cu, cv, half, bend, thickness), lips)
+    canvas.fill(ellipse(face.u, face.v, cu, cv + 0.03, 0.115, 0.070), color(0.16, 0.02, 0.04), opened)
+    canvas.fill(box(face.u, face.v, cu, cv - 0.005, 0.085, 0.022), color(0.97, 0.97, 0.95), opened)
+    whiskers = arc(face.u, face.v, face.cu, face.cv + 0.29, 0.20, 0.05, 0.042)
+    canvas.fill(whiskers, color(0.20, 0.13, 0.09), face["Mustache"])
+
+
+def _front_hair(canvas: Canvas, face: _Face, skin: Array, hair: Array) -> None:
+    skull = ellipse(face.u, face.v, 0, -0.02, 0.60 * face["face_width"], 0.68)
+    hairline = face.v + np.float32(0.44) - np.float32(0.55) * face.u * face.u
+    canvas.fill(np.maximum(skull, hairline), hair, 1 - face["Bald"])
+    fringe = ellipse(face.u, face.v, 0, -0.42, 0.42 * face["face_width"], 0.20)
+    canvas.fill(fringe, hair * np.float32(0.97), face["Bangs"])
+
+
+def _hat(canvas: Canvas, face: _Face, skin: Array, hair: Array) -> None:
+    crown = np.maximum(ellipse(face.u, face.v, 0, -0.44, 0.55, 0.48), face.v + np.float32(0.44))
+    brim = arc(face.u, face.v, 0, -0.45, 0.74, 0.05, 0.055)
+    shade = face.rgb("hat")
+    canvas.fill(crown, shade, face["Wearing_Hat"])
+    canvas.fill(brim, shade * np.float32(0.75), face["Wearing_Hat"])

@@ -1,0 +1,210 @@
+"""The manifest: the frozen, ordered list of a source's images. What row k is, for ever."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from noisezoo.builder.sources.balance import balanced, indicators
+from noisezoo.builder.sources.ids import SPLITS, hash_unit, split_of
+from noisezoo.builder.sources.open import Refusal, Source
+from noisezoo.errors import NoiseZooError, UsageError
+from noisezoo.files import committed
+from noisezoo.schema import ID, SPLIT
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from noisezoo.builder.recipe import SourceSpec
+
+KEY, SHA, GROUP = "key", "sha256", "group"
+READ_TOGETHER = 64
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Rows in order of split, then of the source: `image_id`, `split`, `key`, `sha256` of the content, labels."""
+
+    table: "pa.Table"
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """All image ids, in order."""
+        return list(self.table.column(ID).to_pylist())
+
+    @cached_property
+    def keys(self) -> list[str]:
+        """What the source reads each image by, in order."""
+        return list(self.table.column(KEY).to_pylist())
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over ids, splits and content hashes, in order; a few rows at a time, as there may be millions."""
+        digest, separator = hashlib.sha256(), ""
+        for batch in self.table.select([ID, SPLIT, SHA]).to_batches(max_chunksize=4096):
+            rows = zip(*(column.to_pylist() for column in batch.columns), strict=True)
+            digest.update((separator + "\n".join("\t".join(row) for row in rows)).encode())
+            separator = "\n"
+        return digest.hexdigest()
+
+    @cached_property
+    def splits(self) -> dict[str, range]:
+        """The rows of each split, in order."""
+        names = np.asarray(self.table.column(SPLIT).to_pylist())
+        starts = [0, *(np.flatnonzero(names[1:] != names[:-1]) + 1).tolist(), len(names)]
+        return {str(names[a]): range(a, b) for a, b in zip(starts, starts[1:], strict=False)}
+
+    @property
+    def label_names(self) -> list[str]:
+        """Names of the label columns."""
+        return [name for name in self.table.column_names if name not in (ID, SPLIT, KEY, SHA)]
+
+    def slices(self, rows: int) -> list[range]:
+        """Units of at most `rows` rows, none across two splits: fixed by the manifest, whoever works."""
+        return [part[i : i + rows] for part in self.splits.values() for i in range(0, len(part), rows)]
+
+    def save(self, path: Path) -> None:
+        """Commit the manifest as one Parquet file."""
+        import pyarrow.parquet as pq
+
+        with committed(path) as temporary:
+            pq.write_table(self.table, temporary, compression="zstd")
+
+    @classmethod
+    def read(cls, path: Path) -> "Manifest":
+        """Read what `save` wrote.
+
+        Raises:
+            NoiseZooError: The file was damaged since.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            return cls(pq.read_table(path))
+        except pa.ArrowInvalid as error:
+            raise NoiseZooError(f"{path} is damaged: put back a copy of it, or build into a new folder") from error
+
+
+def freeze(source: Source, spec: "SourceSpec") -> tuple[Manifest, list[Refusal]]:
+    """Scan a source, choose its rows, hash every image and fix the order.
+
+    What the source refused, rows whose content cannot be read, and rows whose id was seen before, are refused with the
+    reason; every other scanned and chosen row is in the manifest.
+
+    Raises:
+        UsageError: No image is left, a label column has the name of one of the manifest's own, or the source's own
+            splits have an identity on both sides.
+    """
+    taken = [name for name in source.label_features() if name in (ID, SPLIT, KEY, SHA, GROUP)]
+    if taken:
+        raise UsageError(
+            f"source {spec.name}: its label column {taken[0]!r} has a name of the manifest's own: rename it"
+        )
+    scanned = source.scan()
+    _refuse_divided(scanned, spec)
+    table = _choose(scanned, spec, source.stratify)
+    hashes, refusals = _hash(source, table)
+    refusals = source.refusals() + refusals
+    kept = [i for i, digest in enumerate(hashes) if digest is not None]
+    if not kept:
+        reason = f": {refusals[0].message}" if refusals else ""
+        raise UsageError(f"source {spec.name} has no images that can be read{reason}")
+    table = table.take(kept).append_column(SHA, [[hashes[i] for i in kept]])
+    return Manifest(_order(_with_splits(table, spec.split_seed))), refusals
+
+
+def _choose(table: "pa.Table", spec: "SourceSpec", stratify: Sequence[str]) -> "pa.Table":
+    """The `limit` rows that come first, in the source's order: a larger limit keeps a smaller one's rows."""
+    if spec.limit is None or spec.limit >= len(table):
+        return table
+    return table.take(np.sort(_first(table, spec, spec.limit, stratify)))
+
+
+def spare_keys(table: "pa.Table", spec: "SourceSpec", count: int, stratify: Sequence[str] = ()) -> list[str]:
+    """Keys of at most `count` scanned images that the limit leaves out of the dataset, those that would come next.
+
+    Args:
+        table: What the source's `scan` gave.
+        spec: The recipe's source.
+        count: How many are wanted.
+        stratify: The source's own: with another, the keys may be those of the dataset's rows.
+    """
+    if spec.limit is None or spec.limit >= len(table):
+        return []
+    rows = _first(table, spec, min(spec.limit + count, len(table)), stratify)
+    keys: list[str] = table.column(KEY).take(rows[spec.limit :]).to_pylist()
+    return keys
+
+
+def _first(table: "pa.Table", spec: "SourceSpec", count: int, stratify: Sequence[str]) -> np.ndarray:
+    """The `count` rows of lowest seeded hash; balanced, where the source asks for it, in those labels and in splits."""
+    order = _by_hash(table, spec)
+    if not stratify:
+        return order[:count]
+    columns = [table.column(name) for name in (*stratify, SPLIT) if name in table.column_names]
+    return balanced(order, indicators(columns), count)
+
+
+def _by_hash(table: "pa.Table", spec: "SourceSpec") -> np.ndarray:
+    rank = [hash_unit(f"limit/{spec.split_seed}/{image_id}") for image_id in table.column(ID).to_pylist()]
+    return np.argsort(rank, kind="stable")
+
+
+def _hash(source: Source, table: "pa.Table") -> tuple[list[str | None], list[Refusal]]:
+    ids, keys = table.column(ID).to_pylist(), table.column(KEY).to_pylist()
+    hashes: list[str | None] = []
+    refusals: list[Refusal] = []
+    seen: set[str] = set()
+    for image_id, content in zip(ids, _contents(source, keys), strict=True):
+        error = ValueError(f"duplicate id {image_id!r}; its first row is kept") if image_id in seen else content
+        seen.add(image_id)
+        if isinstance(error, Exception):
+            refusals.append(Refusal.from_error(image_id, "source", error))
+            hashes.append(None)
+        else:
+            hashes.append(hashlib.sha256(error).hexdigest())
+    return hashes, refusals
+
+
+def _contents(source: Source, keys: list[str]) -> Iterator[bytes | Exception]:
+    for start in range(0, len(keys), READ_TOGETHER):
+        yield from source.contents(keys[start : start + READ_TOGETHER])
+
+
+def _with_splits(table: "pa.Table", seed: int) -> "pa.Table":
+    """The source's own splits, or a seeded hash of the identity (of the id, where there are no identities)."""
+    if SPLIT in table.column_names:
+        return table
+    by = GROUP if GROUP in table.column_names else ID
+    return table.append_column(SPLIT, [[split_of(str(value), seed) for value in table.column(by).to_pylist()]])
+
+
+def _refuse_divided(table: "pa.Table", spec: "SourceSpec") -> None:
+    """Refuse a source whose own splits have one identity on both sides: what is learned of it would be tested on it."""
+    if SPLIT not in table.column_names or GROUP not in table.column_names:
+        return
+    sides = table.select([GROUP, SPLIT]).group_by([GROUP, SPLIT]).aggregate([])
+    seen = set()
+    for group in sides.column(GROUP).to_pylist():
+        if group in seen:
+            raise UsageError(
+                f"source {spec.name}: identity {group} is in two of its splits; set its option splits: hash"
+            )
+        seen.add(group)
+
+
+def _order(table: "pa.Table") -> "pa.Table":
+    names = table.column(SPLIT).to_pylist()
+    known = list(SPLITS)
+    rank = {name: (known.index(name) if name in known else len(known), name) for name in set(names)}
+    order = sorted(range(len(names)), key=lambda i: rank[names[i]])  # stable: the source's order within a split
+    leading = [ID, SPLIT, KEY, SHA]
+    return table.take(order).select(leading + [name for name in table.column_names if name not in (*leading, GROUP)])

@@ -1,0 +1,5 @@
+"""A row of the zoo to arrays."""
+
+from noisezoo.door import open_door
+
+open_door(__name__)

@@ -1,0 +1,240 @@
+"""The contract of a view's computer: prepare one image, compute one batch. `Work` owns the loop over a slice."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from noisezoo.builder.sources import Refusal, signed
+from noisezoo.builder.views.slices import PIECE, Encoded, Slice, cut
+from noisezoo.builder.views.stages import Stages
+from noisezoo.errors import UsageError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from noisezoo.builder.recipe import Settings
+    from noisezoo.zoo import View
+
+Rows = dict[str, np.ndarray]
+FAULT = "fault"
+"""Column that a computer may add: why a row is to be refused (str), or None; it is never stored."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What is known of a batch's images beside their numbers."""
+
+    ids: Sequence[str]
+    prompts: Sequence[str] | None = None
+
+    def __getitem__(self, part: slice) -> "Batch":
+        """A part of the batch."""
+        return Batch(self.ids[part], None if self.prompts is None else self.prompts[part])
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Pictures of one piece as a model's inputs, and why the others could not be."""
+
+    inputs: dict[int, np.ndarray]  # position in the slice -> input
+    failures: list[tuple[int, Exception]]
+
+
+class Computer(ABC):
+    """Turns images into one view's rows.
+
+    `prepare` is pure and sees one image, so that what fails there costs one row, and any thread may call it; `compute`
+    sees a batch.
+    """
+
+    encoding: str | None = None
+    """What the computer's `encode` does, where others do the very same: they share its results by this name."""
+
+    def __init__(self, view: "View", settings: "Settings") -> None:
+        self.view, self.settings = view, settings
+        self.stages = Stages(view.name, settings.batch_size)
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """Names of the array columns: the view's own, and others of its shape."""
+        return (self.view.name,)
+
+    @property
+    def quality(self) -> tuple[str, ...]:
+        """Names of the per-row quality columns beside the arrays."""
+        return ()
+
+    @property
+    def facts(self) -> dict[str, float]:
+        """What the model's own files decided and a reader of the rows must know; kept with every unit."""
+        return {}
+
+    def load(self) -> None:  # noqa: B027 - most controls have nothing to load
+        """Read the model; called once a process, before the first batch."""
+
+    def fit(self, images: "Callable[[], Iterable[Image]]", path: Path) -> None:  # noqa: B027 - few views need a fit
+        """Learn what the view needs from a sample of the source's images, keeping it at `path` between processes."""
+
+    def pixels(self, image: "Image") -> np.ndarray:
+        """The picture at the view's size, cut and resized as the recipe says: (3, h, w) float32 in [-1, 1].
+
+        The same pixels reach every view of one size; encoders have their library's own preprocessing instead.
+        """
+        return signed(image, self.view.resolution, crop=self.settings.crop, resample=self.settings.resample)
+
+    @abstractmethod
+    def prepare(self, image: "Image") -> np.ndarray:
+        """One image as the model's input. Raising refuses the image with that reason."""
+
+    def encode(self, inputs: np.ndarray) -> np.ndarray:
+        """Prepared inputs (b, ...) as what `compute` takes."""
+        return inputs
+
+    @abstractmethod
+    def compute(self, values: np.ndarray, batch: Batch) -> Rows:
+        """Encoded inputs (b, ...) as rows: the arrays, the quality columns, and `FAULT` where it is known."""
+
+    def measure(self, rows: Rows, positions: Sequence[int], part: Slice) -> Rows:
+        """Columns to add to the rows at these positions once all of the slice is computed; a `FAULT` among them."""
+        return {}
+
+    def rows(
+        self, ids: Sequence[str], images: "Sequence[Image | Exception]", prompts: Sequence[str] | None = None
+    ) -> tuple[list[str], Rows, list[Refusal]]:
+        """All rows of pictures that are at hand: (ids kept, their columns, refusals); ids in = ids kept + refused."""
+        work = Work(self, Slice(ids, lambda piece: [images[i] for i in piece], prompts))
+        for batch in work.batches:
+            with self.stages.timed("read"):
+                pieces = [work.prepare(piece) for piece in cut(batch, PIECE)]
+            work.add(batch, pieces)
+        return work.finish()
+
+
+class Work:
+    """One view on one slice, batch by batch: every id ends as a row or as a refusal.
+
+    Batches are cut by position, before anything is refused, so that no row's batch depends on who computes it.
+    """
+
+    def __init__(self, computer: Computer, part: Slice) -> None:
+        self.computer, self.part = computer, part
+        self.batches = cut(range(len(part.ids)), computer.settings.batch_size)
+        self._kept: list[int] = []
+        self._parts: list[Rows] = []
+        self._refusals: dict[int, Refusal] = {}
+
+    def prepare(self, piece: range) -> Prepared:
+        """The pictures of one piece as inputs."""
+        prepared = Prepared({}, [])
+        for position, image in zip(piece, self.part.pictures(piece), strict=True):
+            try:
+                if isinstance(image, Exception):
+                    raise image
+                prepared.inputs[position] = self.computer.prepare(image)
+            except Exception as error:  # one unreadable image must not end the build
+                prepared.failures.append((position, error))
+        return prepared
+
+    def add(self, batch: range, pieces: Sequence[Prepared]) -> None:
+        """Compute one batch of prepared pieces; of none, where another view has left the batch's encoding."""
+        encoded = self._encoded(batch, pieces)
+        for position, error in encoded.failures:
+            self._refuse(position, error)
+        if encoded.values is None:
+            return
+        values, known = encoded.values, self._batch(encoded.positions)
+        computer = self.computer
+        parts = computer.stages.run("network", lambda p: computer.compute(values[p], known[p]), len(values))
+        self._keep(_concatenated(parts), encoded.positions)
+
+    def finish(self) -> tuple[list[str], Rows, list[Refusal]]:
+        """(ids kept, their columns, refusals), each in the slice's order."""
+        rows, kept = _concatenated(self._parts) if self._parts else self._empty(), self._kept
+        if kept:
+            rows, kept = self._sound({**rows, **self.computer.measure(rows, kept, self.part)}, kept, finite=())
+        refusals = [self._refusals[position] for position in sorted(self._refusals)]
+        return [self.part.ids[position] for position in kept], rows, refusals
+
+    def _encoded(self, batch: range, pieces: Sequence[Prepared]) -> Encoded:
+        computer, held = self.computer, self.part.encodings
+        key = (computer.encoding or "", batch.start)
+        if computer.encoding is not None and key in held:
+            return held[key]
+        inputs = {position: value for piece in pieces for position, value in piece.inputs.items()}
+        failures = [failure for piece in pieces for failure in piece.failures]
+        encoded = Encoded(list(inputs), self._encode(list(inputs.values())), failures)
+        if computer.encoding is not None:
+            held[key] = encoded
+        return encoded
+
+    def _encode(self, inputs: list[np.ndarray]) -> np.ndarray | None:
+        if not inputs:
+            return None
+        computer, sizes = self.computer, {value.shape for value in inputs}
+        if len(sizes) > 1:
+            raise UsageError(
+                f"view {computer.view.name}: its preprocessing leaves pictures at different sizes "
+                f"({', '.join(map(str, sorted(sizes)))}): give pictures of one shape"
+            )
+        stacked = np.stack(inputs)
+        return _joined(computer.stages.run("encode", lambda p: computer.encode(stacked[p]), len(stacked)))
+
+    def _batch(self, positions: Sequence[int]) -> Batch:
+        ids, prompts = self.part.ids, self.part.prompts
+        return Batch([ids[i] for i in positions], None if prompts is None else [prompts[i] for i in positions])
+
+    def _keep(self, rows: Rows, positions: list[int]) -> None:
+        """Cast to the stored dtype and keep the rows that are finite in it."""
+        view = self.computer.view
+        check_shape(view, rows[view.name].shape[1:])
+        with np.errstate(over="ignore"):
+            rows |= {name: rows[name].astype(view.dtype) for name in self.computer.arrays}
+        rows, kept = self._sound(rows, positions, finite=[name for name in rows if name != FAULT])
+        self._parts.append(rows)
+        self._kept += kept
+
+    def _sound(self, rows: Rows, positions: list[int], finite: Iterable[str]) -> tuple[Rows, list[int]]:
+        """The rows without a fault and with finite values in the named columns; the others are refused."""
+        n = len(positions)
+        faults = rows.get(FAULT, np.full(n, None, dtype=object))
+        fine = np.array([fault is None for fault in faults])
+        for name in finite:
+            fine &= np.isfinite(rows[name]).reshape(n, -1).all(axis=1)
+        for i in np.flatnonzero(~fine):
+            reason = faults[i] or f"the result is not finite in {self.computer.view.dtype}"
+            self._refuse(positions[i], FloatingPointError(reason))
+        kept = {name: column[fine] for name, column in rows.items() if name != FAULT}
+        return kept, [positions[i] for i in np.flatnonzero(fine)]
+
+    def _refuse(self, position: int, error: Exception) -> None:
+        image_id, view = self.part.ids[position], self.computer.view.name
+        self._refusals[position] = Refusal.from_error(image_id, view, error)
+
+    def _empty(self) -> Rows:
+        view = self.computer.view
+        arrays = {name: np.empty((0, *view.shape), view.dtype) for name in self.computer.arrays}
+        return {**arrays, **{name: np.empty(0, np.float32) for name in self.computer.quality}}
+
+
+def check_shape(view: "View", shape: tuple[int, ...]) -> None:
+    """Refuse a model whose arrays are not those of its row."""
+    if shape != view.shape:
+        raise UsageError(f"view {view.name}: its model gives {shape}, its row says {view.shape}")
+
+
+def image_digest(view: str, seed: int, image_id: str) -> bytes:
+    """What a view's own random numbers for an image start from: the same wherever and whenever they are drawn."""
+    return hashlib.sha256(f"{view}/{seed}/{image_id}".encode()).digest()
+
+
+def _concatenated(parts: Sequence[Rows]) -> Rows:
+    return {name: _joined([part[name] for part in parts]) for name in parts[0]}
+
+
+def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -1,0 +1,88 @@
+"""Control views: what any analysis of noise must be held against."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from noisezoo.builder.sources import to_channels
+from noisezoo.builder.views.computer import Batch, Computer, Rows, image_digest
+from noisezoo.files import committed, write_tensors
+from noisezoo.pca import fit_pca
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+RIDGE = 0.01
+"""Share of the mean variance added to every variance before its root is taken, so that empty directions stay small."""
+
+
+class PixelComputer(Computer):
+    """The picture itself, in [-1, 1]."""
+
+    def prepare(self, image: "Image") -> np.ndarray:
+        """(c, h, w) float32."""
+        return to_channels(self.pixels(image), self.view.shape[0])
+
+    def compute(self, values: np.ndarray, batch: Batch) -> Rows:
+        """As it is."""
+        return {self.view.name: values}
+
+
+class WhitenedComputer(PixelComputer):
+    """The picture under ZCA whitening, W = V (L + r mean(L))^(-1/2) V^T: as Gaussian as a linear map makes it."""
+
+    def fit(self, images: "Callable[[], Iterable[Image]]", path: Path) -> None:
+        """Mean and principal axes of the pictures to fit on; every process that fits writes the same bytes."""
+        from safetensors.numpy import load_file
+
+        if not path.exists():
+            X = np.stack([self.prepare(image).reshape(-1) for image in images()])
+            with committed(path) as temporary:
+                write_tensors(temporary, whitening(X))
+        self.fitted = load_file(path)
+
+    def compute(self, values: np.ndarray, batch: Batch) -> Rows:
+        """Whiten along the axes; what lies outside them has the floor's variance alone."""
+        X = values.reshape(len(values), -1) - self.fitted["mean"]
+        axes, gains, floor = self.fitted["axes"], self.fitted["gains"], self.fitted["floor"]
+        white = floor * X + (X @ axes.T) * (gains - floor) @ axes
+        return {self.view.name: white.reshape(values.shape).astype(np.float32)}
+
+
+class RandomComputer(Computer):
+    """A standard Gaussian seeded by the recipe's seed and the image id."""
+
+    def prepare(self, image: "Image") -> np.ndarray:
+        """Nothing of the image is used."""
+        return np.empty(0, np.float32)
+
+    def compute(self, values: np.ndarray, batch: Batch) -> Rows:
+        """One draw an id, the same wherever and whenever it is made."""
+        draws = [self._generator(image_id).standard_normal(self.view.shape, dtype=np.float32) for image_id in batch.ids]
+        return {self.view.name: np.stack(draws)}
+
+    def _generator(self, image_id: str) -> np.random.Generator:
+        digest = image_digest(self.view.name, self.settings.seed, image_id)
+        return np.random.Generator(np.random.Philox(int.from_bytes(digest[:16], "big")))
+
+
+def whitening(X: np.ndarray) -> dict[str, np.ndarray]:
+    """ZCA with a scale-free ridge.
+
+    Args:
+        X: (n, d), n >= 2.
+
+    Returns:
+        `mean` (d,), `axes` (k, d) of nonzero variance, `gains` (k,) = (l_i + r)^(-1/2), `floor` (1,) = r^(-1/2),
+        with r = RIDGE * mean variance; float32.
+
+    Raises:
+        NoiseZooError: The pictures are all the same.
+    """
+    basis = fit_pca(X, min(X.shape))
+    ridge = RIDGE * basis.explained_variance.sum() / X.shape[1]
+    gains = (basis.explained_variance + ridge) ** -0.5
+    fitted = {"mean": basis.mean, "axes": basis.components, "gains": gains, "floor": [ridge**-0.5]}
+    return {name: np.ascontiguousarray(value, dtype=np.float32) for name, value in fitted.items()}

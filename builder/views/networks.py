@@ -1,0 +1,256 @@
+"""Views that are models: noise by inversion, embeddings by an encoder, latents by an autoencoder."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from noisezoo.builder.sources import to_rgb
+from noisezoo.builder.views.computer import FAULT, Batch, Computer, Rows, check_shape, image_digest
+from noisezoo.builder.views.quality import PREFIX, is_sampled, measure
+from noisezoo.builder.views.slices import Slice
+from noisezoo.errors import UsageError
+from noisezoo.schema import PREVIOUS
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
+    from noisezoo.builder.models import Inverter, Pipeline, Runtime
+    from noisezoo.builder.recipe import Settings
+    from noisezoo.zoo import View
+
+
+class ModelComputer(Computer):
+    """A view with weights: a shipped or local folder, or a Hub repository at its pinned revision."""
+
+    @property
+    def location(self) -> str | Path:
+        """Where the weights are."""
+        return self.view.repo if self.view.folder is None else self.view.folder
+
+    @property
+    def seed(self) -> int | None:
+        """The random start of an untrained control; None for a trained model."""
+        return self.view.start_seed
+
+    @property
+    def device(self) -> "torch.device":
+        """The device accelerate gave this process."""
+        from accelerate import PartialState
+
+        device: torch.device = PartialState().device
+        return device
+
+
+class LatentComputer(ModelComputer):
+    """The autoencoder's latent that a latent diffusion inverts: what its noise is made from."""
+
+    pipeline: "Pipeline"
+
+    def load(self) -> None:
+        """Read the autoencoder alone."""
+        from noisezoo.builder.models import load_pipeline, resolve
+
+        folder = resolve(self.location, self.view.revision, family=self.view.family, pickled=self.view.pickled)
+        self.pipeline = load_pipeline(
+            folder, dtype=self.settings.dtype, device=self.device, denoise=False, pickled=self.view.pickled,
+            runtime=make_runtime(self.settings),
+        )  # fmt: skip
+        if self.pipeline.autoencoder is None:
+            raise UsageError(f"view {self.view.name}: {folder} has no autoencoder")
+        self._share_encoding()
+
+    def prepare(self, image: "Image") -> np.ndarray:
+        """(3, h, w) in [-1, 1]."""
+        return self.pixels(image)
+
+    def encode(self, inputs: np.ndarray) -> np.ndarray:
+        """The posterior's mode, shifted and scaled; the images themselves for a model without an autoencoder."""
+        import torch
+
+        from noisezoo.builder.models import encode
+
+        return encode(self.pipeline, torch.from_numpy(inputs), channels=self.channels).cpu().numpy()
+
+    @property
+    def channels(self) -> int:
+        """Channels of a picture without an autoencoder."""
+        return 3
+
+    def compute(self, values: np.ndarray, batch: Batch) -> Rows:
+        """As they are encoded."""
+        return {self.view.name: values}
+
+    def _share_encoding(self) -> None:
+        """Two views share encodings where their autoencoders are alike to the bit and see the same pixels."""
+        if self.pipeline.autoencoder is not None:
+            self.encoding = f"{module_digest(self.pipeline.autoencoder)} {self.view.resolution}"
+
+
+class NoiseComputer(LatentComputer):
+    """Noise by inversion, with each row's mean and standard deviation, and for a sample of rows how they regenerate."""
+
+    def load(self) -> None:
+        """Read the diffusers folder."""
+        self.inverter = make_inverter(self.view, self.settings, self.device)
+        self.pipeline = self.inverter.pipeline
+        self._share_encoding()
+
+    @property
+    def channels(self) -> int:
+        """Channels that the denoiser takes."""
+        return int(self.pipeline.denoiser.config.in_channels)
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """The noise, and beside it the last state but one where the scheme's way back needs it."""
+        return (self.view.name, PREVIOUS) if self.inverter.keeps_previous else (self.view.name,)
+
+    @property
+    def quality(self) -> tuple[str, ...]:
+        """`latent_mean`, `latent_std` and, where rows are regenerated, `reconstruction_METRIC`."""
+        metrics = self.settings.metrics if self.settings.reconstruct else ()
+        return ("latent_mean", "latent_std", *(PREFIX + metric for metric in metrics))
+
+    @property
+    def facts(self) -> dict[str, float]:
+        """Where x_T = a x0 + s eps sits: the time the network is told there, and a and s."""
+        path = self.inverter.trajectory
+        return {"x_T_time": float(path.times[-1]), "x_T_a": float(path.a[-1]), "x_T_s": float(path.s[-1])}
+
+    def compute(self, values: np.ndarray, batch: Batch) -> Rows:
+        """Invert."""
+        import torch
+
+        check_shape(self.view, values.shape[1:])  # before a long inversion, not after it
+        seeds = [image_seed(self.view.name, self.settings.seed, image_id) for image_id in batch.ids]
+        noise, previous = self.inverter.invert_states(torch.from_numpy(values), prompts=batch.prompts, seeds=seeds)
+        array = noise.cpu().numpy()
+        rows = {self.view.name: array, **latent_statistics(array), FAULT: self._faults(len(array))}
+        return rows if previous is None else {**rows, PREVIOUS: previous.cpu().numpy()}
+
+    def measure(self, rows: Rows, positions: Sequence[int], part: Slice) -> Rows:
+        """Regenerate the sampled rows from what is stored of them; NaN where a row is not in the sample.
+
+        Batches are cut from the sample before anything is refused, so that no row's batch depends on who computes it.
+        """
+        s, place = self.settings, {position: i for i, position in enumerate(positions)}
+        if not s.reconstruct:
+            return {}
+        added = {PREFIX + metric: np.full(len(positions), np.nan, np.float32) for metric in s.metrics}
+        added[FAULT] = np.full(len(positions), None, dtype=object)
+        sample = [i for i, image_id in enumerate(part.ids) if is_sampled(image_id, s.seed, s.reconstruct)]
+        for start in range(0, len(sample), s.batch_size):
+            kept = [position for position in sample[start : start + s.batch_size] if position in place]
+            chosen = [place[position] for position in kept]
+            for name, column in self._regenerated(rows, chosen, kept, part).items():
+                added[name][chosen] = column
+        return added
+
+    def _regenerated(self, rows: Rows, chosen: list[int], positions: list[int], part: Slice) -> Rows:
+        """The metrics of the chosen rows, which stand at these positions; a fault where one is not finite."""
+        if not chosen:
+            return {}
+        reference = np.stack([self.prepare(_opened(part.picture(position))) for position in positions])
+        held = {name: rows[name][chosen].astype(np.float32) for name in self.arrays}
+        prompts = None if part.prompts is None else [part.prompts[position] for position in positions]
+        images = self.stages.run("reconstruct", lambda p: self._generate(held, prompts, p), len(chosen))
+        columns = measure(self.settings.metrics, np.concatenate(images), reference)
+        fine = np.all([np.isfinite(column) for column in columns.values()], axis=0)
+        faults = [None if each else "the picture regenerated from the row is not finite" for each in fine]
+        return {**columns, FAULT: np.array(faults, dtype=object)}
+
+    def _generate(self, held: Rows, prompts: Sequence[str] | None, part: slice) -> np.ndarray:
+        """Pictures of a part of the held states: (b, 3, h, w) float32."""
+        import torch
+
+        states = {name: torch.from_numpy(array[part]) for name, array in held.items()}
+        noise, previous = states[self.view.name], states.get(PREVIOUS)
+        images = self.inverter.generate(noise, previous=previous, prompts=None if prompts is None else prompts[part])
+        return np.asarray(images.cpu().numpy())
+
+    def _faults(self, n: int) -> np.ndarray:
+        """At which step the network's output stopped being finite, in words; None for rows where it did not."""
+        steps = self.inverter.trajectory.steps
+        faults = [
+            None if fault is None else f"the network's output is not finite at step {fault + 1} of {steps}"
+            for fault in self.inverter.faults
+        ]
+        return np.array(faults or [None] * n, dtype=object)
+
+
+class EmbeddingComputer(ModelComputer):
+    """An encoder's raw embedding."""
+
+    def load(self) -> None:
+        """Read the encoder's folder."""
+        from noisezoo.builder.models import Encoder
+
+        self.encoder = Encoder.from_pretrained(
+            self.location, family=self.view.family, dtype=self.settings.dtype, device=self.device,
+            revision=self.view.revision, untrained_seed=self.seed,
+        )  # fmt: skip
+
+    def prepare(self, image: "Image") -> np.ndarray:
+        """The library's own preprocessing."""
+        return self.encoder.prepare(to_rgb(image)).numpy()
+
+    def compute(self, values: np.ndarray, batch: Batch) -> Rows:
+        """One forward."""
+        import torch
+
+        return {self.view.name: self.encoder.embed_prepared(torch.from_numpy(values))}
+
+
+def make_inverter(view: "View", settings: "Settings", device: "torch.device | None" = None) -> "Inverter":
+    """The inverter of a noise view, as a recipe's settings want it."""
+    from noisezoo.builder.models import Inverter
+
+    s = settings
+    return Inverter.from_pretrained(
+        view.folder or view.repo, num_inference_steps=s.num_inference_steps, guidance_scale=s.guidance_scale,
+        prompt=s.prompt, negative_prompt=s.negative_prompt, scheme=s.scheme, scheme_options=s.scheme_options,
+        span=s.span, dtype=s.dtype, device=device, revision=view.revision, untrained_seed=view.start_seed,
+        pickled=view.pickled, runtime=make_runtime(s),
+    )  # fmt: skip
+
+
+def make_runtime(settings: "Settings") -> "Runtime":
+    """The recipe's settings of how networks are run."""
+    from noisezoo.builder.models import Runtime
+
+    return Runtime(**{field.name: getattr(settings, field.name) for field in fields(Runtime)})
+
+
+def latent_statistics(array: np.ndarray) -> Rows:
+    """Mean and standard deviation of each row of (b, c, h, w), float32: a standard Gaussian's are 0 and 1."""
+    flat = array.reshape(len(array), -1).astype(np.float64)
+    return {"latent_mean": flat.mean(axis=1).astype(np.float32), "latent_std": flat.std(axis=1).astype(np.float32)}
+
+
+def image_seed(view: str, seed: int, image_id: str) -> int:
+    """A seed of 63 bits for the noise that a scheme draws for one image of one view."""
+    return int.from_bytes(image_digest(view, seed, image_id)[:8], "big") >> 1
+
+
+def module_digest(module: Any) -> str:
+    """SHA-256 of a diffusers model's weights, dtypes and configuration, wherever they were read from."""
+    import torch
+
+    config = {name: value for name, value in module.config.items() if not name.startswith("_")}
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    for name, tensor in module.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _opened(image: "Image | Exception") -> "Image":
+    if isinstance(image, Exception):
+        raise image
+    return image
