@@ -1,70 +1,82 @@
-from noisezoo.analysis.controls import ConditionalValue as ConditionalValue
-from noisezoo.analysis.controls import LearningCurve as LearningCurve
-from noisezoo.analysis.controls import PowerTable as PowerTable
-from noisezoo.analysis.controls import ProfileCorrelation as ProfileCorrelation
-from noisezoo.analysis.controls import Simulated as Simulated
-from noisezoo.analysis.controls import compare_variants as compare_variants
-from noisezoo.analysis.controls import conditional_value as conditional_value
-from noisezoo.analysis.controls import difference_of_differences as difference_of_differences
-from noisezoo.analysis.controls import learning_curve as learning_curve
-from noisezoo.analysis.controls import noise_structure as noise_structure
-from noisezoo.analysis.controls import planted_power as planted_power
-from noisezoo.analysis.controls import profile_correlation as profile_correlation
-from noisezoo.analysis.controls import simulate_une as simulate_une
-from noisezoo.analysis.controls import spurious_shift as spurious_shift
-from noisezoo.analysis.core import Interval as Interval
-from noisezoo.analysis.core import bootstrap_means as bootstrap_means
-from noisezoo.analysis.core import mean_intervals as mean_intervals
-from noisezoo.analysis.core import paired_differences as paired_differences
-from noisezoo.analysis.core import resample_counts as resample_counts
-from noisezoo.analysis.core import wilson as wilson
-from noisezoo.analysis.edits import Directions as Directions
-from noisezoo.analysis.edits import Edit as Edit
-from noisezoo.analysis.edits import class_mean_directions as class_mean_directions
-from noisezoo.analysis.edits import cosine as cosine
-from noisezoo.analysis.edits import edit_along as edit_along
-from noisezoo.analysis.edits import entanglement_matrix as entanglement_matrix
-from noisezoo.analysis.edits import lda_directions as lda_directions
-from noisezoo.analysis.edits import leak_differences as leak_differences
-from noisezoo.analysis.edits import make_directions as make_directions
-from noisezoo.analysis.edits import make_edit as make_edit
-from noisezoo.analysis.edits import most_entangled as most_entangled
-from noisezoo.analysis.edits import orthogonal_edit as orthogonal_edit
-from noisezoo.analysis.edits import orthogonalize as orthogonalize
-from noisezoo.analysis.edits import probe_directions as probe_directions
-from noisezoo.analysis.edits import study_edits as study_edits
-from noisezoo.analysis.gaussian import GaussianityResult as GaussianityResult
-from noisezoo.analysis.gaussian import anderson_darling as anderson_darling
-from noisezoo.analysis.gaussian import benjamini_hochberg as benjamini_hochberg
-from noisezoo.analysis.gaussian import benjamini_yekutieli as benjamini_yekutieli
-from noisezoo.analysis.gaussian import bhep as bhep
-from noisezoo.analysis.gaussian import dagostino_pearson as dagostino_pearson
-from noisezoo.analysis.gaussian import gaussianity as gaussianity
-from noisezoo.analysis.gaussian import mardia_kurtosis as mardia_kurtosis
-from noisezoo.analysis.gaussian import mardia_skewness as mardia_skewness
-from noisezoo.analysis.gaussian import paper_gaussianity as paper_gaussianity
-from noisezoo.analysis.probes import Comparison as Comparison
-from noisezoo.analysis.probes import PaperProbes as PaperProbes
-from noisezoo.analysis.probes import Probes as Probes
-from noisezoo.analysis.probes import ProbeTable as ProbeTable
-from noisezoo.analysis.probes import compare as compare
-from noisezoo.analysis.probes import fit_probes as fit_probes
-from noisezoo.analysis.probes import paper_probes as paper_probes
-from noisezoo.analysis.probes import probe_difference as probe_difference
-from noisezoo.analysis.probes import probe_table as probe_table
-from noisezoo.analysis.relations import Alignment as Alignment
-from noisezoo.analysis.relations import AlignmentMatrix as AlignmentMatrix
-from noisezoo.analysis.relations import Intersections as Intersections
-from noisezoo.analysis.relations import SharedSpace as SharedSpace
-from noisezoo.analysis.relations import Stitch as Stitch
-from noisezoo.analysis.relations import Transfer as Transfer
-from noisezoo.analysis.relations import alignment as alignment
-from noisezoo.analysis.relations import alignment_matrix as alignment_matrix
-from noisezoo.analysis.relations import gcca as gcca
-from noisezoo.analysis.relations import intersections as intersections
-from noisezoo.analysis.relations import shared_neighbours as shared_neighbours
-from noisezoo.analysis.relations import shared_probes as shared_probes
-from noisezoo.analysis.relations import stitch as stitch
-from noisezoo.analysis.relations import stitch_many as stitch_many
-from noisezoo.analysis.relations import transfer as transfer
+from noisezoo.analysis.controls import (
+    ConditionalValue as ConditionalValue,
+    LearningCurve as LearningCurve,
+    PowerTable as PowerTable,
+    ProfileCorrelation as ProfileCorrelation,
+    Simulated as Simulated,
+    compare_variants as compare_variants,
+    conditional_value as conditional_value,
+    difference_of_differences as difference_of_differences,
+    learning_curve as learning_curve,
+    noise_structure as noise_structure,
+    planted_power as planted_power,
+    profile_correlation as profile_correlation,
+    simulate_une as simulate_une,
+    spurious_shift as spurious_shift,
+)
+from noisezoo.analysis.core import (
+    Interval as Interval,
+    bootstrap_means as bootstrap_means,
+    mean_intervals as mean_intervals,
+    paired_differences as paired_differences,
+    resample_counts as resample_counts,
+    wilson as wilson,
+)
+from noisezoo.analysis.edits import (
+    Directions as Directions,
+    Edit as Edit,
+    class_mean_directions as class_mean_directions,
+    cosine as cosine,
+    edit_along as edit_along,
+    entanglement_matrix as entanglement_matrix,
+    lda_directions as lda_directions,
+    leak_differences as leak_differences,
+    make_directions as make_directions,
+    make_edit as make_edit,
+    most_entangled as most_entangled,
+    orthogonal_edit as orthogonal_edit,
+    orthogonalize as orthogonalize,
+    probe_directions as probe_directions,
+    study_edits as study_edits,
+)
+from noisezoo.analysis.gaussian import (
+    GaussianityResult as GaussianityResult,
+    anderson_darling as anderson_darling,
+    benjamini_hochberg as benjamini_hochberg,
+    benjamini_yekutieli as benjamini_yekutieli,
+    bhep as bhep,
+    dagostino_pearson as dagostino_pearson,
+    gaussianity as gaussianity,
+    mardia_kurtosis as mardia_kurtosis,
+    mardia_skewness as mardia_skewness,
+    paper_gaussianity as paper_gaussianity,
+)
+from noisezoo.analysis.probes import (
+    Comparison as Comparison,
+    PaperProbes as PaperProbes,
+    Probes as Probes,
+    ProbeTable as ProbeTable,
+    compare as compare,
+    fit_probes as fit_probes,
+    paper_probes as paper_probes,
+    probe_difference as probe_difference,
+    probe_table as probe_table,
+)
+from noisezoo.analysis.relations import (
+    Alignment as Alignment,
+    AlignmentMatrix as AlignmentMatrix,
+    Intersections as Intersections,
+    SharedSpace as SharedSpace,
+    Stitch as Stitch,
+    Transfer as Transfer,
+    alignment as alignment,
+    alignment_matrix as alignment_matrix,
+    gcca as gcca,
+    intersections as intersections,
+    shared_neighbours as shared_neighbours,
+    shared_probes as shared_probes,
+    stitch as stitch,
+    stitch_many as stitch_many,
+    transfer as transfer,
+)
 from noisezoo.analysis.studies import analyze as analyze

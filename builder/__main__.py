@@ -18,10 +18,10 @@ from noisezoo.builder.engine import (
     claimed,
     open_build,
     opened,
+    preemption as stopping,
     take_place,
     work,
 )
-from noisezoo.builder.engine import preemption as stopping
 from noisezoo.builder.launch import status
 from noisezoo.builder.recipe import Recipe, read_recipe
 from noisezoo.builder.redaction import Redacted

@@ -14,8 +14,7 @@ import torch
 from common import RUNS, TESTBED, Training, diffusion_loss, finish, save_grid, training_factors
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from text_tower import prompt_tokenizer, text_tower
-from train_faces_ldm_uncond import CHUNK, IMAGES, read_vae, training_latents
-from train_faces_ldm_uncond import SEED as STREAM
+from train_faces_ldm_uncond import CHUNK, IMAGES, SEED as STREAM, read_vae, training_latents
 
 from noisezoo.builder.sources.faces.captions import captions
 

@@ -1,16 +1,17 @@
-from noisezoo.analysis.controls.conditional import ConditionalValue as ConditionalValue
-from noisezoo.analysis.controls.conditional import conditional_value as conditional_value
-from noisezoo.analysis.controls.learning_curves import LearningCurve as LearningCurve
-from noisezoo.analysis.controls.learning_curves import learning_curve as learning_curve
-from noisezoo.analysis.controls.power import PowerTable as PowerTable
-from noisezoo.analysis.controls.power import planted_power as planted_power
-from noisezoo.analysis.controls.profile import ProfileCorrelation as ProfileCorrelation
-from noisezoo.analysis.controls.profile import profile_correlation as profile_correlation
-from noisezoo.analysis.controls.simulation import Simulated as Simulated
-from noisezoo.analysis.controls.simulation import simulate_une as simulate_une
-from noisezoo.analysis.controls.spurious import SpuriousShift as SpuriousShift
-from noisezoo.analysis.controls.spurious import spurious_shift as spurious_shift
-from noisezoo.analysis.controls.structure import NoiseStructure as NoiseStructure
-from noisezoo.analysis.controls.structure import noise_structure as noise_structure
-from noisezoo.analysis.controls.variants import compare_variants as compare_variants
-from noisezoo.analysis.controls.variants import difference_of_differences as difference_of_differences
+from noisezoo.analysis.controls.conditional import (
+    ConditionalValue as ConditionalValue,
+    conditional_value as conditional_value,
+)
+from noisezoo.analysis.controls.learning_curves import LearningCurve as LearningCurve, learning_curve as learning_curve
+from noisezoo.analysis.controls.power import PowerTable as PowerTable, planted_power as planted_power
+from noisezoo.analysis.controls.profile import (
+    ProfileCorrelation as ProfileCorrelation,
+    profile_correlation as profile_correlation,
+)
+from noisezoo.analysis.controls.simulation import Simulated as Simulated, simulate_une as simulate_une
+from noisezoo.analysis.controls.spurious import SpuriousShift as SpuriousShift, spurious_shift as spurious_shift
+from noisezoo.analysis.controls.structure import NoiseStructure as NoiseStructure, noise_structure as noise_structure
+from noisezoo.analysis.controls.variants import (
+    compare_variants as compare_variants,
+    difference_of_differences as difference_of_differences,
+)

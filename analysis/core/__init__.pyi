@@ -1,52 +1,59 @@
-from noisezoo.analysis.core.arrays import AnyArray as AnyArray
-from noisezoo.analysis.core.arrays import along as along
-from noisezoo.analysis.core.arrays import as_array as as_array
-from noisezoo.analysis.core.arrays import beside as beside
-from noisezoo.analysis.core.arrays import cast as cast
-from noisezoo.analysis.core.arrays import chosen as chosen
-from noisezoo.analysis.core.arrays import double as double
-from noisezoo.analysis.core.arrays import double_sum as double_sum
-from noisezoo.analysis.core.arrays import eigh as eigh
-from noisezoo.analysis.core.arrays import largest as largest
-from noisezoo.analysis.core.arrays import like as like
-from noisezoo.analysis.core.arrays import namespace as namespace
-from noisezoo.analysis.core.arrays import single as single
-from noisezoo.analysis.core.arrays import to_numpy as to_numpy
-from noisezoo.analysis.core.blocks import Blocks as Blocks
-from noisezoo.analysis.core.blocks import Rows as Rows
-from noisezoo.analysis.core.blocks import as_rows as as_rows
+from noisezoo.analysis.core.arrays import (
+    AnyArray as AnyArray,
+    along as along,
+    as_array as as_array,
+    beside as beside,
+    cast as cast,
+    chosen as chosen,
+    double as double,
+    double_sum as double_sum,
+    eigh as eigh,
+    largest as largest,
+    like as like,
+    namespace as namespace,
+    single as single,
+    to_numpy as to_numpy,
+)
+from noisezoo.analysis.core.blocks import Blocks as Blocks, Rows as Rows, as_rows as as_rows
 from noisezoo.analysis.core.caveats import caveats as caveats
 from noisezoo.analysis.core.folds import assign_folds as assign_folds
-from noisezoo.analysis.core.intervals import Counts as Counts
-from noisezoo.analysis.core.intervals import Floats as Floats
-from noisezoo.analysis.core.intervals import Interval as Interval
-from noisezoo.analysis.core.intervals import bootstrap_means as bootstrap_means
-from noisezoo.analysis.core.intervals import mean_intervals as mean_intervals
-from noisezoo.analysis.core.intervals import paired_differences as paired_differences
-from noisezoo.analysis.core.intervals import resample_counts as resample_counts
-from noisezoo.analysis.core.intervals import to_intervals as to_intervals
-from noisezoo.analysis.core.intervals import units_of as units_of
-from noisezoo.analysis.core.intervals import wilson as wilson
-from noisezoo.analysis.core.linalg import Frame as Frame
-from noisezoo.analysis.core.linalg import gaussian_root as gaussian_root
-from noisezoo.analysis.core.linalg import leading_eigenpairs as leading_eigenpairs
-from noisezoo.analysis.core.linalg import principal_frame as principal_frame
-from noisezoo.analysis.core.null import Measured as Measured
-from noisezoo.analysis.core.null import Null as Null
-from noisezoo.analysis.core.null import interval_of_influences as interval_of_influences
-from noisezoo.analysis.core.null import interval_of_rate as interval_of_rate
-from noisezoo.analysis.core.null import no_narrower as no_narrower
-from noisezoo.analysis.core.null import null_of_draws as null_of_draws
-from noisezoo.analysis.core.null import null_of_moments as null_of_moments
-from noisezoo.analysis.core.null import null_of_rates as null_of_rates
-from noisezoo.analysis.core.results import Result as Result
-from noisezoo.analysis.core.results import plain as plain
-from noisezoo.analysis.core.validation import Matrix as Matrix
-from noisezoo.analysis.core.validation import as_labels as as_labels
-from noisezoo.analysis.core.validation import as_matrix as as_matrix
-from noisezoo.analysis.core.validation import constant_columns as constant_columns
-from noisezoo.analysis.core.validation import finite_sum as finite_sum
-from noisezoo.analysis.core.validation import on_host as on_host
-from noisezoo.analysis.core.validation import refuse_constant_columns as refuse_constant_columns
-from noisezoo.analysis.core.validation import refuse_non_finite as refuse_non_finite
-from noisezoo.analysis.core.validation import refuse_one_class as refuse_one_class
+from noisezoo.analysis.core.intervals import (
+    Counts as Counts,
+    Floats as Floats,
+    Interval as Interval,
+    bootstrap_means as bootstrap_means,
+    mean_intervals as mean_intervals,
+    paired_differences as paired_differences,
+    resample_counts as resample_counts,
+    to_intervals as to_intervals,
+    units_of as units_of,
+    wilson as wilson,
+)
+from noisezoo.analysis.core.linalg import (
+    Frame as Frame,
+    gaussian_root as gaussian_root,
+    leading_eigenpairs as leading_eigenpairs,
+    principal_frame as principal_frame,
+)
+from noisezoo.analysis.core.null import (
+    Measured as Measured,
+    Null as Null,
+    interval_of_influences as interval_of_influences,
+    interval_of_rate as interval_of_rate,
+    no_narrower as no_narrower,
+    null_of_draws as null_of_draws,
+    null_of_moments as null_of_moments,
+    null_of_rates as null_of_rates,
+)
+from noisezoo.analysis.core.results import Result as Result, plain as plain
+from noisezoo.analysis.core.validation import (
+    Matrix as Matrix,
+    as_labels as as_labels,
+    as_matrix as as_matrix,
+    constant_columns as constant_columns,
+    finite_sum as finite_sum,
+    on_host as on_host,
+    refuse_constant_columns as refuse_constant_columns,
+    refuse_non_finite as refuse_non_finite,
+    refuse_one_class as refuse_one_class,
+)

@@ -1,30 +1,36 @@
-from noisezoo.analysis.edits.directions import MAKERS as MAKERS
-from noisezoo.analysis.edits.directions import PROBE as PROBE
-from noisezoo.analysis.edits.directions import Directions as Directions
-from noisezoo.analysis.edits.directions import class_mean_directions as class_mean_directions
-from noisezoo.analysis.edits.directions import directions_on as directions_on
-from noisezoo.analysis.edits.directions import lda_directions as lda_directions
-from noisezoo.analysis.edits.directions import make_directions as make_directions
-from noisezoo.analysis.edits.directions import probe_directions as probe_directions
-from noisezoo.analysis.edits.edit import Edit as Edit
-from noisezoo.analysis.edits.edit import edit_along as edit_along
-from noisezoo.analysis.edits.edit import make_edit as make_edit
-from noisezoo.analysis.edits.edit import most_entangled as most_entangled
-from noisezoo.analysis.edits.edit import orthogonal_edit as orthogonal_edit
-from noisezoo.analysis.edits.entanglement import entanglement_matrix as entanglement_matrix
-from noisezoo.analysis.edits.entanglement import leak_differences as leak_differences
-from noisezoo.analysis.edits.experiment import NOISE as NOISE
-from noisezoo.analysis.edits.experiment import ON_SHELL as ON_SHELL
-from noisezoo.analysis.edits.experiment import ORTHOGONAL as ORTHOGONAL
-from noisezoo.analysis.edits.experiment import OVERLAY as OVERLAY
-from noisezoo.analysis.edits.experiment import SHOWN as SHOWN
-from noisezoo.analysis.edits.experiment import SHUFFLED as SHUFFLED
-from noisezoo.analysis.edits.experiment import Generate as Generate
-from noisezoo.analysis.edits.experiment import Strip as Strip
-from noisezoo.analysis.edits.experiment import Study as Study
-from noisezoo.analysis.edits.experiment import fit_space as fit_space
+from noisezoo.analysis.edits.directions import (
+    MAKERS as MAKERS,
+    PROBE as PROBE,
+    Directions as Directions,
+    class_mean_directions as class_mean_directions,
+    directions_on as directions_on,
+    lda_directions as lda_directions,
+    make_directions as make_directions,
+    probe_directions as probe_directions,
+)
+from noisezoo.analysis.edits.edit import (
+    Edit as Edit,
+    edit_along as edit_along,
+    make_edit as make_edit,
+    most_entangled as most_entangled,
+    orthogonal_edit as orthogonal_edit,
+)
+from noisezoo.analysis.edits.entanglement import (
+    entanglement_matrix as entanglement_matrix,
+    leak_differences as leak_differences,
+)
+from noisezoo.analysis.edits.experiment import (
+    NOISE as NOISE,
+    ON_SHELL as ON_SHELL,
+    ORTHOGONAL as ORTHOGONAL,
+    OVERLAY as OVERLAY,
+    SHOWN as SHOWN,
+    SHUFFLED as SHUFFLED,
+    Generate as Generate,
+    Strip as Strip,
+    Study as Study,
+    fit_space as fit_space,
+)
 from noisezoo.analysis.edits.measures import Embed as Embed
-from noisezoo.analysis.edits.result import EditStudy as EditStudy
-from noisezoo.analysis.edits.result import study_edits as study_edits
-from noisezoo.analysis.edits.vectors import cosine as cosine
-from noisezoo.analysis.edits.vectors import orthogonalize as orthogonalize
+from noisezoo.analysis.edits.result import EditStudy as EditStudy, study_edits as study_edits
+from noisezoo.analysis.edits.vectors import cosine as cosine, orthogonalize as orthogonalize

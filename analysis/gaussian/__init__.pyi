@@ -1,15 +1,23 @@
-from noisezoo.analysis.gaussian.false_discovery import benjamini_hochberg as benjamini_hochberg
-from noisezoo.analysis.gaussian.false_discovery import benjamini_yekutieli as benjamini_yekutieli
+from noisezoo.analysis.gaussian.false_discovery import (
+    benjamini_hochberg as benjamini_hochberg,
+    benjamini_yekutieli as benjamini_yekutieli,
+)
 from noisezoo.analysis.gaussian.families import FAMILIES as FAMILIES
-from noisezoo.analysis.gaussian.gaussianity import GaussianityResult as GaussianityResult
-from noisezoo.analysis.gaussian.gaussianity import GaussianityRow as GaussianityRow
-from noisezoo.analysis.gaussian.gaussianity import examine as examine
-from noisezoo.analysis.gaussian.gaussianity import gaussianity as gaussianity
-from noisezoo.analysis.gaussian.gaussianity import null_replicates as null_replicates
-from noisezoo.analysis.gaussian.gaussianity import paper_gaussianity as paper_gaussianity
-from noisezoo.analysis.gaussian.gaussianity import sample_of as sample_of
-from noisezoo.analysis.gaussian.joint import bhep as bhep
-from noisezoo.analysis.gaussian.joint import mardia_kurtosis as mardia_kurtosis
-from noisezoo.analysis.gaussian.joint import mardia_skewness as mardia_skewness
-from noisezoo.analysis.gaussian.univariate import anderson_darling as anderson_darling
-from noisezoo.analysis.gaussian.univariate import dagostino_pearson as dagostino_pearson
+from noisezoo.analysis.gaussian.gaussianity import (
+    GaussianityResult as GaussianityResult,
+    GaussianityRow as GaussianityRow,
+    examine as examine,
+    gaussianity as gaussianity,
+    null_replicates as null_replicates,
+    paper_gaussianity as paper_gaussianity,
+    sample_of as sample_of,
+)
+from noisezoo.analysis.gaussian.joint import (
+    bhep as bhep,
+    mardia_kurtosis as mardia_kurtosis,
+    mardia_skewness as mardia_skewness,
+)
+from noisezoo.analysis.gaussian.univariate import (
+    anderson_darling as anderson_darling,
+    dagostino_pearson as dagostino_pearson,
+)

@@ -1,29 +1,29 @@
-from noisezoo.analysis.probes.compare import Comparison as Comparison
-from noisezoo.analysis.probes.compare import compare as compare
-from noisezoo.analysis.probes.compare import probe_difference as probe_difference
-from noisezoo.analysis.probes.compare import refuse_different_rows as refuse_different_rows
+from noisezoo.analysis.probes.compare import (
+    Comparison as Comparison,
+    compare as compare,
+    probe_difference as probe_difference,
+    refuse_different_rows as refuse_different_rows,
+)
 from noisezoo.analysis.probes.design import Design as Design
-from noisezoo.analysis.probes.fit import Probes as Probes
-from noisezoo.analysis.probes.fit import fit_probes as fit_probes
-from noisezoo.analysis.probes.halves import Estimate as Estimate
-from noisezoo.analysis.probes.halves import estimate as estimate
-from noisezoo.analysis.probes.halves import half_logits as half_logits
-from noisezoo.analysis.probes.halves import half_samples as half_samples
+from noisezoo.analysis.probes.fit import Probes as Probes, fit_probes as fit_probes
+from noisezoo.analysis.probes.halves import (
+    Estimate as Estimate,
+    estimate as estimate,
+    half_logits as half_logits,
+    half_samples as half_samples,
+)
 from noisezoo.analysis.probes.logistic import Array as Array
-from noisezoo.analysis.probes.metrics import METRICS as METRICS
-from noisezoo.analysis.probes.metrics import SCORES as SCORES
-from noisezoo.analysis.probes.metrics import OutOfFold as OutOfFold
-from noisezoo.analysis.probes.paper import PaperProbes as PaperProbes
-from noisezoo.analysis.probes.paper import paper_probes as paper_probes
-from noisezoo.analysis.probes.path import PATH as PATH
-from noisezoo.analysis.probes.path import Fits as Fits
-from noisezoo.analysis.probes.path import Search as Search
-from noisezoo.analysis.probes.path import fit_without_each_fold as fit_without_each_fold
-from noisezoo.analysis.probes.path import held_out_logits as held_out_logits
-from noisezoo.analysis.probes.path import losses_of_folds as losses_of_folds
-from noisezoo.analysis.probes.path import scaled_scores as scaled_scores
-from noisezoo.analysis.probes.path import search_path as search_path
-from noisezoo.analysis.probes.procedure import Scored as Scored
-from noisezoo.analysis.probes.procedure import cross_validate as cross_validate
-from noisezoo.analysis.probes.table import ProbeTable as ProbeTable
-from noisezoo.analysis.probes.table import probe_table as probe_table
+from noisezoo.analysis.probes.metrics import METRICS as METRICS, SCORES as SCORES, OutOfFold as OutOfFold
+from noisezoo.analysis.probes.paper import PaperProbes as PaperProbes, paper_probes as paper_probes
+from noisezoo.analysis.probes.path import (
+    PATH as PATH,
+    Fits as Fits,
+    Search as Search,
+    fit_without_each_fold as fit_without_each_fold,
+    held_out_logits as held_out_logits,
+    losses_of_folds as losses_of_folds,
+    scaled_scores as scaled_scores,
+    search_path as search_path,
+)
+from noisezoo.analysis.probes.procedure import Scored as Scored, cross_validate as cross_validate
+from noisezoo.analysis.probes.table import ProbeTable as ProbeTable, probe_table as probe_table

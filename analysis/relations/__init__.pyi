@@ -1,15 +1,15 @@
-from noisezoo.analysis.relations.alignment import Alignment as Alignment
-from noisezoo.analysis.relations.alignment import AlignmentMatrix as AlignmentMatrix
-from noisezoo.analysis.relations.alignment import alignment as alignment
-from noisezoo.analysis.relations.alignment import alignment_matrix as alignment_matrix
-from noisezoo.analysis.relations.gcca import SharedSpace as SharedSpace
-from noisezoo.analysis.relations.gcca import gcca as gcca
-from noisezoo.analysis.relations.intersections import Intersections as Intersections
-from noisezoo.analysis.relations.intersections import intersections as intersections
-from noisezoo.analysis.relations.intersections import shared_neighbours as shared_neighbours
-from noisezoo.analysis.relations.intersections import shared_probes as shared_probes
-from noisezoo.analysis.relations.stitch import Stitch as Stitch
-from noisezoo.analysis.relations.stitch import stitch as stitch
-from noisezoo.analysis.relations.stitch import stitch_many as stitch_many
-from noisezoo.analysis.relations.transfer import Transfer as Transfer
-from noisezoo.analysis.relations.transfer import transfer as transfer
+from noisezoo.analysis.relations.alignment import (
+    Alignment as Alignment,
+    AlignmentMatrix as AlignmentMatrix,
+    alignment as alignment,
+    alignment_matrix as alignment_matrix,
+)
+from noisezoo.analysis.relations.gcca import SharedSpace as SharedSpace, gcca as gcca
+from noisezoo.analysis.relations.intersections import (
+    Intersections as Intersections,
+    intersections as intersections,
+    shared_neighbours as shared_neighbours,
+    shared_probes as shared_probes,
+)
+from noisezoo.analysis.relations.stitch import Stitch as Stitch, stitch as stitch, stitch_many as stitch_many
+from noisezoo.analysis.relations.transfer import Transfer as Transfer, transfer as transfer

@@ -2,11 +2,12 @@ from noisezoo.analysis.studies import evidence as evidence
 from noisezoo.analysis.studies.data import Json as Json
 from noisezoo.analysis.studies.probing import METRIC as METRIC
 from noisezoo.analysis.studies.run import analyze as analyze
-from noisezoo.analysis.studies.study import QUICK as QUICK
-from noisezoo.analysis.studies.study import Analysis as Analysis
-from noisezoo.analysis.studies.study import Effort as Effort
-from noisezoo.analysis.studies.study import Judge as Judge
-from noisezoo.analysis.studies.study import Model as Model
+from noisezoo.analysis.studies.study import (
+    QUICK as QUICK,
+    Analysis as Analysis,
+    Effort as Effort,
+    Judge as Judge,
+    Model as Model,
+)
 from noisezoo.analysis.studies.table import STUDIES as STUDIES
-from noisezoo.analysis.studies.verdicts import CONTROL_NAMES as CONTROL_NAMES
-from noisezoo.analysis.studies.verdicts import direction as direction
+from noisezoo.analysis.studies.verdicts import CONTROL_NAMES as CONTROL_NAMES, direction as direction

@@ -1,2 +1,1 @@
-from noisezoo.builder.audit.verify import Report as Report
-from noisezoo.builder.audit.verify import verify as verify
+from noisezoo.builder.audit.verify import Report as Report, verify as verify

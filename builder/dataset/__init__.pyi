@@ -1,16 +1,18 @@
 from noisezoo.builder.dataset.card import write_card as write_card
-from noisezoo.builder.dataset.contents import CODE as CODE
-from noisezoo.builder.dataset.contents import IMAGES as IMAGES
-from noisezoo.builder.dataset.contents import File as File
-from noisezoo.builder.dataset.contents import refuse_unpublishable as refuse_unpublishable
+from noisezoo.builder.dataset.contents import (
+    CODE as CODE,
+    IMAGES as IMAGES,
+    File as File,
+    refuse_unpublishable as refuse_unpublishable,
+)
 from noisezoo.builder.dataset.croissant import write_croissant as write_croissant
-from noisezoo.builder.dataset.finish import discard_damaged as discard_damaged
-from noisezoo.builder.dataset.finish import finish as finish
-from noisezoo.builder.dataset.finish import is_finished as is_finished
-from noisezoo.builder.dataset.finish import listed as listed
+from noisezoo.builder.dataset.finish import (
+    discard_damaged as discard_damaged,
+    finish as finish,
+    is_finished as is_finished,
+    listed as listed,
+)
 from noisezoo.builder.dataset.join import join as join
-from noisezoo.builder.dataset.layout import basis_path as basis_path
-from noisezoo.builder.dataset.layout import config_files as config_files
-from noisezoo.builder.dataset.publish import Published as Published
-from noisezoo.builder.dataset.publish import publish as publish
+from noisezoo.builder.dataset.layout import basis_path as basis_path, config_files as config_files
+from noisezoo.builder.dataset.publish import Published as Published, publish as publish
 from noisezoo.builder.dataset.remove import remove as remove

@@ -1,25 +1,23 @@
-from noisezoo.builder.launch.cluster import HfJobs as HfJobs
-from noisezoo.builder.launch.cluster import Hosts as Hosts
-from noisezoo.builder.launch.cluster import Node as Node
-from noisezoo.builder.launch.cluster import Script as Script
-from noisezoo.builder.launch.cluster import Slurm as Slurm
-from noisezoo.builder.launch.forecast import REPORT as REPORT
-from noisezoo.builder.launch.forecast import Forecast as Forecast
-from noisezoo.builder.launch.forecast import total_seconds as total_seconds
-from noisezoo.builder.launch.local import Outcome as Outcome
-from noisezoo.builder.launch.local import build_dataset as build_dataset
-from noisezoo.builder.launch.local import build_datasets as build_datasets
-from noisezoo.builder.launch.local import default_processes as default_processes
-from noisezoo.builder.launch.machines import CPU as CPU
-from noisezoo.builder.launch.machines import SHARE as SHARE
-from noisezoo.builder.launch.machines import machine as machine
-from noisezoo.builder.launch.plan import UNIT_LEAST as UNIT_LEAST
-from noisezoo.builder.launch.plan import UNIT_MOST as UNIT_MOST
-from noisezoo.builder.launch.plan import Plan as Plan
-from noisezoo.builder.launch.plan import make_plan as make_plan
-from noisezoo.builder.launch.progress import HostStatus as HostStatus
-from noisezoo.builder.launch.progress import Progress as Progress
-from noisezoo.builder.launch.progress import ranges as ranges
-from noisezoo.builder.launch.status import ViewStatus as ViewStatus
-from noisezoo.builder.launch.status import Watcher as Watcher
-from noisezoo.builder.launch.status import status as status
+from noisezoo.builder.launch.cluster import (
+    HfJobs as HfJobs,
+    Hosts as Hosts,
+    Node as Node,
+    Script as Script,
+    Slurm as Slurm,
+)
+from noisezoo.builder.launch.forecast import REPORT as REPORT, Forecast as Forecast, total_seconds as total_seconds
+from noisezoo.builder.launch.local import (
+    Outcome as Outcome,
+    build_dataset as build_dataset,
+    build_datasets as build_datasets,
+    default_processes as default_processes,
+)
+from noisezoo.builder.launch.machines import CPU as CPU, SHARE as SHARE, machine as machine
+from noisezoo.builder.launch.plan import (
+    UNIT_LEAST as UNIT_LEAST,
+    UNIT_MOST as UNIT_MOST,
+    Plan as Plan,
+    plan as plan,
+)
+from noisezoo.builder.launch.progress import HostStatus as HostStatus, Progress as Progress, ranges as ranges
+from noisezoo.builder.launch.status import ViewStatus as ViewStatus, Watcher as Watcher, status as status

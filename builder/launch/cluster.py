@@ -16,8 +16,7 @@ from typing import Any
 import yaml
 
 from noisezoo import zoo
-from noisezoo.builder.engine import READERS, Build, identity
-from noisezoo.builder.engine import preemption as stopping
+from noisezoo.builder.engine import READERS, Build, identity, preemption as stopping
 from noisezoo.builder.launch.local import LEAVING, launch_arguments, launch_environment
 from noisezoo.builder.recipe import Recipe
 from noisezoo.errors import UsageError

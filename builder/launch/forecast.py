@@ -8,7 +8,7 @@ from typing import Any
 
 from noisezoo.builder.engine import Build
 from noisezoo.builder.launch.machines import this_machine
-from noisezoo.builder.launch.plan import Plan, make_plan
+from noisezoo.builder.launch.plan import Plan, plan as make_plan
 from noisezoo.builder.launch.status import Place, Watcher
 from noisezoo.files import write_json
 from noisezoo.record import read_record

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from noisezoo.builder.dataset import is_finished
-from noisezoo.builder.engine import Build, admit, failures, image_work, opened
-from noisezoo.builder.engine import preemption as stopping
+from noisezoo.builder.engine import Build, admit, failures, image_work, opened, preemption as stopping
 from noisezoo.builder.launch.status import ViewStatus, Watcher, status
 from noisezoo.builder.recipe import Recipe
 from noisezoo.errors import IncompleteError, NoiseZooError

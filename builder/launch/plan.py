@@ -179,7 +179,7 @@ class Plan:
         return {repo: None if model is None else model.download for repo, model in found.items()}
 
 
-def make_plan(recipe: Recipe, images: int, machine: Machine, *, slices: int | None = None) -> Plan:
+def plan(recipe: Recipe, images: int, machine: Machine, *, slices: int | None = None) -> Plan:
     """The plan of a recipe for so many images; nothing is downloaded, and no model is loaded.
 
     Args:

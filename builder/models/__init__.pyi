@@ -1,20 +1,15 @@
 from noisezoo.builder.models.accuracy import pick as pick
-from noisezoo.builder.models.describe import describe as describe
-from noisezoo.builder.models.describe import row_yaml as row_yaml
+from noisezoo.builder.models.describe import describe as describe, row_yaml as row_yaml
 from noisezoo.builder.models.encoder import Encoder as Encoder
-from noisezoo.builder.models.files import check_access as check_access
-from noisezoo.builder.models.files import pin as pin
-from noisezoo.builder.models.files import resolve as resolve
-from noisezoo.builder.models.footprint import Footprint as Footprint
-from noisezoo.builder.models.footprint import activations as activations
-from noisezoo.builder.models.footprint import footprint as footprint
-from noisezoo.builder.models.footprint import is_guided as is_guided
-from noisezoo.builder.models.footprint import unique as unique
-from noisezoo.builder.models.inverter import Inverter as Inverter
-from noisezoo.builder.models.inverter import encode as encode
-from noisezoo.builder.models.pipeline import Pipeline as Pipeline
-from noisezoo.builder.models.pipeline import Runtime as Runtime
-from noisezoo.builder.models.pipeline import load_pipeline as load_pipeline
-from noisezoo.builder.models.schemes import SCHEMES as SCHEMES
-from noisezoo.builder.models.schemes import make_scheme as make_scheme
+from noisezoo.builder.models.files import check_access as check_access, pin as pin, resolve as resolve
+from noisezoo.builder.models.footprint import (
+    Footprint as Footprint,
+    activations as activations,
+    footprint as footprint,
+    is_guided as is_guided,
+    unique as unique,
+)
+from noisezoo.builder.models.inverter import Inverter as Inverter, encode as encode
+from noisezoo.builder.models.pipeline import Pipeline as Pipeline, Runtime as Runtime, load_pipeline as load_pipeline
+from noisezoo.builder.models.schemes import SCHEMES as SCHEMES, make_scheme as make_scheme
 from noisezoo.builder.models.trajectory import Trajectory as Trajectory

@@ -1,17 +1,17 @@
-from noisezoo.builder.views.computer import Computer as Computer
-from noisezoo.builder.views.computer import Prepared as Prepared
-from noisezoo.builder.views.computer import Rows as Rows
-from noisezoo.builder.views.computer import Work as Work
-from noisezoo.builder.views.computers import COMPUTERS as COMPUTERS
-from noisezoo.builder.views.computers import make_computer as make_computer
+from noisezoo.builder.views.computer import Computer as Computer, Prepared as Prepared, Rows as Rows, Work as Work
+from noisezoo.builder.views.computers import COMPUTERS as COMPUTERS, make_computer as make_computer
 from noisezoo.builder.views.networks import make_inverter as make_inverter
-from noisezoo.builder.views.quality import METRICS as METRICS
-from noisezoo.builder.views.quality import PREFIX as PREFIX
-from noisezoo.builder.views.quality import TITLES as TITLES
-from noisezoo.builder.views.quality import check_metrics as check_metrics
-from noisezoo.builder.views.slices import PIECE as PIECE
-from noisezoo.builder.views.slices import Slice as Slice
-from noisezoo.builder.views.slices import ahead as ahead
-from noisezoo.builder.views.slices import cut as cut
-from noisezoo.builder.views.slices import groups as groups
-from noisezoo.builder.views.slices import shared as shared
+from noisezoo.builder.views.quality import (
+    METRICS as METRICS,
+    PREFIX as PREFIX,
+    TITLES as TITLES,
+    check_metrics as check_metrics,
+)
+from noisezoo.builder.views.slices import (
+    PIECE as PIECE,
+    Slice as Slice,
+    ahead as ahead,
+    cut as cut,
+    groups as groups,
+    shared as shared,
+)

@@ -13,8 +13,7 @@ from rich.table import Table
 from noisezoo import zoo
 from noisezoo.analysis.edits import MAKERS
 from noisezoo.analysis.report import begin_report, write_report
-from noisezoo.analysis.studies import QUICK, STUDIES, Analysis, Effort, Judge, Model
-from noisezoo.analysis.studies import analyze as run_analyses
+from noisezoo.analysis.studies import QUICK, STUDIES, Analysis, Effort, Judge, Model, analyze as run_analyses
 from noisezoo.commands.build import split_names, split_pair
 from noisezoo.errors import UsageError
 from noisezoo.loading import read_file

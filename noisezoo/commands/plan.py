@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from noisezoo.builder.launch import CPU, SHARE, UNIT_LEAST, UNIT_MOST, Plan, machine, make_plan
+from noisezoo.builder.launch import CPU, SHARE, UNIT_LEAST, UNIT_MOST, Plan, machine, plan as make_plan
 from noisezoo.builder.recipe import read_recipe
 from noisezoo.commands.build import make_overrides
 from noisezoo.commands.formats import duration, numbers_table, rounded, size_text, wide_console

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from noisezoo.analysis import (
-    _path,
     alignment,
     conditional_value,
     fit_probes,
@@ -16,12 +15,12 @@ from noisezoo.analysis import (
     learning_curve,
     paper_probes,
     probe_table,
-    probes,
     stitch,
     transfer,
 )
 from noisezoo.analysis.controls.simulation import simulate_une
 from noisezoo.analysis.core.validation import as_matrix
+from noisezoo.analysis.probes import fit, path
 from noisezoo.analysis.probes.logistic import minimise
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -74,7 +73,7 @@ def test_probes_are_solved_where_the_rows_are(monkeypatch: pytest.MonkeyPatch, C
         solved.append(type(T))
         return minimise(T, *arguments, **settings)
 
-    for module in (_path, probes):
+    for module in (path, fit):
         monkeypatch.setattr(module, "minimise", watched)
     fit_probes(torch.from_numpy(X), Y, C=C)
     assert set(solved) == {torch.Tensor}

@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from noisezoo.analysis.core import blocks as _blocks
 from noisezoo.analysis.core.blocks import Blocks, as_rows
-from noisezoo.analysis.gaussian import axes as _axes
-from noisezoo.analysis.gaussian import sample as _sample
+from noisezoo.analysis.gaussian import axes as _axes, sample as _sample
 from noisezoo.analysis.gaussian.axes import leading_axes
 from noisezoo.analysis.gaussian.gaussianity import gaussianity
 from noisezoo.analysis.gaussian.univariate import anderson_darling, dagostino_pearson

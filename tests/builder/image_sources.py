@@ -86,8 +86,7 @@ def write_lists(folder: Path, rows: People, no: str = "-1", yes: str = "1") -> P
 
 def parquet_rows(rows: People, k: int, named: bool = True, **columns: Any) -> Any:
     """One split as the Hub's copy has it: image, celeb_id, 40 bools."""
-    from datasets import Dataset, Features, Value
-    from datasets import Image as ImageFeature
+    from datasets import Dataset, Features, Image as ImageFeature, Value
 
     own = rows.split(k)
     data: dict[str, Any] = {

@@ -10,7 +10,7 @@ import pytest
 from noisezoo import cli, zoo
 from noisezoo.builder.launch import machines
 from noisezoo.builder.launch.machines import BATCH, CHANNELS, DEPTH, SIDE, Machine, calibrate, machine, names
-from noisezoo.builder.launch.plan import UNIT_LEAST, UNIT_MOST, Plan, make_plan, passes
+from noisezoo.builder.launch.plan import UNIT_LEAST, UNIT_MOST, Plan, passes, plan as make_plan
 from noisezoo.builder.models import files as hub
 from noisezoo.builder.models.footprint import activations, footprint, is_guided
 from noisezoo.builder.recipe import Recipe, Settings, make_recipe, read_recipe

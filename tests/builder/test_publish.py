@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -10,17 +11,17 @@ from typing import Any
 import pytest
 
 from noisezoo.builder.__main__ import run
-from noisezoo.builder.dataset import publish as publisher
 from noisezoo.builder.dataset.contents import listed, version_tag
 from noisezoo.builder.dataset.join import join
 from noisezoo.errors import UsageError
 from noisezoo.files import sha256_of
 from noisezoo.record import RECORD
-from tests.builder.building import digits_recipe, recipe_of
-from tests.builder.building import published as files_of
+from tests.builder.building import digits_recipe, published as files_of, recipe_of
 from tests.builder.publishing import REPO, held, of, refusal, send, until, versions
 from tests.hub_repos import Blob
 from tests.hub_server import TOKEN, HubServer, client
+
+publisher = import_module("noisezoo.builder.dataset.publish")
 
 WRITES = "^(POST|PUT|DELETE) "
 

@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from threading import Thread
 
@@ -12,7 +13,6 @@ import pytest
 from datasets import Features, Image
 
 from noisezoo.builder.dataset import hub_errors
-from noisezoo.builder.dataset import publish as publisher
 from noisezoo.builder.dataset.publish import Published, publish
 from noisezoo.builder.engine.build import STATE
 from noisezoo.errors import IncompleteError, NoiseZooError, UsageError
@@ -20,6 +20,8 @@ from tests.builder.building import published as files_of
 from tests.builder.publishing import REPO, held, of, passes, recorded, refusal, send, until, versions
 from tests.hub_repos import Blob
 from tests.hub_server import STRANGER, TOKEN, HubServer, client
+
+publisher = import_module("noisezoo.builder.dataset.publish")
 
 
 @pytest.fixture

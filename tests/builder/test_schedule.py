@@ -14,9 +14,7 @@ import pytest
 from benchmarks.schedule_model import simulate
 from benchmarks.simulate_schedule import GOAL, SMALL
 from noisezoo.builder.__main__ import run
-from noisezoo.builder.engine import monitor as keeper
-from noisezoo.builder.engine import queue as folders
-from noisezoo.builder.engine import scheduler as schedule
+from noisezoo.builder.engine import monitor as keeper, queue as folders, scheduler as schedule
 from noisezoo.builder.engine.build import Build, open_build, prepare
 from noisezoo.builder.engine.leases import Claim, bury, claimed, claims_in, sign_of_life
 from noisezoo.builder.engine.log import Log

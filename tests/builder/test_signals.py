@@ -15,8 +15,7 @@ from datasets.features.features import Array3DExtensionType
 
 from noisezoo.builder import __main__ as entry
 from noisezoo.builder.__main__ import main, run
-from noisezoo.builder.engine import preemption as stopping
-from noisezoo.builder.engine import worker
+from noisezoo.builder.engine import preemption as stopping, worker
 from noisezoo.builder.engine.build import open_build
 from noisezoo.builder.engine.log import failures
 from noisezoo.builder.launch.local import LEAVING, launch_environment

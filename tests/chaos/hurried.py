@@ -15,9 +15,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from noisezoo.builder.engine import leases as claims
-from noisezoo.builder.engine import monitor as keeper
-from noisezoo.builder.engine import worker
+from noisezoo.builder.engine import leases as claims, monitor as keeper, worker
 
 GATE = "NOISEZOO_TEST_GATE"
 BEAT = 0.5

@@ -19,8 +19,7 @@ from noisezoo import files, zoo
 from noisezoo.builder import __main__ as entry
 from noisezoo.builder.__main__ import run
 from noisezoo.builder.dataset.finish import is_finished
-from noisezoo.builder.engine import commit as commits
-from noisezoo.builder.engine import worker
+from noisezoo.builder.engine import commit as commits, worker
 from noisezoo.builder.engine.build import open_build
 from noisezoo.builder.launch.status import status
 from tests.builder.building import digits_recipe, leftovers, published

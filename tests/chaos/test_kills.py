@@ -4,21 +4,22 @@ import os
 import signal
 import threading
 from contextlib import ExitStack
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from noisezoo.builder.__main__ import run
-from noisezoo.builder.engine import preemption as stopping
-from noisezoo.builder.engine import worker
+from noisezoo.builder.engine import preemption as stopping, worker
 from noisezoo.builder.engine.build import Unit, prepare
 from noisezoo.builder.engine.leases import claimed
 from noisezoo.builder.engine.log import Log
-from noisezoo.builder.launch import status as look
 from tests.builder.building import digits_recipe, in_child, published
 from tests.builder.committed import commit_units
 from tests.chaos.crew import RECIPE, SIGNALS, STEPS, Death, Trial, crew, instants, traces, undisturbed, write_recipe
+
+look = import_module("noisezoo.builder.launch.status")
 
 Undisturbed = tuple[Path, dict[str, str], float]
 

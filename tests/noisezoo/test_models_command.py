@@ -3,14 +3,16 @@
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import yaml
 
 from noisezoo import cli, zoo
-from noisezoo.builder.models import describe
 from noisezoo.costs import cost_of
+
+describe = import_module("noisezoo.builder.models.describe")
 
 MonkeyPatch, Capture = pytest.MonkeyPatch, pytest.CaptureFixture[str]
 ROW = zoo.View("mine", "noise", "diffusers", "./my-model", 64, (4, 8, 8), "MIT", 1.5, "a test's", gated=True)

@@ -1,0 +1,37 @@
+"""A user's own package as a plug-in: what it registers is there wherever NoiseZoo looks a name up.
+
+A package names a module in its entry points, and the module registers what it adds when it is imported:
+
+    [project.entry-points."noisezoo.plugins"]
+    mine = "mine.noisezoo_plugin"
+"""
+
+from functools import cache
+from importlib.metadata import entry_points
+
+from noisezoo.errors import UsageError
+
+GROUP = "noisezoo.plugins"
+
+
+@cache
+def load_plugins() -> tuple[str, ...]:
+    """Import every installed plug-in once; every table calls this before it looks a name up.
+
+    Returns:
+        The names of the plug-ins, in order.
+
+    Raises:
+        UsageError: A plug-in fails to import; the message names it.
+    """
+    names = []
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        try:
+            entry.load()
+        except Exception as error:
+            raise UsageError(
+                f"the plug-in {entry.name!r} ({entry.value}) failed to import: {type(error).__name__}: {error}; "
+                "mend it or uninstall its package"
+            ) from error
+        names.append(entry.name)
+    return tuple(names)
