@@ -1,5 +1,5 @@
 from noisezoo.builder.views.computer import Computer as Computer, Prepared as Prepared, Rows as Rows, Work as Work
-from noisezoo.builder.views.computers import COMPUTERS as COMPUTERS, make_computer as make_computer
+from noisezoo.builder.views.families import COMPUTERS as COMPUTERS, make_computer as make_computer
 from noisezoo.builder.views.networks import make_inverter as make_inverter
 from noisezoo.builder.views.quality import (
     METRICS as METRICS,

@@ -11,8 +11,8 @@ from noisezoo import zoo
 from noisezoo.builder.recipe import Settings
 from noisezoo.builder.sources.pixels import signed
 from noisezoo.builder.views.computer import Computer
-from noisezoo.builder.views.computers import make_computer
 from noisezoo.builder.views.controls import RIDGE, whitening
+from noisezoo.builder.views.families import make_computer
 from noisezoo.errors import NoiseZooError
 
 

@@ -17,7 +17,7 @@ from noisezoo.builder.recipe import Settings
 from noisezoo.builder.sources.open import Refusal, open_source
 from noisezoo.builder.sources.pixels import signed
 from noisezoo.builder.views.computer import Rows, Work
-from noisezoo.builder.views.computers import make_computer
+from noisezoo.builder.views.families import make_computer
 from noisezoo.builder.views.networks import LatentComputer, NoiseComputer, image_seed, module_digest
 from noisezoo.builder.views.quality import is_sampled, psnr, ssim
 from noisezoo.builder.views.slices import PIECE, Slice, cut

@@ -8,7 +8,7 @@ from noisezoo import zoo
 from noisezoo.builder.recipe import Settings
 from noisezoo.builder.sources.open import open_source
 from noisezoo.builder.sources.pixels import signed
-from noisezoo.builder.views.computers import make_computer
+from noisezoo.builder.views.families import make_computer
 from noisezoo.builder.views.quality import psnr
 
 SHIPPED = [row.name for row in zoo.rows() if row.folder is not None]
