@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from noisezoo.analysis.core.results import plain
+from noisezoo.analysis.core.result import plain
 from noisezoo.analysis.core.validation import Matrix, as_matrix
 
 Floats = NDArray[np.float64]

@@ -12,14 +12,14 @@ STUDIES: Mapping[str, str] = {
     "conditional": "conditional_value:Conditional",
     "learning": "learning:Learning",
     "paper": "paper:Paper",
-    "stitching": "stitching:Stitching",
+    "stitching": "stitch:Stitching",
     "alignment": "alignment:Alignment",
     "shared": "shared:SharedSpace",
     "structure": "confounds:Structure",
     "conditioning": "confounds:Conditioning",
     "spurious": "confounds:Spurious",
     "inversions": "inversions:Inversions",
-    "edits": "editing:Editing",
+    "edits": "edit:Editing",
 }
 """Name -> `module:class`. Adding a study is adding a file and a line here."""
 
@@ -27,5 +27,5 @@ STUDIES: Mapping[str, str] = {
 def make_study(name: str) -> Study:
     """The study of that name; KeyError where there is none."""
     module, _, attribute = STUDIES[name].partition(":")
-    study: Study = getattr(import_module(f"{__name__}.{module}"), attribute)()
+    study: Study = getattr(import_module(f"{__package__}.{module}"), attribute)()
     return study

@@ -66,7 +66,7 @@ def test_random_noise_is_at_chance_and_pixels_are_not(analysis: Analysis) -> Non
 
 
 def test_results_are_strict_json(analysis: Analysis) -> None:
-    from noisezoo.analysis.core.results import plain
+    from noisezoo.analysis.core.result import plain
 
     text = json.dumps(plain(analysis.results), allow_nan=False)
     assert json.loads(text)["dataset"]["rows"] == 300
