@@ -108,12 +108,12 @@ def profile_correlation(
         if np.ptp(e.value[0]) == 0:
             raise ValueError(f"{name} has the same {metric} for every attribute: there is nothing to correlate")
     reference, null = scores[views[1]], _permutations(len(names), n_permutations, seed)
-    rows = {name: _correlation(f"{name} with {views[1]}", scores[name], reference, null, a.confidence)
+    rows = {name: _correlation(f"{name} with {views[1]}", scores[name], reference, null, a.draws.confidence)
             for name in (views[0], *controls)}  # fmt: skip
     differences = {name: _difference(f"{views[0]} minus {name}, with {views[1]}", scores[views[0]], scores[name],
-                                     reference, a.confidence) for name in controls}  # fmt: skip
+                                     reference, a.draws.confidence) for name in controls}  # fmt: skip
     said = dict.fromkeys(sentence for table in (a, b, *controls.values()) for sentence in table.caveats)
-    settings = (metric, a.n, a.n_splits, n_permutations, a.confidence, seed, tuple(said))
+    settings = (metric, a.n, a.draws.n_splits, n_permutations, a.draws.confidence, seed, tuple(said))
     return ProfileCorrelation(names, rows.pop(views[0]), rows, differences, *settings)
 
 

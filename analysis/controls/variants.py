@@ -97,13 +97,13 @@ def difference_of_differences(
         raise ValueError("the four tables have no attribute in common: there is nothing to compare")
     for table in tables[1:]:
         refuse_different_rows(tables[0], table, names)
-    a, confidence = tables[0], tables[0].confidence
+    a, confidence = tables[0], tables[0].draws.confidence
     of = {metric: [table.estimate(metric, names) for table in tables] for metric in metrics}
     twice = {metric: (e[0] - e[1]) - (e[2] - e[3]) for metric, e in of.items()}
     intervals = {m: tuple(e.intervals(confidence, least=-1.0)) for m, e in twice.items()}
     mean = {m: e.mean_interval(confidence, least=-1.0) for m, e in twice.items()}
     caveats = tuple(dict.fromkeys(caveat for table in tables for caveat in table.caveats))
-    return Comparison(names, intervals, mean, a.n, a.n_splits, confidence, a.seed, caveats)
+    return Comparison(names, intervals, mean, a.n, a.draws, caveats)
 
 
 def _paired_rows(a: GaussianityResult, b: GaussianityResult) -> tuple[tuple[GaussianityRow, GaussianityRow], ...]:

@@ -45,7 +45,7 @@ from noisezoo.analysis.core.null import (
     null_of_moments as null_of_moments,
     null_of_rates as null_of_rates,
 )
-from noisezoo.analysis.core.result import Result as Result, plain as plain
+from noisezoo.analysis.core.result import Draws as Draws, Result as Result, plain as plain
 from noisezoo.analysis.core.validation import (
     Matrix as Matrix,
     as_labels as as_labels,

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,12 +26,44 @@ def plain(value: Any) -> Any:
     return value
 
 
-class Result:
-    """A result is its settings and its rows."""
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """How often chance was asked, and from which seed; 0 where an analysis draws nothing of that kind.
+
+    A result holds it as its field `draws`, and its `settings` list what is not 0.
+    """
+
+    n_folds: int = 0
+    n_splits: int = 0
+    n_permutations: int = 0
+    n_boot: int = 0
+    confidence: float = 0.95
+    seed: int = 42
 
     def settings(self) -> dict[str, Any]:
-        """What was asked for and what the rows have in common."""
-        raise NotImplementedError
+        """The seed, the confidence, and every count that is not 0."""
+        return {name: value for name, value in asdict(self).items() if value or name == "seed"}
+
+
+def _is_setting(value: Any) -> bool:
+    """Is it a number, a word or None, or a tuple, list or mapping of those."""
+    within = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple | list) else (value,)
+    return all(item is None or isinstance(item, str | int | float | np.generic) for item in within)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A result is its settings and its rows; a subclass is a frozen dataclass."""
+
+    def settings(self) -> dict[str, Any]:
+        """What was asked for and what the rows have in common, as plain values.
+
+        These are the fields that hold numbers or words, alone or in tuples and mappings (sizes, names, `refused`,
+        `caveats`), and the fields of `draws`. A subclass that has more to say writes `Result.settings(self) | {...}`.
+        """
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        said = {name: plain(value) for name, value in named.items() if _is_setting(value)}
+        return said | (named["draws"].settings() if "draws" in named else {})
 
     def records(self) -> list[dict[str, Any]]:
         """One flat dictionary a row, all with the same keys."""

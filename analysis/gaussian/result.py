@@ -1,7 +1,7 @@
 """What a test of Gaussianity reports: a row each family and test, and the result that holds them."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -77,11 +77,6 @@ class GaussianityResult(Result):
             if (row.family, row.test) == (family, test):
                 return row
         raise KeyError(f"no row {family!r}, {test!r}; there are {[(row.family, row.test) for row in self.rows]}")
-
-    def settings(self) -> dict[str, Any]:
-        """Sizes, level, seed and caveats; p-values by the thousand stay out of it."""
-        kept = [field.name for field in fields(self) if field.name not in ("rows", "p_values")]
-        return {name: getattr(self, name) for name in kept} | {"caveats": list(self.caveats)}
 
     def records(self) -> list[dict[str, Any]]:
         """One dictionary a row."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis.core import Interval, Result
+from noisezoo.analysis.core import Draws, Interval, Result
 from noisezoo.analysis.probes.metrics import METRICS
 from noisezoo.analysis.probes.table import ProbeTable
 
@@ -20,15 +20,8 @@ class Comparison(Result):
     intervals: Mapping[str, tuple[Interval, ...]]  # metric -> (k,)
     mean: Mapping[str, Interval]  # metric -> mean over attributes
     n: int
-    n_splits: int
-    confidence: float
-    seed: int
-    caveats: tuple[str, ...]
-
-    def settings(self) -> dict[str, Any]:
-        """Rows, splits in halves, confidence, seed, and what either table warns of."""
-        keys = ("n", "n_splits", "confidence", "seed")
-        return {**{key: getattr(self, key) for key in keys}, "caveats": list(self.caveats)}
+    draws: Draws
+    caveats: tuple[str, ...]  # of either table
 
     def records(self) -> list[dict[str, Any]]:
         """One dictionary an attribute and metric, then one a metric for the mean over attributes."""
@@ -52,10 +45,9 @@ def compare(a: ProbeTable, b: ProbeTable, *, metrics: tuple[str, ...] = tuple(ME
         raise ValueError("the two tables have no attribute in common: there is nothing to compare")
     refuse_different_rows(a, b, names)
     differences = {metric: a.estimate(metric, names) - b.estimate(metric, names) for metric in metrics}
-    intervals = {m: tuple(e.intervals(a.confidence, least=-1.0)) for m, e in differences.items()}
-    mean = {m: e.mean_interval(a.confidence, least=-1.0) for m, e in differences.items()}
-    caveats = tuple(dict.fromkeys(a.caveats + b.caveats))
-    return Comparison(names, intervals, mean, a.n, a.n_splits, a.confidence, a.seed, caveats)
+    intervals = {m: tuple(e.intervals(a.draws.confidence, least=-1.0)) for m, e in differences.items()}
+    mean = {m: e.mean_interval(a.draws.confidence, least=-1.0) for m, e in differences.items()}
+    return Comparison(names, intervals, mean, a.n, a.draws, tuple(dict.fromkeys(a.caveats + b.caveats)))
 
 
 def probe_difference(a: ProbeTable, b: ProbeTable, *, metric: str = "balanced_accuracy") -> Interval:

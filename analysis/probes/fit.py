@@ -53,7 +53,7 @@ class Probes(Result):
 
     def settings(self) -> dict[str, Any]:
         """Sizes and caveats."""
-        return {"d": self.coef.shape[0], "k": self.coef.shape[1], "caveats": list(self.caveats)}
+        return Result.settings(self) | {"d": self.coef.shape[0], "k": self.coef.shape[1]}
 
     def records(self) -> list[dict[str, Any]]:
         """One dictionary an attribute: its strength, intercept and norm."""

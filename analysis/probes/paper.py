@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from noisezoo.analysis.core import (
+    Draws,
     Floats,
     Interval,
     Matrix,
@@ -46,16 +47,12 @@ class PaperProbes(Result):
     n_components: int
     n_train: int
     n_test: int
-    n_permutations: int
-    confidence: float
-    seed: int
+    draws: Draws
     caveats: tuple[str, ...]
 
     def settings(self) -> dict[str, Any]:
-        """Sizes, the strength, refusals and caveats."""
-        keys = ("kind", "n_components", "n_train", "n_test", "n_permutations", "confidence", "seed")
-        said = {"C": PAPER_C, "refused": dict(self.refused), "caveats": list(self.caveats)}
-        return {**{key: getattr(self, key) for key in keys}, **said}
+        """Kind, sizes, the strength, refusals and caveats."""
+        return Result.settings(self) | {"C": PAPER_C}
 
     def records(self) -> list[dict[str, Any]]:
         """One dictionary an attribute and score, then one a score for the mean over attributes."""
@@ -134,9 +131,7 @@ def paper_probes(
         n_components=n_components,
         n_train=len(Y_train),
         n_test=len(Y_test),
-        n_permutations=n_permutations,
-        confidence=confidence,
-        seed=seed,
+        draws=Draws(n_permutations=n_permutations, confidence=confidence, seed=seed),
         caveats=_caveats(X, mask, units, n_components, DIMENSIONS[kind]),
     )
 

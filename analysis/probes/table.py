@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from noisezoo.analysis.core import AnyArray, Floats, Interval, Result, as_array, caveats, single, to_numpy
+from noisezoo.analysis.core import AnyArray, Draws, Floats, Interval, Result, as_array, caveats, single, to_numpy
 from noisezoo.analysis.probes.design import Design
 from noisezoo.analysis.probes.halves import Estimate, estimate
 from noisezoo.analysis.probes.logistic import Array
@@ -38,11 +38,7 @@ class ProbeTable(Result):
     groups: NDArray[Any] | None
     n: int
     d: int
-    n_folds: int
-    n_splits: int
-    n_permutations: int
-    confidence: float
-    seed: int
+    draws: Draws
     caveats: tuple[str, ...]
 
     @property
@@ -61,12 +57,6 @@ class ProbeTable(Result):
         columns = np.array([self.names.index(name) for name in names], dtype=np.intp)
         logits = self.half_logits[:, :, columns]
         return estimate(metric, self.out_of_fold.take(columns), self.halves, logits, self.groups)
-
-    def settings(self) -> dict[str, Any]:
-        """Sizes, folds, seed, refusals and caveats."""
-        keys = ("n", "d", "n_folds", "n_splits", "n_permutations", "confidence", "seed")
-        said = {"refused": dict(self.refused), "caveats": list(self.caveats)}
-        return {**{key: getattr(self, key) for key in keys}, **said}
 
     def records(self) -> list[dict[str, Any]]:
         """One dictionary an attribute and metric, then one a metric for the mean over attributes."""
@@ -149,10 +139,6 @@ def probe_table(
         groups=design.groups,
         n=len(X),
         d=X.shape[1],
-        n_folds=n_folds,
-        n_splits=n_splits,
-        n_permutations=n_permutations,
-        confidence=confidence,
-        seed=seed,
+        draws=Draws(n_folds, n_splits, n_permutations, confidence=confidence, seed=seed),
         caveats=caveats(to_numpy(X), design.folds),
     )
