@@ -12,7 +12,7 @@ from noisezoo.builder.launch.local import (
     build_datasets as build_datasets,
     default_processes as default_processes,
 )
-from noisezoo.builder.launch.machines import CPU as CPU, SHARE as SHARE, machine as machine
+from noisezoo.builder.launch.machines import CPU as CPU, SHARE as SHARE, machine as machine, names as names
 from noisezoo.builder.launch.plan import (
     UNIT_LEAST as UNIT_LEAST,
     UNIT_MOST as UNIT_MOST,

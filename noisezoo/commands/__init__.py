@@ -1,1 +1,58 @@
-"""What each command does; the heavy rooms are imported here, one command at a time."""
+"""The commands, a file each: it holds the options, the work and the output of one command, and registers it here."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any, TypeVar
+
+import typer
+
+from noisezoo.errors import UsageError
+from noisezoo.plugins import load_plugins
+
+C = TypeVar("C", bound="Callable[..., Any] | typer.Typer")
+PANELS = ("Start", "Build", "Share", "Analyse", "Plug-ins")
+"""Groups of commands, in the order of `noisezoo --help`."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """One entry of the table.
+
+    Attributes:
+        name: The word that calls it.
+        panel: One of `PANELS`.
+        run: The function whose parameters are the options, or a Typer app for a group of commands.
+    """
+
+    name: str
+    panel: str
+    run: Callable[..., Any] | typer.Typer
+
+
+_COMMANDS: dict[str, Command] = {}
+
+
+def register_command(name: str, panel: str = PANELS[-1]) -> Callable[[C], C]:
+    """A decorator that adds a command to `noisezoo`: a function that Typer can read, or a Typer app.
+
+    Raises:
+        UsageError: Another command has that name.
+    """
+
+    def register(run: C) -> C:
+        if name in _COMMANDS:
+            raise UsageError(f"there is a command `noisezoo {name}` already: choose another name")
+        _COMMANDS[name] = Command(name, panel, run)
+        return run
+
+    return register
+
+
+def commands() -> list[Command]:
+    """All commands, in the order of the help; those of plug-ins too."""
+    for module in iter_modules(__path__):
+        import_module(f"{__name__}.{module.name}")
+    load_plugins()
+    return sorted(_COMMANDS.values(), key=lambda command: (PANELS.index(command.panel), command.name))

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -14,30 +15,56 @@ from noisezoo import zoo
 from noisezoo.analysis.edits import MAKERS
 from noisezoo.analysis.report import begin_report, write_report
 from noisezoo.analysis.studies import QUICK, STUDIES, Analysis, Effort, Judge, Model, analyze as run_analyses
-from noisezoo.commands.build import split_names, split_pair
+from noisezoo.commands import options, register_command
 from noisezoo.errors import UsageError
 from noisezoo.loading import read_file
 
 
-def run_analyze(
-    dataset: str, out: Path, *, views: str | None, source: str | None, revision: str | None, studies: str | None,
-    paper: bool, quick: bool, variants: Sequence[str], directions: str | None, edit: str | None, model: str | None,
-    judge: str | None, folders: Sequence[str] = (), seed: int = 42,
-) -> None:  # fmt: skip
-    """Analyse one dataset, write report, numbers, tables and figures, and print the scorecard and the report's path."""
+@register_command("analyze", "Analyse")
+def analyze(
+    dataset: Annotated[str, typer.Argument(help="A built folder, or a dataset id on the Hub.")],
+    out: Annotated[Path, typer.Option(help="Where report.html and results.json go.")] = Path("report"),
+    views: Annotated[str | None, typer.Option(help="Views, separated by commas; all by default.")] = None,
+    revision: options.Revision = None,
+    source: Annotated[str | None, typer.Option(help="Which source, in a dataset of several.")] = None,
+    studies: Annotated[
+        str | None,
+        typer.Option(
+            help="These alone, separated by commas: gaussianity, probes, profile, conditional, learning, stitching, "
+            "alignment, shared, structure, conditioning, spurious, edits."
+        ),
+    ] = None,
+    paper: Annotated[bool, typer.Option("--paper", help="Also do what the paper did, as it did it.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer draws, and comparisons of 2,000 images.")] = False,
+    variants: Annotated[
+        list[str] | None,
+        typer.Option("--variant", help="NAME=DATASET of the same images inverted otherwise; may be repeated."),
+    ] = None,
+    directions: Annotated[str | None, typer.Option(help="Of edits: probe, class means, lda; all by default.")] = None,
+    seed: Annotated[int, typer.Option(help="Of folds, projections, permutations and resamples.")] = 42,
+    edit: Annotated[str | None, typer.Option(help="Attributes to edit, separated by commas.")] = None,
+    model: Annotated[str | None, typer.Option(help="Noise views to regenerate through, separated by commas.")] = None,
+    judge: Annotated[str | None, typer.Option(help="The encoder view that judges edits.")] = None,
+    folders: options.Folders = None,
+) -> None:
+    """Hold the paper's claims against controls, with intervals: report, numbers, tables, figures and a scorecard.
+
+    Example: noisezoo analyze my-faces --out my-report --model faces-ddpm --edit Smiling --judge faces-clip
+    """
     console = Console()
     recipe = read_recipe_of(dataset, revision)
     know_models(recipe, folders)
-    edits, settings = split_names(edit), recipe.get("settings", {})
+    edits, settings = options.split_names(edit), recipe.get("settings", {})
     if edits and not (model and judge):
         raise UsageError("--edit needs --model, the noise to edit, and --judge, the encoder that looks at the result")
     begin_report(out)
+    pairs = (options.split_pair(each, "--variant", "NAME=DATASET", "heun=my-faces-heun") for each in variants or ())
     analysis = analyze_with_progress(
-        dataset, console, views=split_names(views) or None, source=source, revision=revision,
-        studies=split_names(studies) or tuple(STUDIES), paper=paper, seed=seed, edits=edits,
-        effort=QUICK if quick else Effort(), directions=split_names(directions) or tuple(MAKERS),
-        variants=dict(split_pair(each, "--variant", "NAME=DATASET", "heun=my-faces-heun") for each in variants),
-        models=[make_model(name, settings) for name in split_names(model)], judge=make_judge(judge) if judge else None,
+        dataset, console, views=options.split_names(views) or None, source=source, revision=revision,
+        studies=options.split_names(studies) or tuple(STUDIES), paper=paper, seed=seed, edits=edits,
+        effort=QUICK if quick else Effort(), directions=options.split_names(directions) or tuple(MAKERS),
+        variants=dict(pairs), models=[make_model(name, settings) for name in options.split_names(model)],
+        judge=make_judge(judge) if judge else None,
     )  # fmt: skip
     path = write_report({Path(dataset).name: analysis}, out, title=f"NoiseZoo: {Path(dataset).name}")
     show_verdicts(analysis, console)
@@ -80,15 +107,14 @@ def read_recipe_of(dataset: str | Path, revision: str | None = None) -> dict[str
     return dict(json.loads(recipe)) if recipe else {}
 
 
-def know_models(recipe: dict[str, Any], folders: Sequence[str]) -> None:
+def know_models(recipe: dict[str, Any], folders: Sequence[str] | None) -> None:
     """Register the rows that a dataset's recipe brought along, and put local folders (NAME=PATH) in models' places."""
     for fields in recipe.get("rows", ()):
         if fields["name"] not in zoo.ROWS:
             zoo.register(zoo.View(**{**fields, "shape": tuple(fields["shape"])}))
-    for each in folders:
-        name, path = split_pair(each, "--folder", "NAME=PATH", "sd15=models/sd15")
+    for name, path in options.read_folders(folders).items():
         if not Path(path).is_dir():
-            raise UsageError(f"--folder {each}: there is no folder {path}")
+            raise UsageError(f"--folder {name}={path}: there is no folder {path}")
         zoo.register(replace(zoo.get(name), repo=str(Path(path).resolve()), revision=None), replace_existing=True)
 
 

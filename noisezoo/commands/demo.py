@@ -5,7 +5,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
@@ -14,6 +16,7 @@ from noisezoo.analysis.report import write_report
 from noisezoo.analysis.studies import STUDIES, Analysis, Effort
 from noisezoo.builder.launch import Outcome, build_datasets
 from noisezoo.builder.recipe import read_recipe
+from noisezoo.commands import register_command
 from noisezoo.commands.analyze import analyze_with_progress, make_judge, make_model, read_recipe_of, show_verdicts
 
 
@@ -36,8 +39,15 @@ PARTS = (
 )
 
 
-def run_demo(out: Path, processes: int | None) -> None:
-    """Build, load, analyse, report."""
+@register_command("demo", "Start")
+def demo(
+    out: Annotated[Path, typer.Option(help="Where the two datasets and the report go.")] = Path("build/demo"),
+    processes: Annotated[int | None, typer.Option(help="Processes that build; one a core by default.")] = None,
+) -> None:
+    """Build two small datasets, analyse them and write a report.
+
+    Example: noisezoo demo --out build/demo
+    """
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     console, started = Console(), time.time()
     console.rule("build")

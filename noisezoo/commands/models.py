@@ -1,21 +1,48 @@
-"""`noisezoo models` and `noisezoo recipes`: what there is to choose from, and what it costs."""
+"""`noisezoo models`: the zoo as a table, one view with its cost, or a row for a model that has none."""
 
 from collections.abc import Iterator
-from typing import get_args
+from typing import Annotated, get_args
 
-from rich.console import Console
-from rich.syntax import Syntax
+import typer
 from rich.table import Table
 
 from noisezoo import zoo
-from noisezoo.builder.recipe import RECIPES, bundled, read_recipe
-from noisezoo.commands.formats import rounded, size_text, wide_console
+from noisezoo.builder.models import describe, row_yaml
+from noisezoo.commands import register_command
+from noisezoo.commands.output import rounded, size_text, wide_console
 from noisezoo.costs import cost_of
 from noisezoo.errors import UsageError
 
 CLIP = {None: "-", True: "yes", False: "no"}
 MEANING = {"noise": "noise, by inverting a diffusion model", "embedding": "the embedding of an encoder",
            "control": "a control"}  # fmt: skip
+
+
+@register_command("models", "Start")
+def models(
+    name: Annotated[str | None, typer.Argument(help="One view, in detail and with its cost.")] = None,
+    kind: Annotated[str | None, typer.Option(help="noise, embedding or control: these views alone.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="The untrained twin of every network too.")] = False,
+    images: Annotated[int, typer.Option(help="Count the cost of NAME for this many images.")] = 30_000,
+    steps: Annotated[int, typer.Option(help="... inverted in this many steps.")] = 50,
+    guided: Annotated[
+        bool, typer.Option("--guided", help="... with a prompt: two forwards a step, unless guidance is an input.")
+    ] = False,
+    described: Annotated[
+        str | None,
+        typer.Option("--describe", help="FAMILY:FOLDER_OR_HUB_ID: print a row for it, to paste into a recipe."),
+    ] = None,
+) -> None:
+    """List the zoo: every way to turn an image into an array.
+
+    Example: noisezoo models sd15 --images 30000 --steps 50
+    """
+    if described is not None:
+        show_described(described)
+    elif name is not None:
+        show_model(name, images, steps, guided)
+    else:
+        show_models(kind, everything)
 
 
 def show_models(kind: str | None = None, everything: bool = False) -> None:
@@ -69,8 +96,6 @@ def show_described(family_and_folder: str) -> None:
         raise UsageError(
             f"--describe takes FAMILY:FOLDER_OR_HUB_ID, as in diffusers:./my-model, not {family_and_folder!r}"
         )
-    from noisezoo.builder.models import describe, row_yaml
-
     print(row_yaml(describe(family, folder)), end="")
 
 
@@ -127,18 +152,3 @@ def _access(row: zoo.View) -> str:
 
 def _shape(row: zoo.View) -> str:
     return "x".join(str(side) for side in row.shape)
-
-
-def show_recipes(name: str | None) -> None:
-    """Names of the bundled recipes, or the YAML of one."""
-    console = Console()
-    if name is None:
-        table = Table("recipe", "source", "views")
-        for each in bundled():
-            recipe = read_recipe(each)
-            table.add_row(each, recipe.source.name, ", ".join(recipe.views))
-        console.print(table)
-        return
-    read_recipe(name)
-    text = (RECIPES / f"{name}.yaml").read_text()
-    console.print(Syntax(text, "yaml") if console.is_terminal else text, soft_wrap=True)

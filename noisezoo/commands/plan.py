@@ -2,44 +2,57 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
+from typing import Annotated, Any
 
+import typer
 from rich.table import Table
 
-from noisezoo.builder.launch import CPU, SHARE, UNIT_LEAST, UNIT_MOST, Plan, machine, plan as make_plan
-from noisezoo.builder.recipe import read_recipe
-from noisezoo.commands.build import make_overrides
-from noisezoo.commands.formats import duration, numbers_table, rounded, size_text, wide_console
+from noisezoo.builder.launch import CPU, SHARE, UNIT_LEAST, UNIT_MOST, Plan, machine, names, plan as make_plan
+from noisezoo.builder.recipe import Recipe
+from noisezoo.commands import options, register_command
+from noisezoo.commands.output import duration, numbers_table, rounded, size_text, wide_console
 from noisezoo.errors import UsageError
 
 
-def run_plan(
-    recipe: str, *, images: int | None, gpu: str, deadline: float | None, processes: int | None, source: str | None,
-    views: str | None, settings: Sequence[str], folders: Sequence[str], as_json: bool,
-) -> None:  # fmt: skip
-    """Print the plan of a recipe.
+@register_command("plan", "Build")
+@options.with_recipe
+def plan(
+    recipe: Recipe,
+    images: Annotated[int | None, typer.Option(help="How many images; the recipe's limit by default.")] = None,
+    gpu: Annotated[
+        str, typer.Option(help=f"{', '.join(names()[:-1])}, or cpu: this machine, measured in a second or two.")
+    ] = "h100",
+    deadline: Annotated[float | None, typer.Option(metavar="HOURS", help="Suggest processes that meet it.")] = None,
+    processes: Annotated[int | None, typer.Option(help="Processes, each with a device.")] = None,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="One JSON object: device, images, units, processes, seconds, device_hours, deadline_hours, "
+            "suggested_processes, slice_rows, suggested_slice_rows, part_bytes, published_bytes, temporary_bytes, "
+            "download_bytes, device_memory, host_memory, publishing_memory, views, notes.",
+        ),
+    ] = False,
+) -> None:
+    """Say what a build will take: units, hours, disk, memory, processes for a deadline. Nothing is downloaded.
 
-    Raises:
-        UsageError: No number of images is known, an unknown device, a count that is not positive, or a deadline that no
-            number of processes meets.
+    Example: noisezoo plan faces --views sd15,clip-vit-l14 --images 30000 --gpu h100 --set dtype=bfloat16 --deadline 2
     """
-    given = {"--images": images, "--deadline": deadline, "--processes": processes}
-    for option, value in given.items():
+    for option, value in {"--images": images, "--deadline": deadline, "--processes": processes}.items():
         if value is not None and value <= 0:
             raise UsageError(f"{option} {value:g}: give a number above zero")
-    wanted = read_recipe(recipe, make_overrides(source, views, None, settings, folders))
-    count = images or wanted.source.limit
+    count = images or recipe.source.limit
     if count is None:
-        raise UsageError(f"recipe {recipe} takes all of its source: say how many images that is with --images")
-    s = wanted.settings
+        raise UsageError(f"recipe {recipe.name} takes all of its source: say how many images that is with --images")
+    s = recipe.settings
     beside = processes or (max(1, (os.cpu_count() or 1) // s.threads) if gpu == CPU else 1)
-    plan = make_plan(wanted, count, machine(gpu, dtype=s.dtype, threads=s.threads, processes=beside))
-    wanted_processes = processes or (beside if deadline is None else plan.processes_for(deadline))
+    made = make_plan(recipe, count, machine(gpu, dtype=s.dtype, threads=s.threads, processes=beside))
+    needed = processes or (beside if deadline is None else made.processes_for(deadline))
     if as_json:
-        print(json.dumps(plan_json(plan, wanted_processes, deadline)))
+        print(json.dumps(plan_json(made, needed, deadline)))
     else:
-        show_plan(plan, wanted_processes, deadline)
+        show_plan(made, needed, deadline)
 
 
 def plan_json(plan: Plan, processes: int, deadline: float | None = None) -> dict[str, Any]:

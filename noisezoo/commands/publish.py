@@ -1,74 +1,48 @@
-"""`noisezoo verify`, `publish`, `remove` and `join`: what is done with a dataset that is built."""
+"""`noisezoo publish`: verify a dataset, send it to the Hub and say what was sent."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Annotated, Literal
 
-from rich.console import Console
-from rich.table import Table
+import typer
 
-from noisezoo.commands.build import read_options, split_names, split_pair
-from noisezoo.errors import NoiseZooError, UsageError, describe
-from noisezoo.record import Record, record_of
-
-if TYPE_CHECKING:
-    from noisezoo.builder.audit import Report
-    from noisezoo.builder.dataset import Published
+from noisezoo.builder.audit import verify
+from noisezoo.builder.dataset import Published, publish as send
+from noisezoo.commands import register_command
+from noisezoo.commands.output import plain_console
+from noisezoo.errors import UsageError
+from noisezoo.record import record_of
 
 GATES: dict[str, Literal["manual", "auto"] | None] = {"manual": "manual", "auto": "auto", "no": None}
 
 
-def run_verify(
-    dataset: str, *, revision: str | None, recompute: int, source: str | None, options: Sequence[str],
-    folders: Sequence[str],
-) -> None:  # fmt: skip
-    """Print every fault, one a line, and what was checked; raises NoiseZooError where there is a fault."""
-    from noisezoo.builder.audit import verify
-    from noisezoo.builder.sources import open_source
+@register_command("publish", "Share")
+def publish(
+    folder: Annotated[Path, typer.Argument(help="A finished dataset's folder.")],
+    repo: Annotated[str, typer.Argument(metavar="ORG/NAME", help="The dataset repository, made if there is none.")],
+    public: Annotated[bool, typer.Option("--public", help="Let everybody see the repository.")] = False,
+    gated: Annotated[
+        str | None, typer.Option(help="manual, auto or no: how readers get access; manual where rows bring back faces.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Send nothing, and say what would be sent.")] = False,
+) -> None:
+    """Verify a dataset and send what the Hub does not have yet; one commit makes it visible. May be run again.
 
-    if options and source is None:
-        raise UsageError("--option is an option of --source: give that too")
-    images = None if source is None else open_source(source, read_options(options))
-    local = dict(split_pair(each, "--folder", "NAME=PATH", "sd15=models/sd15") for each in folders)
-    report = verify(dataset, revision=revision, recompute=recompute, source=images, folders=local)
-    show_report(report)
-    if not report.ok:
-        count = len(report.findings)
-        raise NoiseZooError(f"{dataset} has {count} fault{'s' if count > 1 else ''}")
-
-
-def show_report(report: "Report") -> None:
-    """Faults one a line, what was not checked, and how much was."""
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    for finding in report.findings:
-        console.print(str(finding))
-    for each in report.skipped:
-        console.print(f"not checked: {each}")
-    for row in report.recomputed:
-        told = row.reason or f"{row.rows} rows computed again, the farthest {row.worst:.2g} of its norm away"
-        console.print(f"{row.config}: {told}")
-    console.print(f"Checked {report.files} files, {report.bytes / 1e6:.1f} MB, {report.rows} rows.")
-
-
-def run_publish(folder: Path, repo: str, *, public: bool, gated: str | None, dry_run: bool) -> None:
-    """Verify and publish, and tell what was sent."""
-    from noisezoo.builder.audit import verify
-    from noisezoo.builder.dataset import publish
-
+    Example: noisezoo publish my-faces me/my-faces --dry-run
+    """
     if gated is not None and gated not in GATES:
         raise UsageError(f"--gated {gated}: choose manual, auto or no")
     record = record_of(folder)
     sensitive = any(section.sensitive for section in record.sections) and gated != "no"
-    published = publish(
+    published = send(
         folder, repo, check=lambda root: verify(root).raise_if_bad(), private=not public,
         gated=GATES[gated] if gated else None, sensitive=sensitive, dry_run=dry_run,
     )  # fmt: skip
     show_published(published, dry_run)
 
 
-def show_published(published: "Published", dry_run: bool) -> None:
+def show_published(published: Published, dry_run: bool) -> None:
     """Every path that was sent or deleted, and the version."""
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console = plain_console()
     would = "would be " if dry_run else ""
     for path in published.uploaded:
         console.print(f"{would}sent: {path}")
@@ -81,51 +55,3 @@ def show_published(published: "Published", dry_run: bool) -> None:
     )
     if not dry_run:
         console.print(f'Load it: datasets.load_dataset("{published.repo_id}", revision="{published.tag}")')
-
-
-def run_remove(folder: Path, *, ids: str | None, ids_file: Path | None, source: str | None) -> None:
-    """Remove images, and tell what is left."""
-    from noisezoo.builder.dataset import remove
-    from noisezoo.builder.engine import STATE
-
-    wanted = [*split_names(ids), *(_read_ids(ids_file) if ids_file else ())]
-    if not wanted:
-        raise UsageError("no image is named: give --ids a,b or --ids-file FILE, with one id a line")
-    record = remove(folder, wanted, source=source)
-    console = Console(soft_wrap=True, highlight=False)
-    show_record(record, console)
-    if (folder / STATE).is_dir():
-        console.print(
-            f"No later build brings them back. The build's own {folder / STATE}, which is never published, still holds "
-            "their rows: delete it to be rid of those too."
-        )
-    console.print(
-        "Copies, joined datasets and earlier versions on the Hub keep them: join and publish again, and delete the old "
-        "tags and the history there."
-    )
-
-
-def _read_ids(path: Path) -> list[str]:
-    try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read ids from {path}: {describe(error)}") from error
-    return [line.strip() for line in lines if line.strip()]
-
-
-def run_join(folders: Sequence[Path], out: Path) -> None:
-    """Join, and tell what each source's configs are called."""
-    from noisezoo.builder.dataset import join
-
-    console = Console(soft_wrap=True, highlight=False)
-    show_record(join(folders, out), console)
-    console.print(f'Load it: datasets.load_dataset("{out}")')
-
-
-def show_record(record: Record, console: Console) -> None:
-    """One row a source: its images and its configs."""
-    table = Table("source", "images", "refused", "removed", "configs")
-    for section in record.sections:
-        counts = (str(count) for count in (section.rows, section.refused, section.removed))
-        table.add_row(section.source, *counts, ", ".join(section.configs))
-    console.print(table)

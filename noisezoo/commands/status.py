@@ -4,7 +4,9 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
@@ -12,18 +14,30 @@ from rich.text import Text
 
 from noisezoo.builder.engine import open_build
 from noisezoo.builder.launch import HostStatus, Progress, ViewStatus, Watcher, ranges
-from noisezoo.commands.formats import duration, numbers_table, rounded, wide_console
+from noisezoo.commands import register_command
+from noisezoo.commands.output import duration, numbers_table, rounded, wide_console
 from noisezoo.errors import IncompleteError, UsageError
 
 HOSTS_SHOWN, MESSAGES_SHOWN = 10, 5
 
 
-def show_status(folder: Path, *, watch: bool = False, every: float = 2.0, as_json: bool = False) -> None:
-    """Print where a build stands; with `watch`, until it is finished.
+@register_command("status", "Build")
+def status(
+    folder: Annotated[Path, typer.Argument(help="A folder that is being built, or was.")],
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again and again, until it is finished.")] = False,
+    every: Annotated[float, typer.Option(metavar="SECONDS", help="Seconds between two looks of --watch.")] = 2.0,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="One JSON object a look: finished, seconds_left, processes_at_work, slowest_host, views, missing, "
+            "running, failures, hosts, processes.",
+        ),
+    ] = False,
+) -> None:
+    """Show where a build stands, from its folder alone; exit code 3 where something is missing.
 
-    Raises:
-        UsageError: The folder holds no build, or the seconds between two looks are not positive.
-        IncompleteError: Something is missing, or the dataset is not published yet.
+    Example: noisezoo status my-faces --watch
     """
     if every <= 0:
         raise UsageError(f"--every {every:g}: give a number of seconds above zero")

@@ -15,7 +15,7 @@ from noisezoo.builder.engine.admission import identity, opened
 from noisezoo.builder.engine.build import open_build
 from noisezoo.builder.launch.cluster import ON_NODE, HfJobs, Hosts, Node, Slurm
 from noisezoo.builder.recipe import Recipe
-from noisezoo.cli import app
+from noisezoo.cli import make_app
 from noisezoo.errors import UsageError
 from tests.builder.building import digits_recipe, leftovers, published
 from tests.builder.schedulers import STUBS, Cluster, finish, wait_until
@@ -264,7 +264,7 @@ def test_a_script_that_its_machines_could_not_follow_is_refused(tmp_path: Path) 
 def test_the_command_prepares_the_folder_and_says_how_to_go_on(tmp_path: Path) -> None:
     out = tmp_path / "out"
     said = CliRunner().invoke(
-        app,
+        make_app(),
         ["cluster", "slurm", "digits", "--views", "pixels-8", "--limit", "8", "--out", str(out), "--nodes", "2",
          "--gpus-per-node", "0", "--time", "00:10:00", "--array"],
     )  # fmt: skip
@@ -274,7 +274,7 @@ def test_the_command_prepares_the_folder_and_says_how_to_go_on(tmp_path: Path) -
     assert len(open_build(out).manifest) == 8
     (tmp_path / "hosts").write_text("alpha\n\nbeta  # the slow one\n")
     said = CliRunner().invoke(
-        app,
+        make_app(),
         ["cluster", "hosts", "digits", "--views", "pixels-8", "--limit", "8", "--out", str(out), "--hosts",
          str(tmp_path / "hosts"), "--gpus-per-node", "2"],
     )  # fmt: skip

@@ -13,7 +13,7 @@ from noisezoo.builder.launch.forecast import REPORT, Forecast, total_seconds
 from noisezoo.builder.launch.machines import Machine
 from noisezoo.commands import build as command
 from noisezoo.commands.build import show_forecast
-from noisezoo.commands.formats import wide_console
+from noisezoo.commands.output import wide_console
 from tests.builder.building import digits_recipe
 from tests.builder.committed import commit_units
 

@@ -1,5 +1,8 @@
+import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +24,7 @@ def commands(group: Command, *names: str) -> Iterator[tuple[str, Command]]:
         yield " ".join(names), group
 
 
-COMMANDS = dict(commands(typer.main.get_command(cli.app)))
+COMMANDS = dict(commands(typer.main.get_command(cli.make_app())))
 
 
 def run(monkeypatch: MonkeyPatch, *arguments: str) -> int:
@@ -151,7 +154,7 @@ def test_recipes_prints_yaml_that_reads_back_as_the_same_recipe(
 
 
 def test_options_become_the_recipe_s_fields() -> None:
-    from noisezoo.commands.build import make_overrides
+    from noisezoo.commands.options import make_overrides
 
     settings, folders = ["seed=7", "scheme_options={share: 0.1}"], ["sd15=a=b", "sdxl=models/xl"]
     assert make_overrides("digits", "random-64, pixels-8", 9, settings, folders) == {
@@ -164,3 +167,57 @@ def test_options_become_the_recipe_s_fields() -> None:
     assert options["source"]["options"] == {"image": "photo", "labels": ["a", "b"]}
     assert make_overrides(None, None, None, [], [], ["splits=hash"])["source"] == {"options": {"splits": "hash"}}
     assert make_overrides(None, None, None, [], []) == {"source": {}, "settings": {}}
+
+
+PLUGIN = """
+from typing import Annotated
+import typer
+from noisezoo.commands import register_command
+from noisezoo.errors import UsageError
+
+@register_command("greet")
+def greet(name: Annotated[str, typer.Argument(help="Whom.")], times: int = 1) -> None:
+    \"\"\"Greet somebody.\"\"\"
+    if times < 1:
+        raise UsageError("--times 0: greet at least once")
+    print(" ".join(["hello", name] * times))
+"""
+
+
+def installed_plugin(folder: Path, code: str) -> dict[str, str]:
+    """The environment of a process that finds a plug-in package installed in `folder`, outside of the tree."""
+    (folder / "greeter-1.0.dist-info").mkdir(parents=True)
+    (folder / "greeter-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: greeter\nVersion: 1.0\n")
+    (folder / "greeter-1.0.dist-info" / "entry_points.txt").write_text("[noisezoo.plugins]\ngreeter = greeter\n")
+    (folder / "greeter.py").write_text(code)
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]), "COLUMNS": "120"}
+
+
+def with_plugin(environment: dict[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "noisezoo", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_plug_in_adds_a_command_without_a_change_of_ours(tmp_path: Path) -> None:
+    environment = installed_plugin(tmp_path, PLUGIN)
+    greeted = with_plugin(environment, "greet", "Ada", "--times", "2")
+    assert (greeted.returncode, greeted.stdout) == (0, "hello Ada hello Ada\n"), greeted.stderr
+    assert "Greet somebody." in with_plugin(environment, "--help").stdout
+    refused = with_plugin(environment, "greet", "Ada", "--times", "0")
+    assert (refused.returncode, refused.stderr) == (2, "error: --times 0: greet at least once\n")
+
+
+def test_a_plug_in_that_takes_a_name_of_ours_is_refused_by_name(tmp_path: Path) -> None:
+    refused = with_plugin(installed_plugin(tmp_path, PLUGIN.replace('"greet")', '"build")')), "recipes")
+    assert refused.returncode == 2
+    assert "the plug-in 'greeter'" in refused.stderr and "a command `noisezoo build` already" in refused.stderr
+
+
+def test_showing_what_there_is_loads_no_heavy_library() -> None:
+    code = (
+        "import sys; from noisezoo.cli import make_app; make_app(); "
+        "print([name for name in ('torch', 'diffusers', 'transformers', 'datasets', 'pandas', 'sklearn', 'matplotlib') "
+        "if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"

@@ -3,16 +3,14 @@
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 import yaml
 
 from noisezoo import cli, zoo
+from noisezoo.commands import models as command
 from noisezoo.costs import cost_of
-
-describe = import_module("noisezoo.builder.models.describe")
 
 MonkeyPatch, Capture = pytest.MonkeyPatch, pytest.CaptureFixture[str]
 ROW = zoo.View("mine", "noise", "diffusers", "./my-model", 64, (4, 8, 8), "MIT", 1.5, "a test's", gated=True)
@@ -130,7 +128,7 @@ def test_a_described_model_is_printed_as_a_row_that_reads_back(monkeypatch: Monk
     def described(family: str, folder: str | Path) -> zoo.View:
         return replace(ROW, family=family, repo=str(folder))
 
-    monkeypatch.setattr(describe, "describe", described)
+    monkeypatch.setattr(command, "describe", described)
     (row,) = yaml.safe_load(Shown(monkeypatch, capsys, "--describe", "diffusers:./my-model").text)["rows"]
     assert zoo.View(**{**row, "shape": tuple(row["shape"])}) == ROW
 

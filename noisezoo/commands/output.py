@@ -1,4 +1,4 @@
-"""How commands write numbers, sizes and durations, and where to."""
+"""How commands write tables, numbers, sizes and durations."""
 
 from math import log10
 
@@ -6,13 +6,20 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from noisezoo.record import Record
+
 WIDE = 220
 """Columns of a table that goes to a file or a pipe, so that nothing is cut."""
 
 
+def plain_console() -> Console:
+    """A console that prints text as it is: no markup, no colours of its own, no line folded."""
+    return Console(soft_wrap=True, highlight=False, markup=False)
+
+
 def wide_console() -> Console:
-    """A console that cuts nothing where no one looks at it."""
-    console = Console()
+    """A console for tables, which cuts nothing where the output goes to a file or a pipe."""
+    console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console.width = max(console.width, WIDE)
     return console
@@ -46,3 +53,12 @@ def duration(seconds: float | None) -> str:
     units = (("d", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0))
     name, length = next((unit for unit in units if seconds >= 2 * unit[1]), units[-1])
     return f"{rounded(seconds / length, 2 if length > 1 else 3)} {name}"
+
+
+def show_record(record: Record) -> None:
+    """One row a source: its images and its configs."""
+    table = Table("source", "images", "refused", "removed", "configs")
+    for section in record.sections:
+        counts = (str(count) for count in (section.rows, section.refused, section.removed))
+        table.add_row(section.source, *counts, ", ".join(section.configs))
+    wide_console().print(table)

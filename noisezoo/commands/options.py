@@ -1,0 +1,113 @@
+"""Options that several commands share, and how their texts become the fields of a recipe."""
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from inspect import Parameter, Signature, signature
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from noisezoo.builder.recipe import Recipe, read_recipe
+from noisezoo.errors import UsageError
+
+Out = Annotated[Path, typer.Option("--out", help="The dataset's folder; run again with the same one to go on.")]
+Mixed = Annotated[bool, typer.Option("--mixed", help="Let differing software and devices work on one build.")]
+Revision = Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit on the Hub.")]
+SourceOptions = Annotated[
+    list[str] | None,
+    typer.Option("--option", help="An option of the source, as in --option image=photo; may be repeated."),
+]
+Folders = Annotated[
+    list[str] | None, typer.Option("--folder", help="A local model, as in --folder sd15=PATH; may be repeated.")
+]
+
+
+def chosen_recipe(
+    recipe: Annotated[str, typer.Argument(help="A bundled recipe (see `noisezoo recipes`) or a .yaml file.")],
+    source: Annotated[
+        str | None,
+        typer.Option(
+            help="faces, digits, celeba, celeba:PATH, afhq, afhqv2, hf:REPO or imagefolder:PATH, instead of the "
+            "recipe's."
+        ),
+    ] = None,
+    source_options: SourceOptions = None,
+    views: Annotated[str | None, typer.Option(help="Views, separated by commas, instead of the recipe's.")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most this many images, chosen by hash.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting, as in --set num_inference_steps=20; may be repeated.")
+    ] = None,
+    folders: Folders = None,
+) -> Recipe:
+    """The recipe by that name or path, changed as the options say.
+
+    Raises:
+        UsageError: No such recipe, a `--set` or `--option` that is not KEY=VALUE, a `--folder` that is not NAME=PATH,
+            or a recipe that does not validate.
+    """
+    fields = make_overrides(source, views, limit, settings or (), folders or (), source_options or ())
+    return read_recipe(recipe, fields)
+
+
+def with_recipe(command: Callable[..., None]) -> Callable[..., None]:
+    """Put the parameters of `chosen_recipe` in the place of a command's first one, which gets the recipe they make."""
+    shared = signature(chosen_recipe).parameters
+    own = list(signature(command).parameters.values())[1:]
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        recipe = chosen_recipe(**{name: given.pop(name) for name in shared})
+        command(recipe, **given)
+
+    merged = [each.replace(kind=Parameter.KEYWORD_ONLY) for each in (*shared.values(), *own)]
+    run.__signature__ = Signature(merged)  # type: ignore[attr-defined]
+    return run
+
+
+def make_overrides(
+    source: str | None, views: str | None, limit: int | None, settings: Sequence[str], folders: Sequence[str],
+    options: Sequence[str] = (),
+) -> dict[str, Any]:  # fmt: skip
+    """The command line's options as recipe fields; another source starts without the recipe's limit and options.
+
+    Raises:
+        UsageError: A `--set` or `--option` that is not KEY=VALUE, or a `--folder` that is not NAME=PATH.
+    """
+    overrides: dict[str, Any] = {"source": {}, "settings": read_values(settings, "--set", "num_inference_steps=20")}
+    if source is not None:
+        overrides["source"] |= {"name": source, "limit": None, "options": {}}
+    if options:
+        overrides["source"]["options"] = read_values(options, "--option", "image=photo")
+    if limit is not None:
+        overrides["source"]["limit"] = limit
+    if views is not None:
+        overrides["views"] = split_names(views)
+    if folders:
+        overrides["folders"] = read_folders(folders)
+    return overrides
+
+
+def read_values(texts: Sequence[str], option: str, example: str) -> dict[str, Any]:
+    """KEY=VALUE texts as a mapping, the values read as YAML."""
+    pairs = (split_pair(text, option, "KEY=VALUE", example) for text in texts)
+    return {key: yaml.safe_load(value) for key, value in pairs}
+
+
+def read_folders(texts: Sequence[str] | None) -> dict[str, str]:
+    """The local models of `--folder NAME=PATH`: view -> path."""
+    return dict(split_pair(text, "--folder", "NAME=PATH", "sd15=models/sd15") for text in texts or ())
+
+
+def split_pair(text: str, option: str, form: str, example: str) -> tuple[str, str]:
+    """The two sides of an option's `=`."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"{option} {text}: write it as {form}, as in {option} {example}")
+    return key, value
+
+
+def split_names(text: str | None) -> list[str]:
+    """`a,b` as a list; none for no text."""
+    return [name.strip() for name in (text or "").split(",") if name.strip()]

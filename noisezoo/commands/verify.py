@@ -1,0 +1,49 @@
+"""`noisezoo verify`: check a dataset, one fault a line."""
+
+from typing import Annotated
+
+import typer
+
+from noisezoo.builder.audit import Report, verify as check
+from noisezoo.builder.sources import open_source
+from noisezoo.commands import options, register_command
+from noisezoo.commands.output import plain_console
+from noisezoo.errors import NoiseZooError, UsageError
+
+
+@register_command("verify", "Share")
+def verify(
+    dataset: Annotated[str, typer.Argument(help="A published folder, or a dataset id on the Hub.")],
+    revision: options.Revision = None,
+    recompute: Annotated[int, typer.Option(min=0, help="Rows of each source to compute again from its images.")] = 0,
+    source: Annotated[str | None, typer.Option(help="Where those images are, as in `noisezoo build --source`.")] = None,
+    source_options: options.SourceOptions = None,
+    folders: options.Folders = None,
+) -> None:
+    """Check every byte, row, pair and figure of a dataset; exit code 1 where there is a fault, one a line.
+
+    Example: noisezoo verify my-faces --recompute 20
+    """
+    if source_options and source is None:
+        raise UsageError("--option is an option of --source: give that too")
+    given = options.read_values(source_options or (), "--option", "image=photo")
+    images = None if source is None else open_source(source, given)
+    local = options.read_folders(folders)
+    report = check(dataset, revision=revision, recompute=recompute, source=images, folders=local)
+    show_report(report)
+    if not report.ok:
+        count = len(report.findings)
+        raise NoiseZooError(f"{dataset} has {count} fault{'s' if count > 1 else ''}")
+
+
+def show_report(report: Report) -> None:
+    """Faults one a line, what was not checked, and how much was."""
+    console = plain_console()
+    for finding in report.findings:
+        console.print(str(finding))
+    for each in report.skipped:
+        console.print(f"not checked: {each}")
+    for row in report.recomputed:
+        told = row.reason or f"{row.rows} rows computed again, the farthest {row.worst:.2g} of its norm away"
+        console.print(f"{row.config}: {told}")
+    console.print(f"Checked {report.files} files, {report.bytes / 1e6:.1f} MB, {report.rows} rows.")
