@@ -42,8 +42,6 @@ from noisezoo.analysis.edits import (
 from noisezoo.analysis.gaussian import (
     GaussianityResult as GaussianityResult,
     anderson_darling as anderson_darling,
-    benjamini_hochberg as benjamini_hochberg,
-    benjamini_yekutieli as benjamini_yekutieli,
     bhep as bhep,
     dagostino_pearson as dagostino_pearson,
     gaussianity as gaussianity,

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import Ridge, RidgeCV
 
 from benchmarks.ratios import WIDTH, Row, show, timed
-from noisezoo.analysis.core.folds import assign_folds
+from noisezoo.analysis.core.halves import assign_folds
 from noisezoo.analysis.relations.alignment import alignment
 from noisezoo.analysis.relations.cka import LinearKernel, unbiased_cka
 from noisezoo.analysis.relations.neighbours import nearest, overlap

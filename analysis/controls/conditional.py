@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from noisezoo.analysis.core import (
     AnyArray,
+    Estimate,
     Floats,
     Interval,
     Result,
@@ -18,6 +19,7 @@ from noisezoo.analysis.core import (
     caveats,
     like,
     namespace,
+    null_columns,
     to_numpy,
 )
 from noisezoo.analysis.probes import (
@@ -25,7 +27,6 @@ from noisezoo.analysis.probes import (
     SCORES,
     Array,
     Design,
-    Estimate,
     OutOfFold,
     Search,
     estimate,
@@ -77,17 +78,12 @@ class ConditionalValue(Result):
         shares = np.append(self.share.mean(axis=0), self.share.mean() if self.names else np.nan)
         return [
             {"attribute": name, "metric": metric, "what": what, **intervals[j].to_dict(),
-             **_ends(self.null[metric].get(what), j), "share": float(shares[j])}
+             **null_columns(self.null[metric][what][:, j] if what in self.null[metric] else np.empty(0)),
+             "share": float(shares[j])}
             for j, name in enumerate((*self.names, "mean"))
             for metric, found in self.intervals.items()
             for what, intervals in found.items()
         ]  # fmt: skip
-
-
-def _ends(null: Floats | None, j: int) -> dict[str, float]:
-    known = null is not None and null.size
-    ends = (null[:, j].mean(), null[:, j].min(), null[:, j].max()) if null is not None and known else (np.nan,) * 3
-    return dict(zip(("null", "null_low", "null_high"), map(float, ends), strict=True))
 
 
 def conditional_value(

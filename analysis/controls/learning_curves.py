@@ -7,8 +7,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from noisezoo.analysis.core import AnyArray, Floats, Interval, Result, as_array, caveats, to_numpy, units_of
-from noisezoo.analysis.probes import METRICS, Design, Estimate, Scored, cross_validate, scaled_scores
+from noisezoo.analysis.core import (
+    AnyArray,
+    Estimate,
+    Floats,
+    Interval,
+    Result,
+    as_array,
+    caveats,
+    null_columns,
+    to_numpy,
+    units_of,
+)
+from noisezoo.analysis.probes import METRICS, Design, Scored, cross_validate, scaled_scores
 
 _UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
 _HALVINGS, _FEWEST = 4, 50  # sizes that are tried unasked, and rows below which none is
@@ -63,13 +74,12 @@ class LearningCurve(Result):
 
 def _record(point: CurvePoint, name: str, j: int, metric: str) -> dict[str, Any]:
     null, rise = point.null[metric][:, j], point.rise[metric][j]
-    ends = (null.mean(), null.min(), null.max()) if null.size else (float("nan"),) * 3
     return {
         "size": point.size,
         "attribute": name,
         "metric": metric,
         **point.intervals[metric][j].to_dict(),
-        **dict(zip(("null", "null_low", "null_high"), map(float, ends), strict=True)),
+        **null_columns(null),
         **{"rise" if key == "estimate" else f"rise_{key}": value for key, value in rise.to_dict().items()},
     }
 

@@ -192,7 +192,7 @@ def _law(rows: Rows, max_columns: int, seed: int) -> Law:
     """Law with the sample covariance of some of the columns that vary."""
     n, d = rows.shape
     chosen = np.sort(np.random.default_rng([seed, 104]).permutation(d)[:max_columns])
-    X: Matrix = np.concatenate([to_numpy(block)[:, chosen] for block in rows.blocks()])
+    X: Matrix = np.concatenate([to_numpy(block)[:, chosen] for _, block in rows.blocks()])
     varying = X[:, X.max(axis=0) > X.min(axis=0)]
     if not varying.shape[1] or not np.isfinite(varying.sum(dtype=np.float64)):
         raise ValueError("X holds no column that varies, or NaN or infinite values: `gaussianity` says which")

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis.core import Floats, Interval, Result
-from noisezoo.analysis.probes import METRICS, Estimate, ProbeTable, refuse_different_rows
+from noisezoo.analysis.core import Estimate, Floats, Interval, Result
+from noisezoo.analysis.probes import METRICS, ProbeTable, refuse_different_rows
 
 _FEWEST = 4
 _EDGE = 1 - 1e-12  # Fisher's z ends here
@@ -77,8 +77,8 @@ def profile_correlation(
     chance is 1/2 for every attribute. Some attributes are easier in any view: hence the controls.
 
     Every correlation has two intervals. Over images: another sample of images, training included, by half-samples
-    (`_halves`), through the correlation's derivatives, paired between all tables. Over both: attributes are a sample
-    too, by the jackknife over attributes, which is added; as observed scores hold image noise already, this errs
+    (`core.halves`), through the correlation's derivatives, paired between all tables. Over both: attributes are a
+    sample too, by the jackknife over attributes, which is added; as observed scores hold image noise already, this errs
     towards wide. Correlations are treated on Fisher's z scale (1921), differences as they are; Student's t with
     Satterthwaite's degrees of freedom.
 

@@ -13,7 +13,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from noisezoo.analysis.core import Interval, Matrix, Result, as_labels, as_matrix, refuse_one_class, units_of
+from noisezoo.analysis.core import (
+    Interval,
+    Matrix,
+    Result,
+    as_labels,
+    as_matrix,
+    null_columns,
+    refuse_one_class,
+    units_of,
+)
 from noisezoo.analysis.edits import MAKERS, PROBE, directions_on, orthogonalize
 
 Floats = NDArray[np.float64]
@@ -218,7 +227,6 @@ def _intervals(values: Mapping[str, Floats], n_splits: int, confidence: float) -
         train, test, clean = each[1:].reshape(3, n_splits, 2)
         variance = sum(float(((side[:, 0] - side[:, 1]) ** 2).mean() / 4) for side in (train, test))
         half = reach * np.sqrt(variance)
-        ends = {"estimate": each[0], "low": each[0] - half, "high": each[0] + half}
-        null = {"null": clean.mean(), "null_low": clean.min(), "null_high": clean.max()}
-        rows.append({"treatment": treatment, **{key: float(value) for key, value in (ends | null).items()}})
+        ends = {"estimate": float(each[0]), "low": float(each[0] - half), "high": float(each[0] + half)}
+        rows.append({"treatment": treatment, **ends, **null_columns(clean)})
     return rows

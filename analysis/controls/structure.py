@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from noisezoo.analysis.core import Matrix, Result, Rows, as_rows, finite_sum, mean_intervals, on_host, to_numpy, wilson
+from noisezoo.analysis.core import Matrix, Result, Rows, as_rows, finite_sum, mean_intervals, to_numpy, wilson
 
 Floats = NDArray[np.float64]
 _CHUNK = 2**20  # numbers of noise in hand at a time
@@ -161,7 +161,7 @@ def noise_structure(
         ValueError: shapes that do not match, a row with a constant channel, a grid smaller than 4 x 4, fewer than 2
             rows, too few replicates, or what `as_matrix` refuses.
     """
-    rows, pictures = _finite_rows(Z, "Z"), np.asarray(on_host(images))
+    rows, pictures = _finite_rows(Z, "Z"), to_numpy(images)
     n = rows.shape[0]
     _refuse_mismatch(rows.shape, pictures, shape)
     if (1 + n_null) * (1 - confidence) < 1 - 1e-9:
@@ -178,8 +178,8 @@ def noise_structure(
 def _finite_rows(X: ArrayLike, name: str) -> Rows:
     """Rows whose values were looked at a block at a time: all of them in float32 may be more than memory holds."""
     rows = as_rows(X, name)
-    for row, block in rows.located():
-        finite_sum(to_numpy(block), row, name)
+    for row, block in rows.blocks():
+        finite_sum(block, f"a block of {name}", row)
     return rows
 
 

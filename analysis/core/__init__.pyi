@@ -1,28 +1,47 @@
 from noisezoo.analysis.core.arrays import (
     AnyArray as AnyArray,
+    Floats as Floats,
+    Matrix as Matrix,
     along as along,
     as_array as as_array,
+    as_labels as as_labels,
+    as_matrix as as_matrix,
     beside as beside,
     cast as cast,
     chosen as chosen,
+    constant_columns as constant_columns,
     double as double,
     double_sum as double_sum,
     eigh as eigh,
+    finite_sum as finite_sum,
     largest as largest,
     like as like,
     namespace as namespace,
+    refuse_one_class as refuse_one_class,
     single as single,
     to_numpy as to_numpy,
 )
 from noisezoo.analysis.core.blocks import Blocks as Blocks, Rows as Rows, as_rows as as_rows
 from noisezoo.analysis.core.caveats import caveats as caveats
-from noisezoo.analysis.core.folds import assign_folds as assign_folds
+from noisezoo.analysis.core.halves import (
+    Estimate as Estimate,
+    assign_folds as assign_folds,
+    half_samples as half_samples,
+)
 from noisezoo.analysis.core.intervals import (
     Counts as Counts,
-    Floats as Floats,
     Interval as Interval,
+    Measured as Measured,
+    Null as Null,
     bootstrap_means as bootstrap_means,
+    interval_of_influences as interval_of_influences,
+    interval_of_rate as interval_of_rate,
     mean_intervals as mean_intervals,
+    no_narrower as no_narrower,
+    null_columns as null_columns,
+    null_of_draws as null_of_draws,
+    null_of_moments as null_of_moments,
+    null_of_rates as null_of_rates,
     paired_differences as paired_differences,
     resample_counts as resample_counts,
     to_intervals as to_intervals,
@@ -35,25 +54,4 @@ from noisezoo.analysis.core.linalg import (
     leading_eigenpairs as leading_eigenpairs,
     principal_frame as principal_frame,
 )
-from noisezoo.analysis.core.null import (
-    Measured as Measured,
-    Null as Null,
-    interval_of_influences as interval_of_influences,
-    interval_of_rate as interval_of_rate,
-    no_narrower as no_narrower,
-    null_of_draws as null_of_draws,
-    null_of_moments as null_of_moments,
-    null_of_rates as null_of_rates,
-)
 from noisezoo.analysis.core.result import Draws as Draws, Result as Result, plain as plain
-from noisezoo.analysis.core.validation import (
-    Matrix as Matrix,
-    as_labels as as_labels,
-    as_matrix as as_matrix,
-    constant_columns as constant_columns,
-    finite_sum as finite_sum,
-    on_host as on_host,
-    refuse_constant_columns as refuse_constant_columns,
-    refuse_non_finite as refuse_non_finite,
-    refuse_one_class as refuse_one_class,
-)

@@ -1,19 +1,20 @@
-"""Arrays where they are: numpy's, or torch's on any device, through the names that both spell alike.
+"""The one door for arrays, numpy's or torch's on any device: what passes is finite, real and two-dimensional.
 
 Functions written on `namespace(X)` use only what numpy and torch share (matmul, sum(axis), sqrt, einsum);
 what they spell differently is here, and small statistics at the end of a computation go back by `to_numpy`.
 """
 
 import sys
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
-
-from noisezoo.analysis.core.validation import as_matrix, on_host
+from numpy.typing import ArrayLike, NDArray
 
 AnyArray: TypeAlias = Any
 """A numpy array or a torch tensor."""
+Matrix = NDArray[np.floating[Any]]
+Floats = NDArray[np.float64]
 
 
 def namespace(X: AnyArray) -> Any:
@@ -23,27 +24,100 @@ def namespace(X: AnyArray) -> Any:
 
 
 def as_array(X: AnyArray, name: str = "X", *, min_rows: int = 2) -> AnyArray:
-    """`as_matrix` for arrays where they are: a tensor stays on its device, detached; all else becomes numpy.
+    """Give `X` as a finite (n, d) matrix of float32 or float64 where it is: a tensor stays on its device, detached.
 
-    float32 and float64 pass without a copy, half precisions become float32, integers and booleans float64.
+    float32 and float64 pass without a copy, half precisions become float32, integers and booleans float64. What is not
+    a tensor becomes a numpy array.
 
     Raises:
-        ValueError: as `as_matrix`.
+        ValueError: not numeric, not two-dimensional, fewer than `min_rows` rows, no columns, NaN or infinite values.
     """
     xp = namespace(X)
-    if xp is np:
-        return as_matrix(X, name, min_rows=min_rows)
-    tensor = X.detach()
-    tensor = tensor.float() if tensor.dtype in (xp.float16, xp.bfloat16) else tensor
-    shaped = tensor.ndim == 2 and len(tensor) >= min_rows and tensor.shape[1] > 0
-    if shaped and tensor.is_floating_point() and bool(xp.isfinite(tensor.sum(dtype=xp.float64))):
-        return tensor
-    return like(as_matrix(to_numpy(tensor), name, min_rows=min_rows), tensor)  # which words the refusals
+    A: AnyArray = np.asarray(X) if xp is np else X.detach()
+    real = A.dtype.kind in "fiub" if xp is np else not A.is_complex()
+    if not real:
+        raise ValueError(f"{name} must hold real numbers, not {A.dtype}")
+    if A.ndim != 2:
+        raise ValueError(f"{name} must be a matrix (n, d), not of shape {tuple(A.shape)}; reshape it to (n, -1)")
+    if A.shape[0] < min_rows or A.shape[1] == 0:
+        raise ValueError(f"{name} needs at least {min_rows} rows and one column, and has shape {tuple(A.shape)}")
+    is_float = A.dtype.kind == "f" if xp is np else A.is_floating_point()
+    A = single(A) if is_float and A.dtype.itemsize <= 4 else double(A)
+    finite_sum(A, name)
+    return A
+
+
+def as_matrix(X: ArrayLike, name: str = "X", *, min_rows: int = 2) -> Matrix:
+    """`as_array` in numpy: a tensor comes from its device.
+
+    Raises:
+        ValueError: as `as_array`.
+    """
+    return to_numpy(as_array(X, name, min_rows=min_rows))
+
+
+def finite_sum(A: AnyArray, name: str = "X", row: int = 0) -> Floats:
+    """Sum over the rows of A (n, d), whose first row is number `row` of the whole: (d,) float64.
+
+    A sum is finite only if every term is, and costs one pass without a mask of the size of A.
+
+    Raises:
+        ValueError: NaN or infinite values; counts them and names the first.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = np.asarray(to_numpy(double_sum(A, 0)))
+        if np.isfinite(total.sum()):
+            return total
+    wrong = np.argwhere(~np.isfinite(to_numpy(A)))
+    if len(wrong):
+        first = f"row {row + wrong[0, 0]}, column {wrong[0, 1]}"
+        raise ValueError(f"{name} holds {len(wrong)} NaN or infinite values, the first at {first}; drop those rows")
+    return total
+
+
+def constant_columns(X: Matrix) -> NDArray[np.intp]:
+    """Indices of the columns of `X` (n, d) that hold one value only."""
+    return np.flatnonzero(X.max(axis=0) == X.min(axis=0))
+
+
+def as_labels(Y: ArrayLike, name: str = "Y", *, rows: int | None = None, names: Sequence[str] | None = None) -> Floats:
+    """Give binary attributes `Y` as a float64 matrix (n, k) of zeros and ones; a vector (n,) becomes (n, 1).
+
+    Raises:
+        ValueError: values other than 0 and 1 (CelebA's -1 included), the wrong number of rows (`rows`) or of `names`.
+    """
+    array: AnyArray = Y if namespace(Y) is not np else np.asarray(Y)
+    labels = as_matrix(array[:, None] if array.ndim == 1 else array, name, min_rows=1).astype(np.float64)
+    wrong = (labels != 0) & (labels != 1)
+    if wrong.any():
+        column = int(np.argmax(wrong.any(axis=0)))
+        value = labels[wrong[:, column], column][0]
+        raise ValueError(f"{name} must hold 0 and 1 only; {_label(column, names)} holds {value:g}")
+    if rows is not None and len(labels) != rows:
+        raise ValueError(f"{name} has {len(labels)} rows and the data has {rows}")
+    if names is not None and (len(names) != labels.shape[1] or len(set(names)) != len(names)):
+        raise ValueError(f"{name} has {labels.shape[1]} columns and needs as many different names, not {list(names)}")
+    return labels
+
+
+def refuse_one_class(Y: Floats, names: Sequence[str] | None = None) -> None:
+    """Raise ValueError that names the attributes of `Y` (n, k) of which every row has the same value."""
+    constant = constant_columns(Y)
+    if constant.size:
+        listed = ", ".join(_label(int(column), names) for column in constant)
+        raise ValueError(f"every row has the same value of {listed}: nothing to separate; drop it")
+
+
+def _label(column: int, names: Sequence[str] | None) -> str:
+    return f"attribute {names[column]!r}" if names is not None and column < len(names) else f"attribute {column}"
 
 
 def to_numpy(A: AnyArray) -> NDArray[Any]:
-    """`A` as a numpy array, from whatever device."""
-    return np.asarray(on_host(A))
+    """`A` as a numpy array, from whatever device; bfloat16, which numpy lacks, becomes float32."""
+    if namespace(A) is np:
+        return np.asarray(A)
+    tensor = A.detach().cpu()
+    return np.asarray(tensor.float() if tensor.dtype == namespace(A).bfloat16 else tensor)
 
 
 def like(A: NDArray[Any], X: AnyArray) -> AnyArray:
@@ -107,7 +181,6 @@ def eigh(A: AnyArray, leading: int | None = None) -> tuple[AnyArray, AnyArray]:
 
 def largest(S: AnyArray, k: int) -> AnyArray:
     """Columns of the k largest values in each row of S (m, n), in no order: (m, k) integers."""
-    xp = namespace(S)
-    if xp is np:
+    if namespace(S) is np:
         return np.argpartition(S, S.shape[1] - k, axis=1)[:, S.shape[1] - k :]
     return S.topk(k, dim=1, sorted=False).indices

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis.core.validation import Matrix, constant_columns
+from noisezoo.analysis.core.arrays import Matrix, constant_columns
 
 
 def caveats(X: Matrix, folds: NDArray[np.intp] | None = None, name: str = "X") -> tuple[str, ...]:

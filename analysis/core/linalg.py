@@ -3,12 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from noisezoo.analysis.core.arrays import AnyArray, beside, cast, double, eigh, namespace, to_numpy
-from noisezoo.analysis.core.validation import Matrix
+from noisezoo.analysis.core.arrays import AnyArray, Floats, Matrix, beside, cast, double, eigh, namespace, to_numpy
 
-Floats = NDArray[np.float64]
 _BLOCK = 2048  # columns that are held in float64 at a time
 
 

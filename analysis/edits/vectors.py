@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from noisezoo.analysis.core import Matrix, as_matrix, refuse_non_finite
+from noisezoo.analysis.core import Matrix, as_matrix
 
 Vector = NDArray[np.floating[Any]]
 
@@ -84,8 +84,7 @@ def _as_vector(value: ArrayLike, name: str) -> Vector:
     vector = np.asarray(value)
     if vector.ndim != 1 or not vector.size:
         raise ValueError(f"{name} must be one direction (d,), not of shape {vector.shape}")
-    vector = vector.astype(np.float32 if vector.dtype in (np.float16, np.float32) else np.float64)
-    refuse_non_finite(vector[None], name)
+    vector = np.asarray(as_matrix(vector[None], name, min_rows=1)[0])
     if not vector.any():
         raise ValueError(f"{name} is zero: it is no direction")
     return vector

@@ -1,7 +1,3 @@
-from noisezoo.analysis.gaussian.false_discovery import (
-    benjamini_hochberg as benjamini_hochberg,
-    benjamini_yekutieli as benjamini_yekutieli,
-)
 from noisezoo.analysis.gaussian.families import FAMILIES as FAMILIES
 from noisezoo.analysis.gaussian.gaussianity import (
     GaussianityResult as GaussianityResult,

@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from noisezoo.analysis.core import AnyArray, Matrix, Rows, leading_eigenpairs, to_numpy
+from noisezoo.analysis.core import AnyArray, Floats, Matrix, Rows, leading_eigenpairs, to_numpy
 
-Floats = NDArray[np.float64]
 _GRAM = 2048  # the smaller side up to which its Gram matrix is affordable, and gives exact answers
 _PASSES = 6
 _SPARE = 20  # dimensions of the subspace beyond the axes that are wanted
@@ -69,7 +67,7 @@ def _small_gram(rows: Rows, mean: Floats) -> Floats | None:
         return None
     G = np.zeros((min(n, d),) * 2)
     if d <= n:
-        for block in rows.blocks():
+        for _, block in rows.blocks():
             x = to_numpy(block).astype(np.float64) - mean
             G += x.T @ x
         return G
@@ -81,7 +79,7 @@ def _small_gram(rows: Rows, mean: Floats) -> Floats | None:
 
 def _product(rows: Rows, mean: Floats, V: Floats) -> Floats:
     """(X - mean) V in float64, (n, k)."""
-    return np.concatenate([(to_numpy(block).astype(np.float64) - mean) @ V for block in rows.blocks()])
+    return np.concatenate([(to_numpy(block).astype(np.float64) - mean) @ V for _, block in rows.blocks()])
 
 
 def _by_subspace(
@@ -114,7 +112,7 @@ def _iterate(rows: Rows, mean: Floats, start: Floats, passes: int) -> tuple[Floa
 def _transposed_product(rows: Rows, mean: Floats, Q: Floats) -> Floats:
     """X^T Q of the centred rows, (d, k)."""
     m, total = rows.place(mean), np.zeros((rows.shape[1], Q.shape[1]))
-    for row, block in rows.located():
+    for row, block in rows.blocks():
         total += to_numpy((block - m).T @ rows.place(Q[row : row + len(block)]))
     return total
 
@@ -123,7 +121,7 @@ def _both_products(rows: Rows, mean: Floats, V: Floats) -> tuple[Floats, Floats]
     """X V and X^T X V of the centred rows, in one pass."""
     m, v = rows.place(mean), rows.place(V)
     Y, Z = np.empty((rows.shape[0], V.shape[1])), np.zeros(V.shape)
-    for row, block in rows.located():
+    for row, block in rows.blocks():
         x: AnyArray = block - m
         y = x @ v
         Y[row : row + len(block)] = to_numpy(y)

@@ -6,14 +6,13 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis.core import AnyArray, Blocks, Rows, as_matrix, as_rows, to_numpy
-from noisezoo.analysis.gaussian.families import FAMILIES, UNIVARIATE, Projections
+from noisezoo.analysis.core import AnyArray, Blocks, Floats, Rows, as_matrix, as_rows, to_numpy
+from noisezoo.analysis.gaussian.families import FAMILIES, PROJECTIONS, UNIVARIATE
 from noisezoo.analysis.gaussian.result import GaussianityResult, GaussianityRow
 from noisezoo.analysis.gaussian.sample import Sample
 
 __all__ = ["GaussianityResult", "GaussianityRow", "gaussianity", "paper_gaussianity"]
 
-Floats = NDArray[np.float64]
 Nulls = Mapping[str, Floats]
 _MAX_AXES = 50
 
@@ -83,7 +82,7 @@ def paper_gaussianity(
     """
     return gaussianity(
         X, n_projections=n_projections, n_samples=n_samples, alpha=alpha, seed=seed, n_null=n_null,
-        families=[Projections.name],
+        families=[PROJECTIONS],
     )  # fmt: skip
 
 

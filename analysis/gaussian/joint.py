@@ -1,11 +1,10 @@
 """Tests of joint normality of a few columns: invariant to any affine map of the rows, linear in their number."""
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from noisezoo.analysis.core import Matrix, as_matrix
+from noisezoo.analysis.core import Floats, Matrix, as_matrix
 
-Floats = NDArray[np.float64]
 BANDWIDTH = 0.5
 """Spread of the frequencies of `bhep`; the smaller, the more it looks at the tails."""
 _BLOCK = 1 << 19  # phases at a time

@@ -1,15 +1,12 @@
 """What a test of Gaussianity reports: a row each family and test, and the result that holds them."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from noisezoo.analysis.core import Floats, Result
 
-from noisezoo.analysis.core import Result
-
-Floats = NDArray[np.float64]
+_NAN = float("nan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +35,19 @@ class GaussianityRow:
 
     family: str
     test: str
-    tests: int
-    acceptance: float
-    low: float
-    high: float
+    _: KW_ONLY
+    tests: int = 1
+    acceptance: float = _NAN
+    low: float = _NAN
+    high: float = _NAN
     null: float
     null_low: float
     null_high: float
-    value: float
+    value: float = _NAN
     p_value: float
-    bonferroni: float
-    rejected: int | None
-    discoveries: int | None
+    bonferroni: float = _NAN
+    rejected: int | None = None
+    discoveries: int | None = None
     departs: bool
 
 

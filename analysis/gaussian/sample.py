@@ -6,11 +6,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis.core import Matrix, Rows, finite_sum, to_numpy
+from noisezoo.analysis.core import Floats, Matrix, Rows, finite_sum, to_numpy
 from noisezoo.analysis.gaussian.axes import Leading, leading_axes
 from noisezoo.analysis.gaussian.univariate import p_values_of_rows
 
-Floats = NDArray[np.float64]
 _PANEL = 1 << 26  # values of a panel of columns: 256 MB in float32
 _NULL_COLUMNS = 512  # coordinates in a null replicate: their spread can only be wider than that of all of them
 _MIN_DIRECTIONS = 256  # tr S^2 is read off the projections, and needs pairs of them
@@ -35,11 +34,16 @@ class Projections:
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
-    """Tests of every column, and some of those that vary."""
+class Univariate:
+    """Tests of many univariate samples, and some of the samples."""
 
-    p_values: Floats  # (2, d), NaN where constant
-    some: Matrix  # (512 at most, n)
+    p_values: Floats  # (2, m) of Anderson-Darling and D'Agostino-Pearson, NaN where a sample is constant
+    some: Matrix  # (m', n)
+
+    @classmethod
+    def of(cls, samples: Matrix) -> "Univariate":
+        """Of samples as rows (m, n)."""
+        return cls(p_values_of_rows(samples), samples)
 
 
 @dataclass(eq=False)
@@ -64,9 +68,9 @@ class Sample:
         n, d = self.rows.shape
         total, low, high = np.zeros(d), np.full(d, np.inf), np.full(d, -np.inf)
         seen: set[int] = set()
-        for row, block in self.rows.located():
+        for row, block in self.rows.blocks():
             x = to_numpy(block)
-            total += finite_sum(x, row)
+            total += finite_sum(x, "a block of X", row)
             low, high = np.minimum(low, x.min(axis=0)), np.maximum(high, x.max(axis=0))
             seen.update(hash(one.tobytes()) for one in x)
         constant = low == high
@@ -84,7 +88,7 @@ class Sample:
         U /= np.linalg.norm(U, axis=0)
         mean, there = self.rows.place(self.moments.mean), self.rows.place(U)
         P, squares = np.empty((m, n), U.dtype), np.empty(n)
-        for row, block in self.rows.located():
+        for row, block in self.rows.blocks():
             centred = block - mean  # a far mean would cost float32 its digits
             P[:, row : row + len(block)] = to_numpy(centred @ there).T
             squares[row : row + len(block)] = to_numpy((centred * centred).sum(1))
@@ -98,6 +102,16 @@ class Sample:
             seed=self.seed, scores=self.scores,
         )  # fmt: skip
 
+    @cached_property
+    def projected(self) -> Univariate:
+        """Tests of the rows on the directions that were asked for."""
+        return Univariate.of(self.projections.samples[: self.n_projections])
+
+    @cached_property
+    def axes(self) -> Univariate:
+        """Tests of the scores on the leading axes."""
+        return Univariate.of(np.ascontiguousarray(self.leading.scores.T))
+
     @property
     def axes_used(self) -> int:
         """Number of leading axes, 0 where none were asked for; rows of low rank have fewer than were asked for."""
@@ -109,8 +123,8 @@ class Sample:
         return self.leading.how if "leading" in vars(self) else None
 
     @cached_property
-    def columns(self) -> Columns:
-        """One reading, by panels of columns."""
+    def columns(self) -> Univariate:
+        """Tests of every column, and 512 at most of those that vary; one reading, by panels of columns."""
         n, d = self.rows.shape
         varying = np.flatnonzero(~self.moments.constant)
         rng = np.random.default_rng([self.seed, 101])
@@ -121,4 +135,4 @@ class Sample:
             kept.append(panel[some - start])
             if here.size:
                 p[:, here] = p_values_of_rows(panel if here.size == len(panel) else panel[here - start])
-        return Columns(p, np.concatenate(kept))
+        return Univariate(p, np.concatenate(kept))

@@ -3,11 +3,9 @@
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
-from noisezoo.analysis.core import AnyArray, Matrix, as_matrix, refuse_constant_columns, to_numpy
+from noisezoo.analysis.core import AnyArray, Floats, Matrix, as_matrix, constant_columns
 
-Floats = NDArray[np.float64]
 _PANEL = 1 << 18  # values that are turned from columns into rows at a time
 _BLOCK = 1 << 16  # values a block: the temporaries of one block stay in the nearest cache
 
@@ -30,9 +28,12 @@ def anderson_darling(Z: AnyArray) -> tuple[Floats, Floats]:
 
 
 def _samples(Z: AnyArray, min_rows: int) -> Matrix:
-    samples = as_matrix(to_numpy(Z), "Z", min_rows=min_rows)
-    if (samples[0] == samples[-1]).any():  # a constant column ends as it begins: mostly one look instead of a pass
-        refuse_constant_columns(samples, "Z")
+    samples = as_matrix(Z, "Z", min_rows=min_rows)
+    constant = np.flatnonzero(samples[0] == samples[-1])  # at most these: mostly none
+    constant = constant[constant_columns(samples[:, constant])] if constant.size else constant
+    if constant.size:
+        listed = ", ".join(map(str, constant[:5])) + (", ..." if constant.size > 5 else "")
+        raise ValueError(f"Z has {constant.size} constant columns ({listed}); drop them")
     return samples
 
 

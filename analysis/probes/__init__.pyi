@@ -4,14 +4,14 @@ from noisezoo.analysis.probes.compare import (
     probe_difference as probe_difference,
     refuse_different_rows as refuse_different_rows,
 )
-from noisezoo.analysis.probes.design import Design as Design
-from noisezoo.analysis.probes.fit import Probes as Probes, fit_probes as fit_probes
-from noisezoo.analysis.probes.halves import (
-    Estimate as Estimate,
+from noisezoo.analysis.probes.crossvalidation import (
+    Design as Design,
+    Scored as Scored,
+    cross_validate as cross_validate,
     estimate as estimate,
     half_logits as half_logits,
-    half_samples as half_samples,
 )
+from noisezoo.analysis.probes.fit import Probes as Probes, fit_probes as fit_probes
 from noisezoo.analysis.probes.logistic import Array as Array
 from noisezoo.analysis.probes.metrics import METRICS as METRICS, SCORES as SCORES, OutOfFold as OutOfFold
 from noisezoo.analysis.probes.paper import PaperProbes as PaperProbes, paper_probes as paper_probes
@@ -25,5 +25,4 @@ from noisezoo.analysis.probes.path import (
     scaled_scores as scaled_scores,
     search_path as search_path,
 )
-from noisezoo.analysis.probes.procedure import Scored as Scored, cross_validate as cross_validate
 from noisezoo.analysis.probes.table import ProbeTable as ProbeTable, probe_table as probe_table

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from noisezoo.analysis.core import (
     AnyArray,
+    Floats,
     Result,
     as_array,
     as_labels,
@@ -19,9 +20,8 @@ from noisezoo.analysis.core import (
     to_numpy,
 )
 from noisezoo.analysis.probes.logistic import minimise
-from noisezoo.analysis.probes.path import Scaled, scaled_frame, scaled_rows, search_path
+from noisezoo.analysis.probes.path import Scaled, scaled_frame, search_path
 
-Floats = NDArray[np.float64]
 _TOLERANCE = 1e-8  # nats a row
 
 
@@ -93,16 +93,13 @@ def fit_probes(
     X = as_array(X)
     labels = as_labels(Y, rows=len(X))
     refuse_one_class(labels)
-    folds = None
-    if C is None:
-        folds = assign_folds(len(X), n_folds, seed=seed, groups=groups)
-        scaled = scaled_frame(X)
-        strength = search_path(single(scaled.T), labels, folds).best_strength()
-    else:
-        scaled = scaled_rows(X)
-        strength = _strengths(C, labels.shape[1]) * scaled.scale2
-    rare = () if folds is None else _rare(labels, n_folds)
-    return _fit(scaled, labels, strength, caveats(to_numpy(X), folds) + rare)
+    scaled = scaled_frame(X)
+    if C is not None:
+        strength = _strengths(C, labels.shape[1]) * scaled.scale**2
+        return _fit(scaled, labels, strength, caveats(to_numpy(X)))
+    folds = assign_folds(len(X), n_folds, seed=seed, groups=groups)
+    strength = search_path(single(scaled.T), labels, folds).best_strength()
+    return _fit(scaled, labels, strength, caveats(to_numpy(X), folds) + _rare(labels, n_folds))
 
 
 def _rare(Y: Floats, n_folds: int) -> tuple[str, ...]:
@@ -123,9 +120,9 @@ def _strengths(C: ArrayLike, k: int) -> Floats:
 
 
 def _fit(scaled: Scaled, Y: Floats, strength: Floats, caveats: tuple[str, ...]) -> Probes:
-    """Most iterations in single precision; then the rows' own precision decides when the optimum is reached."""
-    start = minimise(single(scaled.T), Y, strength, spectrum=scaled.spectrum, tolerance=_TOLERANCE)
-    w, b = minimise(scaled.T, Y, strength, start, spectrum=scaled.spectrum, tolerance=_TOLERANCE)
-    coef = scaled.lift(np.asarray(w, np.float64)) / np.sqrt(scaled.scale2)
+    """Most iterations in single precision; then double precision decides when the optimum is reached."""
+    start = minimise(single(scaled.T), Y, strength, tolerance=_TOLERANCE)
+    w, b = minimise(scaled.T, Y, strength, start, tolerance=_TOLERANCE)
+    coef = scaled.lift(np.asarray(w, np.float64)) / scaled.scale
     intercept = np.asarray(b - scaled.mean @ coef, np.float64)
-    return Probes(coef, intercept, strength / scaled.scale2, caveats)
+    return Probes(coef, intercept, strength / scaled.scale**2, caveats)

@@ -12,25 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis.core import AnyArray, beside, cast, like, namespace, to_numpy
+from noisezoo.analysis.core import AnyArray, beside, like, namespace, to_numpy
 
 Array = NDArray[np.floating[Any]]
 _OVERSHOOT = 0.5  # a step is too long when the slope at its end is this much of the first slope, uphill
-
-
-@dataclass(frozen=True, slots=True)
-class Spectrum:
-    """T^T T = V diag(values) V^T, or nearly so; V is the identity where `axes` is None."""
-
-    values: AnyArray  # (r,)
-    axes: AnyArray | None = None  # (r, r)
-
-    def solve(self, g: AnyArray, c: AnyArray) -> AnyArray:
-        """(c T^T T + 1)^-1 g for each column of g (r, k) and its c (k,)."""
-        shrink = c * cast(self.values, g)[:, None] + 1  # (r, k)
-        if self.axes is None:
-            return g / shrink
-        return cast(self.axes @ ((self.axes.T @ cast(g, self.axes)) / cast(shrink, self.axes)), g)
 
 
 @dataclass(slots=True)
@@ -61,25 +46,24 @@ def minimise(
     C: Array,
     start: tuple[Array, Array] | None = None,
     *,
-    spectrum: Spectrum | None = None,
     tolerance: float = 1e-8,
     max_iterations: int = 1000,
 ) -> tuple[Array, Array]:
     """Minimise C sum_i (softplus(z_i) - y_i z_i) + |w|^2 / 2 over w and b, z = T w + b, for each column of Y.
 
-    T (n, r) is centred, numpy or torch; Y (n, k) is 0/1; C (k,) > 0 is scikit-learn's. Without the `spectrum` of
-    T^T T, the columns of T must be nearly orthogonal. Stops a column when the Newton decrement bounds its objective
-    within `tolerance` nats a row of the optimum, or at `max_iterations`.
+    T (n, r) is centred, with nearly orthogonal columns, numpy or torch; Y (n, k) is 0/1; C (k,) > 0 is scikit-learn's.
+    Stops a column when the Newton decrement bounds its objective within `tolerance` nats a row of the optimum, or at
+    `max_iterations`.
 
     Returns:
         w (r, k) and b (k,), numpy, in T's precision.
     """
     s = _begin(T, Y, C, *(_prior_only(T, Y) if start is None else start))
     W, B = (to_numpy(array).copy() for array in (s.w, s.b))
-    spectrum = spectrum or Spectrum(namespace(T).einsum("ij,ij->j", T, T))
+    squares = namespace(T).einsum("ij,ij->j", T, T)[:, None]  # (r, 1) diagonal of T^T T
     active = np.arange(Y.shape[1])
     for _ in range(max_iterations):
-        done = to_numpy(_turn(T, spectrum, s, tolerance))
+        done = to_numpy(_turn(T, squares, s, tolerance))
         if done.any():
             finished, left = s.take(np.flatnonzero(done)), s.take(np.flatnonzero(~done))
             W[:, active[done]], B[active[done]] = to_numpy(finished.w), to_numpy(finished.b)
@@ -105,14 +89,14 @@ def _begin(T: AnyArray, Y: Array, C: Array, W: Array, B: Array) -> _State:
     return _State(w, b, beside(C, T), side, m, q, *zeros, *zeros, xp.full_like(b, float("inf")), q)
 
 
-def _turn(T: AnyArray, spectrum: Spectrum, s: _State, tolerance: float) -> AnyArray:
+def _turn(T: AnyArray, squares: AnyArray, s: _State, tolerance: float) -> AnyArray:
     """Set the next conjugate direction of every column in `s`; true where the column has converged."""
     xp = namespace(T)
     s.curvature = s.q - s.q * s.q
     residual = s.side * s.q  # (n, k) y - p
     gw, gb = s.w - s.C * (T.T @ residual), -s.C * residual.sum(0)
     weight = s.C * s.curvature.mean(0).clip(1e-6, None)
-    sw, sb = spectrum.solve(gw, weight), gb / (weight * len(T))  # preconditioned gradient
+    sw, sb = gw / (weight * squares + 1), gb / (weight * len(T))  # preconditioned gradient
     decrement = _dot(gw, sw) + gb * sb
     beta = ((decrement - _dot(s.gw, sw) - s.gb * sb) / s.decrement).clip(0, None)  # Polak-Ribiere, or anew
     dw, db = beta * s.dw - sw, beta * s.db - sb

@@ -98,34 +98,16 @@ def log_loss(o: OutOfFold) -> Scores:
 def _contests(z: NDArray[Any], y: Floats) -> tuple[Floats, Floats]:
     """Pairs of opposite classes that each row is in, and those where the positive ranks higher: both (m, k).
 
-    One sort: a positive has won against the negatives before its run of equal logits, and half of those in it.
+    By midranks: a positive's rank among all less its rank among positives counts the negatives below it.
     """
-    order = z.argsort(axis=0)
-    labels, ranked = np.take_along_axis(y, order, axis=0), np.take_along_axis(z, order, axis=0)
-    first, last = _runs(ranked)
-    won = np.empty_like(y)
-    below = [_middle(np.cumsum(labels == c, axis=0), first, last) for c in (0, 1)]  # (m, k) of each class
+    from scipy.stats import rankdata
+
     positives = y.sum(axis=0)
-    np.put_along_axis(won, order, np.where(labels > 0, below[0], positives - below[1]), axis=0)
-    return won, np.where(y > 0, len(y) - positives, positives)
-
-
-def _runs(ranked: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """First and last index (m, k) of the run of equal values that each entry of sorted columns (m, k) is in."""
-    index = np.arange(len(ranked))[:, None]
-    fresh = np.ones(ranked.shape, dtype=np.bool_)
-    fresh[1:] = ranked[1:] != ranked[:-1]
-    first = np.maximum.accumulate(np.where(fresh, index, 0), axis=0)
-    ends = np.vstack([fresh[1:], np.ones_like(fresh[:1])])
-    last = np.minimum.accumulate(np.where(ends, index, len(ranked))[::-1], axis=0)[::-1]
-    return first, last
-
-
-def _middle(count: NDArray[np.intp], first: NDArray[np.intp], last: NDArray[np.intp]) -> Floats:
-    """Members of a class before the middle of each run, from their running count (m, k)."""
-    through = np.vstack([np.zeros_like(count[:1]), count])
-    before, upto = (np.take_along_axis(through, index, axis=0) for index in (first, last + 1))
-    return np.asarray((before + upto) / 2)
+    negatives = len(y) - positives
+    among_all = rankdata(z, axis=0)
+    within = rankdata(among_all + len(y) * y, axis=0) - negatives * y  # among its own class
+    below = among_all - within  # of the other class
+    return np.where(y > 0, below, positives - below), np.where(y > 0, negatives, positives)
 
 
 def _rate(hit: NDArray[np.bool_], among: Floats) -> Scores:

@@ -6,37 +6,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis.core import (
-    AnyArray,
-    beside,
-    cast,
-    chosen,
-    double,
-    eigh,
-    namespace,
-    principal_frame,
-    single,
-    to_numpy,
-)
-from noisezoo.analysis.probes.logistic import Array, Spectrum, log_losses, minimise
+from noisezoo.analysis.core import AnyArray, Floats, beside, chosen, principal_frame, single, to_numpy
+from noisezoo.analysis.probes.logistic import Array, log_losses, minimise
 
-Floats = NDArray[np.float64]
 Fits = list[tuple[Array, Array]]  # weights (r, k) and intercepts (k,) of the probes without each fold
 
 # Prior variance of a logit: C times the total variance of X, so that a path means the same for any X and any scale.
 PATH = 10.0 ** np.arange(-2.0, 5.25, 0.5)
 _TOLERANCE = 1e-6  # nats a row
-_BLOCK = 4096  # rows that are held in float64 at a time
 _PAST_BEST = 1.01  # a label leaves the path when its held-out loss is this far above its least
 
 
 @dataclass(frozen=True, slots=True)
 class Scaled:
-    """Rows T (n, r) of total variance 1, centred, and the way back: X's weights are lift(w) / sqrt(scale2)."""
+    """Centred principal scores T (n, r) of total variance 1, and the way back: weights on X are lift(w) / scale."""
 
     T: AnyArray
-    spectrum: Spectrum  # of T^T T
-    scale2: float  # total variance of X
+    scale: float  # square root of the total variance of X
     mean: Floats  # (d,)
     lift: Callable[[Floats], Floats]  # (r, k) -> (d, k)
 
@@ -48,34 +34,13 @@ def scaled_frame(X: AnyArray) -> Scaled:
         ValueError: all rows of X are equal.
     """
     frame = principal_frame(X)
-    scale2 = float(frame.eigenvalues.sum() / len(X))
-    spectrum = Spectrum(frame.eigenvalues / scale2)
-    return Scaled(frame.scores / np.sqrt(scale2), spectrum, scale2, frame.mean, frame.lift)
+    scale = float((frame.eigenvalues.sum() / len(X)) ** 0.5)
+    return Scaled(frame.scores / scale, scale, frame.mean, frame.lift)
 
 
 def scaled_scores(X: AnyArray) -> AnyArray:
     """The rows of `scaled_frame` alone, (n, r) float32: what a search along the path takes."""
     return single(scaled_frame(X).T)
-
-
-def scaled_rows(X: AnyArray) -> Scaled:
-    """The rows of X (n, d) themselves, or their principal scores where d > n: for one fit a rotation does not pay.
-
-    The Gram matrix only preconditions here, for which single precision is enough.
-
-    Raises:
-        ValueError: all rows of X are equal.
-    """
-    n, d = X.shape
-    mean = X.mean(0, dtype=namespace(X).float64)
-    T = X - cast(mean, X)
-    scale2 = sum(float((double(T[i : i + _BLOCK]) ** 2).sum()) for i in range(0, n, _BLOCK)) / n
-    if d > n or not scale2 > 0:
-        return scaled_frame(X)
-    T /= float(np.sqrt(scale2))
-    rows = single(T)
-    values, axes = eigh(rows.T @ rows)
-    return Scaled(T, Spectrum(values.clip(0, None), axes), scale2, to_numpy(mean), np.asarray)
 
 
 @dataclass(frozen=True, slots=True)

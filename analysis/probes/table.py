@@ -1,19 +1,29 @@
 """Cross-validated probes of every attribute on one view, with half-sample intervals and a shuffled-label null."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from noisezoo.analysis.core import AnyArray, Draws, Floats, Interval, Result, as_array, caveats, single, to_numpy
-from noisezoo.analysis.probes.design import Design
-from noisezoo.analysis.probes.halves import Estimate, estimate
+from noisezoo.analysis.core import (
+    AnyArray,
+    Draws,
+    Estimate,
+    Floats,
+    Interval,
+    Result,
+    as_array,
+    caveats,
+    null_columns,
+    single,
+    to_numpy,
+)
+from noisezoo.analysis.probes.crossvalidation import Design, cross_validate, estimate
 from noisezoo.analysis.probes.logistic import Array
 from noisezoo.analysis.probes.metrics import OutOfFold
 from noisezoo.analysis.probes.path import scaled_frame
-from noisezoo.analysis.probes.procedure import cross_validate
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,9 +31,10 @@ class ProbeTable(Result):
     """What `probe_table` found on one view.
 
     Intervals are for the whole procedure: what other images of the same kind (or other `groups`) would give, as
-    training and as test rows (`_halves`). In simulated studies of 300 and 800 rows a nominal 95 % held the procedure's
-    expected mean over attributes, and its paired difference, in 92 to 99 %, where variances given the fitted probes
-    held as little as 81 %. They err towards wide, up to 100 %, where half the rows learn much less than all do.
+    training and as test rows (`core.halves`). In simulated studies of 300 and 800 rows a nominal 95 % held the
+    procedure's expected mean over attributes, and its paired difference, in 92 to 99 %, where variances given the
+    fitted probes held as little as 81 %. They err towards wide, up to 100 %, where half the rows learn much
+    less than all do.
     """
 
     names: tuple[str, ...]  # (k,) attributes that were probed
@@ -71,17 +82,8 @@ class ProbeTable(Result):
 
 
 def _record(attribute: str, metric: str, rate: float, interval: Interval, null: Floats) -> dict[str, Any]:
-    ends = {"null": null.mean(), "null_low": null.min(), "null_high": null.max()} if null.size else {}
-    return {
-        "attribute": attribute,
-        "metric": metric,
-        "estimate": interval.estimate,
-        "low": interval.low,
-        "high": interval.high,
-        **{key: float(ends.get(key, float("nan"))) for key in ("null", "null_low", "null_high")},
-        "positive_rate": rate,
-        "majority_rate": max(rate, 1 - rate),
-    }
+    rates = {"positive_rate": rate, "majority_rate": max(rate, 1 - rate)}
+    return {"attribute": attribute, "metric": metric, **asdict(interval), **null_columns(null), **rates}
 
 
 def probe_table(
@@ -135,7 +137,7 @@ def probe_table(
         out_of_fold=found.out_of_fold,
         halves=design.halves,
         half_logits=found.half_logits,
-        C=found.C / scaled.scale2,
+        C=found.C / scaled.scale**2,
         groups=design.groups,
         n=len(X),
         d=X.shape[1],

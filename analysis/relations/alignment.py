@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from noisezoo.analysis.core import (
     AnyArray,
+    Estimate,
     Floats,
     Measured,
     Null,
@@ -17,6 +18,7 @@ from noisezoo.analysis.core import (
     as_array,
     assign_folds,
     cast,
+    half_samples,
     interval_of_influences,
     like,
     namespace,
@@ -26,7 +28,6 @@ from noisezoo.analysis.core import (
     to_numpy,
     units_of,
 )
-from noisezoo.analysis.probes import Estimate, half_samples
 from noisezoo.analysis.relations.cka import LinearKernel, cka_null, unbiased_cka
 from noisezoo.analysis.relations.neighbours import Neighbours, among, nearest, overlap, permuted_overlaps
 from noisezoo.analysis.relations.svcca import PROCRUSTES, SVCCA, Measure, held_out, leading_scores
@@ -104,7 +105,7 @@ def alignment(X: AnyArray, Y: AnyArray, **settings: Any) -> Alignment:
 
     The leading axes hold 99 % of a view's variance, at most `max_axes` and at most n / 10 of them. Held-out values are
     those of maps fitted without the row's fold; in-sample ones are large where nothing is shared. Their intervals, and
-    that of mutual_knn, come from half-samples (`_halves`): other images would also give other maps and neighbours.
+    that of mutual_knn, come from half-samples (`core.halves`): other images would also give other maps and neighbours.
 
     Args:
         X: rows of one view.

@@ -40,7 +40,7 @@ class SharedSpace(Result):
     `held_out` is the correlation of two views' own estimates of a shared dimension, on rows that neither was fitted
     on, averaged over pairs of views and folds: 0 is nothing shared. On the scale of the eigenvalues it is
     `held_out_eigenvalues`, 1 / views where nothing is shared. Intervals are for the whole procedure, fits included
-    (`_halves`): in simulation a nominal 95 % held the procedure's expectation in 92 to 97 %, least where a shared
+    (`core.halves`): in simulation a nominal 95 % held the procedure's expectation in 92 to 97 %, least where a shared
     dimension is barely found.
     """
 

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis.core import AnyArray, Floats, like, units_of
-from noisezoo.analysis.probes import Estimate, half_samples
+from noisezoo.analysis.core import AnyArray, Estimate, Floats, half_samples, like, units_of
 from noisezoo.analysis.relations.maxvar import FoldMoments, Solution, solve
 from noisezoo.analysis.relations.whitening import Array, Whitener, inverse_root
 
@@ -73,7 +72,7 @@ def half_estimate(
     n_splits: int,
     seed: int,
 ) -> Estimate:
-    """A statistic on all rows and on the halves of each split, in the terms of `_halves`."""
+    """A statistic on all rows and on the halves of each split, in the terms of `core.halves`."""
     unit = units_of(len(folds), groups)
     value, influence = statistic(U, folds)
     values, influences = [value], [_sum_units(influence, unit)]

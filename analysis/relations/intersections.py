@@ -57,8 +57,8 @@ class Intersections(Result):
 
     The agreement is the mean share of k nearest neighbours in common, k / (n - 1) by chance. The null permutes the rows
     of every view independently and runs everything again: two subsets with a view in common agree on its private noise
-    too, and the null says how much. `p_value` is for each pair alone. Intervals are the whole procedure's (`_halves`):
-    in simulation of 300 rows a nominal 95 % held its expectation in 85 to 97 %, least where hardly anything agrees.
+    too, and the null says how much. `p_value` is for each pair alone. Intervals are the whole procedure's: in
+    simulation of 300 rows a nominal 95 % held its expectation in 85 to 97 %, least where hardly anything agrees.
     """
 
     names: tuple[str, ...]  # of the views

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from noisezoo.analysis.core import (
     AnyArray,
+    Estimate,
     Floats,
     Interval,
     Measured,
@@ -22,7 +23,6 @@ from noisezoo.analysis.core import (
 from noisezoo.analysis.probes import (
     METRICS,
     Design,
-    Estimate,
     Fits,
     OutOfFold,
     estimate,
@@ -92,8 +92,8 @@ def transfer(
 
     For every fold, the map from X to Y and the probes of Y, both as `stitch` and `probe_table` choose them, are fitted
     on the other folds; the fold is then scored twice, by its own rows of Y and by its rows of X carried over. Intervals
-    are for the whole procedure, by half-samples (`_halves`). The null fits probes to labels whose rows are shuffled,
-    one by one even where there are groups, and applies them to the same stitched rows.
+    are for the whole procedure, by half-samples (`core.halves`). The null fits probes to labels whose rows are
+    shuffled, one by one even where there are groups, and applies them to the same stitched rows.
 
     Args:
         X: rows of the source, numpy or torch.

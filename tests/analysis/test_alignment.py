@@ -9,7 +9,7 @@ from scipy.spatial import procrustes
 from sklearn.cross_decomposition import CCA
 from sklearn.neighbors import NearestNeighbors
 
-from noisezoo.analysis.core.null import null_of_moments
+from noisezoo.analysis.core.intervals import null_of_moments
 from noisezoo.analysis.relations.alignment import MEASURES, Alignment, alignment, alignment_matrix
 from noisezoo.analysis.relations.cka import LinearKernel, cka_null, unbiased_cka, unbiased_hsic
 from noisezoo.analysis.relations.neighbours import among, nearest, overlap, permuted_overlaps

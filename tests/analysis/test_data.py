@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from noisezoo.analysis.core.folds import assign_folds
+from noisezoo.analysis.core.halves import assign_folds
 from noisezoo.analysis.studies import data as reading
 from noisezoo.analysis.studies.data import Data
 from noisezoo.builder.__main__ import run

@@ -19,7 +19,7 @@ from noisezoo.analysis import (
     transfer,
 )
 from noisezoo.analysis.controls.simulation import simulate_une
-from noisezoo.analysis.core.validation import as_matrix
+from noisezoo.analysis.core.arrays import as_matrix
 from noisezoo.analysis.probes import fit, path
 from noisezoo.analysis.probes.logistic import minimise
 

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from noisezoo.analysis.core.intervals import wilson
-from noisezoo.analysis.core.null import interval_of_rate, null_of_draws, null_of_rates
+from noisezoo.analysis.core.intervals import interval_of_rate, null_of_draws, null_of_rates, wilson
 
 
 def test_a_null_of_draws_is_students_and_says_nothing_below_two() -> None:

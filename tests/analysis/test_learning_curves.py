@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from noisezoo.analysis.controls.learning_curves import _arrival, learning_curve
-from noisezoo.analysis.probes.design import Design
+from noisezoo.analysis.probes.crossvalidation import Design
 from noisezoo.analysis.probes.table import probe_table
 
 Floats = NDArray[np.float64]

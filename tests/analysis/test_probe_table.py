@@ -7,8 +7,7 @@ from scipy import stats
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
 
 from noisezoo.analysis import Interval, ProbeTable, compare, probe_difference, probe_table
-from noisezoo.analysis.core.folds import assign_folds
-from noisezoo.analysis.probes.halves import half_samples
+from noisezoo.analysis.core.halves import assign_folds, half_samples
 from noisezoo.analysis.probes.metrics import METRICS, OutOfFold, accuracy, auc, balanced_accuracy
 
 Floats = NDArray[np.float64]

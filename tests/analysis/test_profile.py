@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from scipy.stats import pearsonr
 
 from noisezoo.analysis.controls.profile import _correlation, _difference, _gradient, _permutations, profile_correlation
-from noisezoo.analysis.probes.halves import Estimate
+from noisezoo.analysis.core.halves import Estimate
 from noisezoo.analysis.probes.table import ProbeTable, probe_table
 
 Floats = NDArray[np.float64]

@@ -8,7 +8,7 @@ from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.metrics import balanced_accuracy_score
 
 from noisezoo.analysis.controls.simulation import simulate_une
-from noisezoo.analysis.core.folds import assign_folds
+from noisezoo.analysis.core.halves import assign_folds
 from noisezoo.analysis.relations.ridge import cut, regress
 from noisezoo.analysis.relations.stitch import ALPHAS, stitch, stitch_many
 from noisezoo.analysis.relations.transfer import transfer

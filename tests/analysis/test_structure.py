@@ -132,7 +132,7 @@ def test_what_cannot_be_measured_is_refused_by_name() -> None:
     lost = Z.astype(np.float16)
     lost[4, 7] = np.nan
     for n_rows in (2, 500):  # whether it was drawn or not
-        with pytest.raises(ValueError, match="Z holds NaN or infinite values, the first at row 4, column 7"):
+        with pytest.raises(ValueError, match="block of Z holds 1 NaN or infinite values, the first at row 4, column 7"):
             noise_structure(lost, images, SHAPE, n_rows=n_rows)
     Z[3, 64:] = 1.5
     with pytest.raises(ValueError, match="channel 1 of row 3 of Z is constant"):

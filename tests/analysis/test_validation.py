@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from noisezoo.analysis.core.validation import as_labels, as_matrix, refuse_one_class
+from noisezoo.analysis.core.arrays import as_labels, as_matrix, refuse_one_class
 
 
 def test_floats_pass_without_a_copy_and_half_floats_become_single() -> None:

@@ -1,4 +1,6 @@
-"""The sampling error of a whole cross-validation, training included, from half-samples.
+"""Folds and halves of rows, and what halves tell: the sampling error of a whole procedure, training included.
+
+Folds and halves are a function of rows, groups and seed only, so that every view gets the same ones.
 
 The variance over the rows that are scored, v, takes the fitted probes as given. It leaves out that other rows would
 have fitted other probes, and that rows of different folds stand in each other's training sets and so err together.
@@ -20,10 +22,31 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from noisezoo.analysis.core import AnyArray, Floats, Interval, chosen, units_of
-from noisezoo.analysis.probes.logistic import Array
-from noisezoo.analysis.probes.metrics import SCORES, OutOfFold, Scores
-from noisezoo.analysis.probes.path import Fits, fit_without_each_fold, held_out_logits
+from noisezoo.analysis.core.arrays import Floats
+from noisezoo.analysis.core.intervals import Interval, units_of
+
+
+def assign_folds(n: int, n_folds: int, *, seed: int = 42, groups: ArrayLike | None = None) -> NDArray[np.intp]:
+    """The fold of each of n rows, (n,) in [0, n_folds); rows of one of `groups` (n,) always share a fold.
+
+    Units (rows, or whole groups) are shuffled and cut into folds of nearly equal numbers of rows.
+
+    Raises:
+        ValueError: fewer than 2 folds, or fewer units than folds, or groups so large that a fold stays empty.
+    """
+    labels = np.arange(n) if groups is None else np.asarray(groups)
+    if labels.shape != (n,):
+        raise ValueError(f"groups must be one label a row, ({n},), not of shape {labels.shape}")
+    unit, size = np.unique(labels, return_inverse=True, return_counts=True)[1:]
+    if not 2 <= n_folds <= len(size):
+        raise ValueError(f"n_folds must lie between 2 and the {len(size)} independent rows or groups, not {n_folds}")
+    order = np.random.default_rng(seed).permutation(len(size))
+    middle = np.cumsum(size[order]) - size[order] / 2
+    fold_of_unit = np.empty(len(size), dtype=np.intp)
+    fold_of_unit[order] = np.floor(middle * n_folds / n).astype(np.intp)
+    if len(np.unique(fold_of_unit)) < n_folds:
+        raise ValueError(f"groups are too large for {n_folds} folds: one fold would be empty; ask for fewer")
+    return fold_of_unit[unit.reshape(n)]
 
 
 def half_samples(
@@ -50,35 +73,6 @@ def half_samples(
     for half in halves:
         half[np.lexsort((rng.random(half.size), fold_of_unit))] = np.arange(half.size) % 2 == 0
     return halves[:, units]
-
-
-def half_logits(
-    T: AnyArray,
-    Y: Floats,
-    folds: NDArray[np.intp],
-    C: Floats,
-    halves: NDArray[np.bool_],
-    whole: Fits,
-    kept: NDArray[np.bool_],
-) -> Array:
-    """Logits (n_splits, n, k) of every row out of fold, from probes fitted on its own half of each split.
-
-    Args:
-        T: (n, r) scaled principal scores.
-        Y: (n, k) labels.
-        folds: (n,) the same on a half as on the whole.
-        C: (folds, k) strengths, kept as chosen on all rows: the prior variance of a logit, at any number of rows.
-        halves: (n_splits, n) as `half_samples` gives them.
-        whole: fits of the same folds on all rows, to begin from.
-        kept: (n,) rows that may be fitted on; every row is scored.
-    """
-    logits = np.empty((len(halves), *Y.shape), np.float32)
-    for split, half in enumerate(halves):
-        for rows in (half, ~half):
-            trained = rows & kept
-            fits = fit_without_each_fold(chosen(T, trained), Y[trained], folds[trained], C, whole)
-            logits[split, rows] = held_out_logits(chosen(T, rows), folds[rows], fits)
-    return logits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,25 +121,6 @@ class Estimate:
         if not self.value.shape[-1]:
             return Interval(float("nan"), float("nan"), float("nan"))
         return self.mean().intervals(confidence, least=least, most=most)[0]
-
-
-def estimate(
-    metric: str, o: OutOfFold, halves: NDArray[np.bool_], logits: Array, groups: NDArray[np.generic] | None
-) -> Estimate:
-    """One of SCORES on all rows `o`, and in halves (splits, n) by their logits (splits, n, k)."""
-    units = units_of(len(o.labels), groups)
-    scores = [SCORES[metric](o), *(_contrast(metric, o, *split) for split in zip(halves, logits, strict=True))]
-    influence = np.zeros((len(scores), int(units.max()) + 1, o.labels.shape[1]), np.float32)
-    for total, (_, of_row) in zip(influence, scores, strict=True):
-        np.add.at(total, units, of_row)
-    return Estimate(np.array([value for value, _ in scores]), influence)
-
-
-def _contrast(metric: str, o: OutOfFold, half: NDArray[np.bool_], logits: Array) -> Scores:
-    a, b = (SCORES[metric](o.part(rows, logits[rows])) for rows in (half, ~half))
-    influence = np.empty_like(o.labels)
-    influence[half], influence[~half] = a[1] / 2, -b[1] / 2
-    return (a[0] - b[0]) / 2, influence
 
 
 def _mean(values: Floats, told: NDArray[np.bool_]) -> Floats:

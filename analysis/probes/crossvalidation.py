@@ -1,0 +1,172 @@
+"""Cross-validation as one procedure: choose strengths, score out of fold, repeat on halves and on shuffled labels.
+
+What is fixed before a view is seen (folds, half-samples, attributes, shuffled copies) is a `Design`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from noisezoo.analysis.core import AnyArray, Estimate, Floats, as_labels, assign_folds, chosen, half_samples, units_of
+from noisezoo.analysis.probes.logistic import Array
+from noisezoo.analysis.probes.metrics import METRICS, SCORES, OutOfFold, Scores
+from noisezoo.analysis.probes.path import Fits, Search, fit_without_each_fold, held_out_logits, search_path
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Design:
+    """A function of labels, groups and seed only, so that views of the same rows can be compared in pairs."""
+
+    names: tuple[str, ...]  # (k,) attributes that can be probed
+    refused: Mapping[str, str]  # attribute -> why it cannot
+    Y: Floats  # (n, k)
+    folds: NDArray[np.intp]  # (n,)
+    halves: NDArray[np.bool_]  # (splits, n)
+    groups: NDArray[Any] | None  # (n,)
+    seed: int
+
+    @classmethod
+    def of(
+        cls,
+        n: int,
+        Y: ArrayLike,
+        names: Sequence[str],
+        groups: ArrayLike | None,
+        *,
+        n_folds: int,
+        n_splits: int,
+        seed: int,
+        what: str = "Y",
+    ) -> "Design":
+        """The design for n rows and labels Y (n, k), zeros and ones, which errors call `what`.
+
+        Raises:
+            ValueError: what `as_labels`, `assign_folds` and `half_samples` refuse.
+        """
+        labels = as_labels(Y, what, rows=n, names=names)
+        units = None if groups is None else np.asarray(groups)
+        folds = assign_folds(n, n_folds, seed=seed, groups=units)
+        halves = half_samples(folds, n_splits, seed=seed, groups=units)
+        refused = refusals(labels, names, folds)
+        probed = np.array([name not in refused for name in names], dtype=np.bool_)
+        kept = tuple(name for name in names if name not in refused)
+        return cls(kept, refused, labels[:, probed], folds, halves, units, seed)
+
+    def on(self, kept: NDArray[np.bool_]) -> "Design":
+        """The same design with the attributes that can be cross-validated on `kept` rows (n,)."""
+        refused = refusals(self.Y[kept], self.names, self.folds[kept])
+        columns = np.array([name not in refused for name in self.names], dtype=np.bool_)
+        names = tuple(name for name in self.names if name not in refused)
+        return replace(self, names=names, refused={**self.refused, **refused}, Y=self.Y[:, columns])
+
+    def shuffled(self, times: int) -> list[Floats]:
+        """Copies of Y with its rows permuted, attributes together: what is left of them is their rates."""
+        rng = np.random.default_rng([self.seed, 1])
+        return [self.Y[rng.permutation(len(self.Y))] for _ in range(times)]
+
+
+def refusals(Y: Floats, names: Sequence[str], folds: NDArray[np.intp]) -> dict[str, str]:
+    """Attribute of Y (n, k) -> why it cannot be cross-validated over `folds` (n,); those that can are left out."""
+    reasons = {name: _refusal(Y[:, j], folds) for j, name in enumerate(names)}
+    return {name: reason for name, reason in reasons.items() if reason}
+
+
+def _refusal(y: Floats, folds: NDArray[np.intp]) -> str | None:
+    n_folds = int(folds.max()) + 1
+    positives, negatives = int(y.sum()), int((1 - y).sum())
+    if not positives or not negatives:
+        return f"one class only: all {len(y)} rows are {int(y[0])}"
+    if min(positives, negatives) < 2 * n_folds:
+        return f"{positives} positives and {negatives} negatives: {n_folds} folds need {2 * n_folds} of each"
+    for kind, rows in (("positives", y > 0), ("negatives", y == 0)):
+        if len(np.unique(folds[rows])) == 1:
+            return f"all {kind} lie in one fold: its groups cannot be kept apart; use fewer or smaller groups"
+    return None
+
+
+def half_logits(
+    T: AnyArray,
+    Y: Floats,
+    folds: NDArray[np.intp],
+    C: Floats,
+    halves: NDArray[np.bool_],
+    whole: Fits,
+    kept: NDArray[np.bool_],
+) -> Array:
+    """Logits (n_splits, n, k) of every row out of fold, from probes fitted on its own half of each split.
+
+    Args:
+        T: (n, r) scaled principal scores.
+        Y: (n, k) labels.
+        folds: (n,) the same on a half as on the whole.
+        C: (folds, k) strengths, kept as chosen on all rows: the prior variance of a logit, at any number of rows.
+        halves: (n_splits, n) as `half_samples` gives them.
+        whole: fits of the same folds on all rows, to begin from.
+        kept: (n,) rows that may be fitted on; every row is scored.
+    """
+    logits = np.empty((len(halves), *Y.shape), np.float32)
+    for split, half in enumerate(halves):
+        for rows in (half, ~half):
+            trained = rows & kept
+            fits = fit_without_each_fold(chosen(T, trained), Y[trained], folds[trained], C, whole)
+            logits[split, rows] = held_out_logits(chosen(T, rows), folds[rows], fits)
+    return logits
+
+
+def estimate(
+    metric: str, o: OutOfFold, halves: NDArray[np.bool_], logits: Array, groups: NDArray[np.generic] | None
+) -> Estimate:
+    """One of SCORES on all rows `o`, and in halves (splits, n) by their logits (splits, n, k)."""
+    units = units_of(len(o.labels), groups)
+    scores = [SCORES[metric](o), *(_contrast(metric, o, *split) for split in zip(halves, logits, strict=True))]
+    influence = np.zeros((len(scores), int(units.max()) + 1, o.labels.shape[1]), np.float32)
+    for total, (_, of_row) in zip(influence, scores, strict=True):
+        np.add.at(total, units, of_row)
+    return Estimate(np.array([value for value, _ in scores]), influence)
+
+
+def _contrast(metric: str, o: OutOfFold, half: NDArray[np.bool_], logits: Array) -> Scores:
+    a, b = (SCORES[metric](o.part(rows, logits[rows])) for rows in (half, ~half))
+    influence = np.empty_like(o.labels)
+    influence[half], influence[~half] = a[1] / 2, -b[1] / 2
+    return (a[0] - b[0]) / 2, influence
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """What the procedure gave for the k attributes of a design."""
+
+    out_of_fold: OutOfFold
+    half_logits: Array  # (splits, n, k)
+    estimates: Mapping[str, Estimate]  # metric -> k attributes
+    null: Mapping[str, Floats]  # metric -> (permutations, k)
+    C: Floats  # (folds, k) for T
+
+
+def cross_validate(T: AnyArray, design: Design, n_permutations: int, kept: NDArray[np.bool_] | None = None) -> Scored:
+    """Run a design on scaled principal scores T (n, r), float32, numpy or torch.
+
+    Probes, strengths and priors come from the `kept` rows (n,) alone, all when None; every row is scored.
+    """
+    kept = np.ones(len(T), dtype=np.bool_) if kept is None else kept
+    (real, *permuted), search = _score(T, [design.Y, *design.shuffled(n_permutations)], design.folds, kept)
+    k = len(design.names)
+    C, whole = search.C[:, :k], [(w[:, :k], b[:k]) for w, b in search.fits]
+    logits = half_logits(T, design.Y, design.folds, C, design.halves, whole, kept)
+    estimates = {metric: estimate(metric, real, design.halves, logits, design.groups) for metric in METRICS}
+    null = {m: np.array([run(o)[0] for o in permuted]).reshape(n_permutations, k) for m, run in METRICS.items()}
+    return Scored(real, logits, estimates, null, C)
+
+
+def _score(
+    T: AnyArray, copies: Sequence[Floats], folds: NDArray[np.intp], kept: NDArray[np.bool_]
+) -> tuple[list[OutOfFold], Search]:
+    """Every copy of Y (n, k) out of fold, at the strengths that the other folds choose; columns in one search."""
+    Y = np.hstack(copies)
+    search = search_path(chosen(T, kept), Y[kept], folds[kept])
+    found = OutOfFold.of(held_out_logits(T, folds, search.fits), Y, folds, kept)
+    columns = np.split(np.arange(Y.shape[1]), len(copies))
+    return [found.take(block) for block in columns], search
