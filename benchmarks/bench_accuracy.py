@@ -23,8 +23,8 @@ from noisezoo.builder.models.accuracy import PAPER, Measured
 from noisezoo.builder.models.inverter import Inverter
 from noisezoo.builder.models.schedules import read_trajectory
 from noisezoo.builder.models.schemes import SCHEMES, make_scheme
-from noisezoo.builder.sources.open import open_source
 from noisezoo.builder.sources.pixels import signed
+from noisezoo.builder.sources.source import open_source
 from tests.builder.closed_forms import FLOW, data, error, exact_noise, mixture_network
 from tests.builder.models import STABLE_DIFFUSION
 

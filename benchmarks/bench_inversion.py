@@ -24,8 +24,8 @@ from noisezoo.builder.launch.local import build_dataset
 from noisezoo.builder.models.accuracy import pick
 from noisezoo.builder.models.inverter import Inverter
 from noisezoo.builder.recipe import make_recipe
-from noisezoo.builder.sources.open import open_source
 from noisezoo.builder.sources.pixels import signed
+from noisezoo.builder.sources.source import open_source
 from tests.builder.closed_forms import error
 from tests.builder.models import STABLE_DIFFUSION
 from tests.builder.towers import clip_tokenizer, clip_tower

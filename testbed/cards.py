@@ -25,8 +25,8 @@ from noisezoo.analysis import probe_difference, probe_table
 from noisezoo.builder.models.encoder import Encoder
 from noisezoo.builder.models.inverter import Inverter
 from noisezoo.builder.sources.faces.factors import ATTRIBUTES
-from noisezoo.builder.sources.open import open_source
 from noisezoo.builder.sources.pixels import signed
+from noisezoo.builder.sources.source import open_source
 from noisezoo.builder.views.networks import latent_statistics
 from noisezoo.builder.views.quality import psnr
 

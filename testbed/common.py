@@ -14,9 +14,9 @@ import torch
 from diffusers import DDIMScheduler, DiffusionPipeline
 from tqdm import tqdm
 
+from noisezoo.builder.sources.faces import FIRST_TRAINING_FACE
 from noisezoo.builder.sources.faces.factors import Factors, face_factors
 from noisezoo.builder.sources.faces.render import render
-from noisezoo.builder.sources.ids import FIRST_TRAINING_FACE
 
 TESTBED = Path(__file__).resolve().parent.parent / "noisezoo" / "testbed"
 RUNS = Path(__file__).resolve().parent.parent / "build" / "testbed"

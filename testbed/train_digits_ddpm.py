@@ -10,8 +10,7 @@ import torch
 from common import Training, diffusion_loss, finish, make_scheduler, sample, save_grid
 from diffusers import DDIMPipeline, UNet2DModel
 
-from noisezoo.builder.sources.digits import digit_id, digit_pixels
-from noisezoo.builder.sources.ids import trained_on_digit
+from noisezoo.builder.sources.digits import digit_id, digit_pixels, trained_on_digit
 
 NAME, SEED, BATCH = "digits-ddpm", 6, 64
 

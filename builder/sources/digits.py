@@ -1,20 +1,19 @@
 """The `digits` source: 1,797 real handwritten digits (8x8, UCI optdigits), which scikit-learn ships."""
 
 from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
+from datasets import ClassLabel, Features, Value
+from PIL import Image
 
-from noisezoo.builder.sources.ids import trained_on_digit
-from noisezoo.builder.sources.source import Source
+from noisezoo.builder.sources.source import Source, hash_unit
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-    from datasets import Features
-    from PIL.Image import Image
+TRAINING_SHARE = 0.5
+"""Share of the digits, by hash, that trained `digits-ddpm` and so is never in a dataset."""
 
-HAS_LOOP = {0, 6, 8, 9}
-HEAVY_INK = 4.9  # mean grey of 16, about the median digit's
+HEAVY_INK = 4.9
+"""Mean grey, of 16, above which a digit is heavy: about the median digit's."""
 
 
 def digit_id(index: int) -> str:
@@ -22,19 +21,22 @@ def digit_id(index: int) -> str:
     return f"digits-{index:04d}"
 
 
+def trained_on_digit(image_id: str) -> bool:
+    """Whether this digit was among those that trained `digits-ddpm`."""
+    return hash_unit(f"digits-ddpm/{image_id}") < TRAINING_SHARE
+
+
 @cache
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    return np.asarray(np.round(bunch.images * (255 / 16)), dtype=np.uint8), np.asarray(bunch.target)
+
+
 def digit_pixels() -> np.ndarray:
     """All digits: (1797, 8, 8) uint8, 0 background to 255 ink."""
-    from sklearn.datasets import load_digits
-
-    return np.asarray(np.round(load_digits().images * (255 / 16)), dtype=np.uint8)
-
-
-@cache
-def _digit_classes() -> np.ndarray:
-    from sklearn.datasets import load_digits
-
-    return np.asarray(load_digits().target)
+    return _digits()[0]
 
 
 class Digits(Source):
@@ -43,36 +45,33 @@ class Digits(Source):
     name = "digits"
     license = "cc-by-4.0"
 
-    def scan(self) -> "pa.Table":
+    def scan(self) -> pa.Table:
         """About half of the 1,797 digits, in scikit-learn's order; labels as `label_features` lists them."""
-        import pyarrow as pa
-
-        pixels, classes = digit_pixels(), _digit_classes()
+        pixels, classes = _digits()
         kept = np.array([i for i in range(len(pixels)) if not trained_on_digit(digit_id(i))])
         c, ink = classes[kept], pixels[kept] / 255 * 16  # (n,), (n, 8, 8)
-        columns = {
+        return pa.table({
             "image_id": [digit_id(i) for i in kept],
             "key": [str(i) for i in kept],
             "digit": c,
             "Even": c % 2 == 0,
             "Above_Four": c > 4,
-            "Has_Loop": np.isin(c, list(HAS_LOOP)),
+            "Has_Loop": np.isin(c, [0, 6, 8, 9]),
             "Heavy_Ink": ink.mean(axis=(1, 2)) > HEAVY_INK,
             "Top_Heavy": ink[:, :4].sum(axis=(1, 2)) > ink[:, 4:].sum(axis=(1, 2)),
-        }
-        return pa.table(columns)
+        })  # fmt: skip
 
-    def label_features(self) -> "Features":
+    def label_features(self) -> Features:
         """`digit` as ten classes, and five yes/no attributes."""
-        from datasets import ClassLabel, Features, Value
-
         attributes = ("Even", "Above_Four", "Has_Loop", "Heavy_Ink", "Top_Heavy")
         return Features(
-            {"digit": ClassLabel(names=[str(k) for k in range(10)]), **{a: Value("bool") for a in attributes}}
+            {"digit": ClassLabel(names=[str(k) for k in range(10)]), **dict.fromkeys(attributes, Value("bool"))}
         )
 
-    def image(self, key: str) -> "Image":
-        """The digit as a grey picture of 8x8 pixels."""
-        from PIL import Image
+    def content(self, key: str) -> bytes:
+        """The digit's 64 grey pixels."""
+        return bytes(digit_pixels()[int(key)])
 
-        return Image.fromarray(digit_pixels()[int(key)])
+    def decode(self, content: bytes) -> Image.Image:
+        """The digit as a grey picture of 8x8 pixels."""
+        return Image.frombytes("L", (8, 8), content)

@@ -4,30 +4,32 @@ import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from noisezoo.builder.sources.rows import OFFICIAL, ImageRows, Layout, Reading, reason
+import datasets
+from datasets import Dataset, Features, Image
+from datasets.exceptions import DatasetsError
+
+from noisezoo.builder.sources.rows import ImageRows, Part, reason
 from noisezoo.errors import UsageError
-
-if TYPE_CHECKING:
-    from datasets import Dataset, Features
 
 SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.parquet")
 
 
+@dataclass
 class HubImages(ImageRows):
     """Any dataset that `datasets` can load and that has a column of images.
 
     Args:
         path: A repository on the Hub, a local folder of Parquet files, or one that `save_to_disk` wrote.
-        image: The image column; its only one, where none is given.
-        labels: The label columns; all others, where none are given.
-        id: The column of ids; `SPLIT-NUMBER`, the row's place in its split, where none is given.
-        identity: A column whose values must not be on both sides of a split.
-        use: The dataset's splits to read; all, where none are given.
         splits: `official`, or `hash` to split the rows anew by their identities or ids.
+        image: The image column; by default its only one.
+        labels: The label columns; by default all others.
+        id: The column of ids; by default they are `SPLIT-NUMBER`, the row's place in its split.
+        identity: A column whose values must not be on both sides of a split.
+        use: The dataset's splits to read; by default all.
         config: The dataset's configuration.
         revision: The repository's commit, tag or branch.
         license: As the Hub spells it.
@@ -35,56 +37,39 @@ class HubImages(ImageRows):
 
     name = "hf"
     sensitive = True
+    local = False
 
-    def __init__(
-        self,
-        path: str,
-        image: str | None = None,
-        labels: Sequence[str] | None = None,
-        id: str | None = None,
-        identity: str | None = None,
-        use: Sequence[str] | None = None,
-        splits: str = OFFICIAL,
-        config: str | None = None,
-        revision: str | None = None,
-        license: str = "unknown",
-    ) -> None:
-        super().__init__(splits)
-        self.license = license
-        self._image, self._use, self._config = image, use, config
-        wanted = None if labels is None else dict.fromkeys(labels)
-        self.layout = Layout(repo=path, revision=revision, labels=wanted, id=id, identity=identity)
-        self._options = {"splits": splits, "image": image, "labels": labels, "id": id, "identity": identity, "use": use,
-                         "config": config, "revision": revision}  # fmt: skip
+    image: str | None = None
+    labels: Sequence[str] | None = None
+    id: str | None = None
+    identity: str | None = None
+    use: Sequence[str] | None = None
+    config: str | None = None
+    revision: str | None = None
+    license: str = "unknown"
 
-    def read(self) -> Reading:
+    def read(self) -> dict[str, Part]:
         """The chosen splits, with the image column found."""
-        splits = load(self.layout.repo, self.name, self._config, self.layout.revision)
-        unknown = [split for split in self._use or () if split not in splits]
+        splits = load(self.path, self.name, self.config, self.revision)
+        unknown = [split for split in self.use or () if split not in splits]
         if unknown:
-            raise UsageError(f"hf: {self.layout.repo} has no split {unknown[0]!r}; it has: {', '.join(splits)}")
-        used = {split: rows for split, rows in splits.items() if self._use is None or split in self._use}
+            raise UsageError(f"hf: {self.path} has no split {unknown[0]!r}; it has: {', '.join(splits)}")
+        used = {split: rows for split, rows in splits.items() if self.use is None or split in self.use}
+        self.wanted = None if self.labels is None else dict.fromkeys(self.labels)
         features = next(iter(used.values())).features
-        self.layout = replace(self.layout, image=_image_column(features, self._image, self.layout.repo))
-        for column in (self.layout.id, self.layout.identity):
+        self.image_column = _image_column(features, self.image, self.path)
+        for column in (self.id, self.identity):
             if column is not None and column not in features:
-                raise UsageError(f"hf: {self.layout.repo} has no column {column!r}; it has: {', '.join(features)}")
-        used = undecoded(used, self.layout.image)
-        return Reading(used, row_ids(used, self.layout.id))
-
-    def options(self) -> dict[str, Any]:
-        """The arguments."""
-        return self._options
+                raise UsageError(f"hf: {self.path} has no column {column!r}; it has: {', '.join(features)}")
+        return with_ids(used, self.image_column, self.id)
 
 
-def load(path: str, source: str, config: str | None = None, revision: str | None = None) -> "dict[str, Dataset]":
+def load(path: str, source: str, config: str | None = None, revision: str | None = None) -> dict[str, Dataset]:
     """All splits of a dataset that have rows, from the Hub, from a local folder, or as `save_to_disk` wrote it.
 
     Raises:
         UsageError: There is no such dataset or configuration, it cannot be had, or files of it are missing.
     """
-    from datasets.exceptions import DatasetsError
-
     root = Path(path).expanduser()
     try:
         if any((root / name).is_file() for name in ("dataset_dict.json", "state.json")):
@@ -98,44 +83,35 @@ def load(path: str, source: str, config: str | None = None, revision: str | None
     return splits
 
 
-def _saved(root: Path) -> "dict[str, Dataset]":
-    from datasets import Dataset, load_from_disk
-
-    found = load_from_disk(str(root))
+def _saved(root: Path) -> dict[str, Dataset]:
+    found = datasets.load_from_disk(str(root))
     splits = {"train": found} if isinstance(found, Dataset) else found
     return {split: rows for split, rows in splits.items() if len(rows)}
 
 
-def _built(config: str | None, **where: Any) -> "dict[str, Dataset]":
+def _built(config: str | None, **where: Any) -> dict[str, Dataset]:
     """What `load_dataset` gives, less empty splits: one of those makes it refuse all."""
-    from datasets import load_dataset_builder
-
-    builder = load_dataset_builder(name=config, **where)
+    builder = datasets.load_dataset_builder(name=config, **where)
     builder.download_and_prepare()
     return {split: builder.as_dataset(split) for split, facts in builder.info.splits.items() if facts.num_examples}
 
 
-def undecoded(splits: "Mapping[str, Dataset]", image: str) -> "dict[str, Dataset]":
+def undecoded(splits: Mapping[str, Dataset], image: str) -> dict[str, Dataset]:
     """The same rows with the images as `{bytes, path}`, to be decoded one by one."""
-    from datasets import Image
-
     return {split: rows.cast_column(image, Image(decode=False)) for split, rows in splits.items()}
 
 
-def row_ids(splits: "Mapping[str, Dataset]", column: str | None = None) -> dict[str, list[str]]:
-    """Each row's id: the column's value, or else the split and the row's place in it, which appending does not move."""
-    return {split: [f"{split}-{row:09d}" if value is None else str(value) for row, value in enumerate(values)]
-            for split, values in _values(splits, column).items()}  # fmt: skip
+def with_ids(splits: Mapping[str, Dataset], image: str = "image", column: str | None = None) -> dict[str, Part]:
+    """Rows with their ids: the column's value, or else the split and the row's place, which appending does not move."""
+    parts = {}
+    for split, rows in undecoded(splits, image).items():
+        values = [None] * len(rows) if column is None else rows[column][:]
+        parts[split] = Part(rows, [f"{split}-{row:09d}" if v is None else str(v) for row, v in enumerate(values)])
+    return parts
 
 
-def _values(splits: "Mapping[str, Dataset]", column: str | None) -> dict[str, list[Any]]:
-    return {split: [None] * len(rows) if column is None else rows[column][:] for split, rows in splits.items()}
-
-
-def _image_column(features: "Features", wanted: str | None, path: str) -> str:
+def _image_column(features: Features, wanted: str | None, path: str) -> str:
     """The column of images; raises UsageError where it is not one, or not the only one."""
-    from datasets import Image
-
     found: list[str] = [name for name, feature in features.items() if isinstance(feature, Image)]
     chosen = [name for name in found if wanted in (None, name)]
     if len(chosen) == 1:
@@ -150,13 +126,14 @@ def _local(root: Path, source: str) -> dict[str, Any]:
 
     `datasets` looks at the files' times only where no README lists them, and serves old rows otherwise.
     """
-    from datasets import config
-
     files = sorted(path for path in root.rglob("*") if path.is_file())
     _refuse_missing_shards(files, source)
     state = [f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
     digest = hashlib.sha256("\n".join(state).encode(errors="surrogateescape")).hexdigest()
-    return {"path": str(root.resolve()), "cache_dir": str(Path(config.HF_DATASETS_CACHE) / f"noisezoo-{digest[:16]}")}
+    return {
+        "path": str(root.resolve()),
+        "cache_dir": str(Path(datasets.config.HF_DATASETS_CACHE) / f"noisezoo-{digest[:16]}"),
+    }
 
 
 def _refuse_missing_shards(files: Sequence[Path], source: str) -> None:

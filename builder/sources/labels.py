@@ -1,88 +1,73 @@
-"""Kinds of label that a source declares: how each is read from what people write, whatever its column's type."""
+"""Labels as people write them, whatever their column's type, read as values of a `datasets` feature."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import ClassLabel, Value
+
+from noisezoo.errors import UsageError
 
 YES_NO: Mapping[str, bool] = {"-1": False, "0": False, "false": False, "1": True, "true": True}
+TEXT = ("string", "large_string", "string_view")
 
 
-@dataclass(frozen=True)
-class Kind:
-    """One kind of label.
+def read_label(column: pa.ChunkedArray, feature: Any, wanted: Any) -> tuple[pa.Array, dict[int, str]]:
+    """Read a label column as the feature `wanted`: a ClassLabel, or a Value of bool or int64.
 
-    Attributes:
-        read: From words (`pa.string()`) to values; null for a word that is none of the kind's.
-        feature: Makes the `datasets` feature of the values.
-        wanted: What to write instead of a word that is none.
+    Returns:
+        The values, and for each row whose word is none of the feature's, what is wrong with it.
+
+    Raises:
+        ValueError: The column holds both -1 and 0, so that its "no" cannot be told.
     """
+    words = as_words(column, feature)
+    values, instead = _read(words, wanted)
+    wrong = pc.indices_nonzero(pc.is_null(values)).to_pylist()
+    return values, {row: f"{words[row].as_py()!r}; write {instead}" for row in wrong}
 
-    read: "Callable[[pa.Array], pa.Array]"
-    feature: Callable[[], Any]
-    wanted: str
+
+def _read(words: pa.Array, wanted: Any) -> tuple[pa.Array, str]:
+    """Values, null for a word that is none of the feature's, and what to write instead of such a word."""
+    if isinstance(wanted, ClassLabel):
+        return _look_up(words, {name: k for k, name in enumerate(wanted.names)}), f"one of {', '.join(wanted.names)}"
+    if wanted.dtype == "bool":
+        lower = pc.utf8_lower(words)
+        if {"-1", "0"} <= set(lower.unique().to_pylist()):
+            raise ValueError(
+                "holds both -1 and 0, and which of them means no cannot be told: write -1 and 1, or 0 and 1"
+            )
+        return _look_up(lower, YES_NO), "-1 or 1, 0 or 1, or false or true"
+    whole = pc.if_else(pc.match_substring_regex(words, r"^-?\d{1,18}$"), words, None)
+    return pc.cast(whole, pa.int64()), "a whole number"
 
 
-def as_words(column: "pa.ChunkedArray", feature: Any) -> "pa.Array":
+def _look_up(words: pa.Array, values: Mapping[str, Any]) -> pa.Array:
+    return pa.array(list(values.values())).take(pc.index_in(words, pa.array(list(values))))
+
+
+def as_words(column: pa.ChunkedArray, feature: Any) -> pa.Array:
     """A label column as text: a class by its name, all else as Arrow writes it (`1`, `-1`, `true`)."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    from datasets import ClassLabel
-
-    values = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    values = column.combine_chunks()
     if isinstance(feature, ClassLabel) and pa.types.is_integer(values.type):
         known = pc.and_(pc.greater_equal(values, 0), pc.less(values, len(feature.names)))
         return pa.array(feature.names, pa.string()).take(pc.if_else(known, values, None))
     return pc.cast(values, pa.string())
 
 
-def _read_yes_no(words: "pa.Array") -> "pa.Array":
-    import pyarrow as pa
-    import pyarrow.compute as pc
+def plain_feature(feature: Any, name: str, source: str) -> Any:
+    """The feature of a label column that is taken as it is stored; numbers, bools, text and classes are labels.
 
-    lower = pc.utf8_lower(words)
-    if pc.any(pc.equal(lower, "-1")).as_py() and pc.any(pc.equal(lower, "0")).as_py():
-        raise ValueError("holds both -1 and 0, and which of them means no cannot be told: write -1 and 1, or 0 and 1")
-    return pa.array(list(YES_NO.values())).take(pc.index_in(lower, pa.array(list(YES_NO))))
-
-
-def _read_integer(words: "pa.Array") -> "pa.Array":
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    return pc.cast(pc.if_else(pc.match_substring_regex(words, r"^-?\d{1,18}$"), words, None), pa.int64())
-
-
-def _bool() -> Any:
-    from datasets import Value
-
-    return Value("bool")
-
-
-def _int64() -> Any:
-    from datasets import Value
-
-    return Value("int64")
-
-
-yes_no = Kind(_read_yes_no, _bool, "-1 or 1, 0 or 1, or false or true")
-integer = Kind(_read_integer, _int64, "a whole number")
-
-
-def one_of(*names: str) -> Kind:
-    """A class, stored as its place among `names`."""
-
-    def read(words: "pa.Array") -> "pa.Array":
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        return pc.cast(pc.index_in(words, pa.array(names)), pa.int64())
-
-    def feature() -> Any:
-        from datasets import ClassLabel
-
-        return ClassLabel(names=list(names))
-
-    return Kind(read, feature, f"one of {', '.join(names)}")
+    Raises:
+        UsageError: The column holds anything else.
+    """
+    dtype = feature.dtype if isinstance(feature, Value) else ""
+    if dtype in TEXT:
+        return Value("string")
+    if not isinstance(feature, ClassLabel) and not dtype.startswith(("int", "uint", "float", "bool")):
+        raise UsageError(
+            f"{source}: column {name!r} ({dtype or type(feature).__name__}) cannot be a label, which is a number, a "
+            "bool, text or a class: leave it out, or say in the option labels which columns are wanted"
+        )
+    return feature

@@ -1,7 +1,7 @@
 """The manifest: the frozen, ordered list of a source's images. What row k is, for ever."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from noisezoo.builder.sources.balance import balanced, indicators
-from noisezoo.builder.sources.ids import SPLITS, hash_unit, split_of
-from noisezoo.builder.sources.open import Refusal, Source
+from noisezoo.builder.sources.source import Refusal, Source, hash_unit
 from noisezoo.errors import NoiseZooError, UsageError
 from noisezoo.files import committed
 from noisezoo.schema import ID, SPLIT
@@ -23,6 +22,22 @@ if TYPE_CHECKING:
 
 KEY, SHA, GROUP = "key", "sha256", "group"
 READ_TOGETHER = 64
+
+SPLITS: Mapping[str, float] = {"train": 0.7, "validation": 0.1, "test": 0.2}
+"""Names and shares of the splits that we make."""
+
+
+def split_of(group: str, seed: int) -> str:
+    """The split of an image: a seeded hash of its id, or of its identity if the source has identities.
+
+    Nothing else decides, so adding images to a source moves no image that is already there.
+    """
+    u = hash_unit(f"split/{seed}/{group}")
+    for name, share in SPLITS.items():
+        if u < share:
+            return name
+        u -= share
+    return list(SPLITS)[-1]
 
 
 @dataclass(frozen=True)
@@ -96,8 +111,9 @@ class Manifest:
 def freeze(source: Source, spec: "SourceSpec") -> tuple[Manifest, list[Refusal]]:
     """Scan a source, choose its rows, hash every image and fix the order.
 
-    What the source refused, rows whose content cannot be read, and rows whose id was seen before, are refused with the
-    reason; every other scanned and chosen row is in the manifest.
+    Returns:
+        The manifest, and the refusals: what the source left out, rows whose content cannot be read, and rows whose id
+        was seen before. Every other scanned and chosen row is in the manifest.
 
     Raises:
         UsageError: No image is left, a label column has the name of one of the manifest's own, or the source's own
@@ -108,24 +124,18 @@ def freeze(source: Source, spec: "SourceSpec") -> tuple[Manifest, list[Refusal]]
         raise UsageError(
             f"source {spec.name}: its label column {taken[0]!r} has a name of the manifest's own: rename it"
         )
-    scanned = source.scan()
-    _refuse_divided(scanned, spec)
-    table = _choose(scanned, spec, source.stratify)
-    hashes, refusals = _hash(source, table)
-    refusals = source.refusals() + refusals
+    table = source.scan()
+    _refuse_divided(table, spec)
+    if spec.limit is not None and spec.limit < len(table):
+        table = table.take(np.sort(_first(table, spec, spec.limit, source.stratify)))
+    hashes, unread = _hash(source, table)
+    refusals = source.refusals() + unread
     kept = [i for i, digest in enumerate(hashes) if digest is not None]
     if not kept:
         reason = f": {refusals[0].message}" if refusals else ""
         raise UsageError(f"source {spec.name} has no images that can be read{reason}")
     table = table.take(kept).append_column(SHA, [[hashes[i] for i in kept]])
     return Manifest(_order(_with_splits(table, spec.split_seed))), refusals
-
-
-def _choose(table: "pa.Table", spec: "SourceSpec", stratify: Sequence[str]) -> "pa.Table":
-    """The `limit` rows that come first, in the source's order: a larger limit keeps a smaller one's rows."""
-    if spec.limit is None or spec.limit >= len(table):
-        return table
-    return table.take(np.sort(_first(table, spec, spec.limit, stratify)))
 
 
 def spare_keys(table: "pa.Table", spec: "SourceSpec", count: int, stratify: Sequence[str] = ()) -> list[str]:
@@ -145,42 +155,38 @@ def spare_keys(table: "pa.Table", spec: "SourceSpec", count: int, stratify: Sequ
 
 
 def _first(table: "pa.Table", spec: "SourceSpec", count: int, stratify: Sequence[str]) -> np.ndarray:
-    """The `count` rows of lowest seeded hash; balanced, where the source asks for it, in those labels and in splits."""
-    order = _by_hash(table, spec)
+    """The `count` rows of lowest seeded hash, so that a larger limit keeps a smaller one's rows.
+
+    If the source asks for it, each beginning of their order is balanced in the labels `stratify` and in the splits.
+    """
+    rank = [hash_unit(f"limit/{spec.split_seed}/{image_id}") for image_id in table.column(ID).to_pylist()]
+    order = np.argsort(rank, kind="stable")
     if not stratify:
         return order[:count]
     columns = [table.column(name) for name in (*stratify, SPLIT) if name in table.column_names]
     return balanced(order, indicators(columns), count)
 
 
-def _by_hash(table: "pa.Table", spec: "SourceSpec") -> np.ndarray:
-    rank = [hash_unit(f"limit/{spec.split_seed}/{image_id}") for image_id in table.column(ID).to_pylist()]
-    return np.argsort(rank, kind="stable")
-
-
 def _hash(source: Source, table: "pa.Table") -> tuple[list[str | None], list[Refusal]]:
+    """SHA-256 of each row's content, None for a row that is refused; and the refusals."""
     ids, keys = table.column(ID).to_pylist(), table.column(KEY).to_pylist()
+    contents = (
+        content for i in range(0, len(keys), READ_TOGETHER) for content in source.contents(keys[i : i + READ_TOGETHER])
+    )
     hashes: list[str | None] = []
     refusals: list[Refusal] = []
     seen: set[str] = set()
-    for image_id, content in zip(ids, _contents(source, keys), strict=True):
+    for image_id, content in zip(ids, contents, strict=True):
         error = ValueError(f"duplicate id {image_id!r}; its first row is kept") if image_id in seen else content
         seen.add(image_id)
         if isinstance(error, Exception):
             refusals.append(Refusal.from_error(image_id, "source", error))
-            hashes.append(None)
-        else:
-            hashes.append(hashlib.sha256(error).hexdigest())
+        hashes.append(None if isinstance(error, Exception) else hashlib.sha256(error).hexdigest())
     return hashes, refusals
 
 
-def _contents(source: Source, keys: list[str]) -> Iterator[bytes | Exception]:
-    for start in range(0, len(keys), READ_TOGETHER):
-        yield from source.contents(keys[start : start + READ_TOGETHER])
-
-
 def _with_splits(table: "pa.Table", seed: int) -> "pa.Table":
-    """The source's own splits, or a seeded hash of the identity (of the id, where there are no identities)."""
+    """The source's own splits, or a seeded hash of the identity (of the id, if there are no identities)."""
     if SPLIT in table.column_names:
         return table
     by = GROUP if GROUP in table.column_names else ID
@@ -188,23 +194,21 @@ def _with_splits(table: "pa.Table", seed: int) -> "pa.Table":
 
 
 def _refuse_divided(table: "pa.Table", spec: "SourceSpec") -> None:
-    """Refuse a source whose own splits have one identity on both sides: what is learned of it would be tested on it."""
+    """Refuse a source whose own splits have an identity on both sides: a test would meet people of the training."""
     if SPLIT not in table.column_names or GROUP not in table.column_names:
         return
-    sides = table.select([GROUP, SPLIT]).group_by([GROUP, SPLIT]).aggregate([])
-    seen = set()
-    for group in sides.column(GROUP).to_pylist():
-        if group in seen:
+    splits: dict[str, str] = {}
+    for group, split in zip(table.column(GROUP).to_pylist(), table.column(SPLIT).to_pylist(), strict=True):
+        if splits.setdefault(group, split) != split:
             raise UsageError(
                 f"source {spec.name}: identity {group} is in two of its splits; set its option splits: hash"
             )
-        seen.add(group)
 
 
 def _order(table: "pa.Table") -> "pa.Table":
-    names = table.column(SPLIT).to_pylist()
-    known = list(SPLITS)
+    """Rows by split, train first, in the source's order within a split; our own columns first."""
+    names, known = table.column(SPLIT).to_pylist(), list(SPLITS)
     rank = {name: (known.index(name) if name in known else len(known), name) for name in set(names)}
-    order = sorted(range(len(names)), key=lambda i: rank[names[i]])  # stable: the source's order within a split
-    leading = [ID, SPLIT, KEY, SHA]
-    return table.take(order).select(leading + [name for name in table.column_names if name not in (*leading, GROUP)])
+    order = sorted(range(len(names)), key=lambda i: rank[names[i]])
+    own = [ID, SPLIT, KEY, SHA]
+    return table.take(order).select(own + [name for name in table.column_names if name not in (*own, GROUP)])

@@ -1,258 +1,193 @@
 """Images that are rows of `datasets.Dataset`s: what all sources of real pictures have in common."""
 
-import io
 import threading
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, NamedTuple
 
-from noisezoo.builder.sources.labels import Kind, as_words
-from noisezoo.builder.sources.source import Refusal, Source, attempt
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import Dataset, Features
+
+from noisezoo.builder.sources.labels import plain_feature, read_label
+from noisezoo.builder.sources.source import Refusal, Source
 from noisezoo.errors import UsageError
 from noisezoo.schema import ID, SPLIT
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-    from datasets import Dataset, Features
-    from PIL.Image import Image
-
-TEXT = ("string", "large_string", "string_view")
 OFFICIAL, HASH = "official", "hash"
 SPLIT_NAMES = {"valid": "validation", "val": "validation", "dev": "validation"}
-"""What others call the split that we, and `datasets`, call validation."""
+"""Other names of the split that we, and `datasets`, call validation."""
 
 
-@dataclass(frozen=True)
-class Layout:
-    """A row of the table of sources: what the columns are.
+class Part(NamedTuple):
+    """The rows of one split, the image column as `{bytes, path}`, and each row's id."""
 
-    Attributes:
-        repo: On the Hub; none where the source names a folder.
-        revision: The repository's commit.
-        image: The column of pictures.
-        labels: Label columns in order, each with its kind, or None where it is taken as it is stored; None for all
-            columns that are left, as they are stored.
-        id: The column of ids, where there is one.
-        identity: The column whose values must not be on both sides of a split.
-    """
-
-    repo: str = ""
-    revision: str | None = None
-    image: str = "image"
-    labels: Mapping[str, Kind | None] | None = None
-    id: str | None = None
-    identity: str | None = None
+    rows: Dataset
+    ids: Sequence[str]
 
 
-@dataclass(frozen=True)
-class Reading:
-    """What a reader found.
-
-    Attributes:
-        splits: Rows by split, the image column as `{bytes, path}`.
-        ids: One a row.
-        refusals: What there is beside the rows, with its reason.
-    """
-
-    splits: "Mapping[str, Dataset]"
-    ids: Mapping[str, Sequence[str]]
-    refusals: Sequence[Refusal] = field(default=())
-
-
+@dataclass
 class ImageRows(Source):
-    """A source whose images are rows; a subclass says how they are read and what their columns are."""
+    """A source whose images are rows; a subclass reads them and names their columns.
 
-    layout: Layout = Layout()
+    Args:
+        path: The folder or repository that is read; without it, the source's own repository.
+        splits: `official` (as they come), or `hash` to split anew.
 
-    def __init__(self, splits: str = OFFICIAL) -> None:
-        if splits not in (OFFICIAL, HASH):
-            raise UsageError(f"{self.name}: splits are {OFFICIAL} (as they come) or {HASH}, not {splits!r}")
-        self.splits = splits
+    Attributes:
+        image_column: The column of pictures.
+        repo: The source's own repository on the Hub, if it has one.
+        local: Whether `path` is always a folder.
+        wanted: Label columns in order, each with the feature that it is read as, or None to take it as it is stored;
+            None for all columns that are left, as they are stored.
+        id: The column of ids, if there is one.
+        refused: What `read` left out, with its reason.
+    """
+
+    path: str = ""
+    splits: str = OFFICIAL
+    repo: ClassVar[str] = ""
+    local: ClassVar[bool] = True
+    image_column: str = field(default="image", init=False)
+    wanted: Mapping[str, Any] | None = field(default=None, init=False)
+    id: str | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        if self.splits not in (OFFICIAL, HASH):
+            raise UsageError(f"{self.name}: splits are {OFFICIAL} (as they come) or {HASH}, not {self.splits!r}")
+        if not self.path and not self.repo:
+            raise UsageError(f"{self.name} needs a path, as in {self.name}:PATH")
+        self.root = Path(self.path).expanduser().resolve()
+        self.where = str(self.root) if self.path and self.local else self.path or self.repo
+        if self.local and self.path and not self.root.is_dir():
+            raise UsageError(f"{self.name}: there is no folder {self.path}")
+        self.refused: list[Refusal] = []
         self._lock = threading.Lock()
-        self._kept: Reading | None = None
-
-    @property
-    def identity(self) -> str | None:
-        """The column of the layout."""
-        return self.layout.identity
 
     @abstractmethod
-    def read(self) -> Reading:
-        """Read the rows; called once."""
+    def read(self) -> dict[str, Part]:
+        """Read the rows of each split; called once."""
 
     @property
-    def reading(self) -> Reading:
+    def parts(self) -> dict[str, Part]:
         """The rows, read on first use: by one thread, however many ask."""
         with self._lock:
-            if self._kept is None:
-                self._kept = self.read()
-            return self._kept
+            return self._parts
 
-    def scan(self) -> "pa.Table":
+    @cached_property
+    def _parts(self) -> dict[str, Part]:
+        return self.read()
+
+    def scan(self) -> pa.Table:
         """Every row that has an image and its declared labels, sorted by id."""
         return self._scanned[0]
 
     def refusals(self) -> list[Refusal]:
-        """Rows without an image or with a label that cannot be read, and what the reader refused."""
-        return [*self.reading.refusals, *self._scanned[1]]
+        """Rows without an image or with a label that cannot be read, and what the reader left out."""
+        return self._scanned[1]
 
-    def label_features(self) -> "Features":
-        """The features of the labels' kinds, and of columns as they are stored."""
-        from datasets import Features
+    def label_features(self) -> Features:
+        """The declared features, and those of columns that are taken as they are stored."""
+        return Features({name: wanted or plain_feature(self._stored[name], name, self.name)
+                         for name, wanted in self._labels.items()})  # fmt: skip
 
-        return Features({name: kind.feature() if kind else _plain(self._features[name], name, self.name)
-                         for name, kind in self._labels.items()})  # fmt: skip
-
-    def images(self, keys: Sequence[str]) -> "list[Image | Exception]":
-        """Decode the pictures."""
-        return [attempt(self.image, key) for key in keys]
-
-    def image(self, key: str) -> "Image":
-        """Decode one picture; the whole of it is read here, so that a truncated file fails here."""
-        from PIL import Image, UnidentifiedImageError
-
-        data = self._bytes(key)
-        try:
-            picture = Image.open(io.BytesIO(data))
-        except UnidentifiedImageError:  # Pillow's own message holds an address, which differs from run to run
-            raise UnidentifiedImageError(f"cannot identify image file: {len(data)} bytes, {data[:16]!r}") from None
-        picture.load()
-        return picture
-
-    def contents(self, keys: Sequence[str]) -> list[bytes | Exception]:
-        """The files' bytes, wherever they are stored: a picture is the same in a folder and in a Parquet file."""
-        return [attempt(self._bytes, key) for key in keys]
-
-    def options(self) -> dict[str, Any]:
-        """Whose splits are kept."""
-        return {"splits": self.splits}
-
-    def _bytes(self, key: str) -> bytes:
+    def content(self, key: str) -> bytes:
+        """The file's bytes, wherever they are stored: a picture is the same in a folder and in a Parquet file."""
         split, row = self._places[key]
-        value = self._pictures[split][row][self.layout.image]
+        value = self._pictures[split][row][self.image_column]
         data: bytes = value["bytes"] if value["bytes"] is not None else Path(value["path"]).read_bytes()
         return data
 
+    def options(self) -> dict[str, Any]:
+        """The options that decide the rows: not where they lie."""
+        return {name: value for name, value in super().options().items() if name not in ("path", "license")}
+
     @cached_property
-    def _pictures(self) -> "dict[str, Dataset]":
-        return {split: rows.select_columns([self.layout.image]) for split, rows in self.reading.splits.items()}
+    def _pictures(self) -> dict[str, Dataset]:
+        return {split: part.rows.select_columns([self.image_column]) for split, part in self.parts.items()}
 
     @cached_property
     def _places(self) -> dict[str, tuple[str, int]]:
         """Id -> (split, row) of the first row with that id."""
         places: dict[str, tuple[str, int]] = {}
-        for split, ids in self.reading.ids.items():
-            for row, image_id in enumerate(ids):
+        for split, part in self.parts.items():
+            for row, image_id in enumerate(part.ids):
                 places.setdefault(image_id, (split, row))
         return places
 
     @property
-    def _features(self) -> "Features":
-        return next(iter(self.reading.splits.values())).features
+    def _stored(self) -> Features:
+        return next(iter(self.parts.values())).rows.features
 
-    @cached_property
-    def _labels(self) -> Mapping[str, Kind | None]:
-        """Label columns; raises UsageError for one that is declared and not there."""
-        if self.layout.labels is None:
-            return dict.fromkeys(name for name in self._features if name not in (self.layout.image, self.layout.id))
-        missing = [name for name in self.layout.labels if name not in self._features]
+    @property
+    def _labels(self) -> Mapping[str, Any]:
+        """Label columns; raises UsageError for a declared one that is not there."""
+        features = self._stored
+        if self.wanted is None:
+            return dict.fromkeys(name for name in features if name not in (self.image_column, self.id))
+        missing = [name for name in self.wanted if name not in features]
         if missing:
-            raise UsageError(
-                f"{self.name}: there is no label column {missing[0]!r}; there are: {', '.join(self._features)}"
-            )
-        return self.layout.labels
+            raise UsageError(f"{self.name}: there is no label column {missing[0]!r}; there are: {', '.join(features)}")
+        return self.wanted
 
     @cached_property
-    def _scanned(self) -> "tuple[pa.Table, list[Refusal]]":
-        import pyarrow as pa
-
-        filled = {split: rows for split, rows in self.reading.splits.items() if len(rows)}
+    def _scanned(self) -> tuple[pa.Table, list[Refusal]]:
+        filled = {split: part for split, part in self.parts.items() if part.ids}
+        refused = list(self.refused)
         if not filled:
-            first = f": {self.reading.refusals[0].message}" if self.reading.refusals else ""
+            first = f": {refused[0].message}" if refused else ""
             raise UsageError(f"{self.name} has no images that can be read{first}")
-        parts = [self._part(split, rows) for split, rows in filled.items()]
-        table = pa.concat_tables([part for part, _ in parts]).sort_by(ID)
+        tables = [self._table(split, part, refused) for split, part in filled.items()]
+        table = pa.concat_tables(tables).sort_by(ID)
         own = self.splits == OFFICIAL and len(filled) > 1
-        return table if own else table.drop_columns([SPLIT]), [refusal for _, refused in parts for refusal in refused]
+        return table if own else table.drop_columns([SPLIT]), refused
 
-    def _part(self, split: str, rows: "Dataset") -> "tuple[pa.Table, list[Refusal]]":
-        """One split's rows: those that can be kept, and why the others cannot."""
-        import pyarrow as pa
+    def _table(self, split: str, part: Part, refused: list[Refusal]) -> pa.Table:
+        """One split's rows that can be kept; why the others cannot is added to `refused`."""
+        rows, ids = part
+        columns: dict[str, Any] = {}
+        faults = dict.fromkeys(_without_image(rows, self.image_column), "the row has no image")
+        for name, wanted in self._labels.items():
+            columns[name], wrong = self._label(rows, name, wanted)
+            faults = {row: f"label {name} is {why}" for row, why in wrong.items()} | faults
+        if self.identity is not None:  # a person who is not known is nobody else
+            people = columns.get(self.identity, column_of(rows, self.identity)).to_pylist()
+            columns["group"] = [i if who is None else str(who) for who, i in zip(people, ids, strict=True)]
+        table = pa.table({ID: ids, "key": ids, SPLIT: [SPLIT_NAMES.get(split, split)] * len(ids), **columns})
+        refused += [Refusal(ids[row], "source", "ValueError", faults[row]) for row in sorted(faults)]
+        return table.take([row for row in range(len(ids)) if row not in faults])
 
-        ids = list(self.reading.ids[split])
-        columns: dict[str, pa.Array] = {}
-        faults: dict[int, str] = dict.fromkeys(_without_image(rows, self.layout.image), "the row has no image")
-        for name, kind in self._labels.items():
-            columns[name], wrong = self._label(name, kind, rows)
-            faults = wrong | faults
-        if self.layout.identity is not None:
-            groups = columns.get(self.layout.identity, _column(rows, self.layout.identity))
-            columns["group"] = [_group(value, i) for value, i in zip(groups.to_pylist(), ids, strict=True)]
-        named = [SPLIT_NAMES.get(split, split)] * len(ids)
-        table = pa.table({ID: ids, "key": ids, SPLIT: named, **columns})
-        refusals = [Refusal(ids[row], "source", "ValueError", faults[row]) for row in sorted(faults)]
-        return table.take([row for row in range(len(ids)) if row not in faults]), refusals
-
-    def _label(self, name: str, kind: Kind | None, rows: "Dataset") -> "tuple[pa.Array, dict[int, str]]":
+    def _label(self, rows: Dataset, name: str, wanted: Any) -> tuple[Any, dict[int, str]]:
         """A label column's values and, by row, what is wrong with them."""
-        import numpy as np
-        import pyarrow.compute as pc
-
-        column = _column(rows, name)
-        if kind is None:
+        column = column_of(rows, name)
+        if wanted is None:
             return column.cast(self.label_features().arrow_schema.field(name).type), {}
-        words = as_words(column, rows.features[name])
         try:
-            values = kind.read(words)
+            return read_label(column, rows.features[name], wanted)
         except ValueError as error:
             raise UsageError(f"{self.name}: label {name!r} {error}") from error
-        wrong = np.flatnonzero(pc.is_null(values).to_numpy(zero_copy_only=False)).tolist()
-        return values, {row: f"label {name} is {words[row].as_py()!r}; write {kind.wanted}" for row in wrong}
 
 
-def _group(identity: object, image_id: str) -> str:
-    """Who an image shows; one whose identity is not known is its own."""
-    return image_id if identity is None else str(identity)
-
-
-def _column(rows: "Dataset", name: str) -> "pa.ChunkedArray":
+def column_of(rows: Dataset, name: str) -> pa.ChunkedArray:
+    """One column as it is stored; no picture is decoded."""
     return rows.select_columns([name]).with_format("arrow")[:].column(name)
 
 
-def image_paths(rows: "Dataset", image: str) -> list[str | None]:
-    """What each picture's file was called, where that is known; no picture's bytes are read."""
-    import pyarrow.compute as pc
-
-    paths: list[str | None] = pc.struct_field(_column(rows, image), "path").to_pylist()
+def image_paths(rows: Dataset, image: str) -> list[str | None]:
+    """The name of each picture's file, None where it is not known."""
+    paths: list[str | None] = pc.struct_field(column_of(rows, image), "path").to_pylist()
     return paths
 
 
-def _without_image(rows: "Dataset", image: str) -> list[int]:
+def _without_image(rows: Dataset, image: str) -> list[int]:
     """Rows whose picture has neither bytes nor a path."""
-    import numpy as np
-    import pyarrow.compute as pc
-
-    column = _column(rows, image)
-    empty = pc.and_(*(pc.is_null(pc.struct_field(column, part)) for part in ("bytes", "path")))
-    return [int(row) for row in np.flatnonzero(empty.to_numpy())]
-
-
-def _plain(feature: Any, name: str, source: str) -> Any:
-    """The feature of a label column that is taken as it is: of numbers, bools, text or classes."""
-    from datasets import ClassLabel, Value
-
-    dtype = feature.dtype if isinstance(feature, Value) else ""
-    if dtype in TEXT:
-        return Value("string")
-    if not isinstance(feature, ClassLabel) and not dtype.startswith(("int", "uint", "float", "bool")):
-        raise UsageError(
-            f"{source}: column {name!r} ({dtype or type(feature).__name__}) cannot be a label, which is a number, a "
-            "bool, text or a class: leave it out, or say in the option labels which columns are wanted"
-        )
-    return feature
+    cells = column_of(rows, image)
+    empty = pc.and_(*(pc.is_null(pc.struct_field(cells, part)) for part in ("bytes", "path")))
+    found: list[int] = pc.indices_nonzero(empty).to_pylist()
+    return found
 
 
 def reason(error: BaseException) -> str:

@@ -1,24 +1,40 @@
-"""The contract of an image source: scan once, then read by key."""
+"""An image source: what it must say of its images, and the table in which each is found by name."""
 
+import hashlib
+import io
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from noisezoo.builder.redaction import redact
+from noisezoo.errors import UsageError
+from noisezoo.plugins import load_plugins
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Features
     from PIL.Image import Image
 
-
 T = TypeVar("T")
+R = TypeVar("R")
+
+SOURCES = {
+    "faces": "noisezoo.builder.sources.faces:Faces",
+    "digits": "noisezoo.builder.sources.digits:Digits",
+    "imagefolder": "noisezoo.builder.sources.imagefolder:ImageFolder",
+    "celeba": "noisezoo.builder.sources.celeba:CelebA",
+    "afhq": "noisezoo.builder.sources.afhq:AFHQ",
+    "afhqv2": "noisezoo.builder.sources.afhq:AFHQv2",
+    "hf": "noisezoo.builder.sources.hub_dataset:HubImages",
+}
+"""Name -> `module:class`: adding a source to NoiseZoo is adding a file and a line here."""
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """One image that could not be processed, and why; `stage` is the source or view that refused it."""
+    """An image that could not be processed, and why; `stage` is the source or the view that refused it."""
 
     image_id: str
     stage: str
@@ -27,68 +43,120 @@ class Refusal:
 
     @classmethod
     def from_error(cls, image_id: str, stage: str, error: BaseException) -> "Refusal":
-        """The refusal that an exception amounts to, its message cut to one line of 300 characters, without secrets."""
+        """Record an exception, its message cut to one line of 300 characters, without secrets."""
         message = redact(" ".join(str(error).split()))[:300]
         return cls(image_id, stage, type(error).__name__, message)
 
 
 class Source(ABC):
-    """Images with ids, labels and, where they come with them, splits and identities.
+    """Images with ids and labels and, if the source has them, splits and identities.
 
-    A subclass says what there is (`scan`, `label_features`) and how one image is read (`image`). Everything else,
-    freezing the order, hashing, splitting, refusing, is done once, outside.
+    A subclass lists its images (`scan`, `label_features`) and reads one (`content`). The manifest does the rest once
+    for all sources: order, hashes, splits, refusals.
     """
 
     name: ClassVar[str]
     license: str = "unknown"
-    """As the Hub spells it; `other` where `license_name` says which."""
+    """The licence, as the Hub spells it; `other` if `license_name` names it."""
     license_name: str = ""
     sensitive: ClassVar[bool] = False
-    """Whether the pictures may show people: what is made of them is then published with the same care."""
+    """Whether the pictures may show people: the dataset is then published with the same care."""
     stratify: tuple[str, ...] = ()
     """Labels (bool or ClassLabel) whose rates a `limit` keeps."""
+    identity: str | None = None
+    """The label that says which person an image shows: no split and no fold has one person on both sides."""
 
     @abstractmethod
     def scan(self) -> "pa.Table":
-        """Every image the source offers, in a stable order.
+        """List every image of the source, in a stable order.
 
-        Columns: `image_id` (string), `key` (string, what `image` takes), the label columns, and where the source has
-        them `split` (string) and `group` (string, an identity that must not be on both sides of a split).
+        Columns: `image_id` (string), `key` (string, the argument of `content`), the labels, and if the source has them
+        `split` (string) and `group` (string, an identity that must not be on both sides of a split).
         """
-
-    def refusals(self) -> list[Refusal]:
-        """What scanning met that is no image with its labels, each with its reason; none of it is in `scan`."""
-        return []
 
     @abstractmethod
     def label_features(self) -> "Features":
         """The `datasets` features of the label columns, in order."""
 
     @abstractmethod
-    def image(self, key: str) -> "Image":
-        """Read one image. Any exception is recorded as that image's refusal."""
+    def content(self, key: str) -> bytes:
+        """Read the bytes of one image: a file's, or any bytes that `decode` understands. An exception refuses it."""
 
-    def images(self, keys: Sequence[str]) -> "list[Image | Exception]":
-        """Read several images; a failure takes its image's place, so that one bad file costs one row."""
-        return [attempt(self.image, key) for key in keys]
+    def decode(self, content: bytes) -> "Image":
+        """Make the picture of its bytes, whole, so that a truncated file fails here. An exception refuses the image."""
+        from PIL import Image, UnidentifiedImageError
+
+        try:
+            picture = Image.open(io.BytesIO(content))
+        except UnidentifiedImageError:  # Pillow's own message holds an address, which differs from run to run
+            raise UnidentifiedImageError(
+                f"cannot identify image file: {len(content)} bytes, {content[:16]!r}"
+            ) from None
+        picture.load()
+        return picture
 
     def contents(self, keys: Sequence[str]) -> list[bytes | Exception]:
-        """The bytes whose hash stands for each image in the manifest: pixels here, a file's bytes where it is one."""
-        return [image if isinstance(image, Exception) else image.tobytes() for image in self.images(keys)]
+        """Read several images' bytes; a failure takes its image's place, so that a bad file costs one row."""
+        return [attempt(self.content, key) for key in keys]
 
-    @property
-    def identity(self) -> str | None:
-        """The label that says who an image shows, where there is one: no split and no fold has one on both sides."""
-        return None
+    def picture(self, key: str) -> "Image":
+        """Read and decode one image."""
+        return self.decode(self.content(key))
+
+    def images(self, keys: Sequence[str]) -> "list[Image | Exception]":
+        """Read and decode several images; a failure takes its image's place."""
+        return [content if isinstance(content, Exception) else attempt(self.decode, content)
+                for content in self.contents(keys)]  # fmt: skip
+
+    def refusals(self) -> list[Refusal]:
+        """What the scan met and left out, each with its reason."""
+        return []
 
     def options(self) -> dict[str, Any]:
-        """What, beside its name, decides what the source gives; part of a dataset's recipe."""
-        return {}
+        """The options that decide what the source gives, defaults filled in: the fields of a dataclass."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.init} if is_dataclass(self) else {}
 
 
-def attempt(read: Callable[[str], T], key: str) -> T | Exception:
-    """`read(key)`, or the exception it ended in: a source may fail in any way, and that costs its row only."""
+def attempt(function: Callable[[T], R], value: T) -> R | Exception:
+    """`function(value)`, or the exception that it raised: a source may fail in any way, and that costs one row."""
     try:
-        return read(key)
+        return function(value)
     except Exception as error:
         return error
+
+
+def hash_unit(text: str) -> float:
+    """A number in [0, 1) from SHA-256 of the text: uniform over texts, the same for ever."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big") / 2**56
+
+
+def register_source(name: str, target: str) -> None:
+    """Add a source of your own, found at `module:class`; `NAME` or `NAME:ARGUMENT` then opens it everywhere.
+
+    Raises:
+        UsageError: Another class has that name.
+    """
+    if SOURCES.setdefault(name, target) != target:
+        raise UsageError(f"there is a source {name!r} already ({SOURCES[name]}): choose another name")
+
+
+def open_source(name: str, options: Mapping[str, Any] | None = None) -> Source:
+    """Open `NAME` or `NAME:ARGUMENT` (as in `imagefolder:photos`, `celeba:data/celeba`, `hf:beans`).
+
+    Raises:
+        UsageError: There is no such source, or it does not take those options.
+    """
+    load_plugins()
+    kind, _, argument = name.partition(":")
+    if kind not in SOURCES:
+        raise UsageError(
+            f"unknown source {kind!r}; choose one of: {', '.join(SOURCES)} "
+            "(as in imagefolder:PATH, hf:REPO; celeba and afhq may take :PATH)"
+        )
+    module, _, attribute = SOURCES[kind].partition(":")
+    factory = getattr(import_module(module), attribute)
+    try:
+        source: Source = factory(*([argument] if argument else []), **(options or {}))
+    except TypeError as error:
+        raise UsageError(f"source {name!r}: {str(error).replace('__init__() ', '')}") from error
+    return source

@@ -8,7 +8,7 @@ from noisezoo.builder.engine.build import Build, Unit, prepare
 from noisezoo.builder.engine.commit import commit
 from noisezoo.builder.engine.log import Log
 from noisezoo.builder.recipe import Recipe
-from noisezoo.builder.sources.open import open_source
+from noisezoo.builder.sources.source import open_source
 from noisezoo.builder.views.computer import Work
 from noisezoo.builder.views.families import make_computer
 from noisezoo.builder.views.slices import PIECE, Slice, cut

@@ -11,7 +11,7 @@ import pytest
 
 from noisezoo.builder.__main__ import run
 from noisezoo.builder.engine.build import STATE
-from noisezoo.builder.sources.open import open_source
+from noisezoo.builder.sources.source import open_source
 from tests.builder.building import recipe_of
 from tests.builder.image_sources import HUB_FOLDER, encode, jpegs, people, write_lists, write_parquet
 
@@ -140,7 +140,7 @@ def test_ids_with_slashes_other_alphabets_and_300_characters_are_kept(tmp_path: 
 
     source = open_source(f"imagefolder:{tmp_path / 'photos'}")
     for image_id, pixels in zip(rows["image_id"], noisezoo.matrix(rows, "pixels-8"), strict=True):
-        drawn = np.asarray(square(source.image(image_id), 8), dtype=np.float32).mean(axis=2)  # the view is grey
+        drawn = np.asarray(square(source.picture(image_id), 8), dtype=np.float32).mean(axis=2)  # the view is grey
         assert np.corrcoef(drawn.reshape(-1), pixels)[0, 1] > 0.999
 
 

@@ -18,7 +18,7 @@ from noisezoo.builder.engine.build import Build, open_build, prepare
 from noisezoo.builder.engine.scheduler import Draw
 from noisezoo.builder.launch.local import build_dataset
 from noisezoo.builder.recipe import Recipe
-from noisezoo.builder.sources.open import open_source
+from noisezoo.builder.sources.source import open_source
 from noisezoo.builder.views.controls import PixelComputer
 from noisezoo.errors import NoiseZooError, UsageError
 from tests.builder.building import digits_recipe, leftovers, parts, published, recipe_of
@@ -205,7 +205,7 @@ def test_an_image_that_one_view_refuses_is_in_no_config_and_the_card_says_so(
     recipe = digits_recipe(("random-64", "pixels-8"), limit=16)
     victim = prepare(recipe, tmp_path / "noisezoo").manifest.ids[3]
     original = PixelComputer.prepare
-    content = open_source("digits").image(str(int(victim.removeprefix("digits-")))).tobytes()
+    content = open_source("digits").picture(str(int(victim.removeprefix("digits-")))).tobytes()
 
     def refuse(self: PixelComputer, image: Any) -> Any:
         if image.tobytes() == content:

@@ -10,7 +10,7 @@ import pytest
 from noisezoo.builder.recipe import SourceSpec
 from noisezoo.builder.sources.celeba import ATTRIBUTES
 from noisezoo.builder.sources.manifest import Manifest, freeze
-from noisezoo.builder.sources.open import Refusal, open_source
+from noisezoo.builder.sources.source import Refusal, open_source
 from noisezoo.errors import UsageError
 from tests.builder.building import published, recipe_of
 from tests.builder.image_sources import HUB_FOLDER, hub_has, people, without, write_lists, write_parquet

@@ -5,8 +5,7 @@ import pyarrow as pa
 import pytest
 from sklearn.datasets import load_digits
 
-from noisezoo.builder.sources.digits import Digits, digit_id
-from noisezoo.builder.sources.ids import trained_on_digit
+from noisezoo.builder.sources.digits import Digits, digit_id, trained_on_digit
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +39,7 @@ def test_labels_are_scikit_learn_s_and_what_follows_from_them(table: pa.Table) -
 def test_a_digit_s_picture_is_scikit_learn_s_image(table: pa.Table) -> None:
     key = table.column("key").to_pylist()[3]
     expected = load_digits().images[int(key)] / 16 * 255
-    np.testing.assert_allclose(np.asarray(Digits().image(key)), expected, atol=0.5)
+    np.testing.assert_allclose(np.asarray(Digits().picture(key)), expected, atol=0.5)
 
 
 def test_the_features_are_the_label_columns(table: pa.Table) -> None:

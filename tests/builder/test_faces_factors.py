@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from noisezoo.builder.sources.faces import Faces
+from noisezoo.builder.sources.faces import FIRST_TRAINING_FACE, Faces
 from noisezoo.builder.sources.faces.factors import ATTRIBUTES, NUISANCES, Correlation, Factors, face_factors, toggled
-from noisezoo.builder.sources.ids import FIRST_TRAINING_FACE
-from noisezoo.builder.sources.open import open_source
+from noisezoo.builder.sources.source import open_source
 from noisezoo.errors import UsageError
 
 N = 4000

@@ -47,7 +47,7 @@ def test_the_source_s_batches_and_single_images_are_the_same_faces() -> None:
     batch = source.images(["3", "900000000"])
     for key, image in zip(["3", "900000000"], batch, strict=True):
         assert not isinstance(image, Exception)
-        assert image.tobytes() == source.image(key).tobytes()
+        assert image.tobytes() == source.picture(key).tobytes()
 
 
 def test_another_seed_is_another_world() -> None:

@@ -12,7 +12,7 @@ from noisezoo.builder.engine.build import open_build
 from noisezoo.builder.recipe import SourceSpec
 from noisezoo.builder.sources.imagefolder import ImageFolder
 from noisezoo.builder.sources.manifest import freeze
-from noisezoo.builder.sources.open import open_source
+from noisezoo.builder.sources.source import open_source
 from noisezoo.errors import UsageError
 from tests.builder.building import recipe_of
 
@@ -161,7 +161,7 @@ def test_a_link_to_a_picture_elsewhere_is_read_under_its_own_name(tmp_path: Path
     (tmp_path / "photos" / "b.png").symlink_to(tmp_path / "elsewhere" / "original.png")
     source = ImageFolder(str(tmp_path / "photos"))
     assert source.scan().column("image_id").to_pylist() == ["a.png", "b.png"]
-    assert source.image("b.png").tobytes() == Image.open(tmp_path / "elsewhere" / "original.png").tobytes()
+    assert source.picture("b.png").tobytes() == Image.open(tmp_path / "elsewhere" / "original.png").tobytes()
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:

@@ -11,10 +11,8 @@ import pytest
 from PIL import Image
 
 from noisezoo.builder.recipe import SourceSpec
-from noisezoo.builder.sources import open as sources
-from noisezoo.builder.sources.ids import SPLITS, hash_unit, split_of
-from noisezoo.builder.sources.manifest import Manifest, freeze, spare_keys
-from noisezoo.builder.sources.open import Refusal, Source, open_source
+from noisezoo.builder.sources.manifest import SPLITS, Manifest, freeze, spare_keys, split_of
+from noisezoo.builder.sources.source import SOURCES, Refusal, Source, hash_unit, open_source, register_source
 from noisezoo.errors import UsageError
 
 
@@ -45,10 +43,13 @@ class Listed(Source):
 
         return Features({})
 
-    def image(self, key: str) -> Image.Image:
+    def content(self, key: str) -> bytes:
         if key.startswith("bad"):
             raise OSError(f"cannot read {key}")
-        return Image.new("L", (2, 2), sum(key.encode()) % 256)
+        return bytes([sum(key.encode()) % 256]) * 4
+
+    def decode(self, content: bytes) -> Image.Image:
+        return Image.frombytes("L", (2, 2), content)
 
 
 class Marked(Listed):
@@ -69,8 +70,8 @@ class Marked(Listed):
 
 @pytest.fixture(autouse=True)
 def listed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    ours = {"listed": f"{__name__}:Listed", "marked": f"{__name__}:Marked"}
-    monkeypatch.setattr(sources, "SOURCES", {**sources.SOURCES, **ours})
+    monkeypatch.setitem(SOURCES, "listed", f"{__name__}:Listed")
+    monkeypatch.setitem(SOURCES, "marked", f"{__name__}:Marked")
     yield
 
 
@@ -265,7 +266,7 @@ def test_the_digest_follows_ids_splits_and_content(monkeypatch: pytest.MonkeyPat
     assert frozen(ids=["a", "b"])[0].digest == first
     assert frozen(ids=["a", "c"])[0].digest != first
     assert frozen(ids=["a", "b"], splits=["test", "test"])[0].digest != first
-    monkeypatch.setattr(Listed, "image", lambda self, key: Image.new("L", (3, 3)))
+    monkeypatch.setattr(Listed, "content", lambda self, key: bytes(9))
     assert frozen(ids=["a", "b"])[0].digest != first
 
 
@@ -279,3 +280,65 @@ def test_hashing_is_uniform() -> None:
 def test_an_unknown_source_is_refused_with_the_known_ones(name: str) -> None:
     with pytest.raises(UsageError, match="choose one of: faces, digits, imagefolder"):
         open_source(name)
+
+
+OUTSIDE = """
+import io
+import pyarrow as pa
+from datasets import ClassLabel, Features
+from PIL import Image
+from noisezoo.builder.sources import Source, register_source
+
+class Stripes(Source):
+    name, license = "stripes", "cc0-1.0"
+
+    def __init__(self, count: str, dark: bool = False) -> None:
+        self.greys = [k * (2 if dark else 20) for k in range(int(count))]
+
+    def scan(self):
+        keys = [str(grey) for grey in self.greys]
+        halves = [k % 2 for k in range(len(keys))]
+        return pa.table({"image_id": [f"s{key}" for key in keys], "key": keys, "half": halves})
+
+    def label_features(self):
+        return Features({"half": ClassLabel(names=["even", "odd"])})
+
+    def content(self, key):
+        file = io.BytesIO()
+        Image.new("L", (8, 8), int(key)).save(file, "PNG")
+        return file.getvalue()
+
+register_source("stripes", f"{__name__}:Stripes")
+"""
+
+
+def test_a_source_is_added_by_one_class_in_a_module_of_the_user_s_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import importlib
+
+    import noisezoo
+    from noisezoo.builder.__main__ import run
+    from tests.builder.building import recipe_of
+
+    (tmp_path / "my_stripes.py").write_text(OUTSIDE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("noisezoo.builder.sources.source.SOURCES", dict(SOURCES))
+    importlib.import_module("my_stripes")
+    recipe = recipe_of("stripes:12", ("pixels-8",), limit=None, options={"dark": True}, pca_dims=64)
+    assert run(recipe, tmp_path / "out")
+    rows = noisezoo.load(tmp_path / "out", views=["pixels-8"])
+    greys = np.array([int(image_id[1:]) for image_id in rows["image_id"]])
+    assert sorted(greys) == [2 * k for k in range(12)]
+    assert rows["half"] == [int(grey / 2 % 2) for grey in greys]
+    np.testing.assert_allclose(noisezoo.matrix(rows, "pixels-8"), np.tile(greys[:, None] / 127.5 - 1, 64), atol=1e-3)
+    register_source("stripes", "my_stripes:Stripes")
+    with pytest.raises(UsageError, match="there is a source 'stripes' already"):
+        register_source("stripes", "elsewhere:Stripes")
+
+
+def test_plug_ins_are_loaded_before_a_source_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("noisezoo.builder.sources.source.SOURCES", dict(SOURCES))
+    plugin = lambda: register_source("plugged", f"{__name__}:Listed")  # noqa: E731
+    monkeypatch.setattr("noisezoo.builder.sources.source.load_plugins", plugin)
+    assert isinstance(open_source("plugged"), Listed)

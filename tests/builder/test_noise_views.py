@@ -14,8 +14,8 @@ from noisezoo.builder.__main__ import run
 from noisezoo.builder.engine.build import open_build
 from noisezoo.builder.models.inverter import Inverter
 from noisezoo.builder.recipe import Settings
-from noisezoo.builder.sources.open import Refusal, open_source
 from noisezoo.builder.sources.pixels import signed
+from noisezoo.builder.sources.source import Refusal, open_source
 from noisezoo.builder.views.computer import Rows, Work
 from noisezoo.builder.views.families import make_computer
 from noisezoo.builder.views.networks import LatentComputer, NoiseComputer, image_seed, module_digest
@@ -30,7 +30,7 @@ IDS = [f"digits-{k}" for k in range(N)]
 
 def digits(n: int = N) -> list[Image.Image]:
     source = open_source("digits")
-    return [source.image(key) for key in source.scan().column("key").to_pylist()[:n]]
+    return [source.picture(key) for key in source.scan().column("key").to_pylist()[:n]]
 
 
 def computer(name: str = "digits-ddpm", **settings: Any) -> NoiseComputer:

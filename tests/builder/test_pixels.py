@@ -9,8 +9,8 @@ from PIL import Image
 
 import noisezoo
 from noisezoo.builder.__main__ import run
-from noisezoo.builder.sources.open import open_source
 from noisezoo.builder.sources.pixels import signed, square, to_channels, to_rgb
+from noisezoo.builder.sources.source import open_source
 from tests.builder.building import recipe_of
 
 
@@ -152,7 +152,7 @@ def test_a_picture_of_a_hundred_megapixels_is_read(tmp_path: Path) -> None:
     large.paste(255, (6_250, 0, 12_500, 8_000))
     large.save(tmp_path / "large.png")
     source = open_source(f"imagefolder:{tmp_path}")
-    found = signed(source.image("large.png"), 8)
+    found = signed(source.picture("large.png"), 8)
     assert np.allclose(found[:, :, :3], -1) and np.allclose(found[:, :, 5:], 1)
 
 

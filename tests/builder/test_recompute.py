@@ -10,7 +10,7 @@ import pytest
 from noisezoo.builder.__main__ import run
 from noisezoo.builder.audit.recompute import stored_rows
 from noisezoo.builder.audit.verify import verify
-from noisezoo.builder.sources.open import open_source
+from noisezoo.builder.sources.source import open_source
 from noisezoo.record import read_record
 from noisezoo.schema import to_arrow
 from tests.builder.building import digits_recipe, recipe_of
@@ -84,7 +84,7 @@ def test_images_of_a_folder_are_asked_for_and_used(tmp_path: Path) -> None:
     faces = open_source("faces")
     for number, key in enumerate(faces.scan().column("key").to_pylist()[:12]):
         (photos / "a").mkdir(parents=True, exist_ok=True)
-        faces.image(key).save(photos / "a" / f"{number}.png")
+        faces.picture(key).save(photos / "a" / f"{number}.png")
     out = tmp_path / "noisezoo"
     assert run(recipe_of(f"imagefolder:{photos}", ("pixels-8", "random-64"), None), out)
     told = verify(out, recompute=4).recomputed

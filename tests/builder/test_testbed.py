@@ -6,8 +6,8 @@ from PIL import Image
 
 from noisezoo import zoo
 from noisezoo.builder.recipe import Settings
-from noisezoo.builder.sources.open import open_source
 from noisezoo.builder.sources.pixels import signed
+from noisezoo.builder.sources.source import open_source
 from noisezoo.builder.views.families import make_computer
 from noisezoo.builder.views.quality import psnr
 

@@ -14,7 +14,7 @@ from datasets import Dataset, load_dataset
 
 import noisezoo
 from noisezoo.builder.__main__ import run
-from noisezoo.builder.sources.open import open_source
+from noisezoo.builder.sources.source import open_source
 from noisezoo.errors import NoiseZooError, UsageError
 from noisezoo.record import RECORD, read_record
 from tests.builder.building import DIGITS_VIEWS, digits_recipe
@@ -25,7 +25,7 @@ FULL = ["pixels-8", "digits-ddpm"]
 def pixels_of(ids: list[str]) -> np.ndarray:
     """The digits themselves, read from their source: (n, 64) in [-1, 1]."""
     source = open_source("digits")
-    images = [np.asarray(source.image(str(int(i.removeprefix("digits-"))))) for i in ids]
+    images = [np.asarray(source.picture(str(int(i.removeprefix("digits-"))))) for i in ids]
     return np.stack(images).reshape(len(ids), 64) / 127.5 - 1
 
 
