@@ -1,18 +1,18 @@
-"""What one pass over a published Parquet file finds: faults of its columns, its ids, and projections that show whether
-two files hold the same arrays. Memory is that of one block of rows.
+"""One pass over a Parquet file: its ids and short columns, the faults of its columns, and a sketch of each array.
 
-Rows of the paired config are compared with those of the full view by a few random projections (Freivalds 1977): scores
+Sketches show whether two files hold the same arrays: a few random projections of each row (Freivalds 1977). Scores
 P = (X - mean) C^T hold exactly if P g = (X - mean) (C^T g) for random g, which costs d multiplications a row where
-recomputing the scores costs k d.
+recomputing the scores costs k d. Memory is one block of rows.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from noisezoo.builder.audit.finding import Finding
 from noisezoo.builder.views import PREFIX
 from noisezoo.pca import Basis
 from noisezoo.schema import ID, open_parquet
@@ -22,37 +22,28 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 PROBES = 4
-"""Random directions along which two arrays are compared."""
+"""Number of random directions of a sketch."""
 TOLERANCE = 1e-5
-"""Of the row's norm times the direction's: ten times what float32 sums differ by between machines."""
+"""Allowed difference of two sketches, as a share of |row| |direction|: ten times the rounding of float32 sums."""
 BLOCK_BYTES = 2**22
 
 
 @dataclass(frozen=True)
-class Fault:
-    """One thing wrong with a file; `row` is counted in the file."""
-
-    check: str
-    message: str
-    row: int | None = None
-
-
-@dataclass(frozen=True)
 class Projection:
-    """A column's rows along the probes: (x - mean) W, with the error that float32 sums may have in it."""
+    """How a column is sketched: (x - mean) W of each row x, beside the rounding error allowed in it."""
 
     weights: np.ndarray  # (d, PROBES) float32
     mean: np.ndarray  # (d,) float32
 
     @classmethod
     def of_scores(cls, width: int) -> "Projection":
-        """Of what the paired config holds, `width` numbers a row, and of a view that it holds in full."""
+        """The sketch of an array that `paired` holds, `width` numbers a row."""
         weights = np.random.default_rng(width).standard_normal((width, PROBES)).astype(np.float32)
         return cls(weights, np.zeros(width, np.float32))
 
     @classmethod
     def of_view(cls, basis: Basis) -> "Projection":
-        """Of the full view that the paired config holds the scores of."""
+        """The sketch of a full view whose scores on `basis` `paired` holds."""
         return cls(basis.components.T @ cls.of_scores(len(basis.components)).weights, basis.mean)
 
     def __call__(self, X: np.ndarray) -> np.ndarray:
@@ -62,26 +53,27 @@ class Projection:
         return np.hstack([X @ self.weights - self.mean @ self.weights, allowed])
 
 
-@dataclass
+@dataclass(frozen=True)
 class Contents:
     """What was read of a file."""
 
     ids: "pa.Array"
     kept: "pa.Table"  # the columns that were asked for, whole
-    sketches: dict[str, np.ndarray]  # array's column -> (n, 2 PROBES)
-    faults: list[Fault] = field(default_factory=list)
+    sketches: dict[str, np.ndarray]  # array's column -> (n, 2 PROBES); NaN where a block is at fault
+    findings: list[Finding]  # the first fault of each column
 
 
 def read_contents(
-    path: Path, widths: Mapping[str, int], projections: Mapping[str, Projection], keep: Sequence[str] = ()
+    path: Path, where: str, widths: Mapping[str, int], projections: Mapping[str, Projection], keep: Sequence[str] = ()
 ) -> Contents:
     """Read a file once, block by block.
 
     Args:
         path: The Parquet file.
+        where: Its name in findings.
         widths: Column -> numbers in a row of it (1 for a scalar), of every column that must be whole and finite; NaN
             may stand in a `reconstruction_*` column, for a row that is not in the sample.
-        projections: Column -> how it is compared with another file's.
+        projections: Column -> how it is sketched.
         keep: Columns to give back whole: short ones.
 
     Raises:
@@ -89,83 +81,71 @@ def read_contents(
     """
     import pyarrow as pa
 
-    faults: dict[str, Fault] = {}
+    findings: dict[str, Finding] = {}
+    short = list(dict.fromkeys((ID, *keep)))
     kept, sketches = [], {name: [np.empty((0, 2 * PROBES), np.float32)] for name in projections}
-    columns = list(dict.fromkeys((ID, *keep, *widths)))
     with open_parquet(path) as file:
-        schema = file.schema_arrow
-        for start, block in _blocks(file, columns):
-            kept.append(block.select(list(dict.fromkeys((ID, *keep)))))
+        schema = pa.schema([file.schema_arrow.field(name) for name in short])
+        for start, block in _blocks(file, list(dict.fromkeys((*short, *widths)))):
+            kept.append(block.select(short))
             for name, width in widths.items():
-                values, fault = _values(block.column(name), name, width, start)
-                if fault is not None:
-                    faults.setdefault(name, fault)
+                values = _values(block.column(name), name, width)
+                if isinstance(values, Finding):
+                    findings.setdefault(name, replace(values, where=where, row=start + (values.row or 0)))
+                    values = np.full((len(block), width), np.nan, np.float32)
                 if name in projections:
-                    broken = np.full((len(block), 2 * PROBES), np.nan, np.float32)
-                    sketches[name].append(broken if values is None else projections[name](_floats(values)))
-    short = pa.Table.from_batches(kept, schema=pa.schema([schema.field(n) for n in dict.fromkeys((ID, *keep))]))
-    ids = short.column(ID).combine_chunks()
+                    sketches[name].append(projections[name](_floats(values)))
+    table = pa.Table.from_batches(kept, schema=schema)
+    ids = table.column(ID).combine_chunks()
     if ids.null_count:
-        row = int(np.flatnonzero(ids.is_null().to_numpy(zero_copy_only=False))[0])
-        faults[ID] = Fault("nulls", f"{ID} is null: build again", row)
-    joined = {name: np.concatenate(parts) for name, parts in sketches.items()}
-    return Contents(ids, short, joined, list(faults.values()))
+        findings[ID] = Finding("nulls", where, f"{ID} is null: build again", _first(ids.is_null()))
+    found = [replace(each, image_id=ids[each.row].as_py()) for each in findings.values()]
+    return Contents(ids, table, {name: np.concatenate(parts) for name, parts in sketches.items()}, found)
 
 
 def differing(stored: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """Rows in which two sketches of equal length differ by more than rounding; where a value is not finite, none."""
     a, b = (sketch[:, :PROBES] for sketch in (stored, expected))
-    allowed = expected[:, PROBES:]
-    return np.flatnonzero((np.abs(a - b) > allowed).any(axis=1))
+    return np.flatnonzero((np.abs(a - b) > expected[:, PROBES:]).any(axis=1))
 
 
 def _blocks(file: "pq.ParquetFile", columns: list[str]) -> Iterator[tuple[int, "pa.RecordBatch"]]:
     """(first row, rows) of a few megabytes each."""
     n = file.metadata.num_rows
     total = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
-    rows = int(np.clip(BLOCK_BYTES * n // max(total, 1), 128, 4096))
     start = 0
-    for batch in file.iter_batches(rows, columns=columns):
+    for batch in file.iter_batches(int(np.clip(BLOCK_BYTES * n // max(total, 1), 128, 4096)), columns=columns):
         yield start, batch
         start += len(batch)
 
 
-def _values(column: "pa.Array", name: str, width: int, start: int) -> tuple[np.ndarray | None, Fault | None]:
-    """A block of a column as (n, width), None where it is not whole and finite; and the first fault in it."""
+def _values(column: "pa.Array", name: str, width: int) -> np.ndarray | Finding:
+    """A block of a column as finite numbers (n, width), or the first fault in it, its row counted in the block."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
-    if isinstance(column, pa.ExtensionArray):
-        column = column.storage
-    n, spans = len(column), np.arange(len(column) + 1)  # the values under each row, level by level
+    starts = np.arange(len(column) + 1)  # (n + 1,) where the values of each row begin, level by level
     while True:
+        column = column.storage if isinstance(column, pa.ExtensionArray) else column
         if column.null_count:
-            hole = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
-            return None, Fault("nulls", f"{name} has a null: build again", start + _row(spans, hole))
+            row = int(np.searchsorted(starts, _first(column.is_null()), side="right")) - 1
+            return Finding("nulls", "", f"{name} has a null: build again", row)
         if not pa.types.is_nested(column.type):
             break
-        if pa.types.is_fixed_size_list(column.type):
-            spans = spans * column.type.list_size
-        else:
-            offsets = column.offsets.to_numpy()
-            spans = (offsets - offsets[0])[spans]
+        ends = np.cumsum(pc.list_value_length(column).to_numpy(), dtype=np.int64)
+        starts = np.concatenate([[0], ends])[starts]
         column = column.flatten()
-    lengths = np.diff(spans)
+    lengths = np.diff(starts)
     if (lengths != width).any():
         row = int(np.flatnonzero(lengths != width)[0])
-        fault = Fault("shapes", f"{name} has {lengths[row]} numbers where {width} belong: build again", start + row)
-        return None, fault
-    values = column.to_numpy(zero_copy_only=False).reshape(n, width)
-    unfinite = _unfinite(values, name, start)
-    return (values, None) if unfinite is None else (None, unfinite)
+        told = f"{name} has {lengths[row]} numbers where {width} belong: build again"
+        return Finding("shapes", "", told, row)
+    values: np.ndarray = column.to_numpy(zero_copy_only=False).reshape(-1, width)
+    return _infinite(values, name) or values
 
 
-def _row(spans: np.ndarray, position: int) -> int:
-    """The row under which a value lies."""
-    return int(np.searchsorted(spans, position, side="right") - 1)
-
-
-def _unfinite(values: np.ndarray, name: str, start: int) -> Fault | None:
-    """The first row that is not finite. Looks at the exponents' bits: numpy's isfinite takes 40 times as long."""
+def _infinite(values: np.ndarray, name: str) -> Finding | None:
+    """The first row that is not finite. Compares the exponents' bits: numpy's isfinite takes 40 times as long."""
     if values.dtype.kind != "f" or not values.size:
         return None
     bits = np.ascontiguousarray(values).view(f"u{values.dtype.itemsize}")
@@ -173,11 +153,15 @@ def _unfinite(values: np.ndarray, name: str, start: int) -> Fault | None:
     if (bits & ~np.array(1 << (8 * values.dtype.itemsize - 1), bits.dtype)).max() < infinite:
         return None
     bad = ~np.isfinite(values) & ~(np.isnan(values) & name.startswith(PREFIX))
-    rows = np.flatnonzero(bad.any(axis=1))
-    if not len(rows):
+    if not bad.any():
         return None
-    worst = values[rows[0]][bad[rows[0]]][0]
-    return Fault("finite", f"{name} holds {worst}: build again", start + int(rows[0]))
+    row, place = np.argwhere(bad)[0]
+    return Finding("finite", "", f"{name} holds {values[row, place]}: build again", int(row))
+
+
+def _first(mask: "pa.Array") -> int:
+    """Where a boolean array is first true."""
+    return int(np.flatnonzero(mask.to_numpy(zero_copy_only=False))[0])
 
 
 def _floats(values: np.ndarray) -> np.ndarray:

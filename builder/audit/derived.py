@@ -1,8 +1,8 @@
-"""Card and Croissant, made again from the record and the files, and where those that lie there differ from them."""
+"""Card and Croissant, regenerated from the record and the files, and where those of a dataset differ from them."""
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,11 +12,11 @@ from noisezoo.builder.engine import STATE
 from noisezoo.record import CARD, CROISSANT, Record
 
 
-def made_again(root: Path, record: Record, card: str) -> dict[str, str]:
+def regenerate(root: Path, record: Record, card: str) -> dict[str, str]:
     """The card and the Croissant that the record and the files give, under the name that `card` gives the dataset.
 
-    They say the name of the folder that they were made in, which a download has not. So they are made in a folder of
-    that name, whose configs are links.
+    Both name the folder that they are made in. A download lies in a folder of another name, so they are made in a
+    folder of the right name, whose configs are links.
     """
     named = re.search(r'load_dataset\("([^"/]+)"\)', card)
     name = Path(named[1]).name if named else ""
@@ -39,28 +39,34 @@ def _front_matter(text: str) -> Any:
 
 
 DERIVED: Mapping[str, Callable[[str], Any]] = {CARD: _front_matter, CROISSANT: json.loads}
-"""Files that are made from the record and the others -> the fields in them that programs read."""
+"""File that follows from the record and the others -> reader of the fields in it that programs use."""
 
 
 def field_that_differs(fields: Callable[[str], Any], text: str, wanted: str) -> str | None:
-    """The first field that differs, in words; None where only text does."""
+    """The first field that differs, in words; None where it is text alone that differs."""
     try:
-        found = fields(text)
+        found = dict(_leaves(fields(text), ""))
     except Exception as error:  # of the two parsers
         return f"its fields cannot be read ({type(error).__name__})"
-    return _first(found, fields(wanted), "")
+    given = dict(_leaves(fields(wanted), ""))
+    for path in {**given, **found}:
+        a, b = found.get(path, "nothing"), given.get(path, "nothing")
+        if a != b:
+            return f"{path.lstrip('.')} is {_short(a)} where the files give {_short(b)}"
+    return None
 
 
-def _first(a: Any, b: Any, path: str) -> str | None:
-    """Where two values of YAML first differ."""
-    if isinstance(a, dict) and isinstance(b, dict):
-        parts = [(a.get(key), b.get(key), f"{path}.{key}") for key in dict.fromkeys((*b, *a))]
-    elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
-        names = [(x.get("config_name") or x.get("name")) if isinstance(x, dict) else None for x in b]
-        parts = [(x, y, f"{path}[{name or i}]") for i, (x, y, name) in enumerate(zip(a, b, names, strict=True))]
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """(path, value) of every leaf in a tree of dictionaries and lists; a path shows the names of a list's entries."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{path}.{key}")
+    elif isinstance(value, list) and value:
+        for i, inner in enumerate(value):
+            name = inner.get("config_name") or inner.get("name") if isinstance(inner, dict) else None
+            yield from _leaves(inner, f"{path}[{i} {name}]" if name else f"{path}[{i}]")
     else:
-        return None if a == b else f"{path.lstrip('.')} is {_short(a)} where the files give {_short(b)}"
-    return next((told for x, y, where in parts if (told := _first(x, y, where)) is not None), None)
+        yield path, value
 
 
 def _short(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Rows computed again from their images, by the computers that a build uses, and held against what is stored."""
+"""Rows recomputed from their images by the computers that a build uses, and compared with the stored ones."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisezoo import zoo
-from noisezoo.builder.audit.columns import Fault
+from noisezoo.builder.audit.finding import Finding
 from noisezoo.builder.dataset import config_files
 from noisezoo.builder.engine import STATE
 from noisezoo.builder.recipe import Settings
@@ -28,28 +28,21 @@ if TYPE_CHECKING:
 EXACT = ("random",)
 """Families whose rows depend on nothing but the id and the seed."""
 TOLERANCES: Mapping[str, float] = {"float16": 1e-2, "float32": 1e-3}
-"""Stored dtype -> |recomputed - stored| allowed, as a share of |stored|: a batch of other rows, and another device or
-version of a library, sum in another order, and fifty steps of inversion carry that on."""
-
-
-@dataclass(frozen=True)
-class RowFault(Fault):
-    """A row that did not come out as it is stored; `row` is counted in its source's rows."""
-
-    image_id: str | None = None
+"""Stored dtype -> allowed |recomputed - stored| / |stored|. A batch of other rows, another device and another version of
+a library each sum in another order, and fifty steps of inversion carry that on."""
 
 
 @dataclass(frozen=True)
 class Recomputed:
-    """One view's rows, computed again.
+    """One view's recomputed rows.
 
     Attributes:
         config: The view's config.
-        rows: How many rows were computed again.
-        tolerance: What share of a row's norm its difference may be.
-        worst: The largest share there was; 0 where all are equal.
-        reason: Why there are no rows; None where there are.
-        faults: The rows that differ by more, or that are refused now.
+        rows: Number of rows recomputed.
+        tolerance: Largest difference allowed, as a share of the row's norm.
+        worst: Largest difference found, as a share of the row's norm.
+        reason: Why no row was recomputed; None where some were.
+        faults: The rows that differ by more, or that are refused now; rows are counted over the whole source.
     """
 
     config: str
@@ -57,14 +50,14 @@ class Recomputed:
     tolerance: float = 0.0
     worst: float = 0.0
     reason: str | None = None
-    faults: tuple[RowFault, ...] = ()
+    faults: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Some rows of a source: where they stand, their ids, pictures and prompts."""
+    """Some rows of a source."""
 
-    positions: np.ndarray  # (n,) ascending
+    positions: np.ndarray  # (n,) ascending, counted over all splits
     ids: list[str]
     images: list[Any]
     prompts: list[str] | None
@@ -73,7 +66,7 @@ class Sample:
 def recompute_rows(
     root: Path, section: Section, count: int, source: "Source | None", folders: Mapping[str, str], seed: int
 ) -> list[Recomputed]:
-    """Compute `count` rows of every view again.
+    """Recompute `count` rows of every view.
 
     Args:
         root: The dataset's folder, its files verified.
@@ -103,15 +96,17 @@ def _recompute(
     except Exception as error:  # whatever keeps a model from being loaded is why its rows are not recomputed
         return Recomputed(config, reason=describe(error))
     kept, rows, refusals = computer.rows(sample.ids, sample.images, sample.prompts)
-    faults = [_fault(sample, refusal.image_id, f"it is refused now: {refusal.message}") for refusal in refusals]
     stored = stored_rows(root, section, row["name"], sample.positions, list(computer.arrays))
     place = [sample.ids.index(image_id) for image_id in kept]
-    shares = np.max([_shares(rows[name], _array(stored, name)[place]) for name in computer.arrays], axis=0)
+    shares = np.max([_shares(rows[n], column_to_numpy(stored.column(n))[place]) for n in computer.arrays], axis=0)
     tolerance = 0.0 if computer.view.family in EXACT else TOLERANCES[computer.view.dtype]
-    for image_id, share in zip(kept, shares, strict=True):
-        if not share <= tolerance:
-            told = f"recomputed, it differs by {share:.2g} of its norm where {tolerance:g} is allowed: build again"
-            faults.append(_fault(sample, image_id, told))
+    told = {refusal.image_id: f"it is refused now: {refusal.message}" for refusal in refusals}
+    told |= {
+        image_id: f"recomputed, it differs by {share:.2g} of its norm where {tolerance:g} is allowed: build again"
+        for image_id, share in zip(kept, shares, strict=True) if not share <= tolerance
+    }  # fmt: skip
+    numbers = dict(zip(sample.ids, sample.positions.tolist(), strict=True))
+    faults = [Finding("recompute", config, message, numbers[image_id], image_id) for image_id, message in told.items()]
     return Recomputed(config, len(kept), tolerance, float(shares.max(initial=0)), None, tuple(faults))
 
 
@@ -133,34 +128,27 @@ def stored_rows(root: Path, section: Section, name: str, positions: np.ndarray, 
 
 
 def _settings(section: Section) -> Settings:
-    own = {name: value for name, value in section.settings.items() if name not in ("source", "limit")}
-    return Settings.model_validate(own)
+    return Settings.model_validate({k: v for k, v in section.settings.items() if k not in ("source", "limit")})
 
 
 def _sample(root: Path, section: Section, count: int, source: "Source | None", seed: int) -> Sample:
+    """Rows with their images; the source is opened by the recipe's name and options where none is given."""
     chosen = np.random.default_rng(seed).choice(section.rows, min(count, section.rows), replace=False)
-    positions = np.sort(chosen)
-    column = section.settings.get("prompt_column")
+    positions, column = np.sort(chosen), section.settings.get("prompt_column")
     table = stored_rows(root, section, LABELS, positions, [ID, *([column] if column else [])])
     ids = table.column(ID).to_pylist()
-    opened = source or _open(root, section)
-    scanned = opened.scan()
-    first = dict(
-        zip(reversed(scanned.column(ID).to_pylist()), reversed(scanned.column("key").to_pylist()), strict=True)
-    )
-    missing = [image_id for image_id in ids if image_id not in first]
+    if source is None:
+        fields = json.loads((root / (section.prefix + RECIPE)).read_text())["source"]
+        source = open_source(fields["name"], fields["options"])
+    scanned = source.scan().select([ID, "key"]).to_pylist()
+    keys = {row[ID]: row["key"] for row in reversed(scanned)}  # of an id that comes twice, the first row counts
+    missing = [image_id for image_id in ids if image_id not in keys]
     if missing:
         raise UsageError(f"the source has no image {missing[0]!r}")
-    prompts = (
-        None if column is None else ["" if text is None else str(text) for text in table.column(column).to_pylist()]
-    )
-    return Sample(positions, ids, opened.images([first[image_id] for image_id in ids]), prompts)
-
-
-def _open(root: Path, section: Section) -> "Source":
-    """The source by the name and options that the recipe says; a local folder's path is not in it."""
-    fields = json.loads((root / (section.prefix + RECIPE)).read_text())["source"]
-    return open_source(fields["name"], fields["options"])
+    prompts = None
+    if column is not None:
+        prompts = ["" if text is None else str(text) for text in table.column(column).to_pylist()]
+    return Sample(positions, ids, source.images([keys[image_id] for image_id in ids]), prompts)
 
 
 def _computer(
@@ -196,11 +184,3 @@ def _shares(rows: np.ndarray, stored: np.ndarray) -> np.ndarray:
     a, b = rows.reshape(len(rows), stored.shape[1]).astype(np.float64), stored.astype(np.float64)
     differences, norms = np.linalg.norm(a - b, axis=1), np.linalg.norm(b, axis=1)
     return np.asarray(differences / np.where(norms > 0, norms, 1.0))
-
-
-def _array(table: "pa.Table", name: str) -> np.ndarray:
-    return column_to_numpy(table.column(name))
-
-
-def _fault(sample: Sample, image_id: str, message: str) -> RowFault:
-    return RowFault("recompute", message, int(sample.positions[sample.ids.index(image_id)]), image_id)
