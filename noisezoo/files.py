@@ -51,7 +51,12 @@ def committed(path: Path, check: Callable[[Path], None] | None = None) -> Iterat
 def write_json(path: Path, value: Any) -> None:
     """Commit a JSON file with sorted keys, so that equal values give equal bytes."""
     with committed(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+        temporary.write_text(json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """The text that `write_json` writes."""
+    return json.dumps(value, indent=1, sort_keys=True) + "\n"
 
 
 def write_tensors(path: Path, tensors: dict[str, "np.ndarray"]) -> None:

@@ -76,6 +76,12 @@ class Section:
         """Names of all configs: paired, labels, then one a view."""
         return [self.prefix + name for name in (PAIRED, LABELS, *self.view_names)]
 
+    def about(self, config: str) -> str:
+        """One line on what a config holds."""
+        abouts = {view["name"]: str(view["about"]) for view in self.views}
+        abouts |= {PAIRED: "labels and all views, large ones reduced by PCA", LABELS: "ids, splits and labels"}
+        return abouts[config.removeprefix(self.prefix)]
+
 
 @dataclass(frozen=True)
 class Record:

@@ -4,31 +4,22 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from noisezoo.builder.dataset import write_card, write_croissant
-from noisezoo.builder.engine import STATE
+from noisezoo.builder.dataset import card_text, croissant
+from noisezoo.files import json_text
 from noisezoo.record import CARD, CROISSANT, Record
 
 
 def regenerate(root: Path, record: Record, card: str) -> dict[str, str]:
     """The card and the Croissant that the record and the files give, under the name that `card` gives the dataset.
 
-    Both name the folder that they are made in. A download lies in a folder of another name, so they are made in a
-    folder of the right name, whose configs are links.
+    Both name the folder that they were written in; a download lies in a folder of another name.
     """
     named = re.search(r'load_dataset\("([^"/]+)"\)', card)
-    name = Path(named[1]).name if named else ""
-    with TemporaryDirectory() as folder:
-        mirror = Path(folder) / (name or root.name)
-        mirror.mkdir()
-        for path in root.iterdir():
-            if path.is_dir() and not path.name.startswith((".", STATE)):
-                (mirror / path.name).symlink_to(path.resolve(), target_is_directory=True)
-        write_card(mirror, record)
-        write_croissant(mirror, record.with_files({p: file for p, file in record.files.items() if p != CROISSANT}))
-        return {name: (mirror / name).read_text() for name in DERIVED}
+    name = named[1] if named else root.name
+    others = record.with_files({path: file for path, file in record.files.items() if path != CROISSANT})
+    return {CARD: card_text(root, record, name), CROISSANT: json_text(croissant(root, others, name))}
 
 
 def _front_matter(text: str) -> Any:

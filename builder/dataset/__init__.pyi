@@ -1,11 +1,11 @@
-from noisezoo.builder.dataset.card import write_card as write_card
+from noisezoo.builder.dataset.card import card_text as card_text
 from noisezoo.builder.dataset.contents import (
     CODE as CODE,
     IMAGES as IMAGES,
     File as File,
     refuse_unpublishable as refuse_unpublishable,
 )
-from noisezoo.builder.dataset.croissant import write_croissant as write_croissant
+from noisezoo.builder.dataset.croissant import croissant as croissant
 from noisezoo.builder.dataset.finish import (
     discard_damaged as discard_damaged,
     finish as finish,

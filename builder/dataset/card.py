@@ -15,32 +15,47 @@ from noisezoo.builder.dataset.layout import PCA_ROWS, basis_path, read_config
 from noisezoo.builder.views import PREFIX, TITLES
 from noisezoo.files import committed, sha256_of
 from noisezoo.pca import Basis
-from noisezoo.record import CARD, LABELS, PAIRED, Record, Section
+from noisezoo.record import CARD, PAIRED, Record, Section
 from noisezoo.schema import PREVIOUS
 
 if TYPE_CHECKING:
+    from datasets import Features
+
     from noisezoo.builder.dataset.layout import Config
 
 CLIP = {None: "-", True: "yes", False: "no"}
 
 
 def write_card(root: Path, record: Record) -> None:
-    """Render `dataset_card.md` into the dataset's README.md, from the record and the files that lie there.
+    """Write the dataset's README.md; a folder without one is no dataset yet.
 
-    Its YAML is loaded back through `datasets` before it gets its name; a folder without a README is no dataset yet.
+    Its YAML is loaded back through `datasets` before the file gets its name.
+
+    Raises:
+        ValueError: It does not read back as the configs and features that the files have.
     """
+    text = card_text(root, record, root.name)
+    features = {name: config.features for name, config in _configs(root, record).items()}
+    with committed(root / CARD, check=partial(_check, features=features)) as temporary:
+        temporary.write_text(text)
+
+
+def card_text(root: Path, record: Record, name: str) -> str:
+    """Render `dataset_card.md` from the record and the files in `root`, for a dataset that is called `name`."""
     import jinja2
 
-    configs = {name: read_config(root, section, name) for section in record.sections for name in section.configs}
+    configs = _configs(root, record)
     template = (files("noisezoo.builder.dataset") / "dataset_card.md").read_text()
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)
-    text = environment.from_string(template).render(
-        front_matter=_yaml(root, record, configs), first=_facts(root, record.sections[0], configs),
-        sections=[_facts(root, section, configs) for section in record.sections], folder=root.name, pca_rows=PCA_ROWS,
-        sensitive=any(section.sensitive for section in record.sections),
+    sections = [_facts(root, section, configs) for section in record.sections]
+    return environment.from_string(template).render(
+        front_matter=_yaml(root, record, configs), first=sections[0], sections=sections, folder=name,
+        pca_rows=PCA_ROWS, sensitive=any(section.sensitive for section in record.sections),
     )  # fmt: skip
-    with committed(root / CARD, check=partial(_check, configs=list(configs.values()))) as temporary:
-        temporary.write_text(text)
+
+
+def _configs(root: Path, record: Record) -> "dict[str, Config]":
+    return {name: read_config(root, section, name) for section in record.sections for name in section.configs}
 
 
 def _facts(root: Path, section: Section, configs: "Mapping[str, Config]") -> dict[str, Any]:
@@ -79,11 +94,14 @@ def _model(view: Mapping[str, Any]) -> dict[str, str]:
 
 def _latents(section: Section, configs: "Mapping[str, Config]", columns: Sequence[str]) -> list[dict[str, Any]]:
     """Mean over rows of each noise view's quality columns; of the reconstruction's, over the rows in its sample."""
+    from pyarrow.dataset import dataset
+
     found = []
     for name in section.view_names:
         config = configs[section.prefix + name]
         if "latent_std" in config.features:
-            values = _columns(config, ["latent_mean", "latent_std", *columns])
+            table = dataset(config.paths).to_table(columns=["latent_mean", "latent_std", *columns])
+            values = {column: table.column(column).to_numpy() for column in table.column_names}
             found.append({
                 "view": name, "end": _end(section.facts.get(name)),
                 "mean": _mean(values["latent_mean"]), "std": _mean(values["latent_std"]),
@@ -91,13 +109,6 @@ def _latents(section: Section, configs: "Mapping[str, Config]", columns: Sequenc
                 "sample": int(np.isfinite(values[columns[0]]).sum()) if columns else 0,
             })  # fmt: skip
     return found
-
-
-def _columns(config: "Config", names: list[str]) -> dict[str, np.ndarray]:
-    import pyarrow.parquet as pq
-
-    tables = [pq.read_table(path, columns=names) for path in config.paths]
-    return {name: np.concatenate([table.column(name).to_numpy() for table in tables]) for name in names}
 
 
 def _end(facts: Mapping[str, float] | None) -> str:
@@ -135,14 +146,11 @@ def _config_yaml(root: Path, section: Section, config: "Config") -> dict[str, An
     The version comes from the files' content: without it `datasets` serves old rows from its cache after a rebuild.
     """
     number = int(hashlib.sha256("".join(map(sha256_of, config.paths)).encode()).hexdigest()[:12], 16)
-    abouts = {view["name"]: view["about"] for view in section.views}
-    abouts |= {PAIRED: "labels and all views, large ones reduced by PCA", LABELS: "ids, splits and labels"}
-    about = f"{section.source}: {abouts[config.name.removeprefix(section.prefix)]}"
     default = {"default": True} if config.name == PAIRED else {}
     data = [{"split": split, "path": [str(path.relative_to(root)) for path in paths]}
             for split, paths in config.files.items()]  # fmt: skip
-    named = {"config_name": config.name, **default, "version": f"1.0.{number}"}
-    return {**named, "description": about, "data_files": data}
+    return {"config_name": config.name, **default, "version": f"1.0.{number}",
+            "description": f"{section.source}: {section.about(config.name)}", "data_files": data}  # fmt: skip
 
 
 def _info_yaml(section: Section, config: "Config") -> dict[str, Any]:
@@ -154,16 +162,14 @@ def _info_yaml(section: Section, config: "Config") -> dict[str, Any]:
             "download_size": total, "dataset_size": total}  # fmt: skip
 
 
-def _check(path: Path, configs: "list[Config]") -> None:
+def _check(path: Path, features: "Mapping[str, Features]") -> None:
     """The YAML must read back, through `datasets`, as the configs and features that were written."""
     from datasets import DatasetInfo
     from datasets.utils.metadata import MetadataConfigs
     from huggingface_hub import DatasetCard
 
     data = DatasetCard(path.read_text()).data
-    if set(MetadataConfigs.from_dataset_card_data(data)) != {config.name for config in configs}:
-        raise ValueError("the card's configs do not read back; report this")
     infos = {entry["config_name"]: DatasetInfo._from_yaml_dict(entry) for entry in data.to_dict()["dataset_info"]}  # type: ignore[no-untyped-call]
-    wrong = [config.name for config in configs if infos[config.name].features != config.features]
-    if wrong:
-        raise ValueError(f"the card's features of {wrong[0]} do not read back; report this")
+    same = {name: info.features for name, info in infos.items()} == dict(features)
+    if not same or set(MetadataConfigs.from_dataset_card_data(data)) != set(features):
+        raise ValueError("the card's configs and features do not read back; report this")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from noisezoo.builder.dataset.layout import read_config
 from noisezoo.files import write_json
-from noisezoo.record import CROISSANT, LABELS, PAIRED, Record, Section
+from noisezoo.record import CROISSANT, Record, Section
 
 if TYPE_CHECKING:
     from noisezoo.builder.dataset.layout import Config
@@ -52,17 +52,17 @@ def write_croissant(root: Path, record: Record) -> None:
     Every file is an object with its hash, each config a set of files and a set of records. A date of publication and an
     address are left out: neither is known here, and the same build gives the same bytes.
     """
-    write_json(root / CROISSANT, croissant(root, record))
+    write_json(root / CROISSANT, croissant(root, record, root.resolve().name))
 
 
-def croissant(root: Path, record: Record) -> dict[str, Any]:
-    """The metadata, as JSON."""
+def croissant(root: Path, record: Record, name: str) -> dict[str, Any]:
+    """The metadata of a dataset that is called `name`, as JSON."""
     configs = [(s, read_config(root, s, name)) for s in record.sections for name in s.configs]
     licenses = sorted({section.license_name or section.license for section in record.sections})
     sources = ", ".join(section.source for section in record.sections)
     own = {"rai:personalSensitiveInformation": SENSITIVE} if any(s.sensitive for s in record.sections) else {}
     return {
-        "@context": CONTEXT, "@type": "sc:Dataset", "conformsTo": VERSION, "name": root.resolve().name,
+        "@context": CONTEXT, "@type": "sc:Dataset", "conformsTo": VERSION, "name": name,
         "description": f"Diffusion noise and encoder embeddings of the same images, paired row by row ({sources}).",
         "license": licenses, "citeAs": CITATION, "version": _version(record), **own,
         "keywords": ["diffusion", "DDIM inversion", "representation geometry"],
@@ -96,10 +96,9 @@ def _file_set(config: "Config") -> dict[str, Any]:
 
 
 def _record_set(section: Section, config: "Config") -> dict[str, Any]:
-    abouts = {view["name"]: f"{view['about']}; licence of the model: {view['license']}" for view in section.views}
-    abouts |= {PAIRED: "labels and all views, large ones reduced by PCA", LABELS: "ids, splits and labels"}
+    licenses = {section.prefix + view["name"]: f"; licence of the model: {view['license']}" for view in section.views}
     rows = ", ".join(f"{split} {count}" for split, count in section.splits.items())
-    about = abouts[config.name.removeprefix(section.prefix)]
+    about = section.about(config.name) + licenses.get(config.name, "")
     return {
         "@type": "cr:RecordSet", "@id": config.name, "name": config.name,
         "description": f"{section.source}: {about}. Rows: {rows}.",

@@ -87,5 +87,5 @@ def test_the_name_is_the_folder_s_own_and_the_same_files_give_the_same_metadata(
     record = read_record(built)
     assert record is not None
     listed = record.with_files({path: file for path, file in record.files.items() if path != "croissant.json"})
-    assert json.loads(json.dumps(croissant(built, listed))) == metadata
+    assert json.loads(json.dumps(croissant(built, listed, built.name))) == metadata
     assert metadata["name"] == "noisezoo" == staging(built).name
