@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 EXACT = ("random",)
 """Families whose rows depend on nothing but the id and the seed."""
 TOLERANCES: Mapping[str, float] = {"float16": 1e-2, "float32": 1e-3}
-"""Stored dtype -> allowed |recomputed - stored| / |stored|. A batch of other rows, another device and another version of
-a library each sum in another order, and fifty steps of inversion carry that on."""
+"""Stored dtype -> allowed |recomputed - stored| / |stored|. A batch of other rows, another device and another version
+of a library each sum in another order, and fifty steps of inversion carry that on."""
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,6 @@ from noisezoo.schema import ID, SPLIT
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from datasets import Features
 
 REMOVED = "removed.json"
 """In a build's own folder: the images that were taken out of its dataset, which no later build may bring back."""
@@ -56,9 +55,9 @@ REMOVED = "removed.json"
 
 @dataclass(frozen=True)
 class Rows:
-    """Which manifest rows are published: all but those that any view refused, so that views pair by position.
+    """Which rows of the manifest are published: all but those refused by any view, so that views pair by position.
 
-    What was removed from the dataset is in no row, and in no refusal either.
+    An image that was removed from the dataset is in no row, and in no refusal either.
     """
 
     build: Build
@@ -76,17 +75,15 @@ class Rows:
         return [refusal for refusal in every if refusal.image_id not in self.removed]
 
     @cached_property
-    def kept(self) -> np.ndarray:
-        """Mask over the manifest: (n,) bool."""
-        refused = {refusal.image_id for refusal in self.refusals if refusal.stage != "source"} | self.removed
-        return np.array([image_id not in refused for image_id in self.build.manifest.ids], dtype=bool)
+    def dropped(self) -> frozenset[str]:
+        """Ids of the manifest's rows that are not published."""
+        return self.removed | {refusal.image_id for refusal in self.refusals if refusal.stage != "source"}
 
     @cached_property
     def splits(self) -> dict[str, int]:
         """Published rows of each split that has any."""
-        counts = {
-            name: int(self.kept[part.start : part.stop].sum()) for name, part in self.build.manifest.splits.items()
-        }
+        ids, splits = self.build.manifest.ids, self.build.manifest.splits
+        counts = {name: sum(ids[row] not in self.dropped for row in part) for name, part in splits.items()}
         return {name: count for name, count in counts.items() if count}
 
 
@@ -95,28 +92,29 @@ def finish(build: Build) -> None:
 
     Raises:
         IncompleteError: Units are missing.
+        NoiseZooError: Every image was refused.
     """
-    _sweep(build)
+    _clean_up(build)
     missing = build.pending()
     if missing:
         raise IncompleteError(
             f"{len(missing)} of {len(list(build.all_units()))} units are missing: run the build again"
         )
     rows = Rows(build)
-    if not rows.kept.any():
+    if not rows.splits:
         raise NoiseZooError(f"every image was refused; the first: {rows.refusals[0].message}")
     section = describe(build, rows)
     _withdraw_other_rows(build, section)
-    _publish_labels(build, rows, section)
+    _write_labels(build, rows, section)
     for view in build.views:
-        _publish_view(build, view, rows, section)
-    _write_refusals(build, rows)
+        _write_view(build, view, rows, section)
+    write_refusals(build.root / REFUSALS, [vars(refusal) for refusal in rows.refusals])
     write_json(build.root / RECIPE, {**public_recipe(build), "software": section.software})
-    vouch(build, seal(build.root, (section,)))
+    write_hashes(build, seal(build.root, (section,)))
 
 
-def vouch(build: Build, record: Record) -> None:
-    """Note that the published files are this build's, whole."""
+def write_hashes(build: Build, record: Record) -> None:
+    """Note the hashes of the published files in the build, as those of its finished dataset."""
     hashes = {name: file["sha256"] for name, file in record.files.items()}
     hashes[RECORD] = sha256_of(build.root / RECORD)
     sweep(build.state, "dataset.json")
@@ -124,14 +122,14 @@ def vouch(build: Build, record: Record) -> None:
 
 
 def seal(root: Path, sections: Sequence[Section]) -> Record:
-    """Make what follows from the views and labels that lie there: paired configs, card, and last the record."""
+    """Write what follows from the views and labels that lie there: paired configs, card, and last the record."""
     for section in sections:
         write_paired(root, section)
     return sign(root, sections)
 
 
 def sign(root: Path, sections: Sequence[Section]) -> Record:
-    """Card, Croissant and last the record, of configs that lie there whole."""
+    """Write card, Croissant and last the record, of configs that lie there whole."""
     record = Record(tuple(sections))
     write_card(root, record)
     data = {path: _entry(root / path) for path in listed(root, record) if path != CROISSANT}
@@ -182,7 +180,7 @@ def describe(build: Build, rows: Rows) -> Section:
         source=build.recipe.source.name.partition(":")[0], title=build.recipe.name, prefix="",
         license=build.source_facts["license"], license_name=build.source_facts["license_name"],
         sensitive=build.source_facts["sensitive"],
-        scanned=scanned, refused=refused, removed=scanned - refused - int(rows.kept.sum()),
+        scanned=scanned, refused=refused, removed=scanned - refused - sum(rows.splits.values()),
         splits=rows.splits, views=tuple(_public_view(view) for view in build.views),
         settings=public["settings"] | {"source": public["source"]["name"], "limit": build.recipe.source.limit},
         software=next(iter(units.values()))["software"],
@@ -193,21 +191,26 @@ def describe(build: Build, rows: Rows) -> Section:
     )  # fmt: skip
 
 
+def _public_view(view: zoo.View) -> dict[str, Any]:
+    """A row of the zoo without this machine's paths."""
+    return {**asdict(view), "repo": public_name(view.repo), "shape": list(view.shape), "dtype": view.dtype}
+
+
 def count_refused(refusals: Iterable[Mapping[str, Any]]) -> int:
-    """Images that refusals are of: each row of the source is one, what several views refused is one."""
+    """Number of images refused: a refusal by the source is one each, an image refused by several views is one."""
     found = list(refusals)
     own = [refusal for refusal in found if refusal["stage"] == "source"]
     return len(own) + len({refusal["image_id"] for refusal in found if refusal["stage"] != "source"})
 
 
-def _public_view(view: zoo.View) -> dict[str, Any]:
-    """A row of the zoo without this machine's paths."""
-    fields = {**asdict(view), "repo": public_name(view.repo), "shape": list(view.shape), "dtype": view.dtype}
-    return fields
+def write_refusals(path: Path, refusals: Iterable[Mapping[str, Any]]) -> None:
+    """Commit one JSON line a refusal."""
+    with committed(path) as temporary:
+        temporary.write_text("".join(json.dumps(dict(each), sort_keys=True) + "\n" for each in refusals))
 
 
-def _sweep(build: Build) -> None:
-    """Remove what publishers and fits that were killed left behind; shards' folders are swept as they are written."""
+def _clean_up(build: Build) -> None:
+    """Remove what killed publishers and fits left; shards' folders are cleaned as they are written."""
     for folder in (build.root, build.root / PAIRED / "basis", build.state / "fits"):
         sweep(folder)
     shutil.rmtree(build.root / STAGED, ignore_errors=True)
@@ -221,7 +224,7 @@ def discard_damaged(build: Build) -> None:
 
 
 def is_finished(build: Build) -> bool:
-    """Whether the published folder stands for exactly these parts."""
+    """Whether the published folder was made of exactly these parts, and its files are there."""
     record = read_json(build.state / "dataset.json")
     if record is None or build.pending() or record["build"] != build_digest(build):
         return False
@@ -242,51 +245,28 @@ def _marker(unit: Unit) -> dict[str, Any]:
     return marker
 
 
-def _publish_view(build: Build, view: zoo.View, rows: Rows, section: Section) -> None:
+def _write_view(build: Build, view: zoo.View, rows: Rows, section: Section) -> None:
     import pyarrow.parquet as pq
     from datasets import Features
 
-    features = Features.from_arrow_schema(pq.read_schema(build.units(view)[0].part))
+    units = build.units(view)
 
     def tables(split: str) -> Iterator["pa.Table"]:
         part = build.manifest.splits[split]
-        for unit in build.units(view):
-            if unit.rows.start in part:
-                table = pq.read_table(unit.part)
-                yield table.filter(_published(table, unit, rows)).cast(features.arrow_schema)
+        return (pq.read_table(unit.part) for unit in units if unit.rows.start in part)
 
-    write_config(build.root, section, view.name, features, tables)
+    features = Features.from_arrow_schema(pq.read_schema(units[0].part))
+    write_config(build.root, section, view.name, features, tables, rows.dropped)
 
 
-def _published(table: "pa.Table", unit: Unit, rows: Rows) -> "pa.Array":
-    import pyarrow as pa
-
-    kept = {i for i, keep in zip(unit.ids, rows.kept[unit.rows.start : unit.rows.stop], strict=True) if keep}
-    return pa.array([image_id in kept for image_id in table.column(ID).to_pylist()], type=pa.bool_())
-
-
-def _label_features(build: Build) -> "Features":
+def _write_labels(build: Build, rows: Rows, section: Section) -> None:
     from datasets import Features, Value
 
     own = Features.from_dict(dict(build.source_facts["features"]))
-    return Features({ID: Value("string"), SPLIT: Value("string"), **own})
-
-
-def _label_tables(build: Build, rows: Rows, split: str, features: "Features") -> Iterator["pa.Table"]:
-    import pyarrow as pa
-
+    features = Features({ID: Value("string"), SPLIT: Value("string"), **own})
     table = build.manifest.table.select(list(features))
-    for part in cut(build.manifest.splits[split], CHUNK):
-        kept = table.slice(part.start, len(part)).filter(pa.array(rows.kept[part.start : part.stop]))
-        yield kept.cast(features.arrow_schema)
 
+    def tables(split: str) -> Iterator["pa.Table"]:
+        return (table.slice(part.start, len(part)) for part in cut(build.manifest.splits[split], CHUNK))
 
-def _publish_labels(build: Build, rows: Rows, section: Section) -> None:
-    features = _label_features(build)
-    write_config(build.root, section, LABELS, features, lambda split: _label_tables(build, rows, split, features))
-
-
-def _write_refusals(build: Build, rows: Rows) -> None:
-    """One JSON line a refusal, in order of the stage and the manifest."""
-    with committed(build.root / REFUSALS) as temporary:
-        temporary.write_text("".join(json.dumps(vars(refusal), sort_keys=True) + "\n" for refusal in rows.refusals))
+    write_config(build.root, section, LABELS, features, tables, rows.dropped)

@@ -5,14 +5,14 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from noisezoo.files import committed, sweep
 from noisezoo.pca import Basis, constant_basis, fit_pca
 from noisezoo.record import CARD, LABELS, PAIRED, RECORD, Section, read_record
-from noisezoo.schema import array_feature, column_to_numpy, open_parquet, to_table, write_parquet
+from noisezoo.schema import ID, array_feature, column_to_numpy, open_parquet, to_table, write_parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -58,11 +58,32 @@ def read_config(root: Path, section: Section, name: str) -> Config:
     return Config(name, Features.from_arrow_schema(pq.read_schema(first)), files)
 
 
-def write_config(root: Path, section: Section, name: str, features: "Features", tables: Tables) -> Config:
-    """Write a config's shards, each under its final name only when it is whole, and remove those of another count."""
+def write_config(
+    root: Path, section: Section, name: str, features: "Features", tables: Tables, drop: Iterable[str] = ()
+) -> None:
+    """Write a config's shards, each under its final name only when it is whole, and remove those of another count.
+
+    Args:
+        root: The dataset's folder.
+        section: The source's part of the record: its splits and rows a shard.
+        name: The config's name.
+        features: Its columns; the tables are cast to them.
+        tables: Split -> its rows.
+        drop: Ids of rows to leave out.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    dropped = pa.array(sorted(drop), pa.string())
+
+    def kept(split: str) -> Iterator["pa.Table"]:
+        for table in tables(split):
+            stays = pc.invert(pc.is_in(table.column(ID), value_set=dropped))
+            yield table.filter(stays).cast(features.arrow_schema)
+
     files = config_files(root, name, section.splits, section.shard_rows)
     for split, paths in files.items():
-        stream = _Stream(tables(split))
+        stream = _Stream(kept(split))
         for path in paths:
             sweep(path.parent)
             with committed(path) as temporary:
@@ -70,10 +91,9 @@ def write_config(root: Path, section: Section, name: str, features: "Features", 
     wanted = {path for paths in files.values() for path in paths}
     for stale in set((root / name).glob("*.parquet")) - wanted:
         stale.unlink()
-    return Config(name, features, files)
 
 
-def write_paired(root: Path, section: Section) -> Config:
+def write_paired(root: Path, section: Section) -> None:
     """The paired config and its bases, from the labels and the views that lie there already."""
     from datasets import Features
 
@@ -87,14 +107,13 @@ def write_paired(root: Path, section: Section) -> Config:
 
     def tables(split: str) -> Iterator["pa.Table"]:
         columns = [blocks(views[name].files[split], name) for name in views]
-        for own, *chunks in zip(_label_blocks(labels.files[split]), *columns, strict=True):
-            reduced = {
-                name: bases[name].transform(X) if name in bases else X for name, X in zip(views, chunks, strict=True)
-            }
-            held = {name: own.column(name).combine_chunks() for name in labels.features}
-            yield to_table(features, {**held, **reduced})
+        for own, *chunks in zip(read_tables(labels.files[split], CHUNK), *columns, strict=True):
+            held: dict[str, Any] = {name: own.column(name).combine_chunks() for name in labels.features}
+            for name, X in zip(views, chunks, strict=True):
+                held[name] = bases[name].transform(X) if name in bases else X
+            yield to_table(features, held)
 
-    return write_config(root, section, section.prefix + PAIRED, features, tables)
+    write_config(root, section, section.prefix + PAIRED, features, tables)
 
 
 def basis_path(root: Path, section: Section, name: str) -> Path:
@@ -121,18 +140,17 @@ def _fit(root: Path, section: Section, config: Config, name: str) -> Basis:
 
 def blocks(files: Iterable[Path], name: str) -> Iterator[np.ndarray]:
     """A view's rows as float32 (CHUNK, d) blocks, in order, cut alike for every column of a split's files."""
-    for path in files:
-        with open_parquet(path) as file:
-            for batch in file.iter_batches(CHUNK, columns=[name]):
-                yield column_to_numpy(batch.column(0)).astype(np.float32)
+    for table in read_tables(files, CHUNK, [name]):
+        yield column_to_numpy(table.column(name)).astype(np.float32)
 
 
-def _label_blocks(files: Iterable[Path]) -> Iterator["pa.Table"]:
+def read_tables(files: Iterable[Path], rows: int, columns: list[str] | None = None) -> Iterator["pa.Table"]:
+    """The rows of some files, in order, in tables of at most `rows`."""
     import pyarrow as pa
 
     for path in files:
         with open_parquet(path) as file:
-            for batch in file.iter_batches(CHUNK):
+            for batch in file.iter_batches(rows, columns=columns):
                 yield pa.Table.from_batches([batch])
 
 
@@ -168,7 +186,7 @@ def place(file: Path, target: Path) -> None:
 
 
 def withdraw(root: Path) -> None:
-    """Take card and record away: without them a folder is no dataset, to whoever loads, verifies or publishes."""
+    """Delete card and record: a folder without them is no dataset, and is not loaded, verified or published."""
     for name in (CARD, RECORD):
         (root / name).unlink(missing_ok=True)
 
@@ -176,8 +194,8 @@ def withdraw(root: Path) -> None:
 def exchange(root: Path) -> bool:
     """Put the staged version in the place of the folder's own; False where none was staged whole.
 
-    The staged record is the journal: it is written when all else is, and goes last. So what was killed on its way is
-    gone on with by the next call, and until then the folder has no card and no record: it is no dataset.
+    The staged record is the journal: it is written last and moved last. After a kill the next call goes on, and until
+    then the folder has no card and no record: it is no dataset.
     """
     staged = staging(root)
     record = read_record(staged)
@@ -188,15 +206,10 @@ def exchange(root: Path) -> bool:
             if (staged / path).exists():
                 (root / path).parent.mkdir(parents=True, exist_ok=True)
                 os.replace(staged / path, root / path)
-        for folder in (config for section in record.sections for config in section.configs):
-            _drop_stale(root, folder, set(record.files))
+        for folder in (root / config for section in record.sections for config in section.configs):
+            for path in (*folder.glob("*.parquet"), *folder.glob("basis/*.safetensors")):
+                if str(path.relative_to(root)) not in record.files:  # a file of the version before
+                    path.unlink()
         os.replace(staged / RECORD, root / RECORD)
     shutil.rmtree(root / STAGED, ignore_errors=True)
     return record is not None
-
-
-def _drop_stale(root: Path, folder: str, wanted: set[str]) -> None:
-    """Shards and bases of another version."""
-    for path in (*(root / folder).glob("*.parquet"), *(root / folder).glob("basis/*.safetensors")):
-        if str(path.relative_to(root)) not in wanted:
-            path.unlink()

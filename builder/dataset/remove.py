@@ -1,24 +1,43 @@
 """Taking images out of a published dataset: a new version without them, in every config.
 
-The new version is made whole in a hidden folder beside the old files, which stay as they are meanwhile, and then takes
-their place by renames (`published.exchange`). Rewriting in place would take half the disk, but a shard that was written
-anew beside one that was not hold some rows twice, and a second run could not tell.
+The new version is made whole in a hidden folder beside the old files, then takes their place by renames
+(`layout.exchange`). Rewriting in place would need half the disk, but an interrupted rewrite would leave rows in both an
+old and a new shard, and a second run could not tell which.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from noisezoo.builder.dataset.finish import REMOVED, Rows, count_refused, removed_ids, section_files, sign, vouch
-from noisezoo.builder.dataset.layout import STAGED, exchange, place, read_config, staging, write_config, write_paired
+from noisezoo.builder.dataset.finish import (
+    REMOVED,
+    Rows,
+    count_refused,
+    removed_ids,
+    section_files,
+    sign,
+    write_hashes,
+    write_refusals,
+)
+from noisezoo.builder.dataset.layout import (
+    STAGED,
+    exchange,
+    place,
+    read_config,
+    read_tables,
+    staging,
+    write_config,
+    write_paired,
+)
 from noisezoo.builder.engine import STATE, claimed, open_build
 from noisezoo.errors import NoiseZooError, UsageError
-from noisezoo.files import committed, read_state, sweep, write_json
+from noisezoo.files import read_state, sweep, write_json
 from noisezoo.record import LABELS, RECIPE, REFUSALS, Record, Section, record_of
-from noisezoo.schema import ID, NOISE_ROWS_PER_GROUP, open_parquet
+from noisezoo.schema import ID, NOISE_ROWS_PER_GROUP
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,7 +45,7 @@ if TYPE_CHECKING:
     from noisezoo.builder.dataset.layout import Config
 
 CLAIM = ".claim"
-"""Hidden file of a folder without a build, while one process writes into it."""
+"""Hidden file in a folder without a build while a process writes into it."""
 
 
 def remove(folder: str | Path, ids: Iterable[str], *, source: str | None = None) -> Record:
@@ -53,10 +72,11 @@ def remove(folder: str | Path, ids: Iterable[str], *, source: str | None = None)
         before = {*removed_ids(root), *(read_state(root / STAGED / REMOVED) or {"image_ids": ()})["image_ids"]}
         exchange(root)
         record = record_of(root)
-        gone = _gone(root, record, list(dict.fromkeys(ids)), before, source)
-        if any(gone.values()):
-            record = _new_version(root, record, gone)
-        _vouch(root, record)
+        parts = [_Part.read(root, section) for section in record.sections]
+        gone = _gone(parts, list(dict.fromkeys(ids)), before, source)
+        if any(gone):
+            record = _new_version(parts, gone)
+        _note(root, record)
     return record
 
 
@@ -71,110 +91,101 @@ def alone(root: Path) -> Iterator[None]:
         yield
 
 
-def _gone(
-    root: Path, record: Record, wanted: Sequence[str], before: set[str], source: str | None
-) -> dict[str, frozenset[str]]:
-    """Prefix -> ids to take out of that source, after every check."""
-    sections = [section for section in record.sections if source in (None, section.source)]
-    if not sections:
-        there = ", ".join(section.source for section in record.sections)
-        raise UsageError(f"{root} has no source {source!r}; it has: {there}")
-    known = {section.prefix: _known(root, section) for section in sections}
-    unknown = [each for each in wanted if each not in before and not any(each in ids for ids in known.values())]
+@dataclass(frozen=True)
+class _Part:
+    """One source's part of a published dataset."""
+
+    root: Path
+    section: Section
+    splits: dict[str, list[str]]  # split -> ids of its rows
+    refusals: list[dict[str, Any]]
+
+    @classmethod
+    def read(cls, root: Path, section: Section) -> "_Part":
+        files = read_config(root, section, section.prefix + LABELS).files
+        splits = {
+            split: [each for table in read_tables(paths, 2**16, [ID]) for each in table.column(ID).to_pylist()]
+            for split, paths in files.items()
+        }
+        lines = (root / (section.prefix + REFUSALS)).read_text().splitlines()
+        return cls(root, section, splits, [json.loads(line) for line in lines])
+
+    @property
+    def known(self) -> set[str]:
+        """Ids that have a row or a refusal."""
+        return {i for ids in self.splits.values() for i in ids} | {refusal["image_id"] for refusal in self.refusals}
+
+    def without(self, gone: frozenset[str]) -> Section:
+        """What the record will say of the source; a split of which nothing is left disappears."""
+        if not gone:
+            return self.section
+        left = {split: sum(each not in gone for each in ids) for split, ids in self.splits.items()}
+        splits = {split: count for split, count in left.items() if count}
+        if not splits:
+            raise UsageError(
+                f"these are all images of source {self.section.source}, and a dataset needs one: delete it, or join "
+                "the other sources again; nothing was removed"
+            )
+        refused = count_refused(self._left(gone))
+        removed = self.section.scanned - refused - sum(splits.values())
+        return replace(self.section, splits=splits, refused=refused, removed=removed)
+
+    def stage(self, staged: Path, new: Section, gone: frozenset[str]) -> None:
+        """Write the part without those images into the staged version, or link it where none of them is its own."""
+        old = self.section
+        if not gone:
+            for path in section_files(self.root, old):
+                place(self.root / path, staged / path)
+            return
+        for name in (LABELS, *old.view_names):
+            config = read_config(self.root, old, old.prefix + name)
+            write_config(staged, new, config.name, config.features, partial(_tables, config), gone)
+        write_refusals(staged / (new.prefix + REFUSALS), self._left(gone))
+        place(self.root / (old.prefix + RECIPE), staged / (new.prefix + RECIPE))
+        write_paired(staged, new)
+
+    def _left(self, gone: frozenset[str]) -> list[dict[str, Any]]:
+        return [refusal for refusal in self.refusals if refusal["image_id"] not in gone]
+
+
+def _tables(config: "Config", split: str) -> Iterator["pa.Table"]:
+    return read_tables(config.files[split], NOISE_ROWS_PER_GROUP)
+
+
+def _gone(parts: Sequence[_Part], wanted: Sequence[str], before: set[str], source: str | None) -> list[frozenset[str]]:
+    """The ids to take out of each part, after every check; `before` were removed by an earlier call."""
+    root, names = parts[0].root, [part.section.source for part in parts]
+    if source not in (None, *names):
+        raise UsageError(f"{root} has no source {source!r}; it has: {', '.join(names)}")
+    known = [part.known if source in (None, part.section.source) else set() for part in parts]
+    unknown = [each for each in wanted if not any(each in ids for ids in (before, *known))]
     if unknown or not wanted:
-        names = ", ".join(map(repr, unknown)) or "of no id"
-        raise UsageError(f"{root} has no image {names}; nothing was removed")
-    asked = {*wanted, *removed_ids(root)}
-    return {prefix: frozenset(asked & ids) for prefix, ids in known.items()}
+        said = ", ".join(map(repr, unknown)) or "of no id"
+        raise UsageError(f"{root} has no image {said}; nothing was removed")
+    return [frozenset({*wanted, *removed_ids(root)} & ids) for ids in known]
 
 
-def _known(root: Path, section: Section) -> set[str]:
-    """Ids that have a row or a refusal."""
-    rows = {image_id for ids in _ids(root, section).values() for image_id in ids}
-    return rows | {refusal["image_id"] for refusal in _refusals(root, section)}
-
-
-def _ids(root: Path, section: Section) -> dict[str, list[str]]:
-    import pyarrow.parquet as pq
-
-    files = read_config(root, section, section.prefix + LABELS).files
-    return {
-        split: [each for path in paths for each in pq.read_table(path, columns=[ID]).column(ID).to_pylist()]
-        for split, paths in files.items()
-    }
-
-
-def _refusals(root: Path, section: Section) -> list[dict[str, str]]:
-    lines = (root / (section.prefix + REFUSALS)).read_text().splitlines()
-    return [json.loads(line) for line in lines]
-
-
-def _new_version(root: Path, record: Record, gone: Mapping[str, frozenset[str]]) -> Record:
-    """Stage it and exchange it; what is to go is noted first, for the build and for whoever goes on with this."""
-    sections = [_without(root, section, gone.get(section.prefix, frozenset())) for section in record.sections]
-    ids = sorted(frozenset().union(*gone.values()))
+def _new_version(parts: Sequence[_Part], gone: Sequence[frozenset[str]]) -> Record:
+    """Stage it and exchange it; the ids are noted first, for the build and for the call that goes on after a kill."""
+    root, ids = parts[0].root, sorted(frozenset().union(*gone))
+    sections = [part.without(own) for part, own in zip(parts, gone, strict=True)]
     if (root / STATE).is_dir():
         sweep(root / STATE, REMOVED)
         write_json(root / STATE / REMOVED, {"image_ids": sorted({*ids, *removed_ids(root)})})
     write_json(root / STAGED / REMOVED, {"image_ids": ids})
     staged = staging(root)
-    for old, new in zip(record.sections, sections, strict=True):
-        _stage(root, staged, old, new, gone.get(old.prefix, frozenset()))
+    for part, new, own in zip(parts, sections, gone, strict=True):
+        part.stage(staged, new, own)
     made = sign(staged, sections)
     exchange(root)
     return made
 
 
-def _without(root: Path, section: Section, gone: frozenset[str]) -> Section:
-    """What the record will say of a source; a split of which nothing is left disappears."""
-    if not gone:
-        return section
-    left = {split: sum(each not in gone for each in ids) for split, ids in _ids(root, section).items()}
-    splits = {split: count for split, count in left.items() if count}
-    if not splits:
-        raise UsageError(
-            f"these are all images of source {section.source}, and a dataset needs one: delete it, or join the other "
-            "sources anew; nothing was removed"
-        )
-    refused = count_refused(refusal for refusal in _refusals(root, section) if refusal["image_id"] not in gone)
-    return replace(section, splits=splits, refused=refused, removed=section.scanned - refused - sum(splits.values()))
-
-
-def _stage(root: Path, staged: Path, old: Section, new: Section, gone: frozenset[str]) -> None:
-    if not gone:
-        for path in section_files(root, old):
-            place(root / path, staged / path)
-        return
-    for name in (LABELS, *old.view_names):
-        config = read_config(root, old, old.prefix + name)
-        write_config(staged, new, config.name, config.features, lambda split, c=config: _left(c, split, gone))  # type: ignore[misc]
-    kept = [refusal for refusal in _refusals(root, old) if refusal["image_id"] not in gone]
-    with committed(staged / (new.prefix + REFUSALS)) as temporary:
-        temporary.write_text("".join(json.dumps(refusal, sort_keys=True) + "\n" for refusal in kept))
-    place(root / (old.prefix + RECIPE), staged / (new.prefix + RECIPE))
-    write_paired(staged, new)
-
-
-def _left(config: "Config", split: str, gone: frozenset[str]) -> Iterator["pa.Table"]:
-    """A config's rows of one split, but those of the images that go."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    ids = pa.array(sorted(gone), pa.string())
-    for path in config.files[split]:
-        with open_parquet(path) as file:
-            for batch in file.iter_batches(NOISE_ROWS_PER_GROUP):
-                table = pa.Table.from_batches([batch])
-                stays = pc.invert(pc.is_in(table.column(ID), value_set=ids))
-                yield table.filter(stays).cast(config.features.arrow_schema)
-
-
-def _vouch(root: Path, record: Record) -> None:
-    """Let the build know these files as its own; where it has more in work than was published, it publishes anew."""
+def _note(root: Path, record: Record) -> None:
+    """Note the files in the folder's build, unless the build has more in work than was published."""
     if not (root / STATE).is_dir():
         return
     build = open_build(root)
-    views = [view.name for view in build.views]
-    if not build.pending() and [s.view_names for s in record.sections] == [views]:
-        if Rows(build).splits == record.sections[0].splits:
-            vouch(build, record)
+    published = [section.view_names for section in record.sections] == [[view.name for view in build.views]]
+    if published and not build.pending() and Rows(build).splits == record.sections[0].splits:
+        write_hashes(build, record)
