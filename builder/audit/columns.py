@@ -138,8 +138,7 @@ def _values(column: "pa.Array", name: str, width: int) -> np.ndarray | Finding:
     lengths = np.diff(starts)
     if (lengths != width).any():
         row = int(np.flatnonzero(lengths != width)[0])
-        told = f"{name} has {lengths[row]} numbers where {width} belong: build again"
-        return Finding("shapes", "", told, row)
+        return Finding("shapes", "", f"{name} has {lengths[row]} numbers where {width} belong: build again", row)
     values: np.ndarray = column.to_numpy(zero_copy_only=False).reshape(-1, width)
     return _infinite(values, name) or values
 

@@ -100,13 +100,15 @@ def _recompute(
     place = [sample.ids.index(image_id) for image_id in kept]
     shares = np.max([_shares(rows[n], column_to_numpy(stored.column(n))[place]) for n in computer.arrays], axis=0)
     tolerance = 0.0 if computer.view.family in EXACT else TOLERANCES[computer.view.dtype]
-    told = {refusal.image_id: f"it is refused now: {refusal.message}" for refusal in refusals}
-    told |= {
+    messages = {refusal.image_id: f"it is refused now: {refusal.message}" for refusal in refusals}
+    messages |= {
         image_id: f"recomputed, it differs by {share:.2g} of its norm where {tolerance:g} is allowed: build again"
         for image_id, share in zip(kept, shares, strict=True) if not share <= tolerance
     }  # fmt: skip
     numbers = dict(zip(sample.ids, sample.positions.tolist(), strict=True))
-    faults = [Finding("recompute", config, message, numbers[image_id], image_id) for image_id, message in told.items()]
+    faults = [
+        Finding("recompute", config, message, numbers[image_id], image_id) for image_id, message in messages.items()
+    ]
     return Recomputed(config, len(kept), tolerance, float(shares.max(initial=0)), None, tuple(faults))
 
 

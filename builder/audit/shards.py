@@ -127,8 +127,8 @@ class Shards:
         try:
             there, columns = pq.read_metadata(path).num_rows, self._check_features(name, path, where)
             if there != rows:
-                told = f"it has {there} rows where the record's splits give {rows}: build again"
-                self.files.found("rows", where, told)
+                message = f"it has {there} rows where the record's splits give {rows}: build again"
+                self.files.found("rows", where, message)
             if there != rows or ID not in columns:
                 return None
             widths = {column: wanted.width for column, wanted in columns.items() if wanted.width is not None}
@@ -154,8 +154,8 @@ class Shards:
         wanted = {column: each.feature for column, each in columns.items()} | dict(self.firsts.get(name, {}))
         for column in dict.fromkeys((*wanted, *there)):
             if there.get(column) != wanted.get(column):
-                told = f"column {column} is {there.get(column)} where {wanted.get(column)} belongs: build again"
-                self.files.found("dtypes", where, told)
+                message = f"column {column} is {there.get(column)} where {wanted.get(column)} belongs: build again"
+                self.files.found("dtypes", where, message)
         fine = Features({column: kind for column, kind in there.items() if wanted.get(column) == kind})
         self.firsts.setdefault(name, fine)
         return {column: columns[column] for column in fine}
@@ -191,8 +191,8 @@ class Shards:
         splits = labels.kept.column(SPLIT).to_pylist() if SPLIT in labels.kept.column_names else []
         row = next((row for row, split in enumerate(splits) if split != shard.split), None)
         if row is not None:
-            told = f"its split is {splits[row]!r} in a file of {shard.split!r}: build again"
-            self.files.found("splits", where, told, row, ids[row])
+            message = f"its split is {splits[row]!r} in a file of {shard.split!r}: build again"
+            self.files.found("splits", where, message, row, ids[row])
 
     def _pairs(self, labels: Contents, other: Contents, path: Path) -> bool:
         """Whether a config's ids are those of the labels, in their order."""
@@ -200,8 +200,8 @@ class Shards:
         if row is None:
             return True
         wanted, found = labels.ids[row].as_py(), other.ids[row].as_py()
-        told = f"its id is {found!r} where labels has {wanted!r}, so that views do not pair: build again"
-        self.files.found("pairing", self._where(path), told, row, found)
+        message = f"its id is {found!r} where labels has {wanted!r}, so that views do not pair: build again"
+        self.files.found("pairing", self._where(path), message, row, found)
         return False
 
     def _check_paired(self, labels: Contents, paired: Contents, views: dict[str, Contents], shard: Shard) -> None:
@@ -210,14 +210,14 @@ class Shards:
         for column in (column for column in labels.kept.column_names if column in paired.kept.column_names):
             row = _first_difference(labels.kept.column(column), paired.kept.column(column))
             if row is not None:
-                told = f"{column} is not what labels has: build again"
-                self.files.found("paired", where, told, row, labels.ids[row].as_py())
+                message = f"{column} is not what labels has: build again"
+                self.files.found("paired", where, message, row, labels.ids[row].as_py())
         for name in (name for name in views if name in views[name].sketches and name in paired.sketches):
             rows = differing(paired.sketches[name], views[name].sketches[name])
             if len(rows):
                 how = f"the view {name} on its basis" if name in self.bases else f"the view {name}"
-                told = f"{name} is not {how} (in {len(rows)} of {shard.rows} rows): build again"
-                self.files.found("paired", where, told, int(rows[0]), labels.ids[int(rows[0])].as_py())
+                message = f"{name} is not {how} (in {len(rows)} of {shard.rows} rows): build again"
+                self.files.found("paired", where, message, int(rows[0]), labels.ids[int(rows[0])].as_py())
 
     def _check_duplicates(self) -> None:
         """Find ids that come twice; those of equal hashes are read again, as two ids may share a hash."""

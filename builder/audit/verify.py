@@ -149,8 +149,8 @@ def _refused(files: CheckedFiles, s: Section) -> frozenset[str]:
     """
     name = s.prefix + REFUSALS
     if s.scanned != s.rows + s.refused + s.removed:
-        told = f"{s.scanned} images in are not {s.rows} rows + {s.refused} refused + {s.removed} removed"
-        files.found("accounting", RECORD, f"source {s.source}: {told}: build again")
+        message = f"{s.scanned} images in are not {s.rows} rows + {s.refused} refused + {s.removed} removed"
+        files.found("accounting", RECORD, f"source {s.source}: {message}: build again")
     if not files.is_sound(name):
         return frozenset()
     try:
@@ -161,8 +161,8 @@ def _refused(files: CheckedFiles, s: Section) -> frozenset[str]:
         files.found("accounting", name, f"it cannot be read ({type(error).__name__}): {MEND}")
         return frozenset()
     if own + len(by_views) != s.refused:
-        told = f"it names {own + len(by_views)} refused images where the record says {s.refused}"
-        files.found("accounting", name, f"{told}: build again")
+        message = f"it names {own + len(by_views)} refused images where the record says {s.refused}"
+        files.found("accounting", name, f"{message}: build again")
     return by_views
 
 
@@ -182,6 +182,6 @@ def _check_derived(files: CheckedFiles) -> list[str]:
         if fault is None and by != {version("noisezoo")}:
             skipped.append(f"the text of {name}: it was written by NoiseZoo {', '.join(map(str, by))}")
             continue
-        told = fault or line_that_differs(texts[name], wanted[name])
-        files.found("card", name, f"it was edited, or is another dataset's: {told}: {MEND}")
+        message = fault or line_that_differs(texts[name], wanted[name])
+        files.found("card", name, f"it was edited, or is another dataset's: {message}: {MEND}")
     return skipped

@@ -112,7 +112,7 @@ def _latents(section: Section, configs: "Mapping[str, Config]", columns: Sequenc
 
 
 def _end(facts: Mapping[str, float] | None) -> str:
-    """Where x_T sits: the time the network is told there, and its weights of image and noise."""
+    """Where x_T sits: the time the network is message there, and its weights of image and noise."""
     return f"t = {facts['x_T_time']:g}: {facts['x_T_a']:.4f} x0 + {facts['x_T_s']:.4f} eps" if facts else "-"
 
 

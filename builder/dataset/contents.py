@@ -1,4 +1,4 @@
-"""One version of a dataset: the files that its own record lists, the tag that names them, and what may not be in it."""
+"""One version of a dataset: the files that its record lists, the tag that names them, and what may not be published."""
 
 from dataclasses import dataclass
 from hashlib import sha256
@@ -16,15 +16,13 @@ if TYPE_CHECKING:
 
 CODE = (".py", ".pyc", ".ipynb", ".sh")
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-
-
 PICTURES = ("pixels", "whitened")
-"""Families whose arrays are pictures, or an invertible linear map of them."""
+"""Families of views whose arrays are pictures, or an invertible linear map of them."""
 
 
 @dataclass(frozen=True)
 class File:
-    """One file of the version: where it lies, its path in the repository, and its bytes' SHA-256 and number."""
+    """One file of a version: where it lies, its path in the repository, its SHA-256 and its size in bytes."""
 
     local: Path
     path: str
@@ -33,7 +31,7 @@ class File:
 
 
 def listed(folder: Path) -> tuple[File, ...]:
-    """The files of a finished dataset, as its own record lists them, and the record.
+    """The files of a finished dataset, as its record lists them, and the record itself.
 
     Raises:
         IncompleteError: The build is not finished, or a file of its record is not there.
@@ -57,13 +55,13 @@ def listed(folder: Path) -> tuple[File, ...]:
 
 
 def _refuse_pictures(record: Record) -> None:
-    """The views that are the pictures themselves stay at home where the pictures are of people."""
+    """Refuse views that are the pictures themselves where the pictures may show people."""
     for section in record.sections:
         own = [view["name"] for view in section.views if view["family"] in PICTURES]
         if section.sensitive and own:
             raise UsageError(
                 f"view {own[0]} holds the pictures of source {section.source}, which may show people: build for the "
-                "Hub without it (--views); whoever has the source can make it again"
+                "Hub without it (--views); readers who have the source can make it themselves"
             )
 
 
@@ -74,7 +72,7 @@ def version_tag(files: tuple[File, ...]) -> str:
 
 
 def refuse_unpublishable(file: File) -> None:
-    """Let neither code nor images through, nor anything outside the dataset.
+    """Refuse code, images, and files outside the dataset.
 
     Raises:
         NoiseZooError: Names the file and why it may not be published.
@@ -91,7 +89,7 @@ def refuse_unpublishable(file: File) -> None:
 
 
 def _refuse_images(file: File) -> None:
-    """`datasets` keeps an image as its encoded bytes, and none of our columns is one of bytes."""
+    """Refuse columns of bytes: `datasets` keeps an image as its encoded bytes, and none of our columns is bytes."""
     import pyarrow.parquet as pq
 
     found = [column.name for column in pq.read_schema(file.local) if _holds_bytes(column.type)]

@@ -1,4 +1,4 @@
-"""From parts to the published folder: one config a view, `labels`, and the default `paired` with its PCA bases.
+"""From parts to the published folder: one config for each view, `labels`, and the default `paired` with its PCA bases.
 
 Everything is read from markers and parts, never from directory listings; a build that is not complete is refused.
 """
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 REMOVED = "removed.json"
-"""In a build's own folder: the images that were taken out of its dataset, which no later build may bring back."""
+"""File of a build: the images that were removed from its dataset, which no later build may bring back."""
 
 
 @dataclass(frozen=True)

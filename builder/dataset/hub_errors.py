@@ -1,4 +1,4 @@
-"""What the Hub's refusals mean: which of them pass by waiting, and the one line that names each other one's mend."""
+"""Errors of the Hub: which of them are worth a retry, and one line with its mend for each other."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -9,10 +9,10 @@ from noisezoo.errors import IncompleteError, NoiseZooError, UsageError
 
 Result = TypeVar("Result")
 PASSING = (408, 412, 429, 500, 502, 503, 504)
-"""Statuses that pass: too busy, out of order, or (412) another commit came in between and ours must be made anew."""
+"""Statuses worth a retry: too busy, out of order, or (412) another commit came first and ours must be made again."""
 ATTEMPTS = 5
 LONGEST = 300.0
-"""Seconds to wait at most before one retry: the Hub counts its limits in windows of five minutes."""
+"""Seconds to wait at most before a retry: the Hub counts its rate limits in windows of five minutes."""
 
 
 Mend = tuple[tuple[int, ...], type[NoiseZooError], str]
@@ -26,7 +26,7 @@ UNREACHED = "{repo}: the Hub cannot be reached ({said}): publish again when onli
 
 
 def persistently(attempt: Callable[[], Result]) -> Result:
-    """Try until it succeeds, `ATTEMPTS` times at most, waiting as long as the Hub asks; other errors pass."""
+    """Retry until it succeeds, `ATTEMPTS` times at most, waiting as long as the Hub asks; raise other errors at once."""
     for number in range(1, ATTEMPTS):
         try:
             return attempt()
@@ -39,7 +39,7 @@ def persistently(attempt: Callable[[], Result]) -> Result:
 
 
 def wait_for(error: Exception, attempt: int) -> float | None:
-    """Seconds to wait before trying again after the `attempt`-th failure; None where waiting cannot mend it."""
+    """Seconds to wait before a retry after the `attempt`-th failure; None where waiting cannot help."""
     from huggingface_hub.errors import OfflineModeIsEnabled
 
     error = _cause(error)
@@ -66,10 +66,10 @@ def mended(repo_id: str) -> Iterator[None]:
     except errors.HFValidationError as error:
         raise UsageError(f"{repo_id!r} is no name of a repository: give ORG/NAME") from error
     except (transport, ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
-        raise _told(repo_id, _cause(error)) from error
+        raise _translated(repo_id, _cause(error)) from error
 
 
-def _told(repo_id: str, error: Exception) -> NoiseZooError:
+def _translated(repo_id: str, error: Exception) -> NoiseZooError:
     named = {"repo": repo_id, "said": _said(error)}
     if _is_transport(error):
         return IncompleteError(UNREACHED.format(**named))
@@ -80,7 +80,7 @@ def _told(repo_id: str, error: Exception) -> NoiseZooError:
 
 
 def _cause(error: Exception) -> Exception:
-    """The client wraps what fails in a thread of an upload."""
+    """The error itself: the client wraps what fails in a thread of an upload."""
     cause = error.__cause__
     return cause if isinstance(error, RuntimeError) and isinstance(cause, Exception) else error
 
@@ -91,7 +91,7 @@ def _status(error: Exception) -> int | None:
 
 
 def _is_transport(error: Exception) -> bool:
-    """Whether the connection failed, so that there is no answer to go by."""
+    """Whether the connection failed, so that there is no answer."""
     from huggingface_hub import errors
 
     transport: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]
@@ -99,7 +99,7 @@ def _is_transport(error: Exception) -> bool:
 
 
 def _asked(error: Exception) -> float:
-    """Seconds that the Hub asks to wait: `Retry-After`, or when its rate limit is counted anew."""
+    """Seconds that the Hub asks to wait: `Retry-After`, or the time until its rate limit is reset."""
     from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-defined]
 
     headers = getattr(getattr(error, "response", None), "headers", {})
@@ -109,6 +109,6 @@ def _asked(error: Exception) -> float:
 
 
 def _said(error: Exception) -> str:
-    """What the Hub or the system said, in one line."""
+    """The message of the Hub or the system, in one line."""
     said = getattr(error, "server_message", None) or str(error) or type(error).__name__
     return "; ".join(line.strip().rstrip(".") for line in str(said).splitlines() if line.strip())

@@ -1,4 +1,4 @@
-"""Several sources in one dataset: the built folders' files side by side, each source under a name of its own."""
+"""Several sources in one dataset: the files of built folders side by side, each source under its own prefix."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ from noisezoo.record import Record, Section, read_record, record_of
 def join(folders: Sequence[str | Path], out: str | Path) -> Record:
     """Make one dataset of several, in `out`: the first one's configs keep their names, others' begin with `SOURCE.`.
 
-    Files are linked where the disk allows it, else copied; none is made again, so that a source which is joined to
-    others leaves names and bytes of what was there as they are. The same folders give the same bytes.
+    Files are linked where the disk allows it, else copied; none is written again, so that joining another source
+    changes no name and no byte of what was there. The same folders give the same bytes.
 
     Args:
         folders: Published folders, each of one source or several.
@@ -28,8 +28,7 @@ def join(folders: Sequence[str | Path], out: str | Path) -> Record:
         The record of the joined dataset.
 
     Raises:
-        UsageError: A folder holds no dataset, a source comes twice, a config's name would, or `out` holds something
-            else.
+        UsageError: A folder holds no dataset, two sources or two configs have one name, or `out` holds something else.
         NoiseZooError: A file is not what its folder's record says, or another process writes into `out`.
     """
     root, inputs = Path(out), [(Path(folder), record_of(Path(folder))) for folder in folders]
@@ -92,7 +91,7 @@ def _renamed(path: str, old: Section, new: Section) -> str:
 
 
 def _check(inputs: Sequence[tuple[Path, Record]]) -> None:
-    """Every file must be what the record of its folder says, before it is vouched for anew."""
+    """Every file must be what the record of its folder says, before another record lists it."""
     for folder, record in inputs:
         for path in (path for section in record.sections for path in section_files(folder, section)):
             if not (folder / path).is_file() or sha256_of(folder / path) != record.files[path]["sha256"]:

@@ -1,7 +1,7 @@
 """From a finished folder to a repository on the Hub: what differs is sent first, then one commit makes it visible.
 
-The Hub is the state: every call looks at what the repository holds and does what is left to do. So a publication that
-was killed goes on, one that is done again sends nothing, and no reader ever sees a part of a version.
+The Hub is the state: every call compares the repository with the folder and does what is left to do. So a publication
+that was killed goes on, a second one sends nothing, and no reader ever sees a part of a version.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 Gate = Literal["manual", "auto"]
 OWN = (".parquet", ".safetensors")
-"""Files of a folder of the repository that are ours to delete; what its owner added beside them stays."""
+"""Files in folders of the repository that we may delete; what its owner added beside them stays."""
 BATCH = 2**30
-"""Bytes sent before the next are begun: addresses to send to expire, and a batch that is through is not sent again."""
+"""Files are uploaded in batches of about this many bytes: upload URLs expire, and a finished batch is not sent again."""
 SMALL = 2**20
-"""A file up to this many bytes is sent as it was when it was compared with its record."""
+"""A file of at most this many bytes is read once, to be compared with its record and sent."""
 CHANGED = "{} is not what its record says: it changed since it was verified; run the build again, then publish"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What lies between the repository and the folder."""
+    """The difference between the folder and the repository."""
 
     send: tuple[File, ...]
     skip: tuple[File, ...]
@@ -43,7 +43,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Published:
-    """What a call published, or would publish.
+    """What a call published, or a dry run would publish.
 
     Attributes:
         repo_id: `ORG/NAME`.
@@ -82,7 +82,7 @@ def publish(
 
     Args:
         folder: A finished dataset; what its own record lists is published, never what happens to lie there.
-        repo_id: `ORG/NAME` of the dataset repository, made if there is none.
+        repo_id: `ORG/NAME` of the dataset repository; it is created where there is none.
         check: Verifies the folder, and raises if anything is wrong with it.
         private: Whether only its owners may see the repository; set before anything is sent.
         gated: How readers get access: `manual` (the owner decides), `auto` (on accepting the terms), or None for the
@@ -95,7 +95,7 @@ def publish(
     Raises:
         IncompleteError: The build is not finished, or the Hub was out of reach for longer than we wait: publishing
             again goes on.
-        UsageError: The repository's name is none, or it holds something else than a NoiseZoo dataset.
+        UsageError: `repo_id` is not ORG/NAME, or the repository holds something else than a NoiseZoo dataset.
         NoiseZooError: `check` failed, a file may not be published, or the Hub refused; names the mend.
     """
     from huggingface_hub import HfApi
@@ -120,15 +120,15 @@ class _Publication:
         self._first: Plan | None = None
 
     def dry_run(self) -> Published:
-        """What `run` would do."""
+        """Report what `run` would do."""
         from huggingface_hub.errors import RepositoryNotFoundError
 
         try:
             head = str(self._info().sha)
         except RepositoryNotFoundError:
-            return self._told(Plan(self.files, (), ()), None)
+            return self._published(Plan(self.files, (), ()), None)
         plan = self._plan(head)
-        return self._told(plan, None if plan else head)
+        return self._published(plan, None if plan else head)
 
     def run(self, private: bool, gated: Gate | None, sensitive: bool) -> Published:
         """Set the access, send what differs, commit it, tag it."""
@@ -140,13 +140,13 @@ class _Publication:
             if self._plan(head):
                 raise NoiseZooError(CHANGED.format(self.repo_id))
         self._tag(head)
-        return self._told(self._first, head)
+        return self._published(self._first, head)
 
     def _info(self) -> "DatasetInfo":
         return self.api.dataset_info(self.repo_id)
 
     def _opened(self, private: bool, gated: Gate | None, sensitive: bool) -> str:
-        """The commit to start from, in a repository that has the access it shall have."""
+        """Give the repository its access settings, and return the commit to start from."""
         from huggingface_hub.errors import RepositoryNotFoundError
 
         try:
@@ -208,14 +208,14 @@ class _Publication:
                 f"{self.repo_id} has a tag {self.tag} on another version: delete that tag, publish again"
             )
 
-    def _told(self, plan: Plan, commit: str | None) -> Published:
+    def _published(self, plan: Plan, commit: str | None) -> Published:
         sent, skipped = (tuple(file.path for file in files) for files in (plan.send, plan.skip))
         sizes = (sum(file.size for file in files) for files in (plan.send, plan.skip))
         return Published(self.repo_id, commit, self.tag, sent, next(sizes), skipped, next(sizes), plan.delete)
 
 
 def _content(file: File) -> Path | bytes:
-    """What to send. The store refuses a large file that is not what its record says; a small one is compared here."""
+    """What to send. The Hub refuses a large file whose SHA-256 is not the record's; a small one is compared here."""
     if file.size > SMALL:
         return file.local
     data = file.local.read_bytes()
@@ -225,7 +225,7 @@ def _content(file: File) -> Path | bytes:
 
 
 def _same(file: File, held: "RepoFile | None") -> bool:
-    """Whether the repository holds these bytes: it tells the SHA-256 of a large file, git's own hash of a small one."""
+    """Whether the repository already has this file: it knows a large one's SHA-256, and git's own hash of a small one."""
     if held is None or held.size != file.size:
         return False
     if held.lfs is not None:

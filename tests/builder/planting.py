@@ -1,4 +1,4 @@
-"""Faults planted in a dataset, and its record, Croissant or card made again as far as a test wants it."""
+"""Faults planted in a dataset, and its record, Croissant or card regenerated as far as a test wants it."""
 
 import json
 from collections.abc import Callable
@@ -36,13 +36,13 @@ def resign(folder: Path) -> None:
 
 
 def recard(folder: Path) -> None:
-    """Make card, Croissant and hashes again: what is left to find is what the files hold."""
+    """Regenerate card, Croissant and hashes: what is left to find is what the files hold."""
     write_card(folder, record_of(folder))
     resign(folder)
 
 
 def reseal(folder: Path) -> None:
-    """Make all again that follows from the views and labels."""
+    """Regenerate all that follows from the views and labels."""
     seal(folder, record_of(folder).sections)
 
 

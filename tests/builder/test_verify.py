@@ -1,4 +1,4 @@
-"""Every planted fault is found and named. The record is made again after planting, so that the check finds it."""
+"""Every planted fault is found and named. The record is regenerated after planting, so that the check finds it."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Faults of single rows and columns are found, with their row and id; the record vouches for the bytes."""
+"""Faults of single rows and columns are found, with their row and id; their bytes are those of the record."""
 
 from dataclasses import replace
 from pathlib import Path
