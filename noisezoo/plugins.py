@@ -9,7 +9,7 @@ A package names a module in its entry points, and the module registers what it a
 from functools import cache
 from importlib.metadata import entry_points
 
-from noisezoo.errors import UsageError
+from noisezoo.errors import UsageError, describe
 
 GROUP = "noisezoo.plugins"
 
@@ -30,8 +30,8 @@ def load_plugins() -> tuple[str, ...]:
             entry.load()
         except Exception as error:
             raise UsageError(
-                f"the plug-in {entry.name!r} ({entry.value}) failed to import: {type(error).__name__}: {error}; "
-                "mend it or uninstall its package"
+                f"the plug-in {entry.name!r} ({entry.value}) failed to import: {type(error).__name__}: "
+                f"{describe(error).splitlines()[0]}; mend it or uninstall its package"
             ) from error
         names.append(entry.name)
     return tuple(names)

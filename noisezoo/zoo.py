@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from noisezoo.errors import UsageError
 from noisezoo.loading import LABELS, PAIRED
+from noisezoo.plugins import load_plugins
 from noisezoo.schema import ID, SPLIT
 
 if TYPE_CHECKING:
@@ -254,6 +255,7 @@ def get(name: str) -> View:
     Raises:
         UsageError: No such row; names the nearest ones.
     """
+    load_plugins()
     if name in ROWS:
         return ROWS[name]
     from difflib import get_close_matches
@@ -265,6 +267,7 @@ def get(name: str) -> View:
 
 def rows() -> Iterator[View]:
     """Every row, in the order of registration."""
+    load_plugins()
     yield from ROWS.values()
 
 

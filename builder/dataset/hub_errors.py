@@ -26,7 +26,7 @@ UNREACHED = "{repo}: the Hub cannot be reached ({said}): publish again when onli
 
 
 def persistently(attempt: Callable[[], Result]) -> Result:
-    """Retry until it succeeds, `ATTEMPTS` times at most, waiting as long as the Hub asks; raise other errors at once."""
+    """Retry until it succeeds, `ATTEMPTS` times at most, each time after the wait that the Hub asks for."""
     for number in range(1, ATTEMPTS):
         try:
             return attempt()

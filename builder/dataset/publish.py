@@ -23,7 +23,7 @@ Gate = Literal["manual", "auto"]
 OWN = (".parquet", ".safetensors")
 """Files in folders of the repository that we may delete; what its owner added beside them stays."""
 BATCH = 2**30
-"""Files are uploaded in batches of about this many bytes: upload URLs expire, and a finished batch is not sent again."""
+"""Upload in batches of about this many bytes: upload URLs expire, and a finished batch is not sent again."""
 SMALL = 2**20
 """A file of at most this many bytes is read once, to be compared with its record and sent."""
 CHANGED = "{} is not what its record says: it changed since it was verified; run the build again, then publish"
@@ -225,7 +225,7 @@ def _content(file: File) -> Path | bytes:
 
 
 def _same(file: File, held: "RepoFile | None") -> bool:
-    """Whether the repository already has this file: it knows a large one's SHA-256, and git's own hash of a small one."""
+    """Whether the repository has this file: it knows the SHA-256 of a large one, and git's own hash of a small one."""
     if held is None or held.size != file.size:
         return False
     if held.lfs is not None:
