@@ -189,10 +189,10 @@ class Shards:
             if image_id in self.refused:
                 self.files.found("accounting", where, "a refused image is in the configs: build again", row, image_id)
         splits = labels.kept.column(SPLIT).to_pylist() if SPLIT in labels.kept.column_names else []
-        row = next((row for row, split in enumerate(splits) if split != shard.split), None)
-        if row is not None:
-            message = f"its split is {splits[row]!r} in a file of {shard.split!r}: build again"
-            self.files.found("splits", where, message, row, ids[row])
+        wrong = next((row for row, split in enumerate(splits) if split != shard.split), None)
+        if wrong is not None:
+            message = f"its split is {splits[wrong]!r} in a file of {shard.split!r}: build again"
+            self.files.found("splits", where, message, wrong, ids[wrong])
 
     def _pairs(self, labels: Contents, other: Contents, path: Path) -> bool:
         """Whether a config's ids are those of the labels, in their order."""

@@ -207,9 +207,9 @@ def exchange(root: Path) -> bool:
                 (root / path).parent.mkdir(parents=True, exist_ok=True)
                 os.replace(staged / path, root / path)
         for folder in (root / config for section in record.sections for config in section.configs):
-            for path in (*folder.glob("*.parquet"), *folder.glob("basis/*.safetensors")):
-                if str(path.relative_to(root)) not in record.files:  # a file of the version before
-                    path.unlink()
+            for file in (*folder.glob("*.parquet"), *folder.glob("basis/*.safetensors")):
+                if str(file.relative_to(root)) not in record.files:  # of the version before
+                    file.unlink()
         os.replace(staged / RECORD, root / RECORD)
     shutil.rmtree(root / STAGED, ignore_errors=True)
     return record is not None
