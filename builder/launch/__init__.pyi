@@ -19,5 +19,11 @@ from noisezoo.builder.launch.plan import (
     Plan as Plan,
     plan as plan,
 )
-from noisezoo.builder.launch.progress import HostStatus as HostStatus, Progress as Progress, ranges as ranges
-from noisezoo.builder.launch.status import ViewStatus as ViewStatus, Watcher as Watcher, status as status
+from noisezoo.builder.launch.status import (
+    Scan as Scan,
+    ViewStatus as ViewStatus,
+    Watcher as Watcher,
+    WorkerStatus as WorkerStatus,
+    ranges as ranges,
+    status as status,
+)

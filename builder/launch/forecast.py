@@ -1,20 +1,21 @@
-"""What a build was predicted to take, and what it took: the honest ratio, in the report of the run."""
+"""What a build was predicted to take, and what it took: both stand in the report of the run."""
 
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from noisezoo.builder.engine import Build
 from noisezoo.builder.launch.machines import this_machine
 from noisezoo.builder.launch.plan import Plan, plan as make_plan
-from noisezoo.builder.launch.status import Place, Watcher
+from noisezoo.builder.launch.status import Watcher
 from noisezoo.files import write_json
 from noisezoo.record import read_record
 
 REPORT = "report.json"
-"""In a build's own folder."""
+"""The report's name in a build's own folder."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Compared:
 
     Attributes:
         what: A view, or `published`.
-        images: That this run computed.
+        images: Images that this run computed.
         seconds: (predicted, actual), of all processes together; None where none was counted.
         bytes: (predicted, actual).
     """
@@ -41,13 +42,13 @@ class Forecast:
     Attributes:
         build: The build.
         plan: What all of it would take on this machine.
-        before: Units that were done already.
+        before: (views, slices) bool. Units that were done already.
         made: When, in seconds of the epoch.
     """
 
     build: Build
     plan: Plan
-    before: frozenset[Path]
+    before: np.ndarray
     made: float
 
     @classmethod
@@ -57,45 +58,40 @@ class Forecast:
         found = this_machine(dtype=s.dtype, threads=s.threads, processes=processes)
         slices = len(build.manifest.slices(build.recipe.slice_rows))
         plan = make_plan(build.recipe, len(build.manifest), found, slices=slices)
-        before = frozenset(place.marker for place in Watcher(build).look().done)
-        forecast = cls(build, plan, before, time.time())
-        write_json(build.state / REPORT, forecast._fields(()))
+        forecast = cls(build, plan, Watcher(build).scan().units["done"], time.time())
+        forecast._write(())
         return forecast
 
     def compare(self) -> list[Compared]:
-        """A line a view that this run computed units of, and one of the published dataset; also written down."""
-        look = Watcher(self.build).look()
-        new = {place: done for place, done in look.done.items() if place.marker not in self.before}
+        """An entry a view that this run computed units of, and one of the published dataset; also written down."""
         found = []
-        for view in self.plan.views:
-            own = {place: done for place, done in new.items() if place.unit.view.name == view.row.name}
-            images = sum(len(place.unit.rows) for place in own)
+        units = Watcher(self.build).scan().units
+        for view, row, before in zip(self.plan.views, units, self.before, strict=True):
+            new = np.flatnonzero(row["done"] & ~before)
+            places = [self.build.units(view.row)[i] for i in new]
+            images = sum(len(unit.rows) for unit in places)
             if images:
                 share = images / self.plan.images
-                seconds = view.seconds * share, sum(done.seconds for done in own.values())
-                stored = view.part_bytes * share, float(sum(map(_size, own)))
-                found.append(Compared(view.row.name, images, seconds, stored))
+                stored = sum(path.stat().st_size for unit in places for path in (unit.part, unit.marker_path))
+                seconds = view.seconds * share, float(row["seconds"][new].sum())
+                found.append(Compared(view.row.name, images, seconds, (view.part_bytes * share, float(stored))))
         record = read_record(self.build.root)
         if found and record is not None:
             actual = sum(float(file["bytes"]) for file in record.files.values())
             found.append(Compared("published", self.plan.images, None, (self.plan.published_bytes, actual)))
-        write_json(self.build.state / REPORT, self._fields(found))
+        self._write(found)
         return found
 
-    def _fields(self, compared: Iterable[Compared]) -> dict[str, Any]:
+    def _write(self, compared: Iterable[Compared]) -> None:
         views = {view.row.name: {"seconds": view.seconds, "bytes": view.part_bytes} for view in self.plan.views}
-        return {
+        fields: dict[str, Any] = {
             "made": self.made, "machine": asdict(self.plan.machine), "images": self.plan.images,
-            "done_before": len(self.before), "predicted": views, "compared": [asdict(each) for each in compared],
+            "done_before": int(self.before.sum()), "predicted": views, "compared": [asdict(each) for each in compared],
         }  # fmt: skip
+        write_json(self.build.state / REPORT, fields)
 
 
 def total_seconds(compared: Iterable[Compared]) -> tuple[float, float]:
-    """(predicted, actual) of all processes together."""
+    """(predicted, actual) seconds of all processes together."""
     pairs = [each.seconds for each in compared if each.seconds is not None]
     return sum(predicted for predicted, _ in pairs), sum(actual for _, actual in pairs)
-
-
-def _size(place: Place) -> int:
-    """Of the unit's files on disk."""
-    return place.part.stat().st_size + place.marker.stat().st_size

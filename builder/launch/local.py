@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import yaml
 
 from noisezoo.builder.dataset import is_finished
-from noisezoo.builder.engine import Build, admit, failures, image_work, opened, preemption as stopping
-from noisezoo.builder.launch.status import ViewStatus, Watcher, status
+from noisezoo.builder.engine import Build, admit, failures, opened, preemption as stopping
+from noisezoo.builder.launch.status import Scan, ViewStatus, Watcher, status
 from noisezoo.builder.recipe import Recipe
 from noisezoo.errors import IncompleteError, NoiseZooError
 from noisezoo.files import committed
@@ -201,7 +201,7 @@ def launch_environment(threads: int, gpu: bool) -> dict[str, str]:
 
 @contextmanager
 def _bars(builds: Sequence[Build], console: "Console | None") -> Iterator[Callable[[], None]]:
-    """One bar a view, and one over all of them by work, whose time left is that of the whole launch."""
+    """One bar a view, and one over all of them by their work."""
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
     columns = (
@@ -212,34 +212,30 @@ def _bars(builds: Sequence[Build], console: "Console | None") -> Iterator[Callab
         names = [(build.root, view.name) for build in builds for view in build.views]
         tasks = {key: progress.add_task(key[1], total=None, rate="", left="") for key in names}
         whole = progress.add_task("all", total=1.0, rate="", left="")
-        watchers = [Watcher(build) for build in builds]
-        begun, at_first = time.monotonic(), work_done(builds, [watcher.views() for watcher in watchers])
+        watchers, started = [Watcher(build) for build in builds], time.monotonic()
 
         def redraw() -> None:
-            states = [watcher.views() for watcher in watchers]
-            for build, views in zip(builds, states, strict=True):
-                for view in views:
-                    rate = f"{view.images_per_second:.0f} img/s" if view.images_per_second else ""
-                    left = f"{view.seconds_left:.0f} s left" if view.seconds_left else ""
-                    done = view.done + view.refused
-                    progress.update(
-                        tasks[build.root, view.view], total=view.total, completed=done, rate=rate, left=left
-                    )
-            done_share, passed = work_done(builds, states), time.monotonic() - begun
-            seconds = passed * (1 - done_share) / (done_share - at_first) if done_share > at_first else None
-            left = f"{passed:.0f} s passed" if seconds is None else f"{seconds:.0f} s left, {passed:.0f} s passed"
-            progress.update(whole, completed=done_share, left=left)
+            scans = [watcher.scan() for watcher in watchers]
+            for root, view in ((scan.build.root, view) for scan in scans for view in scan.views):
+                rate = f"{view.images_per_second:.0f} img/s" if view.images_per_second else ""
+                left = f"{view.seconds_left:.0f} s left" if view.seconds_left else ""
+                progress.update(
+                    tasks[root, view.view], total=view.total, completed=view.total - view.left, rate=rate, left=left
+                )
+            share, seconds = progress_of(scans)
+            passed = f"{time.monotonic() - started:.0f} s passed"
+            left = passed if seconds is None else f"{seconds:.0f} s left, {passed}"
+            progress.update(whole, completed=share, left=left)
 
         yield redraw
 
 
-def work_done(builds: Sequence[Build], states: Sequence[Sequence[ViewStatus]]) -> float:
-    """Share of the arithmetic that is done, by the zoo's work per image and the recipes' numbers of steps."""
-    done = total = 0.0
-    for build, views in zip(builds, states, strict=True):
-        steps = build.recipe.settings.num_inference_steps
-        for row, view in zip(build.views, views, strict=True):
-            cost = image_work(row, steps)
-            done += cost * (view.done + view.refused)
-            total += cost * view.total
-    return done / total
+def progress_of(scans: Sequence[Scan]) -> tuple[float, float | None]:
+    """(share of the work that is done, seconds left) of several builds by one launch; None before the first unit.
+
+    A build that is not begun takes as long for its work as those that are.
+    """
+    done, total = (sum(each) for each in zip(*(scan.work for scan in scans), strict=True))
+    known = [(seconds, scan.work[1] - scan.work[0]) for scan in scans if (seconds := scan.seconds_left) is not None]
+    counted = sum(work for _, work in known)
+    return done / total, sum(seconds for seconds, _ in known) * (total - done) / counted if counted else None

@@ -1,23 +1,83 @@
-"""Where a build stands, from its folder alone: while it runs, after it died, on any machine that sees the folder."""
+"""Where a build stands, from its folder alone: while it runs, after it died, on any machine that sees the folder.
+
+A scan is one array, a row a view and a column a slice; all else that can be said of a build is counted out of it.
+"""
 
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from math import inf
 from pathlib import Path
 from typing import Any
 
-from noisezoo.builder.engine import Build, Tail, Unit, holder, is_stale
-from noisezoo.builder.launch.pace import Done, Pace, pace
+import numpy as np
+
+from noisezoo.builder.dataset import is_finished
+from noisezoo.builder.engine import Build, Tail, Unit, holder, image_work, is_stale
 
 RECENT = 900.0
-"""Seconds of work whose pace tells the time left."""
+"""The time left is told by the pace of this many seconds of work, the most recent ones."""
 READERS = 16
 """Threads that read markers: on a shared file system each waits for an answer."""
+UNIT = np.dtype([("done", bool), ("rows", int), ("refused", int), ("started", float), ("seconds", float),
+                 ("bytes", int), ("attempt", int)])  # fmt: skip
+"""What a valid marker says of a unit; `attempt` is an index into `Scan.attempts`, `started` the clock of its host."""
+Key = tuple[int, int]
+"""A unit: the numbers of its view and of its slice."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Work over a span of time: images done, seconds of all processes together, seconds in which any was at work."""
+
+    images: float = 0.0
+    busy: float = 0.0
+    span: float = 0.0
+
+    @property
+    def images_per_second(self) -> float | None:
+        """Images over the span; None before the first unit."""
+        return self.images / self.span if self.span > 0 else None
+
+    @property
+    def seconds_per_image(self) -> float | None:
+        """Seconds that one process takes for an image; None before the first unit."""
+        return self.busy / self.images if self.images > 0 else None
+
+
+def pace(units: np.ndarray, window: float = inf) -> Pace:
+    """The pace of done units, (n,) of `UNIT`, over the last `window` seconds of work.
+
+    A night between two runs counts for nothing, as time is counted only where a unit was in work. Of a unit that began
+    before the window, its share counts.
+    """
+    if not units.size:
+        return Pace()
+    units = units[np.argsort(units["started"])]
+    starts, seconds, images = units["started"], np.maximum(units["seconds"], 1e-9), units["rows"] + units["refused"]
+    latest = np.maximum.accumulate(starts + seconds)
+    gaps = np.concatenate([[0.0], np.maximum(starts[1:] - latest[:-1], 0.0)])
+    starts = starts - starts[0] - gaps.cumsum()  # on a clock that stands still while no process works
+    total = float((starts + seconds).max())
+    span = min(window, total)
+    share = np.clip((starts + seconds - np.maximum(starts, total - span)) / seconds, 0.0, 1.0)
+    return Pace(float(images @ share), float(seconds @ share), span)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What ended an attempt: its last words or its death, its log, the time, and the unit it was working on, if any."""
+
+    message: str
+    attempt: str
+    time: float
+    view: str | None = None
+    slice: int | None = None
 
 
 @dataclass(frozen=True)
@@ -30,9 +90,10 @@ class ViewStatus:
         done: Images committed.
         refused: Images refused.
         running: Images of units that a living process holds.
-        failed: Images of units whose last attempt failed or died, and that nobody has taken up since; also `missing`.
-        images_per_second: Over the time in which processes were at work on the view; None before the first unit.
-        recent_images_per_second: The same over the last `RECENT` seconds of that time.
+        failed: Images of units whose last attempt failed or died and that no process has taken up since; also missing.
+        work: GFLOP of one image.
+        whole: Its pace.
+        recent: Its pace over the last `RECENT` seconds of work.
     """
 
     view: str
@@ -41,242 +102,353 @@ class ViewStatus:
     refused: int
     running: int
     failed: int
-    images_per_second: float | None
-    recent_images_per_second: float | None
-
-    @property
-    def missing(self) -> int:
-        """Images that nobody has finished and nobody works on."""
-        return self.total - self.done - self.refused - self.running
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Of work on this view at its recent pace; None before the first unit."""
-        left = self.total - self.done - self.refused
-        return left / self.recent_images_per_second if self.recent_images_per_second else None
-
-
-@dataclass(frozen=True, eq=False)  # each is itself: to compare units by all they hold would take long
-class Place:
-    """A unit, and where its files lie: paths are made once, not at every look."""
-
-    unit: Unit
-    part: Path
-    marker: Path
-    claim: Path
-
-    @classmethod
-    def of(cls, unit: Unit) -> "Place":
-        """A unit's."""
-        return cls(unit, unit.part, unit.marker_path, unit.claim_path)
-
-
-class Index:
-    """Places by the names of one of their files (`part`, `marker`, `claim`), folder by folder."""
-
-    def __init__(self, places: Iterable[Place], kind: str) -> None:
-        self._folders: dict[str, dict[str, list[Place]]] = defaultdict(lambda: defaultdict(list))
-        for place in places:
-            folder, name = os.path.split(getattr(place, kind))
-            self._folders[folder][name].append(place)
-
-    def listed(self) -> set[Place]:
-        """The places of which that file is there, by one listing a folder."""
-        found: set[Place] = set()
-        for folder, names in self._folders.items():
-            with suppress(FileNotFoundError):
-                found.update(place for name in names.keys() & os.listdir(folder) for place in names[name])
-        return found
-
-
-@dataclass(frozen=True)
-class Sums:
-    """What a view's valid markers come to."""
-
-    done: int
-    refused: int
+    work: float
     whole: Pace
     recent: Pace
 
-    @classmethod
-    def of(cls, units: Sequence[Done]) -> "Sums":
-        """Of these units."""
-        return cls(sum(u.rows for u in units), sum(u.refused for u in units), pace(units), pace(units, RECENT))
-
-
-@dataclass(frozen=True)
-class Failure:
-    """What ended an attempt.
-
-    Attributes:
-        message: What the process said of it, or that it is gone.
-        attempt: Its log.
-        time: When, in seconds of the epoch.
-        view: Of the unit it was at; None where it was at none.
-        slice: Likewise.
-    """
-
-    message: str
-    attempt: str
-    time: float
-    view: str | None = None
-    slice: int | None = None
-
-
-@dataclass(frozen=True)
-class Look:
-    """The state of every unit at one look.
-
-    Attributes:
-        views: View -> its units, in order.
-        sums: View -> what its markers come to.
-        done: Units that a valid marker vouches for.
-        running: Units that a living process holds -> what their claims say of it.
-        failures: Every failure that logs and dead claims tell of, oldest first.
-        starts: Attempt -> first line of its log.
-        seen: Attempt -> its last sign of life, in seconds of the epoch.
-    """
-
-    views: dict[str, list[Place]]
-    sums: dict[str, Sums]
-    done: dict[Place, Done]
-    running: dict[Place, dict[str, Any]]
-    failures: list[Failure]
-    starts: dict[str, dict[str, Any]]
-    seen: dict[str, float]
-
-    @cached_property
-    def failed(self) -> dict[Place, Failure]:
-        """Units whose last attempt failed or died, and that nobody has taken up since."""
-        last = {(f.view, f.slice): f for f in self.failures if f.view in self.views and f.slice is not None}
-        found = ((self.views[view][number], f) for (view, number), f in last.items() if view and number is not None)
-        return {place: failure for place, failure in found if place not in self.done and place not in self.running}
+    @property
+    def left(self) -> int:
+        """Images neither committed nor refused."""
+        return self.total - self.done - self.refused
 
     @property
-    def left(self) -> list[Place]:
-        """Units that nobody has finished and nobody works on, view by view, in order."""
-        every = (place for places in self.views.values() for place in places)
-        return [place for place in every if place not in self.done and place not in self.running]
+    def missing(self) -> int:
+        """Images that are left and that no process works on."""
+        return self.left - self.running
 
-    def status(self, view: str) -> ViewStatus:
-        """One view in numbers."""
-        sums = self.sums[view]
-        return ViewStatus(
-            view=view,
-            total=sum(len(place.unit.rows) for place in self.views[view]),
-            done=sums.done,
-            refused=sums.refused,
-            running=_images(self.running, view),
-            failed=_images(self.failed, view),
-            images_per_second=sums.whole.images_per_second,
-            recent_images_per_second=sums.recent.images_per_second,
-        )
+    @property
+    def images_per_second(self) -> float | None:
+        """Over the time in which processes were at work on the view; None before the first unit."""
+        return self.whole.images_per_second
+
+    @property
+    def recent_images_per_second(self) -> float | None:
+        """The same over the last `RECENT` seconds of that time."""
+        return self.recent.images_per_second
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds of work on this view at its recent pace; None before the first unit."""
+        return self.left / self.recent_images_per_second if self.recent_images_per_second else None
 
 
-def _images(places: Iterable[Place], view: str) -> int:
-    return sum(len(place.unit.rows) for place in places if place.unit.view.name == view)
+@dataclass(frozen=True)
+class WorkerStatus:
+    """What one attempt of a process has done, or all processes of a host; over all views.
+
+    Attributes:
+        host: Where.
+        images: Images done.
+        seconds: Seconds of work on them.
+        mean_seconds: Seconds that the same images take at the mean pace of all processes.
+        last_seen: The last sign of life, in seconds of the epoch.
+        at_work: How many are alive and hold a unit.
+        processes: How many attempts this counts, dead ones included.
+        attempt: The name of a process's log, which the markers of its units repeat.
+        pid: Its number on its host; None where its log says nothing.
+        rank: As the launcher gave it; None without a launcher.
+    """
+
+    host: str
+    images: int
+    seconds: float
+    mean_seconds: float
+    last_seen: float
+    at_work: int
+    processes: int = 1
+    attempt: str = ""
+    pid: int | None = None
+    rank: int | None = None
+
+    @property
+    def images_per_second(self) -> float | None:
+        """Images a second of work of one process; None before the first unit."""
+        return self.images / self.seconds if self.seconds > 0 else None
+
+    @property
+    def speed(self) -> float | None:
+        """Pace over the mean pace on the same views: 0.5 takes twice as long; None before the first unit."""
+        return self.mean_seconds / self.seconds if self.seconds > 0 else None
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A build at one moment.
+
+    Attributes:
+        build: The build.
+        rows: (slices,) Images of each slice.
+        units: (views, slices) of `UNIT`.
+        attempts: (attempt, host) of the processes that committed units.
+        running: Units that a living process holds -> what its claim says.
+        ended: Every failure that logs and dead claims tell of, oldest first.
+        starts: Attempt -> the first line of its log.
+        seen: Attempt -> when its log last grew, in seconds of the epoch.
+        time: When the folder was scanned, in seconds of the epoch.
+    """
+
+    build: Build
+    rows: np.ndarray
+    units: np.ndarray
+    attempts: tuple[tuple[str, str], ...]
+    running: Mapping[Key, dict[str, Any]]
+    ended: list[Failure]
+    starts: Mapping[str, dict[str, Any]]
+    seen: Mapping[str, float]
+    time: float
+
+    @cached_property
+    def finished(self) -> bool:
+        """Whether the published dataset stands for exactly these parts."""
+        return bool(self.units["done"].all()) and is_finished(self.build)
+
+    @property
+    def failures(self) -> list[Failure]:
+        """Failures of an unfinished build, oldest first; none of a finished one, whatever happened on the way."""
+        return [] if self.finished else self.ended
+
+    def _mask(self, keys: Iterable[Key]) -> np.ndarray:
+        mask = np.zeros(self.units.shape, bool)
+        for key in keys:
+            mask[key] = True
+        return mask
+
+    @cached_property
+    def left(self) -> np.ndarray:
+        """(views, slices) bool. Units that are not done and that no process works on."""
+        left: np.ndarray = ~self.units["done"] & ~self._mask(self.running)
+        return left
+
+    @cached_property
+    def failed(self) -> dict[Key, Failure]:
+        """Units whose last attempt failed or died, and that no process has taken up since."""
+        number = {view.name: i for i, view in enumerate(self.build.views)}
+        last = {(number.get(f.view or "", -1), f.slice): f for f in self.ended if f.slice is not None}
+        return {(v, s): f for (v, s), f in last.items() if v >= 0 and s is not None and self.left[v, s]}
+
+    @cached_property
+    def views(self) -> list[ViewStatus]:
+        """One entry a view, in the recipe's order."""
+        steps, total = self.build.recipe.settings.num_inference_steps, int(self.rows.sum())
+        running, failed = (self._mask(keys) @ self.rows for keys in (self.running, self.failed))
+        return [
+            ViewStatus(
+                view.name, total, int(done["rows"].sum()), int(done["refused"].sum()), int(running[i]), int(failed[i]),
+                image_work(view, steps), pace(done), pace(done, RECENT),
+            )
+            for i, view in enumerate(self.build.views) for done in (self.units[i][self.units[i]["done"]],)
+        ]  # fmt: skip
+
+    @cached_property
+    def at_work(self) -> dict[tuple[Any, Any], float]:
+        """(host, pid) of every living process that holds a unit -> its last heartbeat."""
+        found: dict[tuple[Any, Any], float] = {}
+        for claim in self.running.values():
+            process = claim.get("host"), claim.get("pid")
+            found[process] = max(found.get(process, 0.0), claim["touched"])
+        return found
+
+    @property
+    def work(self) -> tuple[float, float]:
+        """GFLOP done and GFLOP in all."""
+        return sum(v.work * (v.total - v.left) for v in self.views), sum(v.work * v.total for v in self.views)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds for all that is left, by the processes at work now or, if none is, as many as worked last.
+
+        A view without a finished unit is estimated by its work. None before the first unit.
+        """
+        last = pace(self.units[self.units["done"]], RECENT)
+        processes = len(self.at_work) or (last.busy / last.span if last.span else 0.0)
+        known = {v.view: seconds for v in self.views if (seconds := v.recent.seconds_per_image) is not None}
+        if not known or not processes:
+            return None
+        rate = sum(known.values()) / sum(v.work for v in self.views if v.view in known)
+        return sum(known.get(v.view, rate * v.work) * v.left for v in self.views) / processes
+
+    @cached_property
+    def processes(self) -> list[WorkerStatus]:
+        """Every attempt that logs and markers tell of, in order of their start."""
+        view, _ = np.nonzero(self.units["done"])
+        done, n = self.units[self.units["done"]], len(self.attempts)
+        images = done["rows"] + done["refused"]
+        means = np.array([v.whole.seconds_per_image or 0.0 for v in self.views])[view]
+        sums = [np.bincount(done["attempt"], weights, n) for weights in (images, done["seconds"], means * images)]
+        last = np.zeros(n)
+        np.maximum.at(last, done["attempt"], done["started"] + done["seconds"])
+        tallies = {name: (host, *each) for (name, host), *each in zip(self.attempts, *sums, last, strict=True)}
+        latest = {(start.get("host"), start.get("pid")): name for name, start in sorted(self.starts.items())}
+        return [
+            self._process(name, latest, *tallies.get(name, ("", 0, 0.0, 0.0, 0.0)))
+            for name in sorted({*tallies, *self.starts, *self.seen} - {""})
+        ]
+
+    def _process(
+        self, name: str, latest: Mapping[tuple[Any, Any], str], host: str, images: float, seconds: float, mean: float,
+        last: float,
+    ) -> WorkerStatus:  # fmt: skip
+        start = self.starts.get(name, {})
+        process = start.get("host") or host or "?", start.get("pid")
+        heartbeat = self.at_work.get(process, 0.0) if latest.get(process) == name else 0.0  # earlier attempts are dead
+        seen = max(last, self.seen.get(name, 0.0), heartbeat)
+        rank = int(start["rank"]) if "rank" in start else None
+        return WorkerStatus(process[0], int(images), seconds, mean, seen, int(heartbeat > 0), 1, name, process[1], rank)
+
+    @cached_property
+    def hosts(self) -> list[WorkerStatus]:
+        """One entry a host, the slowest first."""
+        groups: dict[str, list[WorkerStatus]] = defaultdict(list)
+        for process in self.processes:
+            groups[process.host].append(process)
+        found = [
+            WorkerStatus(
+                host, sum(each.images for each in group), sum(each.seconds for each in group),
+                sum(each.mean_seconds for each in group), max(each.last_seen for each in group),
+                sum(each.at_work for each in group), len(group),
+            )
+            for host, group in groups.items()
+        ]  # fmt: skip
+        return sorted(found, key=lambda host: (host.speed is None, host.speed or 0.0, host.host))
+
+    @property
+    def slowest_host(self) -> str | None:
+        """The host whose processes take longest for the same views; None where there are not two to compare."""
+        known = [host for host in self.hosts if host.speed is not None]
+        return known[0].host if len(known) > 1 else None
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, with keys that stay."""
+        slices = self.build.manifest.slices(self.build.recipe.slice_rows)
+        names = [view.name for view in self.build.views]
+        missing = [(int(v), int(s)) for v, s in np.argwhere(self.left)]
+        return {
+            "folder": str(self.build.root), "time": self.time, "finished": self.finished,
+            "seconds_left": self.seconds_left, "processes_at_work": len(self.at_work),
+            "slowest_host": self.slowest_host,
+            "views": _fields(self.views, "view total done refused running failed images_per_second "
+                                         "recent_images_per_second missing seconds_left"),
+            "missing": [{"view": names[v], "slice": s, "first_row": slices[s].start, "rows": len(slices[s]),
+                         "failed": self.failed[v, s].message if (v, s) in self.failed else None} for v, s in missing],
+            "running": [{"view": names[v], "slice": s, "host": claim.get("host"), "pid": claim.get("pid"),
+                         "last_seen": claim["touched"]} for (v, s), claim in sorted(self.running.items())],
+            "failures": _fields(self.failures, "message attempt time view slice"),
+            "hosts": _fields(self.hosts, "host processes at_work images images_per_second speed last_seen"),
+            "processes": [{**each, "at_work": bool(each["at_work"])} for each in _fields(
+                self.processes, "attempt host pid rank images seconds speed at_work last_seen images_per_second")],
+        }  # fmt: skip
+
+
+def _fields(records: Iterable[Any], names: str) -> list[dict[str, Any]]:
+    return [{name: getattr(record, name) for name in names.split()} for record in records]
 
 
 class Watcher:
-    """Looks at a build again and again, at the cost of a few listings and of what is new.
+    """Scans a build again and again, at the cost of one listing a folder and of what is new; it writes nothing.
 
-    A marker is read until it is valid, then never again while marker and part are listed; a log is read on from where
-    the last look ended. Nothing is ever written.
+    A marker is read until it is valid, and never again while marker and part are listed; of a log, each line once.
     """
 
     def __init__(self, build: Build) -> None:
         self.build = build
-        self._views = {view.name: [Place.of(unit) for unit in build.units(view)] for view in build.views}
-        places = [place for view in self._views.values() for place in view]
-        self._parts, self._markers, self._claims = (Index(places, kind) for kind in ("part", "marker", "claim"))
-        self._done: dict[Place, Done] = {}
-        self._sums = {name: Sums.of(()) for name in self._views}
+        self._places = [build.units(view) for view in build.views]
+        self._rows = np.array([len(unit.rows) for unit in self._places[0]])
+        self._units = np.zeros((len(self._places), len(self._rows)), UNIT)
+        self._attempts: dict[tuple[str, str], int] = {}
         self._tail = Tail(build.state / "logs")
         self._starts: dict[str, dict[str, Any]] = {}
         self._failures: list[Failure] = []
 
-    def views(self) -> list[ViewStatus]:
-        """One entry a view, in the recipe's order."""
-        look = self.look()
-        return [look.status(view) for view in look.views]
-
-    def look(self) -> Look:
-        """The state of every unit, now."""
+    def scan(self) -> Scan:
+        """The build now."""
         self._read_logs()
-        held, lost = _claims(self._claims.listed())
-        self._read_markers()  # after the claims: a unit finished in between is done, not left by everybody
-        running = {place: claim for place, claim in held.items() if place not in self._done}
-        dead = [failure for place, failure in lost.items() if place not in self._done]
-        failures = sorted([*self._failures, *dead], key=lambda f: (f.time, f.view or "", f.slice or 0))
-        return Look(
-            self._views, dict(self._sums), dict(self._done), running, failures, dict(self._starts),
-            dict(self._tail.seen),
+        held, died = self._claims()
+        self._read_markers()  # after the claims: a unit finished in between is done
+        done = self._units["done"]
+        failures = [*self._failures, *(failure for key, failure in died.items() if not done[key])]
+        failures.sort(key=lambda f: (f.time, f.view or "", f.slice or 0))
+        return Scan(
+            self.build, self._rows, self._units.copy(), tuple(self._attempts),
+            {key: claim for key, claim in held.items() if not done[key]}, failures,
+            dict(self._starts), dict(self._tail.seen), time.time(),
         )  # fmt: skip
-
-    def _read_markers(self) -> None:
-        there = self._markers.listed() & self._parts.listed()
-        gone = self._done.keys() - there
-        read = _read(list(there - self._done.keys()))
-        for place in gone:
-            del self._done[place]
-        self._done |= read
-        for name in {place.unit.view.name for place in (*gone, *read)}:
-            self._sums[name] = Sums.of([self._done[place] for place in self._views[name] if place in self._done])
 
     def _read_logs(self) -> None:
         for attempt, event in self._tail.events():
             if event["event"] == "start":
                 self._starts[attempt] = event
             elif event["event"] == "failed":
-                self._failures.append(
-                    Failure(str(event.get("message")), attempt, event["time"], event.get("view"), event.get("slice"))
-                )
+                place = event.get("view"), event.get("slice")
+                self._failures.append(Failure(str(event.get("message")), attempt, event["time"], *place))
+
+    def _read_markers(self) -> None:
+        listed = np.zeros(self._units.shape, bool)
+        for row, units in zip(listed, self._places, strict=True):
+            names = _names(units[0].part.parent)
+            row[[unit for unit in _numbers(names, ".json") & _numbers(names, ".parquet") if unit < len(row)]] = True
+        self._units[~listed] = 0
+        new = [self._places[v][s] for v, s in np.argwhere(listed & ~self._units["done"])]
+        if new:
+            with ThreadPoolExecutor(READERS) as pool:
+                for found in pool.map(lambda units: [(unit, unit.marker()) for unit in units],
+                                      [new[i::READERS] for i in range(READERS)]):  # fmt: skip
+                    for unit, marker in found:
+                        self._note(unit, marker)
+
+    def _note(self, unit: Unit, marker: dict[str, Any] | None) -> None:
+        if marker is not None:
+            process = marker.get("attempt", ""), marker.get("host", "")
+            attempt = self._attempts.setdefault(process, len(self._attempts))
+            self._units[self.build.views.index(unit.view), unit.number] = (
+                True, marker["rows"], marker["refused"], marker["started"], marker["seconds"], marker["bytes"], attempt
+            )  # fmt: skip
+
+    def _claims(self) -> tuple[dict[Key, dict[str, Any]], dict[Key, Failure]]:
+        """Units in the hands of living processes, and of dead ones; one claim may hold units of several views.
+
+        Silence is measured by this host's clock: asking the file system for its own would need a write.
+        """
+        held: dict[Path, list[Key]] = defaultdict(list)
+        for v, units in enumerate(self._places):
+            for s in _numbers(_names(units[0].claim_path.parent), units[0].claim_path.suffix) & {*range(len(units))}:
+                held[units[s].claim_path].append((v, s))
+        running: dict[Key, dict[str, Any]] = {}
+        died: dict[Key, Failure] = {}
+        for path, keys in held.items():
+            claim = holder(path) or {}
+            with suppress(FileNotFoundError):  # given back meanwhile
+                touched = path.stat().st_mtime
+                if not is_stale(path, time.time()):
+                    running |= dict.fromkeys(keys, {**claim, "touched": touched})
+                    continue
+                message = f"process {claim.get('pid', '?')} on {claim.get('host', '?')} died at it"
+                died |= {(v, s): Failure(message, "", touched, self.build.views[v].name, s) for v, s in keys}
+        return running, died
+
+
+def _names(folder: Path) -> list[str]:
+    with suppress(FileNotFoundError):
+        return os.listdir(folder)
+    return []
+
+
+def _numbers(names: Iterable[str], suffix: str) -> set[int]:
+    """Slices that files with that suffix are named after."""
+    stems = (name.removesuffix(suffix) for name in names if name.endswith(suffix))
+    return {int(stem) for stem in stems if stem.isdecimal()}
 
 
 def status(build: Build) -> list[ViewStatus]:
-    """One entry a view, in the recipe's order; to look again and again, keep a `Watcher`."""
-    return Watcher(build).views()
+    """One entry a view, in the recipe's order; to scan again and again, keep a `Watcher`."""
+    return Watcher(build).scan().views
 
 
-def _read(places: Sequence[Place]) -> dict[Place, Done]:
-    """Those of which the marker is valid, read by several threads."""
-    if not places:
-        return {}
-    with ThreadPoolExecutor(READERS) as pool:
-        parts = pool.map(lambda part: [(p, _done(p)) for p in part], [places[i::READERS] for i in range(READERS)])
-        return {place: done for part in parts for place, done in part if done is not None}
-
-
-def _done(place: Place) -> Done | None:
-    marker = place.unit.marker()
-    if marker is None:
-        return None
-    return Done(
-        marker["rows"], marker["refused"], marker["started"], marker["seconds"], marker.get("attempt", ""),
-        marker.get("host", ""), marker["bytes"],
-    )  # fmt: skip
-
-
-def _claims(places: Iterable[Place]) -> tuple[dict[Place, dict[str, Any]], dict[Place, Failure]]:
-    """Claims of living processes, and what the dead ones left; several views' units may be under one claim.
-
-    Silence is measured by this host's clock: to ask the file system for its own, one would have to write.
-    """
-    together: dict[Path, list[Place]] = defaultdict(list)
-    for place in places:
-        together[place.claim].append(place)
-    running: dict[Place, dict[str, Any]] = {}
-    dead: dict[Place, Failure] = {}
-    now = time.time()
-    for path, group in together.items():
-        claim = holder(path) or {}
-        try:
-            touched = path.stat().st_mtime
-        except FileNotFoundError:  # given back meanwhile
-            continue
-        if not is_stale(path, now):
-            running |= dict.fromkeys(group, {**claim, "touched": touched})
-            continue
-        message = f"process {claim.get('pid', '?')} on {claim.get('host', '?')} died at it"
-        dead |= {each: Failure(message, "", touched, each.unit.view.name, each.unit.number) for each in group}
-    return running, dead
+def ranges(numbers: Iterable[int]) -> Iterator[str]:
+    """Ascending numbers in few words: 0, 3, 4, 5 as `0`, `3-5`."""
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return (str(first) if first == last else f"{first}-{last}" for first, last in found)

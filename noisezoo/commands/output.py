@@ -34,8 +34,10 @@ def numbers_table(first: str, *names: str) -> Table:
     return table
 
 
-def rounded(value: float, digits: int = 3) -> str:
-    """A number to so many digits, as people write it."""
+def rounded(value: float | None, digits: int = 3) -> str:
+    """A number to so many digits, as people write it; `-` for what is not known."""
+    if value is None:
+        return "-"
     kept = float(f"{value:.{digits}g}")
     return f"{kept:,.0f}" if kept >= 100 else f"{kept:g}"
 

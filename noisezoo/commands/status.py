@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from noisezoo.builder.engine import open_build
-from noisezoo.builder.launch import HostStatus, Progress, ViewStatus, Watcher, ranges
+from noisezoo.builder.launch import Scan, ViewStatus, Watcher, WorkerStatus, ranges
 from noisezoo.commands import register_command
 from noisezoo.commands.output import duration, numbers_table, rounded, wide_console
 from noisezoo.errors import IncompleteError, UsageError
@@ -42,95 +43,80 @@ def status(
     if every <= 0:
         raise UsageError(f"--every {every:g}: give a number of seconds above zero")
     watcher = Watcher(open_build(folder))
-    looks = _looks(watcher, every) if watch else iter((Progress.of(watcher),))
-    progress = _print_json(looks) if as_json else _draw(looks) if watch else _print(next(looks))
-    if not progress.finished:
-        left = sum(view.total - view.done - view.refused for view in progress.views)
-        running = sum(view.running for view in progress.views)
+    scans = _scans(watcher, every) if watch else iter((watcher.scan(),))
+    scan = _print_json(scans) if as_json else _draw(scans, watch)
+    if not scan.finished:
+        left, running = (sum(getattr(view, name) for view in scan.views) for name in ("left", "running"))
         raise IncompleteError(
             f"{left} rows are missing, {running} of them in work, or the dataset is not published yet"
         )
 
 
-def _looks(watcher: Watcher, every: float) -> Iterator[Progress]:
-    """Look after look, up to that of the finished build."""
-    while True:
-        progress = Progress.of(watcher)
-        yield progress
-        if progress.finished:
-            return
+def _scans(watcher: Watcher, every: float) -> Iterator[Scan]:
+    """Scan after scan, up to that of the finished build."""
+    while not (scan := watcher.scan()).finished:
+        yield scan
         time.sleep(every)
+    yield scan
 
 
-def _print_json(looks: Iterator[Progress]) -> Progress:
-    """One line of JSON a look; the last one."""
-    for progress in looks:
-        print(json.dumps(progress.to_json()), flush=True)
-    return progress
+def _print_json(scans: Iterator[Scan]) -> Scan:
+    """One line of JSON a scan; the last scan."""
+    for scan in scans:
+        print(json.dumps(scan.to_json()), flush=True)
+    return scan
 
 
-def _print(progress: Progress) -> Progress:
-    wide_console().print(_page(progress))
-    return progress
+def _draw(scans: Iterator[Scan], watch: bool) -> Scan:
+    """Each scan in the place of the one before; the last scan."""
+    console = wide_console()
+    with Live(console=console, auto_refresh=False) if watch else nullcontext() as live:
+        for scan in scans:
+            live.update(_page(scan), refresh=True) if live else console.print(_page(scan))
+    return scan
 
 
-def _draw(looks: Iterator[Progress]) -> Progress:
-    """Each look in the place of the one before; the last one."""
-    with Live(console=wide_console(), auto_refresh=False) as live:
-        for progress in looks:
-            live.update(_page(progress), refresh=True)
-    return progress
-
-
-def _page(progress: Progress) -> RenderableType:
-    parts: list[RenderableType] = [views_table(progress.views)]
-    if any(host.images or host.at_work for host in progress.hosts):
-        parts.append(_hosts_table(progress.hosts, progress.time))
-    if len(progress.hosts) > HOSTS_SHOWN:
-        parts.append(Text(f"The slowest {HOSTS_SHOWN} of {len(progress.hosts)} hosts; --json lists all."))
-    return Group(*parts, *(Text(line) for line in _lines(progress)))
+def _page(scan: Scan) -> RenderableType:
+    parts: list[RenderableType] = [views_table(scan.views)]
+    if any(host.images or host.at_work for host in scan.hosts):
+        parts.append(_hosts_table(scan.hosts, scan.time))
+    return Group(*parts, *(Text(line) for line in _lines(scan)))
 
 
 def views_table(views: Sequence[ViewStatus]) -> Table:
     """One row a view: images done, in work, refused, failed and missing, rate and time left."""
     table = numbers_table("view", "done", "running", "refused", "failed", "missing", "img/s", "left")
     for view in views:
-        rate = view.recent_images_per_second
         counts = (view.done, view.running, view.refused, view.failed, view.missing)
-        table.add_row(view.view, *map(str, counts), "-" if rate is None else rounded(rate), duration(view.seconds_left))
+        table.add_row(view.view, *map(str, counts), rounded(view.recent_images_per_second), duration(view.seconds_left))
     return table
 
 
-def _hosts_table(hosts: Sequence[HostStatus], now: float) -> Table:
+def _hosts_table(hosts: Sequence[WorkerStatus], now: float) -> Table:
     """One row a host, the slowest first."""
     table = numbers_table("host", "at work", "processes", "images", "img/s each", "speed", "last seen")
     for host in hosts[:HOSTS_SHOWN]:
-        rate = "-" if host.images_per_second is None else rounded(host.images_per_second)
         speed = "-" if host.speed is None else f"{host.speed:.0%}"
         seen = f"{duration(max(now - host.last_seen, 0.0))} ago"
-        table.add_row(host.host, str(host.at_work), str(host.processes), str(host.images), rate, speed, seen)
+        counts = (host.at_work, host.processes, host.images)
+        table.add_row(host.host, *map(str, counts), rounded(host.images_per_second), speed, seen)
     return table
 
 
-def _lines(progress: Progress) -> Iterator[str]:
+def _lines(scan: Scan) -> Iterator[str]:
     """What is slow, what failed, what is missing and how long it will take."""
-    if progress.slowest_host is not None:
-        slow = progress.hosts[0]
-        yield f"Slowest host: {slow.host}, at {slow.speed or 0:.0%} of the mean pace."
-    messages = list(dict.fromkeys(_told(progress)))
-    yield from (f"Failed: {message}" for message in messages[-MESSAGES_SHOWN:])
-    left: dict[str, list[int]] = {}
-    for place in progress.look.left:
-        left.setdefault(place.unit.view.name, []).append(place.unit.number)
-    yield from (f"Missing of {view}: slices {ranges(numbers)}" for view, numbers in left.items())
-    if progress.finished:
-        yield f"Finished: {progress.root}"
-    elif progress.seconds_left is not None:
-        workers = f"{len(progress.at_work)} at work" if progress.at_work else "nobody at work now"
-        yield f"About {duration(progress.seconds_left)} of work left, {workers}."
-
-
-def _told(progress: Progress) -> Iterator[str]:
-    for failure in progress.failures:
-        where = "" if failure.view is None else f"{failure.view} slice {failure.slice}: "
-        yield where + failure.message
+    if len(scan.hosts) > HOSTS_SHOWN:
+        yield f"The slowest {HOSTS_SHOWN} of {len(scan.hosts)} hosts; --json lists all."
+    if scan.slowest_host is not None:
+        yield f"Slowest host: {scan.slowest_host}, at {scan.hosts[0].speed or 0:.0%} of the mean pace."
+    places = ("" if f.view is None else f"{f.view} slice {f.slice}: " for f in scan.failures)
+    messages = dict.fromkeys(place + f.message for place, f in zip(places, scan.failures, strict=True))
+    yield from (f"Failed: {message}" for message in [*messages][-MESSAGES_SHOWN:])
+    for view, left in zip(scan.views, scan.left, strict=True):
+        if left.any():
+            yield f"Missing of {view.view}: slices {', '.join(ranges(left.nonzero()[0]))}"
+    if scan.finished:
+        yield f"Finished: {scan.build.root}"
+    elif scan.seconds_left is not None:
+        workers = f"{len(scan.at_work)} at work" if scan.at_work else "no process at work now"
+        yield f"About {duration(scan.seconds_left)} of work left, {workers}."
