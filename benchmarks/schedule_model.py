@@ -1,6 +1,6 @@
 """A cluster on paper: processes that load, draw, compute, commit and die, and a shared folder that answers in turn.
 
-The processes draw by `noisezoo.builder.engine.scheduler`, as those of a build do; here only time passes otherwise.
+The processes choose by `noisezoo.builder.engine.scheduler`, as those of a build do; here only time passes otherwise.
 """
 
 import heapq
@@ -11,7 +11,8 @@ from itertools import count
 import numpy as np
 
 from benchmarks.schedule_plan import Folder, Outcome, Plan
-from noisezoo.builder.engine.scheduler import BEAT, LOOKS, Draw, Looks, Lot, image_work, spread
+from noisezoo.builder.engine.leases import HEARTBEAT_SECONDS, MISSED_SCANS, MissedScans
+from noisezoo.builder.engine.scheduler import Scheduler, Task, image_work, point_of
 from noisezoo.builder.views.slices import groups
 from noisezoo.zoo import View, get
 
@@ -22,14 +23,14 @@ GIGABYTES = {"flux-dev": 34.0, "sd3-medium": 16.0, "sdxl": 7.0, "sd21": 2.6, "sd
 
 @dataclass
 class Group:
-    """Views that one process loads together, and what became of their lots."""
+    """Views that one process loads together, and what became of their tasks."""
 
     views: int
-    work: float  # seconds of one lot at speed 1
+    work: float  # seconds of one task at speed 1
     load: float
     open: np.ndarray  # (n,) bool
     done: np.ndarray  # (n,) bool
-    claims: dict[int, "Process"] = field(default_factory=dict)
+    leases: dict[int, "Process"] = field(default_factory=dict)
 
 
 @dataclass
@@ -40,7 +41,7 @@ class Process:
     speed: float
     born: float
     dies: float
-    lot: Lot | None = None
+    task: Task | None = None
     since: float = 0.0
     busy: float = 0.0
     loading: float = 0.0
@@ -50,19 +51,20 @@ class Process:
     delay: float = 0.0  # of what it asked of the folder, not yet waited for
 
 
-class _Store:
-    """The folder as one process asks it: answers are of now, their delay is waited for after."""
+class _Scheduler(Scheduler):
+    """One process's, on the folder: answers are of now, their delay is waited for after."""
 
     def __init__(self, cluster: "Cluster", process: Process) -> None:
+        super().__init__(cluster.work, point_of(f"{cluster.plan.seed}-{process.number}"))
         self.cluster, self.process = cluster, process
 
-    def look(self) -> Mapping[str, np.ndarray]:
+    def list_open(self) -> Mapping[str, np.ndarray]:
         """One process lists for all; who comes meanwhile waits for it."""
         cluster, process = self.cluster, self.process
         if cluster.look_at <= cluster.now and cluster.looks == process.looks:
             cluster.open = {name: group.open.copy() for name, group in cluster.groups.items()}
             for group in cluster.groups.values():
-                cluster.list(process, 2 * group.views * int(group.done.sum()) + len(group.claims), group.views + 1)
+                cluster.list(process, 2 * group.views * int(group.done.sum()) + len(group.leases), group.views + 1)
             cluster.ask(process, 8, created=1, size=20_000.0)
             cluster.looks, cluster.look_at = cluster.looks + 1, cluster.now + process.delay
         process.delay = max(process.delay, cluster.look_at - cluster.now)
@@ -70,18 +72,18 @@ class _Store:
         process.looks = cluster.looks
         return cluster.open
 
-    def claim(self, lot: Lot) -> bool:
+    def try_acquire(self, task: Task) -> bool:
         cluster, process = self.cluster, self.process
-        group = cluster.groups[lot.group]
-        free = lot.number not in group.claims
+        group = cluster.groups[task.group]
+        free = task.number not in group.leases
         cluster.ask(process, 4 + group.views * free, created=1 + free, size=300.0)
-        if not group.open[lot.number]:
+        if not group.open[task.number]:
             cluster.conflicts += 1
             cluster.ask(process, int(free))
             return False
-        group.open[lot.number] = False
-        group.claims[lot.number] = process
-        process.lot, process.since = lot, cluster.now
+        group.open[task.number] = False
+        group.leases[task.number] = process
+        process.task, process.since = task, cluster.now
         return True
 
 
@@ -96,17 +98,17 @@ class Cluster:
         self.groups = {group[0].name: _group(plan, group) for group in groups([get(name) for name in plan.views])}
         self.work = {name: group.work for name, group in self.groups.items()}
         self.processes: list[Process] = []
-        self.keeper: Process | None = None
+        self.monitor: Process | None = None
         self.left = sum(len(group.open) for group in self.groups.values())
         self.finished, self.wasted, self.most_lost = 0.0, 0.0, 0
         self._events: list[tuple[float, int, Generator[float, None, None], Process | None]] = []
         self._tie = count()
 
     def run(self) -> Outcome:
-        """Until the last lot is done, or nobody is left."""
+        """Until the last task is done, or nobody is left."""
         for _ in range(self.plan.processes):
             self._start(0.0)
-        self._after(BEAT, self._keep(), None)
+        self._after(HEARTBEAT_SECONDS, self._monitor(), None)
         while self._events and self.left:
             self.now, _, steps, process = heapq.heappop(self._events)
             if process is not None and process.left is not None:
@@ -146,88 +148,88 @@ class Cluster:
 
     def _work(self, process: Process) -> Generator[float, None, None]:
         """What the build's worker does, in seconds."""
-        draw = Draw(_Store(self, process), self.work, spread(f"{self.plan.seed}-{process.number}"))
+        scheduler = _Scheduler(self, process)
         before = None
         while True:
-            name = draw.enter()
+            name = scheduler.enter()
             yield self._delay(process)
             if name is None:
                 if not self._lingers(process):
                     return
-                yield BEAT
+                yield HEARTBEAT_SECONDS
                 continue
             group = self.groups[name]
             if name != before:
                 process.loading, process.loads = process.loading + group.load, process.loads + 1
                 yield group.load
             before = name
-            yield from self._group(process, draw, group)
+            yield from self._group(process, scheduler, group)
 
-    def _group(self, process: Process, draw: Draw, group: Group) -> Generator[float, None, None]:
-        lot = draw.next()
-        while lot is not None:
+    def _group(self, process: Process, scheduler: Scheduler, group: Group) -> Generator[float, None, None]:
+        task = scheduler.next()
+        while task is not None:
             yield self._delay(process)
-            won, ahead = draw.take(lot), draw.next()
+            won, ahead = scheduler.acquire(task), scheduler.next()
             yield self._delay(process)
             if won:
                 yield group.work / process.speed
                 self.ask(process, 16 * group.views, created=2 * group.views, size=1500.0 * group.views)
                 yield self._delay(process)
-                self._commit(process, lot, group)
+                self._commit(process, task, group)
                 yield self._delay(process)
-            lot = ahead
+            task = ahead
 
     def _delay(self, process: Process) -> float:
         delay, process.delay = process.delay, 0.0
         return delay
 
-    def _commit(self, process: Process, lot: Lot, group: Group) -> None:
+    def _commit(self, process: Process, task: Task, group: Group) -> None:
         self.ask(process, 1)
         process.busy += group.work / process.speed
-        process.lot = None
-        if group.claims.get(lot.number) is process:
-            del group.claims[lot.number]
-        group.done[lot.number] = True
+        process.task = None
+        if group.leases.get(task.number) is process:
+            del group.leases[task.number]
+        group.done[task.number] = True
         self.left -= 1
         self.finished = self.now
 
     def _lingers(self, process: Process) -> bool:
         """Whether to wait for what others hold, rather than leave."""
-        self.keeper = self.keeper or process
-        held = any(group.claims for group in self.groups.values())
-        return held and (self.plan.linger == "all" or (self.plan.linger == "keeper" and self.keeper is process))
+        self.monitor = self.monitor or process
+        held = any(group.leases for group in self.groups.values())
+        return held and (self.plan.linger == "all" or (self.plan.linger == "monitor" and self.monitor is process))
 
-    def _keep(self) -> Generator[float, None, None]:
-        """The keeper's looks; a dead keeper's successor is found as a dead claim is."""
-        looks: Looks[tuple[str, int]] = Looks()
+    def _monitor(self) -> Generator[float, None, None]:
+        """The monitor's scans; a dead monitor's successor is found as a dead owner is."""
+        scans: MissedScans[tuple[str, int]] = MissedScans()
         while True:
-            if self.keeper is None or self.keeper.left is not None:
-                yield BEAT * LOOKS
+            if self.monitor is None or self.monitor.left is not None:
+                yield HEARTBEAT_SECONDS * MISSED_SCANS
                 living = [process for process in self.processes if process.left is None and process.born <= self.now]
-                self.keeper, looks = (living[0] if living else None), Looks()
-            held = {(name, n): who for name, group in self.groups.items() for n, who in group.claims.items()}
+                self.monitor, scans = (living[0] if living else None), MissedScans()
+            held = {(name, n): who for name, group in self.groups.items() for n, who in group.leases.items()}
             self.folder.ask(self.now, 2 * len(held) + len(self.groups))
-            signs = {key: -holder.number if holder.left is not None else self.now for key, holder in held.items()}
-            for name, number in looks.dead(signs) if self.keeper else ():
-                del self.groups[name].claims[number]
+            beats = {key: -holder.number if holder.left is not None else self.now for key, holder in held.items()}
+            for name, number in scans.expired(beats) if self.monitor else ():
+                del self.groups[name].leases[number]
                 self.groups[name].open[number] = True
-            self.folder.ask(self.now, 2 * sum(p.left is None for p in self.processes))  # everyone's signs of life
+            self.folder.ask(self.now, 2 * sum(p.left is None for p in self.processes))  # everyone's heartbeats
             if not any(process.left is None for process in self.processes):
                 return
-            yield BEAT
+            yield HEARTBEAT_SECONDS
 
     def _die(self, process: Process) -> None:
         """It alone dies and its successor comes, or the launcher restarts them all."""
         group = [process] if self.plan.restarts is None else [p for p in self.processes if p.left is None]
-        lost = [each for each in group if each.lot is not None]
+        lost = [each for each in group if each.task is not None]
         self.most_lost = max(self.most_lost, len(lost))
         for each in group:
             each.left = each.dies = self.now
         for each in lost:
             self.wasted += (self.now - each.since) * each.speed
-            if self.plan.restarts is not None and each.lot is not None:
-                del self.groups[each.lot.group].claims[each.lot.number]
-                self.groups[each.lot.group].open[each.lot.number] = True
+            if self.plan.restarts is not None and each.task is not None:
+                del self.groups[each.task.group].leases[each.task.number]
+                self.groups[each.task.group].open[each.task.number] = True
         for each in group:
             if self.plan.restarts is not None:
                 self._start(self.now, each.speed)
@@ -262,10 +264,10 @@ class Cluster:
 
 
 def _group(plan: Plan, views: list[View]) -> Group:
-    lots = -(-plan.images // plan.rows)
+    tasks = -(-plan.images // plan.rows)
     work = sum(image_work(view, plan.steps) for view in views) * plan.rows / (TFLOPS * 1000)
     gigabytes = sum(GIGABYTES.get(view.name, 0.6) for view in views if view.repo)
-    return Group(len(views), work, plan.load + gigabytes / plan.read, np.ones(lots, bool), np.zeros(lots, bool))
+    return Group(len(views), work, plan.load + gigabytes / plan.read, np.ones(tasks, bool), np.zeros(tasks, bool))
 
 
 def simulate(plan: Plan) -> Outcome:

@@ -26,7 +26,7 @@ class Plan:
         op: Seconds of one operation on the folder, at rest.
         ops: Operations a second that the folder's server does for all together.
         entries: Names that one operation lists.
-        linger: Who waits while others hold what is left: "keeper", "all" or "none".
+        linger: Who waits while others hold what is left: "monitor", "all" or "none".
         restarts: A death restarts all processes, after so many seconds; None: nobody else notices.
         seed: Of all chance.
     """
@@ -46,7 +46,7 @@ class Plan:
     op: float = 0.001
     ops: float = 20_000.0
     entries: int = 250
-    linger: str = "keeper"
+    linger: str = "monitor"
     restarts: float | None = None
     seed: int = 0
 
@@ -86,7 +86,7 @@ class Outcome:
     """What came of a plan.
 
     Attributes:
-        makespan: Seconds until the last lot is done; infinite where some never were.
+        makespan: Seconds until the last task is done; infinite where some never were.
         ideal: Seconds that the work takes at the speed of the living, none of them ever idle.
         idle: Share of the living's time that is neither computing nor starting and loading.
         loading: Share of it that is starting and loading.

@@ -11,14 +11,18 @@ import typer
 from noisezoo.builder.dataset import discard_damaged, finish, is_finished
 from noisezoo.builder.engine import (
     Build,
-    Folder,
     Log,
+    Queue,
     admit,
     admit_device,
-    claimed,
+    end_with_launcher,
+    exit_if_stopped,
+    handle_preemption,
     open_build,
     opened,
-    preemption as stopping,
+    publishing_lease,
+    reraise_pending,
+    stop_requested,
     take_place,
     work,
 )
@@ -42,18 +46,18 @@ def run(recipe: Recipe, out: Path, expected: str | None = None) -> bool:
     _limit_threads(recipe.settings.threads)
     build = opened(recipe, out, expected)
     if is_finished(build):
-        Folder(build).tidy()  # who died beside the publisher, or was silent too briefly then, left its claims
+        Queue(build).clean_up()  # leases of processes that died beside the publisher
         return True
     log = Log(build.state / "logs")
     try:
         admit(build)
         admit_device(build)
-        while not stopping.asked() and (work(build, log) or _publish(build, log)):
+        while not stop_requested() and (work(build, log) or _publish(build, log)):
             if is_finished(build):
                 return True
         return False  # what is left is in others' hands
     except Exception as error:
-        stopping.obey()
+        reraise_pending()
         log.write("incomplete" if isinstance(error, IncompleteError) else "failed", message=mend(error))
         raise
 
@@ -68,8 +72,8 @@ def _publish(build: Build, log: Log) -> bool:
     """Publish, unless a part turns out to be damaged, which is then work again; False where others are at the rest."""
     if build.pending():
         return False
-    with claimed(build.state / "claims" / "publish.json") as claim:
-        if claim is None:
+    with publishing_lease(build.state).acquire() as acquired:
+        if not acquired:
             return False
         discard_damaged(build)
         if not build.pending() and not is_finished(build):
@@ -108,7 +112,7 @@ def main(
     it, 143 SIGTERM came.
     """
     try:
-        with stopping.heeded(), redirect_stderr(Redacted(sys.stderr)):
+        with handle_preemption(), redirect_stderr(Redacted(sys.stderr)):
             take_place()
             _work_on(recipes, out, expect)
     except NoiseZooError as error:
@@ -126,7 +130,7 @@ def _work_on(recipes: list[str], out: list[Path], expect: str | None) -> None:
         raise UsageError(f"{len(recipes)} recipes and {len(out)} folders: give --out once a recipe")
     finished = [run(read_recipe(recipe), folder, expect) for recipe, folder in zip(recipes, out, strict=True)]
     if not all(finished):
-        stopping.leave()
+        exit_if_stopped()
     for done, folder in zip(finished, out, strict=True):
         if not done:
             _say_what_is_missing(open_build(folder))
@@ -140,6 +144,7 @@ def _end(code: int) -> None:
 
 
 if __name__ == "__main__":
+    end_with_launcher()
     try:
         typer.run(main)
     except SystemExit as end:

@@ -33,7 +33,7 @@ from noisezoo.builder.dataset.layout import (
     write_config,
     write_paired,
 )
-from noisezoo.builder.engine import STATE, claimed, open_build
+from noisezoo.builder.engine import STATE, Lease, open_build, publishing_lease
 from noisezoo.errors import NoiseZooError, UsageError
 from noisezoo.files import read_state, sweep, write_json
 from noisezoo.record import LABELS, RECIPE, REFUSALS, Record, Section, record_of
@@ -85,8 +85,9 @@ def alone(root: Path) -> Iterator[None]:
     """Let no build, removal or join write into the folder meanwhile."""
     if not root.is_dir():
         raise UsageError(f"there is no folder {root}")
-    with claimed(root / STATE / "claims" / "publish.json" if (root / STATE).is_dir() else root / CLAIM) as claim:
-        if claim is None:
+    lease = publishing_lease(root / STATE) if (root / STATE).is_dir() else Lease(root / CLAIM)
+    with lease.acquire() as acquired:
+        if not acquired:
             raise NoiseZooError(f"another process is writing {root}: wait for it, then run this again")
         yield
 

@@ -1,4 +1,3 @@
-from noisezoo.builder.engine import preemption as preemption
 from noisezoo.builder.engine.admission import (
     admit as admit,
     admit_device as admit_device,
@@ -11,11 +10,25 @@ from noisezoo.builder.engine.build import (
     Build as Build,
     Unit as Unit,
     open_build as open_build,
+    publishing_lease as publishing_lease,
     source_refusals as source_refusals,
 )
-from noisezoo.builder.engine.leases import claimed as claimed, holder as holder, is_stale as is_stale
+from noisezoo.builder.engine.leases import Lease as Lease
 from noisezoo.builder.engine.log import Log as Log, Tail as Tail, failures as failures
+from noisezoo.builder.engine.preemption import (
+    GRACE_VARIABLE as GRACE_VARIABLE,
+    LEAVING as LEAVING,
+    PREEMPTION_SIGNALS as PREEMPTION_SIGNALS,
+    Preempted as Preempted,
+    end_with_launcher as end_with_launcher,
+    exit_if_stopped as exit_if_stopped,
+    handle_preemption as handle_preemption,
+    launcher_environment as launcher_environment,
+    raise_preempted as raise_preempted,
+    reraise_pending as reraise_pending,
+    stop_requested as stop_requested,
+)
 from noisezoo.builder.engine.provenance import public_name as public_name, public_recipe as public_recipe
-from noisezoo.builder.engine.queue import Folder as Folder
+from noisezoo.builder.engine.queue import Queue as Queue
 from noisezoo.builder.engine.scheduler import image_work as image_work
 from noisezoo.builder.engine.worker import READERS as READERS, work as work

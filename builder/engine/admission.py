@@ -6,7 +6,6 @@ that differs is told how, at once and not by a dataset that nobody can make agai
 
 import os
 import socket
-import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 from noisezoo.builder.engine.build import STATE, Build, prepare
 from noisezoo.builder.engine.commit import device_name, software
-from noisezoo.builder.engine.leases import claimed
+from noisezoo.builder.engine.leases import LEASES, Lease, once
 from noisezoo.builder.recipe import Recipe
 from noisezoo.errors import UsageError
 from noisezoo.files import read_json, sweep, write_json
@@ -155,11 +154,10 @@ def _begun(build: Build) -> dict[str, Any]:
 
 
 def _first(path: Path, value: dict[str, Any]) -> dict[str, Any]:
-    """What the file says, which is `value` where nobody came before; of several at once, one is first."""
-    while (found := read_json(path)) is None:
-        with claimed(path.parent / "claims" / path.name) as claim:
-            if claim is not None and read_json(path) is None:
-                sweep(path.parent, path.name)
-                write_json(path, value)
-        time.sleep(0 if claim else 0.05)
-    return found
+    """What the file says, which is `value` where no process has written it before."""
+
+    def write() -> None:
+        sweep(path.parent, path.name)
+        write_json(path, value)
+
+    return once(Lease(path.parent / LEASES / path.name), lambda: read_json(path), write)

@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from time import sleep
 from typing import Any
 
 from noisezoo import zoo
-from noisezoo.builder.engine.leases import claimed
+from noisezoo.builder.engine.leases import LEASES, Lease, once, owners
 from noisezoo.builder.engine.provenance import fingerprint
 from noisezoo.builder.models import check_access, pin
 from noisezoo.builder.recipe import Recipe, make_recipe
@@ -19,9 +18,6 @@ from noisezoo.errors import UsageError
 from noisezoo.files import make_folder, read_json, read_state, sha256_of, sweep, write_json
 
 STATE, MODELS, COMMITS = "_build", "models.json", "commits.json"
-
-PAUSE, PAUSE_MOST = 0.1, 2.0
-"""Seconds between two looks at whether another process has prepared the build: at first, and after many."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +40,9 @@ class Unit:
         return self.part.with_suffix(".json")
 
     @property
-    def claim_path(self) -> Path:
-        """The file that the process working on this slice holds, for this view and those that share work with it."""
-        return self.build.state / "claims" / shared(self.view) / f"{self.number:06d}.json"
+    def lease(self) -> Lease:
+        """The lease of the process that works on this slice, for this view and those that share work with it."""
+        return Lease(self.build.leases / shared(self.view) / f"{self.number:06d}.json")
 
     @property
     def ids(self) -> list[str]:
@@ -86,6 +82,11 @@ class Build:
         """Where everything but the published dataset lies."""
         return self.root / STATE
 
+    @property
+    def leases(self) -> Path:
+        """The folder of the leases."""
+        return self.state / LEASES
+
     @cached_property
     def views(self) -> list[zoo.View]:
         """The recipe's rows of the zoo, local folders in their places, each Hub model at the build's one commit."""
@@ -110,6 +111,10 @@ class Build:
         if facts is None:
             raise UsageError(f"{self.state / 'source.json'} is missing: build into a new folder")
         return facts
+
+    def owners(self) -> list[dict[str, Any]]:
+        """Living processes that own leases of the build: `host`, `pid`, `leases`."""
+        return owners(self.leases)
 
     def units(self, view: zoo.View) -> list[Unit]:
         """The view's units, in order."""
@@ -152,14 +157,11 @@ def prepare(recipe: Recipe, root: Path) -> Build:
     views = [pin(view, commits) for view in recipe.zoo_rows()]
     models = {view.name: fingerprint(view) for view in views}
     on_hub = {view.name: view.revision for view in views if view.repo and view.folder is None}
-    pause = PAUSE
-    while not _is_prepared(recipe, root, models, on_hub):  # of thousands of processes, one prepares, the others read
-        with claimed(state / "claims" / "prepare.json") as claim:
-            if claim is not None:
-                _write(recipe, root, source, models, commits | on_hub)
-                break
-        sleep(pause)
-        pause = min(2 * pause, PAUSE_MOST)
+    once(
+        Lease(state / LEASES / "prepare.json"),
+        lambda: _is_prepared(recipe, root, models, on_hub) or None,
+        lambda: _write(recipe, root, source, models, commits | on_hub),
+    )
     return Build(root, _reconcile(recipe, state, root), Manifest.read(state / "manifest.parquet"))
 
 
@@ -215,6 +217,11 @@ def open_build(root: Path) -> Build:
     if fields is None:
         raise UsageError(f"{root} holds no build: it has no {STATE}/recipe.json")
     return Build(root, make_recipe(fields), Manifest.read(root / STATE / "manifest.parquet"))
+
+
+def publishing_lease(state: Path) -> Lease:
+    """The lease of the process that publishes the dataset of a build's state, or changes what is published."""
+    return Lease(state / LEASES / "publish.json")
 
 
 def source_refusals(build: Build) -> list[Refusal]:

@@ -1,8 +1,8 @@
-"""Who is working on what: an exclusive claim is a file that only one process can create.
+"""Leases: exclusive rights to units, to publishing, to monitoring, each a file that only one process can create.
 
-Claims let any number of processes, of one launch or of several, draw units from one folder without a word between
-them. They decide who works, never what the bytes are: if two processes did hold one claim, both would write the same
-part under names of their own, and the rename would keep one.
+Leases let any number of processes, of one launch or of several, share one folder without a message between them. They
+decide who works, never what the bytes are: if two processes did own one lease, both would write the same part under
+names of their own, and the rename would keep one of them.
 
 No file's time is ever compared with this host's clock, which a shared file system need not share.
 """
@@ -12,73 +12,178 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from noisezoo.builder.engine.scheduler import BEAT
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
 
-STALE_AFTER = 300.0
-"""Seconds without a sign of life, by the file system's clock, after which a claim of another host may be taken over."""
+LEASES = "claims"
+"""Folder of a build's leases, inside its state; the name is older than the word."""
 
-SUFFIXES = (".json", ".look", ".takeover")
-"""Of claims: on work, on looking for all, on taking over."""
+HEARTBEAT_SECONDS = 10.0
+"""Seconds between two heartbeats of an owner, and between two scans of the monitor."""
+
+MISSED_SCANS = 6
+"""The monitor expires a lease that shows no heartbeat in so many scans after the first."""
+
+EXPIRES_AFTER = 300.0
+"""Seconds without a heartbeat, by the file system's clock, after which any process may take another host's lease."""
+
+SUFFIXES = (".json", ".scan", ".takeover")
+"""Endings of leases: on work, on scanning for all processes, on removing another lease."""
 
 ATTEMPTS = 10
-"""A claim is tried so often where its folder, or the file it is linked from, was swept away meanwhile."""
+"""Creating a lease is tried so often while its folder, or the file it is linked from, is being cleaned up."""
+
+EXIT_SECONDS = 5.0
+"""On exit the monitor waits at most this long for a scan in progress, which may own a lease on removing another."""
+
+PAUSE, PAUSE_MOST = 0.05, 2.0
+"""Seconds between two looks at whether another process has done something: at first, and after many looks."""
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A held claim; a thread of its own shows other hosts every few seconds that its holder lives."""
+class Lease:
+    """An exclusive right, by the file at `path`; a thread sends heartbeats to it as long as this process owns it."""
 
     path: Path
 
-    def touch(self) -> None:
-        """Show a sign of life. A claim that was taken over meanwhile stays gone."""
+    @contextmanager
+    def acquire(self) -> Iterator[bool]:
+        """Own the lease during the block; yields False where a living process owns it."""
+        written = self._create() or (self._take_over() if self.is_expired() else None)
+        if written is None:
+            yield False
+            return
+        over = threading.Event()
+        threading.Thread(target=self._beat, args=(over,), name="heartbeat", daemon=True).start()
+        try:
+            yield True
+        finally:
+            over.set()
+            if _text(self.path) == written:  # and not the lease of a process that took us for dead
+                self.path.unlink(missing_ok=True)
+
+    @property
+    def owner(self) -> dict[str, Any] | None:
+        """What the lease says of its owner (`host`, `pid`, ...); None where there is no lease, or a torn one."""
+        try:
+            found = json.loads(_text(self.path) or "")
+        except json.JSONDecodeError:
+            return None
+        return found if isinstance(found, dict) and {"host", "pid", "process_start"} <= found.keys() else None
+
+    def is_expired(self, now: float | None = None) -> bool:
+        """Whether the owner is dead: its process is gone from this host, or its host has been silent for too long.
+
+        Args:
+            now: The file system's time, from a caller that has just asked for it (`file_system_time`).
+        """
+        owner, beat = self.owner, self.last_heartbeat()
+        if beat is None:
+            return False
+        if owner is not None and owner["host"] == socket.gethostname():
+            return bool(process_start(owner["pid"]) != owner["process_start"])
+        return (file_system_time(self.path.parent) if now is None else now) - beat[0] > EXPIRES_AFTER
+
+    def heartbeat(self) -> None:
+        """Show that the owner lives. A lease that another process took over meanwhile stays gone."""
         with suppress(FileNotFoundError):
             os.utime(self.path)
 
+    def last_heartbeat(self) -> tuple[float, int] | None:
+        """Time and inode of the file, which each heartbeat and each new owner change; None where there is no lease.
 
-@contextmanager
-def claimed(path: Path) -> Iterator[Claim | None]:
-    """Hold the claim at `path` for the block, or yield None where a living process holds it."""
-    told = _create(path) or (_take_over(path) if is_stale(path) else None)
-    if told is None:
-        yield None
-        return
-    claim = Claim(path)
-    try:
-        with _beating(claim):
-            yield claim
-    finally:
-        if _text(path) == told:  # and not that of one who took us for dead
-            path.unlink(missing_ok=True)
+        The file is opened: a client of NFS then asks the server, while for a mere stat it answers from its cache.
+        """
+        try:
+            with self.path.open() as stream:
+                found = os.fstat(stream.fileno())
+        except FileNotFoundError:
+            return None
+        return found.st_mtime, found.st_ino
 
+    def expire(self, beat: tuple[float, int]) -> None:
+        """Remove a dead process's lease, unless there has been a heartbeat since `beat`.
 
-def holder(path: Path) -> dict[str, Any] | None:
-    """What the claim at `path` says of its holder; None where there is no claim, or one cut short."""
-    try:
-        claim = json.loads(_text(path) or "")
-    except json.JSONDecodeError:
+        This needs a lease of its own and a second look under it: otherwise a second process, late from its first
+        look, would remove the lease that a living process has made since.
+        """
+        with Lease(self.path.with_name(f"{self.path.name}.takeover")).acquire() as acquired:
+            if acquired and self.last_heartbeat() == beat:
+                self.path.unlink(missing_ok=True)
+
+    def _take_over(self) -> str | None:
+        beat = self.last_heartbeat()
+        if beat is not None and self.is_expired():
+            self.expire(beat)
+        return self._create()
+
+    def _create(self) -> str | None:
+        """Create the file whole: write it aside, then link it, as a link to an existing name fails (also over NFS).
+
+        Returns what it says; None where it is another process's.
+        """
+        pid, host = os.getpid(), socket.gethostname()
+        owner = {"host": host, "pid": pid, "process_start": process_start(pid), "claimed_at": time.time()}
+        written = json.dumps({**owner, "nonce": time.monotonic_ns()})
+        for attempt in range(ATTEMPTS):
+            aside = self.path.with_name(f".{self.path.name}.{host}.{pid}.{time.monotonic_ns()}.tmp")
+            try:
+                aside.write_text(written)
+                os.link(aside, self.path)
+                return written
+            except FileExistsError:  # a server that lost its first answer says so of our own link
+                return written if _text(self.path) == written else None
+            except FileNotFoundError:
+                if attempt == ATTEMPTS - 1:
+                    raise
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            finally:
+                aside.unlink(missing_ok=True)
         return None
-    return claim if isinstance(claim, dict) and {"host", "pid", "process_start"} <= claim.keys() else None
+
+    def _beat(self, over: threading.Event) -> None:
+        """Send heartbeats from a thread: one batch may take longer than other processes would wait."""
+        while not over.wait(HEARTBEAT_SECONDS):
+            with suppress(OSError):  # the work itself will meet what is wrong with the folder, and say so
+                self.heartbeat()
 
 
-def is_stale(path: Path, now: float | None = None) -> bool:
-    """Whether the claim's holder is dead: its process is gone from this host, or its host has been silent too long.
+def leases_in(folder: Path) -> list[Lease]:
+    """All leases in a folder and below it, whoever owns them."""
+    found = (Path(place) / name for place, _, names in os.walk(folder) for name in names)
+    return [Lease(path) for path in found if path.suffix in SUFFIXES]
 
-    `now` is the file system's time, for who has just asked it (`file_system_time`).
-    """
-    claim, before = holder(path), sign_of_life(path)
-    if before is None:
-        return False
-    if claim is not None and claim["host"] == socket.gethostname():
-        return bool(process_start(claim["pid"]) != claim["process_start"])
-    return (file_system_time(path.parent) if now is None else now) - before[0] > STALE_AFTER
+
+def owners(folder: Path) -> list[dict[str, Any]]:
+    """The living processes that own leases in a folder: `host`, `pid`, and `leases`, the paths relative to it."""
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    now = file_system_time(folder)
+    for lease in sorted(leases_in(folder), key=lambda lease: lease.path):
+        owner = lease.owner
+        if owner is not None and not lease.is_expired(now):
+            process = found.setdefault((owner["host"], owner["pid"]), {**owner, "leases": []})
+            process["leases"].append(lease.path.relative_to(folder).as_posix())
+    return list(found.values())
+
+
+def once(lease: Lease, done: Callable[[], T | None], do: Callable[[], object]) -> T:
+    """What `done` finds after one of many processes has done `do` under the lease; the others wait for that."""
+    pause = PAUSE
+    while (found := done()) is None:
+        with lease.acquire() as acquired:
+            if acquired and done() is None:
+                do()
+        if not acquired:
+            time.sleep(pause)
+            pause = min(2 * pause, PAUSE_MOST)
+    return found
 
 
 def file_system_time(folder: Path) -> float:
@@ -90,94 +195,8 @@ def file_system_time(folder: Path) -> float:
         return time.time()
 
 
-def claims_in(folder: Path) -> list[Path]:
-    """All claims in a folder and below it, whoever holds them."""
-    found = (Path(place) / name for place, _, names in os.walk(folder) for name in names)
-    return [path for path in found if path.suffix in SUFFIXES]
-
-
-def sign_of_life(path: Path) -> tuple[float, int] | None:
-    """What changes with every sign of life of the claim's holder (its time, its inode); None where there is no claim.
-
-    The file is opened, as a client of NFS asks the server then, and for a mere stat answers from its cache.
-    """
-    try:
-        with path.open() as stream:
-            found = os.fstat(stream.fileno())
-    except FileNotFoundError:
-        return None
-    return found.st_mtime, found.st_ino
-
-
-def bury(path: Path, sign: tuple[float, int]) -> None:
-    """Remove a dead process's claim, unless it is no longer the one that showed this last sign of life.
-
-    Whoever does so holds a claim on doing so and looks again under it: otherwise a second one, late from its first
-    look, would remove the claim that someone living has made since.
-    """
-    with claimed(path.with_name(f"{path.name}.takeover")) as right:
-        if right is not None and sign_of_life(path) == sign:
-            path.unlink(missing_ok=True)
-
-
-def _take_over(path: Path) -> str | None:
-    """Put our claim in a dead holder's place."""
-    sign = sign_of_life(path)
-    if sign is not None and is_stale(path):
-        bury(path, sign)
-    return _create(path)
-
-
-def _create(path: Path) -> str | None:
-    """Create the claim whole: written aside, then linked, as a link to an existing name fails (also over NFS).
-
-    Returns what it says; None where another's is there.
-    """
-    told = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "process_start": process_start(os.getpid()),
-                       "claimed_at": time.time(), "nonce": time.monotonic_ns()})  # fmt: skip
-    for attempt in range(ATTEMPTS):
-        aside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.{time.monotonic_ns()}.tmp")
-        try:
-            aside.write_text(told)
-            os.link(aside, path)
-            return told
-        except FileExistsError:
-            return told if _text(path) == told else None  # a server that lost its answer says so of our own link
-        except FileNotFoundError:
-            if attempt == ATTEMPTS - 1:
-                raise
-            path.parent.mkdir(parents=True, exist_ok=True)
-        finally:
-            aside.unlink(missing_ok=True)
-    return None
-
-
-@contextmanager
-def _beating(claim: Claim) -> Iterator[None]:
-    """Show signs of life from a thread: a batch may take longer than others would wait for one."""
-    over = threading.Event()
-
-    def beat() -> None:
-        while not over.wait(BEAT):
-            with suppress(OSError):  # the work itself will meet what is wrong with the folder, and say so
-                claim.touch()
-
-    threading.Thread(target=beat, name="beat", daemon=True).start()
-    try:
-        yield
-    finally:
-        over.set()
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text()
-    except (FileNotFoundError, UnicodeDecodeError):
-        return None
-
-
 def process_start(pid: int) -> float | None:
-    """When the process began, which tells a living holder from a later process with its number; None if it is gone.
+    """When the process began, which tells a living owner from a later process with its number; None if it is gone.
 
     Linux counts it in ticks since the host's start, which no change of the clock moves.
     """
@@ -191,3 +210,89 @@ def process_start(pid: int) -> float | None:
         return float(ticks.read_text().rpartition(")")[2].split()[19]) if ticks.exists() else process.create_time()
     except (psutil.Error, OSError):
         return None
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None
+
+
+class MissedScans(Generic[K]):
+    """Tells dead owners by the scans in which they send no heartbeat.
+
+    Scans are counted, not seconds: no clock is compared with another host's or with a file server's, a clock that
+    jumps changes nothing, and while the file system stands still no scan ends.
+    """
+
+    def __init__(self) -> None:
+        self._missed: dict[K, tuple[Hashable, int]] = {}
+
+    def expired(self, beats: Mapping[K, Hashable]) -> list[K]:
+        """Count one scan of lease -> last heartbeat; the leases without a new one in `MISSED_SCANS` scans."""
+        before = self._missed
+        self._missed = {
+            key: (beat, before[key][1] + 1 if key in before and before[key][0] == beat else 0)
+            for key, beat in beats.items()
+        }
+        return [key for key, (_, missed) in self._missed.items() if missed >= MISSED_SCANS]
+
+
+class Monitor:
+    """A thread that scans all leases of a build and expires dead processes' leases, while its process works.
+
+    One process of all monitors. The right to do so is a lease like any other: the monitor's own death is found by the
+    same scans, in whichever process is next.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.lease = folder, Lease(folder / "monitor.json")
+        self._held, self._over, self._guard = ExitStack(), threading.Event(), threading.Lock()
+        self._scans: MissedScans[Lease] = MissedScans()
+        self._monitors, self._lives = False, False
+        self._beat: tuple[float, int] | None = None
+        self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
+
+    def __enter__(self) -> "Monitor":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give it up: another process's next scan finds no monitor."""
+        self._over.set()
+        with self._guard:
+            self._held.close()
+            self._monitors = False
+        self._thread.join(EXIT_SECONDS)
+
+    def acquire(self) -> bool:
+        """Whether this process is the monitor, after it has tried to become it."""
+        with self._guard, ExitStack() as stack:
+            if not self._monitors and not self._over.is_set() and stack.enter_context(self.lease.acquire()):
+                self._held, self._monitors, self._scans = stack.pop_all(), True, MissedScans()
+            return self._monitors
+
+    def has_other(self) -> bool:
+        """Whether another living process is known to be the monitor.
+
+        If it is on this host, `acquire` would have taken a dead one's place. If it is on another host, its heartbeat
+        must have changed between the last two scans, as a dead process's lease may lie there for minutes.
+        """
+        owner = self.lease.owner
+        return owner is not None and (owner["host"] == socket.gethostname() or self._lives)
+
+    def scan(self) -> None:
+        """Scan once: the monitor all leases, any other process the monitor's."""
+        monitors = self._monitors or (self.lease.last_heartbeat() is None and self.acquire())
+        leases = leases_in(self.folder) if monitors else [self.lease]
+        beats = {lease: beat for lease in leases if (beat := lease.last_heartbeat()) is not None}
+        beat, before = beats.get(self.lease), self._beat
+        self._beat, self._lives = beat, None not in (beat, before) and beat != before
+        for lease in self._scans.expired(beats):
+            lease.expire(beats[lease])
+
+    def _run(self) -> None:
+        while not self._over.wait(HEARTBEAT_SECONDS):
+            with suppress(OSError):  # the work itself will meet what is wrong with the folder, and say so
+                self.scan()

@@ -1,13 +1,14 @@
-"""Asked to stop: a scheduler's notice comes some time before its kill, which is time to finish what is in work.
+"""Preemption: a scheduler sends a signal some time before its kill, and the process finishes its unit if it can.
 
-Nothing new is begun then, what is in work is finished while the grace lasts and dropped after it, claims are given
-back, and the process ends. SIGINT is no notice: whoever presses Ctrl-C waits for nothing.
+After a preemption signal nothing new is begun. The unit in work is finished within the grace period and dropped after
+it, leases are given back, and the process ends. SIGINT has no grace period: somebody pressed Ctrl-C and waits.
 
-What ends the work is an exception, raised wherever the signal strikes. Inside a library's callback it may be swallowed
-there, or come out as another error: Arrow, comparing two types of `datasets`, takes it for "they differ". So the
-exception is kept, and raised again (`obey`) where the work would go on or an error would be reported.
+Work is ended by an exception, raised wherever the signal strikes. Inside a library's callback the exception may be
+swallowed, or come out as another error: Arrow, while it compares two types of `datasets`, takes it for "they differ".
+So the exception is kept, and raised again (`reraise_pending`) where work would go on or an error would be reported.
 """
 
+import ctypes
 import os
 import signal
 import sys
@@ -19,20 +20,35 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import NoReturn
 
-GRACE = "NOISEZOO_GRACE"
-"""The environment variable that says how many seconds SIGUSR1 leaves, where a scheduler's script knows better."""
+from noisezoo.builder.engine.leases import process_start
+
+GRACE_VARIABLE = "NOISEZOO_GRACE"
+"""Environment variable: seconds between SIGUSR1 and the kill, set by a scheduler's script that knows them."""
+
+LAUNCHER_VARIABLE = "NOISEZOO_LAUNCHER"
+"""Environment variable: process number and start of the `noisezoo build` that the process belongs to."""
+
+LEAVING = 15.0
+"""Seconds from the end of the grace period in which a process drops what it holds and ends."""
+
+LAUNCHER_SECONDS = 1.0
+"""Seconds between two checks whether the launcher lives."""
+
+
+PR_SET_PDEATHSIG = 1
+"""Linux sends a signal to the process when its parent dies (prctl(2))."""
 
 
 @dataclass(frozen=True)
-class Notice:
+class PreemptionSignal:
     """What a signal means.
 
     Attributes:
         signal: The signal.
-        grace: Seconds to finish in: torchrun and SLURM kill 30 s after SIGTERM unless told otherwise, and a script
-            asks for SIGUSR1 as early as it likes.
-        exit_code: Of a process that stopped for it with work left. After SIGUSR1 the script puts the job back in
-            the queue, and torchrun must not take one process that has stopped for a failure and kill the others.
+        grace: Seconds until the kill: torchrun and SLURM kill 30 s after SIGTERM unless told otherwise; a script asks
+            for SIGUSR1 as early as it likes.
+        exit_code: Exit code of a process that stopped with work left. After SIGUSR1 the script puts the job back into
+            the queue, and torchrun must not take a stopped process for a failure and kill the others.
     """
 
     signal: signal.Signals
@@ -41,92 +57,121 @@ class Notice:
 
     @property
     def seconds(self) -> float:
-        """The grace, as a scheduler's script may have set it."""
-        return float(os.environ.get(GRACE, self.grace)) if self.signal == signal.SIGUSR1 else self.grace
+        """The grace period, as a scheduler's script may have set it."""
+        return float(os.environ.get(GRACE_VARIABLE, self.grace)) if self.signal == signal.SIGUSR1 else self.grace
 
 
-NOTICES = {n.signal: n for n in (Notice(signal.SIGTERM, 20.0, 143), Notice(signal.SIGUSR1, 60.0, 0))}
+PREEMPTION_SIGNALS = {
+    each.signal: each
+    for each in (PreemptionSignal(signal.SIGTERM, 20.0, 143), PreemptionSignal(signal.SIGUSR1, 60.0, 0))
+}
 
 
-class Told(SystemExit):
-    """The grace is over, or a launcher was told to stop."""
+class Preempted(SystemExit):
+    """The grace period is over, or a launcher was told to stop."""
 
-    def __init__(self, notice: Notice) -> None:
-        super().__init__(notice.exit_code)
-        self.signal = notice.signal
+    def __init__(self, cause: PreemptionSignal) -> None:
+        super().__init__(cause.exit_code)
+        self.signal = cause.signal
 
 
-_given: dict[Notice, float] = {}
-"""Notices so far -> when their grace ends (monotonic)."""
+_received: dict[PreemptionSignal, float] = {}
+"""Preemption signals so far -> when their grace period ends (monotonic)."""
 
 _raised: list[BaseException] = []
 """What a signal's handler has raised."""
 
 
-def asked() -> bool:
+def stop_requested() -> bool:
     """Whether to begin nothing more."""
-    return bool(_given or _raised)
+    return bool(_received or _raised)
 
 
-def obey() -> None:
-    """Raise again what a signal has raised, in case it was lost on its way; nothing where none has."""
+def reraise_pending() -> None:
+    """Raise again what a signal's handler has raised, in case a library swallowed it."""
     if _raised:
         raise _raised[-1]
 
 
-def leave() -> None:
-    """End the process as it was told to; nothing where it was not."""
-    obey()
-    if _given:
-        sys.exit(max(notice.exit_code for notice in _given))
+def exit_if_stopped() -> None:
+    """End the process with the exit code of its preemption signal; nothing where none came."""
+    reraise_pending()
+    if _received:
+        sys.exit(max(each.exit_code for each in _received))
 
 
 @contextmanager
-def heeded() -> Iterator[None]:
-    """Take notices during the block: `asked()` is true from then on, and at the end of the grace `Told` is raised.
+def handle_preemption() -> Iterator[None]:
+    """Handle preemption signals during the block: `stop_requested` is true after one, `Preempted` ends the grace.
 
     SIGINT raises `KeyboardInterrupt` as ever, unless it is ignored, as it is in a shell's background job.
     """
     handlers: dict[signal.Signals, signal._HANDLER] = dict.fromkeys(
-        NOTICES, lambda number, _: _take(NOTICES[signal.Signals(number)])
+        PREEMPTION_SIGNALS, lambda number, _: _receive(PREEMPTION_SIGNALS[signal.Signals(number)])
     )
-    handlers[signal.SIGALRM] = lambda *_: _drop()
+    handlers[signal.SIGALRM] = lambda *_: _raise(Preempted(min(_received, key=lambda each: _received[each])))
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
         handlers[signal.SIGINT] = lambda *_: _raise(KeyboardInterrupt())
     with _handled(handlers):
         try:
             yield
         except Exception:
-            obey()
+            reraise_pending()
             raise
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
-            _given.clear()
+            _received.clear()
             _raised.clear()
 
 
 @contextmanager
-def forwarded() -> Iterator[None]:
-    """Let a notice end the block by `Told`: a launcher that just died would leave its processes at work."""
+def raise_preempted() -> Iterator[None]:
+    """End the block by `Preempted` at a preemption signal: a launcher that died of it would leave its processes."""
 
-    def tell(number: int, _: FrameType | None) -> None:
-        raise Told(NOTICES[signal.Signals(number)])
+    def end(number: int, _: FrameType | None) -> None:
+        raise Preempted(PREEMPTION_SIGNALS[signal.Signals(number)])
 
     if threading.current_thread() is not threading.main_thread():  # only there may signals be handled
         yield
         return
-    with _handled(dict.fromkeys(NOTICES, tell)):
+    with _handled(dict.fromkeys(PREEMPTION_SIGNALS, end)):
         yield
 
 
-def _take(notice: Notice) -> None:
-    """Note it, and set the clock for the first grace to end; the same notice may come twice, by the launcher too."""
-    _given.setdefault(notice, time.monotonic() + notice.seconds)
-    signal.setitimer(signal.ITIMER_REAL, max(min(_given.values()) - time.monotonic(), 0.001))
+def end_with_launcher() -> None:
+    """End this process, as by SIGTERM, as soon as its launcher dies: `kill -9` of a launch must not leave workers.
+
+    A process that no launcher of ours or torchrun's has started stays, whatever becomes of its parent.
+    """
+    told = os.environ.get(LAUNCHER_VARIABLE)
+    if told is None and "TORCHELASTIC_RUN_ID" not in os.environ:
+        return
+    launchers = {os.getppid(): process_start(os.getppid())}
+    if told is not None:
+        pid, _, start = told.partition(" ")
+        launchers[int(pid)] = float(start)
+    if sys.platform == "linux":  # at once; the thread serves other systems, and a launcher that is gone by now
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    threading.Thread(target=_watch_launchers, args=(launchers,), name="launcher", daemon=True).start()
 
 
-def _drop() -> None:
-    _raise(Told(min(_given, key=lambda notice: _given[notice])))
+def launcher_environment() -> dict[str, str]:
+    """What tells launched processes that this process is their launcher."""
+    return {LAUNCHER_VARIABLE: f"{os.getpid()} {process_start(os.getpid())}"}
+
+
+def _watch_launchers(launchers: Mapping[int, float | None]) -> None:
+    while all(process_start(pid) == start for pid, start in launchers.items()):
+        time.sleep(LAUNCHER_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(PREEMPTION_SIGNALS[signal.SIGTERM].seconds + LEAVING)
+    os._exit(PREEMPTION_SIGNALS[signal.SIGTERM].exit_code)
+
+
+def _receive(cause: PreemptionSignal) -> None:
+    """Set the clock for the first grace period to end; one signal may come twice, also by way of the launcher."""
+    _received.setdefault(cause, time.monotonic() + cause.seconds)
+    signal.setitimer(signal.ITIMER_REAL, max(min(_received.values()) - time.monotonic(), 0.001))
 
 
 def _raise(error: BaseException) -> NoReturn:

@@ -1,11 +1,12 @@
-"""The build's folder as what lots are drawn from: listings say what is open, claims who has it."""
+"""The queue of a build's tasks, by its folder: listings say which tasks are open, leases which process has them."""
 
 import hashlib
 import json
 import os
+import socket
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,156 +15,148 @@ import numpy as np
 
 from noisezoo import zoo
 from noisezoo.builder.engine.build import Build, Unit, names
-from noisezoo.builder.engine.leases import Claim, claimed, claims_in, file_system_time, is_stale
-from noisezoo.builder.engine.scheduler import Lot, image_work
+from noisezoo.builder.engine.leases import PAUSE, Lease, file_system_time, leases_in
+from noisezoo.builder.engine.scheduler import Scheduler, Task, image_work, point_of
 from noisezoo.builder.views import groups, shared
 from noisezoo.files import TEMPORARY, read_json, sweep
 
 SHARED_FROM = 2000
-"""Units from which one process lists the folder for all, and the others read what it found."""
+"""From so many units on, one process lists the folder for all, and the others read what it found."""
 
 PAUSES = [0.01 * 1.5**k for k in range(16)]
-"""Seconds between asking for what another is listing; after all of them (13 s) it is listed here as well."""
+"""Seconds between two looks for another process's listing; after all of them (13 s) this process lists as well."""
 
 
-class Folder:
-    """The lots of a build, by its files (a `noisezoo.builder.engine.scheduler.Store`).
+class Queue(Scheduler):
+    """The tasks of a build, as one process draws them.
 
     Attributes:
         views: Group -> its views, in the recipe's order.
-        work: Group -> GFLOP of one of its lots.
-        claims: The folder of the claims.
-        living: Lots that living processes held at the last look.
+        leases: The folder of the leases.
+        living: Number of tasks that living processes owned at the last listing.
     """
 
     def __init__(self, build: Build) -> None:
-        self.build, self.claims, self.living = build, build.state / "claims", 0
+        self.build, self.leases, self.living = build, build.leases, 0
         self.views: dict[str, list[zoo.View]] = {shared(views[0]): views for views in groups(build.views)}
         steps, rows = build.recipe.settings.num_inference_steps, build.recipe.slice_rows
-        self.work = {name: rows * sum(image_work(v, steps) for v in views) for name, views in self.views.items()}
+        work = {name: rows * sum(image_work(v, steps) for v in views) for name, views in self.views.items()}
+        super().__init__(work, point_of(f"{socket.gethostname()} {os.getpid()} {time.time_ns()}"))
         self._units = {view.name: build.units(view) for view in build.views}
-        self._held: dict[Lot, tuple[Claim, ExitStack]] = {}
-        self._proposed: dict[Lot, list[Unit]] = {}
+        self._owned: dict[Task, tuple[Lease, ExitStack]] = {}
+        self._read_for: dict[Task, list[Unit]] = {}
         self._token = ""
 
-    def __enter__(self) -> "Folder":
+    def __enter__(self) -> "Queue":
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give back all that is held, however it ends."""
-        for lot in list(self._held):
-            self.release(lot)
+        """Release all leases, however the block ends."""
+        for task in list(self._owned):
+            self.release(task)
 
-    def pending(self, lot: Lot) -> list[Unit]:
-        """The lot's units that no valid marker vouches for; what `claim` will insist on."""
-        units = [self._units[view.name][lot.number] for view in self.views[lot.group]]
-        self._proposed[lot] = [unit for unit in units if unit.marker() is None]
-        return self._proposed[lot]
+    def pending(self, task: Task) -> list[Unit]:
+        """The task's units without a valid marker; `acquire` succeeds only while they are the same."""
+        units = [self._units[view.name][task.number] for view in self.views[task.group]]
+        self._read_for[task] = [unit for unit in units if unit.marker() is None]
+        return self._read_for[task]
 
-    def claim(self, lot: Lot) -> bool:
-        """Claim a lot; False where another has it, or has done some of it since `pending` was asked."""
-        before, stack = self._proposed.pop(lot), ExitStack()
-        claim = stack.enter_context(claimed(self._claim_path(lot)))
-        if claim is None or not before or self.pending(lot) != before:
+    def try_acquire(self, task: Task) -> bool:
+        """Acquire a task; False where another process has it, or has done some of it since `pending`."""
+        before, stack, lease = self._read_for.pop(task), ExitStack(), self._lease(task)
+        if not stack.enter_context(lease.acquire()) or not before or self.pending(task) != before:
             stack.close()
             return False
-        self._held[lot] = claim, stack
+        self._owned[task] = lease, stack
         return True
 
-    def release(self, lot: Lot) -> None:
-        """Give a lot back."""
-        self._held.pop(lot)[1].close()
+    def release(self, task: Task) -> None:
+        """Release a task's lease."""
+        self._owned.pop(task)[1].close()
 
-    def touch(self) -> None:
-        """Show a sign of life on all that is held."""
-        for claim, _ in self._held.values():
-            claim.touch()
+    def heartbeat(self) -> None:
+        """Send a heartbeat to all leases that this process owns."""
+        for lease, _ in self._owned.values():
+            lease.heartbeat()
 
-    def look(self) -> Mapping[str, np.ndarray]:
-        """Open lots of all groups, by a look newer than the last; in a large build by whoever looks for all."""
+    def list_open(self) -> dict[str, np.ndarray]:
+        """Open tasks of all groups; in a large build, one process lists them for all."""
         if sum(map(len, self._units.values())) < SHARED_FROM:
             return self._list()
         views = sorted((name, *(view.name for view in views)) for name, views in self.views.items())
-        path = self.claims / f"open-{hashlib.sha256(json.dumps(views).encode()).hexdigest()[:12]}.map"
+        path = self.leases / f"open-{hashlib.sha256(json.dumps(views).encode()).hexdigest()[:12]}.map"
         for pause in PAUSES:
             found = read_json(path)
             if found is not None and found["token"] != self._token:
                 return self._read(found)
-            with claimed(path.with_suffix(".look")) as claim:
-                if claim is not None:
+            with Lease(path.with_suffix(".scan")).acquire() as acquired:
+                if acquired:
                     return self._read(self._write(path))
             time.sleep(pause)
         return self._list()
 
+    def check(self) -> None:
+        """Remove the markers that are not valid, so that their units are open; one of several processes does it."""
+        lease = Lease(self.leases / "check.json")
+        with lease.acquire() as acquired:
+            for unit in self.build.pending() if acquired else ():
+                with unit.lease.acquire() as owned:  # no other process may be about to replace the marker
+                    if owned and unit.marker() is None:
+                        unit.marker_path.unlink(missing_ok=True)
+        while not acquired and lease.path.exists() and not lease.is_expired():
+            time.sleep(PAUSE)
+
+    def clean_up(self) -> None:
+        """Remove what dead processes left, where no process works any more: temporary files and leases."""
+        parts = {units[0].part.parent for units in self._units.values() if units}
+        for folder in (self.leases, *(self.leases / group for group in self.views), *sorted(parts)):
+            sweep(folder)
+        for lease in leases_in(self.leases):
+            if lease.is_expired():
+                lease.path.unlink(missing_ok=True)
+
     def _write(self, path: Path) -> dict[str, Any]:
-        lots = {group: np.packbits(lots).tobytes().hex() for group, lots in self._list().items()}
-        found = {"token": uuid.uuid4().hex, "living": self.living, "open": lots}
+        tasks = {group: np.packbits(tasks).tobytes().hex() for group, tasks in self._list().items()}
+        found = {"token": uuid.uuid4().hex, "living": self.living, "open": tasks}
         sweep(path.parent, path.name)
         aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}{TEMPORARY}")
         aside.write_text(json.dumps(found))
-        os.replace(aside, path)  # not forced to disk, as the next look will do as well
+        os.replace(aside, path)  # not forced to disk: if it is lost, the next listing is written all the same
         return found
 
     def _read(self, found: dict[str, Any]) -> dict[str, np.ndarray]:
         self._token, self.living = found["token"], found["living"]
-        n = {group: len(self._units[views[0].name]) for group, views in self.views.items()}
-        bits = {group: np.frombuffer(bytes.fromhex(lots), np.uint8) for group, lots in found["open"].items()}
-        return {group: np.unpackbits(bits[group], count=n[group]).astype(bool) for group in self.views}
+        bits = {group: np.frombuffer(bytes.fromhex(tasks), np.uint8) for group, tasks in found["open"].items()}
+        return {group: np.unpackbits(bits[group], count=self._count(group)).astype(bool) for group in self.views}
 
     def _list(self) -> dict[str, np.ndarray]:
-        self.living, now, opened = 0, file_system_time(self.claims), {}
+        self.living, now, opened = 0, file_system_time(self.leases), {}
         for group in self.views:
-            claimed_lots = self._claimed(
-                group
-            )  # before the markers: what is given back in between is then seen as done
-            opened[group] = self._undone(group)
-            held = np.intersect1d(claimed_lots, np.flatnonzero(opened[group]))
-            living = [n for n in held if not is_stale(self._claim_path(Lot(group, int(n))), now)]
+            owned = _numbers(names(self.leases / group), ".json", self._count(group))
+            opened[group] = self._undone(group)  # after the leases: a task released in between is then seen as done
+            owned = np.intersect1d(owned, np.flatnonzero(opened[group]))
+            living = [n for n in owned if not self._lease(Task(group, int(n))).is_expired(now)]
             opened[group][living] = False
             self.living += len(living)
         return opened
 
     def _undone(self, group: str) -> np.ndarray:
-        """(n,) bool. Lots with a unit whose part or marker is not listed."""
-        views = self.views[group]
-        done = np.zeros((len(views), len(self._units[views[0].name])), bool)
-        for row, view in zip(done, views, strict=True):
+        """(n,) bool. Tasks with a unit whose part or marker is not listed."""
+        done = np.ones(self._count(group), bool)
+        for view in self.views[group]:
             found = names(self.build.state / "parts" / view.name)
-            row[np.intersect1d(_numbers(found, ".json", len(row)), _numbers(found, ".parquet", len(row)))] = True
-        return np.asarray(~done.all(axis=0))
+            for suffix in (".json", ".parquet"):
+                done &= np.isin(np.arange(len(done)), _numbers(found, suffix, len(done)))
+        return np.asarray(~done)
 
-    def _claimed(self, group: str) -> np.ndarray:
-        lots = len(self._units[self.views[group][0].name])
-        return _numbers(names(self.claims / group), ".json", lots)
+    def _count(self, group: str) -> int:
+        return len(self._units[self.views[group][0].name])
 
-    def check(self) -> None:
-        """Withdraw the markers that do not hold, so that their units are open; of several at once, one does it."""
-        path = self.claims / "check.json"
-        with claimed(path) as claim:
-            for unit in self.build.pending() if claim is not None else ():
-                self._withdraw(unit)
-        while claim is None and path.exists() and not is_stale(path):
-            time.sleep(PAUSES[8])
-
-    def _withdraw(self, unit: Unit) -> None:
-        with claimed(unit.claim_path) as claim:  # nobody may be about to replace it
-            if claim is not None and unit.marker() is None:
-                unit.marker_path.unlink(missing_ok=True)
-
-    def tidy(self) -> None:
-        """Remove what the dead left where nobody works any more: temporaries, of claims and of parts, and claims."""
-        parts = {units[0].part.parent for units in self._units.values() if units}
-        for folder in (self.claims, *(self.claims / group for group in self.views), *sorted(parts)):
-            sweep(folder)
-        for path in claims_in(self.claims):
-            if is_stale(path):
-                path.unlink(missing_ok=True)
-
-    def _claim_path(self, lot: Lot) -> Path:
-        return self._units[self.views[lot.group][0].name][lot.number].claim_path
+    def _lease(self, task: Task) -> Lease:
+        return self._units[self.views[task.group][0].name][task.number].lease
 
 
 def _numbers(found: Iterable[str], suffix: str, n: int) -> np.ndarray:
-    """Of the files of units 0..n with this suffix, (files,) int."""
+    """Numbers of the units 0..n of which a file with this suffix was found, (files,) int."""
     stems = [name.removesuffix(suffix) for name in found if name.endswith(suffix)]
     return np.array([number for stem in stems if stem.isdecimal() and (number := int(stem)) < n], int)

@@ -16,8 +16,8 @@ from typing import Any
 import yaml
 
 from noisezoo import zoo
-from noisezoo.builder.engine import READERS, Build, identity, preemption as stopping
-from noisezoo.builder.launch.local import LEAVING, launch_arguments, launch_environment
+from noisezoo.builder.engine import GRACE_VARIABLE, LEAVING, READERS, Build, identity
+from noisezoo.builder.launch.local import launch_arguments, launch_environment
 from noisezoo.builder.recipe import Recipe
 from noisezoo.errors import UsageError
 from noisezoo.files import committed
@@ -187,7 +187,7 @@ def _write(build: Build, node: Node, template: str, **fields: Any) -> Path:
     out = build.root.absolute()
     folder = out / build.state.name / "cluster"
     recipe, script = folder / "recipe.yaml", folder / template
-    grace = {stopping.GRACE: f"{node.grace - LOOKING - 2 * LEAVING:.0f}",
+    grace = {GRACE_VARIABLE: f"{node.grace - LOOKING - 2 * LEAVING:.0f}",
              "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": f"{node.grace - LOOKING - LEAVING:.0f}"}  # fmt: skip
     shared = {"out": str(out), "env_setup": node.setup, "here": str(Path.cwd())}
     (out / build.state.name / "logs").mkdir(exist_ok=True)  # SLURM makes none, and fails the job

@@ -15,7 +15,18 @@ from typing import TYPE_CHECKING
 import yaml
 
 from noisezoo.builder.dataset import is_finished
-from noisezoo.builder.engine import Build, admit, failures, opened, preemption as stopping
+from noisezoo.builder.engine import (
+    GRACE_VARIABLE,
+    LEAVING,
+    PREEMPTION_SIGNALS,
+    Build,
+    Preempted,
+    admit,
+    failures,
+    launcher_environment,
+    opened,
+    raise_preempted,
+)
 from noisezoo.builder.launch.status import Scan, ViewStatus, Watcher, status
 from noisezoo.builder.recipe import Recipe
 from noisezoo.errors import IncompleteError, NoiseZooError
@@ -25,8 +36,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 POLL_SECONDS = 0.5
-LEAVING = 15.0
-"""Seconds from the end of the grace in which a process drops what it holds and leaves."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +72,12 @@ def build_datasets(
     todo = [build for build in builds if not is_finished(build)]
     for build in todo:
         admit(build, mixed=mixed)
-    if todo:
+    while todo:
         code = _watch(todo, processes or default_processes(todo[0].recipe.settings.threads), console)
         for build in todo:
             _check(build, started, code)
+            _wait_for_others(build, console)
+        todo = [build for build in todo if not is_finished(build)]
     return [Outcome(build.root, status(build), time.time() - started) for build in builds]
 
 
@@ -75,11 +86,27 @@ def _check(build: Build, started: float, code: int) -> None:
     messages = failures(build.state / "logs", since=started)
     if messages:
         raise NoiseZooError(messages[0])
-    if not is_finished(build):
+    if not is_finished(build) and not build.owners():
         raise IncompleteError(
             f"{build.root}: {len(build.pending())} units are missing as the processes ended (exit {code}); "
             f"the same command goes on. Their output: {log_path(build)}"
         )
+
+
+def _wait_for_others(build: Build, console: "Console | None") -> None:
+    """Wait, and say for whom, while living processes of other launches have the rest of the build in work."""
+    from rich.console import Console
+
+    said: set[tuple[str, int]] = set()
+    with raise_preempted():
+        while not is_finished(build) and (owners := build.owners()):
+            for owner in owners:
+                if (process := (owner["host"], owner["pid"])) not in said:
+                    work = ", ".join(lease.removesuffix(".json") for lease in owner["leases"])
+                    message = f"waiting for process {owner['pid']} on {owner['host']}, which has {work} in work"
+                    (console or Console(stderr=True)).print(message, soft_wrap=True, highlight=False)
+                    said.add(process)
+            time.sleep(POLL_SECONDS)
 
 
 def default_processes(threads: int) -> int:
@@ -108,10 +135,10 @@ def _launched(builds: Sequence[Build], processes: int) -> Iterator["subprocess.P
     with log.open("ab") as stream, _deaf():
         process = subprocess.Popen(command, env=environment, stdout=stream, stderr=stream, start_new_session=True)
     try:
-        with stopping.forwarded():
+        with raise_preempted():
             yield process
-    except stopping.Told as told:
-        _end(process, told.signal)
+    except Preempted as preempted:
+        _end(process, preempted.signal)
         raise
     except BaseException:
         _end(process, signal.SIGINT)
@@ -133,8 +160,8 @@ def _deaf() -> Iterator[None]:
 
 def _end(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
     """Tell the launcher and, where it started only one, the process beside it; return when they are gone."""
-    notice = stopping.NOTICES.get(number)
-    last = time.monotonic() + LEAVING + (notice.seconds if notice else 0)
+    cause = PREEMPTION_SIGNALS.get(number)
+    last = time.monotonic() + LEAVING + (cause.seconds if cause else 0)
     with suppress(ProcessLookupError):
         os.killpg(process.pid, number)
         while process.poll() is None or time.monotonic() < last:
@@ -174,7 +201,7 @@ def launch_command(work: Sequence[tuple[Path, Path]], processes: int, threads: i
     ]  # fmt: skip
     for _, out in work:
         command += ["--out", str(out)]
-    return command, {**os.environ, **launch_environment(threads, gpu)}
+    return command, {**os.environ, **launch_environment(threads, gpu), **launcher_environment()}
 
 
 def launch_arguments(processes: int, gpu: bool) -> list[str]:
@@ -188,13 +215,13 @@ def launch_arguments(processes: int, gpu: bool) -> list[str]:
 
 def launch_environment(threads: int, gpu: bool) -> dict[str, str]:
     """What the launcher's environment must say: threads, devices, and that notices are passed on with their grace."""
-    grace = stopping.NOTICES[signal.SIGUSR1].seconds
+    grace = PREEMPTION_SIGNALS[signal.SIGUSR1].seconds
     environment = {
         "OMP_NUM_THREADS": str(threads),
         "PYTHONWARNINGS": "ignore",
         "PET_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",
         "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": f"{grace + LEAVING:.0f}",
-        stopping.GRACE: f"{grace:.0f}",
+        GRACE_VARIABLE: f"{grace:.0f}",
     }
     return environment if gpu else {**environment, "ACCELERATE_USE_CPU": "true"}
 

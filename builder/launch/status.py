@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from noisezoo.builder.dataset import is_finished
-from noisezoo.builder.engine import Build, Tail, Unit, holder, image_work, is_stale
+from noisezoo.builder.engine import Build, Lease, Tail, Unit, image_work
 
 RECENT = 900.0
 """The time left is told by the pace of this many seconds of work, the most recent ones."""
@@ -408,17 +408,17 @@ class Watcher:
 
         Silence is measured by this host's clock: asking the file system for its own would need a write.
         """
-        held: dict[Path, list[Key]] = defaultdict(list)
+        held: dict[Lease, list[Key]] = defaultdict(list)
         for v, units in enumerate(self._places):
-            for s in _numbers(_names(units[0].claim_path.parent), units[0].claim_path.suffix) & {*range(len(units))}:
-                held[units[s].claim_path].append((v, s))
+            for s in _numbers(_names(units[0].lease.path.parent), units[0].lease.path.suffix) & {*range(len(units))}:
+                held[units[s].lease].append((v, s))
         running: dict[Key, dict[str, Any]] = {}
         died: dict[Key, Failure] = {}
-        for path, keys in held.items():
-            claim = holder(path) or {}
+        for lease, keys in held.items():
+            claim = lease.owner or {}
             with suppress(FileNotFoundError):  # given back meanwhile
-                touched = path.stat().st_mtime
-                if not is_stale(path, time.time()):
+                touched = lease.path.stat().st_mtime
+                if not lease.is_expired(time.time()):
                     running |= dict.fromkeys(keys, {**claim, "touched": touched})
                     continue
                 message = f"process {claim.get('pid', '?')} on {claim.get('host', '?')} died at it"

@@ -1,4 +1,4 @@
-from noisezoo.builder.views.computer import Computer as Computer, Prepared as Prepared, Rows as Rows, Work as Work
+from noisezoo.builder.views.computer import Computer as Computer, Rows as Rows, Work as Work
 from noisezoo.builder.views.families import COMPUTERS as COMPUTERS, make_computer as make_computer
 from noisezoo.builder.views.networks import make_inverter as make_inverter
 from noisezoo.builder.views.quality import (
@@ -10,6 +10,7 @@ from noisezoo.builder.views.quality import (
 from noisezoo.builder.views.slices import (
     PIECE as PIECE,
     Slice as Slice,
+    Values as Values,
     ahead as ahead,
     cut as cut,
     groups as groups,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from noisezoo.builder.sources import Refusal, signed
-from noisezoo.builder.views.slices import PIECE, Encoded, Slice, cut
+from noisezoo.builder.views.slices import PIECE, Slice, Values, cut
 from noisezoo.builder.views.stages import Stages
 from noisezoo.errors import UsageError
 
@@ -35,14 +35,6 @@ class Batch:
     def __getitem__(self, part: slice) -> "Batch":
         """A part of the batch."""
         return Batch(self.ids[part], None if self.prompts is None else self.prompts[part])
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Pictures of one piece as a model's inputs, and why the others could not be."""
-
-    inputs: dict[int, np.ndarray]  # position in the slice -> input
-    failures: list[tuple[int, Exception]]
 
 
 class Computer(ABC):
@@ -110,8 +102,8 @@ class Computer(ABC):
         work = Work(self, Slice(ids, lambda piece: [images[i] for i in piece], prompts))
         for batch in work.batches:
             with self.stages.timed("read"):
-                pieces = [work.prepare(piece) for piece in cut(batch, PIECE)]
-            work.add(batch, pieces)
+                values = work.prepare_batch(batch)
+            work.add(batch, values)
         return work.finish()
 
 
@@ -128,29 +120,27 @@ class Work:
         self._parts: list[Rows] = []
         self._refusals: dict[int, Refusal] = {}
 
-    def prepare(self, piece: range) -> Prepared:
+    def prepare(self, piece: range) -> Values:
         """The pictures of one piece as inputs."""
-        prepared = Prepared({}, [])
-        for position, image in zip(piece, self.part.pictures(piece), strict=True):
-            try:
-                if isinstance(image, Exception):
-                    raise image
-                prepared.inputs[position] = self.computer.prepare(image)
-            except Exception as error:  # one unreadable image must not end the build
-                prepared.failures.append((position, error))
-        return prepared
+        return {
+            position: self._prepared(image) for position, image in zip(piece, self.part.pictures(piece), strict=True)
+        }
 
-    def add(self, batch: range, pieces: Sequence[Prepared]) -> None:
-        """Compute one batch of prepared pieces; of none, where another view has left the batch's encoding."""
-        encoded = self._encoded(batch, pieces)
-        for position, error in encoded.failures:
-            self._refuse(position, error)
-        if encoded.values is None:
-            return
-        values, known = encoded.values, self._batch(encoded.positions)
-        computer = self.computer
-        parts = computer.stages.run("network", lambda p: computer.compute(values[p], known[p]), len(values))
-        self._keep(_concatenated(parts), encoded.positions)
+    def prepare_batch(self, batch: range) -> Values:
+        """All pieces of a batch."""
+        return {position: value for piece in cut(batch, PIECE) for position, value in self.prepare(piece).items()}
+
+    def add(self, batch: range, values: Values) -> None:
+        """Compute one batch of prepared pictures; of none, where another view has left the batch's encoding."""
+        encoded = self._encoded(batch, values)
+        for position, error in encoded.items():
+            if isinstance(error, Exception):
+                self._refuse(position, error)
+        kept, array = _stacked(encoded)
+        if kept:
+            computer, known = self.computer, self._batch(kept)
+            parts = computer.stages.run("network", lambda p: computer.compute(array[p], known[p]), len(kept))
+            self._keep(_concatenated(parts), kept)
 
     def finish(self) -> tuple[list[str], Rows, list[Refusal]]:
         """(ids kept, their columns, refusals), each in the slice's order."""
@@ -160,29 +150,32 @@ class Work:
         refusals = [self._refusals[position] for position in sorted(self._refusals)]
         return [self.part.ids[position] for position in kept], rows, refusals
 
-    def _encoded(self, batch: range, pieces: Sequence[Prepared]) -> Encoded:
-        computer, held = self.computer, self.part.encodings
-        key = (computer.encoding or "", batch.start)
-        if computer.encoding is not None and key in held:
-            return held[key]
-        inputs = {position: value for piece in pieces for position, value in piece.inputs.items()}
-        failures = [failure for piece in pieces for failure in piece.failures]
-        encoded = Encoded(list(inputs), self._encode(list(inputs.values())), failures)
-        if computer.encoding is not None:
-            held[key] = encoded
-        return encoded
+    def _prepared(self, image: "Image | Exception") -> np.ndarray | Exception:
+        try:
+            return image if isinstance(image, Exception) else self.computer.prepare(image)
+        except Exception as error:  # one unreadable image must not end the build
+            return error
 
-    def _encode(self, inputs: list[np.ndarray]) -> np.ndarray | None:
-        if not inputs:
-            return None
-        computer, sizes = self.computer, {value.shape for value in inputs}
+    def _encoded(self, batch: range, values: Values) -> Values:
+        """The batch's pictures as encodings, by this view or by one before it that shares them."""
+        computer, key = self.computer, (self.computer.encoding or "", batch.start)
+        if computer.encoding is not None and key in self.part.encodings:
+            return self.part.encodings[key]
+        self._check_sizes(values)
+        kept, array = _stacked(values)
+        encoded = computer.stages.run("encode", lambda p: computer.encode(array[p]), len(kept))
+        found = values | dict(zip(kept, (row for part in encoded for row in part), strict=True))
+        if computer.encoding is not None:
+            self.part.encodings[key] = found
+        return found
+
+    def _check_sizes(self, values: Values) -> None:
+        sizes = {value.shape for value in values.values() if isinstance(value, np.ndarray)}
         if len(sizes) > 1:
             raise UsageError(
-                f"view {computer.view.name}: its preprocessing leaves pictures at different sizes "
+                f"view {self.computer.view.name}: its preprocessing leaves pictures at different sizes "
                 f"({', '.join(map(str, sorted(sizes)))}): give pictures of one shape"
             )
-        stacked = np.stack(inputs)
-        return _joined(computer.stages.run("encode", lambda p: computer.encode(stacked[p]), len(stacked)))
 
     def _batch(self, positions: Sequence[int]) -> Batch:
         ids, prompts = self.part.ids, self.part.prompts
@@ -233,8 +226,11 @@ def image_digest(view: str, seed: int, image_id: str) -> bytes:
 
 
 def _concatenated(parts: Sequence[Rows]) -> Rows:
-    return {name: _joined([part[name] for part in parts]) for name in parts[0]}
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+def _stacked(values: Values) -> tuple[list[int], np.ndarray]:
+    """Positions of the values that are no failures, and these values, (b, ...)."""
+    kept = [position for position, value in values.items() if isinstance(value, np.ndarray)]
+    arrays = [value for value in values.values() if isinstance(value, np.ndarray)]
+    return kept, np.stack(arrays) if arrays else np.empty(0)

@@ -1,10 +1,9 @@
 """Slices of the manifest, each read and decoded once for all views that work on it together, ahead of their use."""
 
 import threading
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -16,6 +15,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+Values = dict[int, np.ndarray | Exception]
+"""Position in a slice -> the picture there as a model's input or as an encoding, or why it could not become one."""
 
 PIECE = 16
 """Pictures that one thread reads at a time: few, so that several threads share a batch."""
@@ -61,25 +63,13 @@ def ahead(
             future.cancel()
 
 
-@dataclass(frozen=True)
-class Encoded:
-    """What the pictures of one batch became before the network: the rows that could be, and why the others could not.
-
-    Attributes:
-        positions: Of the rows in the slice, ascending.
-        values: (b, ...), one entry a position; None where there is none.
-        failures: (position, exception) of every other row of the batch.
-    """
-
-    positions: list[int]
-    values: np.ndarray | None
-    failures: list[tuple[int, Exception]]
-
-
 class Slice:
     """A range of manifest rows: ids, prompts, pictures, and the encodings that views have made of them.
 
-    Safe to read from several threads; a picture is decoded once, by whoever asks first.
+    Safe to read from several threads; a picture is decoded once, by whichever thread asks first.
+
+    Attributes:
+        encodings: Name of an encoding and start of a batch -> the batch's encoded pictures.
     """
 
     def __init__(
@@ -89,19 +79,15 @@ class Slice:
         prompts: Sequence[str] | None = None,
     ) -> None:
         """`read` gives the pictures of a range of the slice's own positions, a failure in its picture's place."""
-        self.ids, self.prompts = ids, prompts
-        self.encodings: dict[tuple[str, int], Encoded] = {}
+        self.ids, self.prompts, self._read = ids, prompts, read
+        self.encodings: dict[tuple[str, int], Values] = {}
         self._promised: set[tuple[str, int]] = set()
-        self._read = read
         self._pictures: dict[int, Image | Exception] = {}
-        self._guard = threading.Lock()
-        self._locks: defaultdict[int, threading.Lock] = defaultdict(threading.Lock)
+        self._locks: dict[int, threading.Lock] = {}
 
     def pictures(self, piece: range) -> "list[Image | Exception]":
         """Decoded pictures of one piece (one that `cut` gives for every view alike)."""
-        with self._guard:
-            lock = self._locks[piece.start]
-        with lock:
+        with self._locks.setdefault(piece.start, threading.Lock()):
             if piece.start not in self._pictures:
                 self._pictures |= zip(piece, self._read(piece), strict=True)
         return [self._pictures[position] for position in piece]

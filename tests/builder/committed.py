@@ -11,7 +11,7 @@ from noisezoo.builder.recipe import Recipe
 from noisezoo.builder.sources.source import open_source
 from noisezoo.builder.views.computer import Work
 from noisezoo.builder.views.families import make_computer
-from noisezoo.builder.views.slices import PIECE, Slice, cut
+from noisezoo.builder.views.slices import Slice
 
 
 def committed_build(recipe: Recipe, root: Path) -> Build:
@@ -30,5 +30,5 @@ def commit_units(build: Build, units: Iterable[Unit]) -> None:
         part = Slice(unit.ids, lambda piece, images=images: [images[i] for i in piece])  # type: ignore[misc]
         work = Work(make_computer(unit.view, build.recipe.settings), part)
         for batch in work.batches:
-            work.add(batch, [work.prepare(piece) for piece in cut(batch, PIECE)])
+            work.add(batch, work.prepare_batch(batch))
         commit(unit, work, started, log)

@@ -15,7 +15,7 @@ from noisezoo.builder import __main__ as main
 from noisezoo.builder.__main__ import run
 from noisezoo.builder.dataset.finish import is_finished
 from noisezoo.builder.engine.build import Build, open_build, prepare
-from noisezoo.builder.engine.scheduler import Draw
+from noisezoo.builder.engine.scheduler import Scheduler
 from noisezoo.builder.launch.local import build_dataset
 from noisezoo.builder.recipe import Recipe
 from noisezoo.builder.sources.source import open_source
@@ -54,7 +54,7 @@ def test_two_launched_processes_give_the_bytes_of_one(built: Path, tmp_path: Pat
 def test_the_order_of_work_changes_no_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     straight, backward = tmp_path / "a" / "noisezoo", tmp_path / "b" / "noisezoo"
     assert run(small(), straight)
-    monkeypatch.setattr(Draw, "_jump", lambda self, lots: int(np.flatnonzero(lots)[-1]))
+    monkeypatch.setattr(Scheduler, "_jump", lambda self, lots: int(np.flatnonzero(lots)[-1]))
     assert run(small(), backward)
     assert published(straight) == published(backward)
 
@@ -249,13 +249,13 @@ def test_there_is_no_build_where_there_is_none(tmp_path: Path) -> None:
         open_build(tmp_path)
 
 
-def test_claims_are_touched_after_every_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leases_have_a_heartbeat_after_every_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touched: list[Path] = []
-    monkeypatch.setattr("noisezoo.builder.engine.leases.Claim.touch", lambda claim: touched.append(claim.path))
+    monkeypatch.setattr("noisezoo.builder.engine.leases.Lease.heartbeat", lambda lease: touched.append(lease.path))
     build = prepare(digits_recipe(("pixels-8",), limit=16, settings={"batch_size": 3}), tmp_path / "noisezoo")
     assert run(build.recipe, build.root)
     for unit in build.all_units():
-        assert touched.count(unit.claim_path) >= -(-len(unit.rows) // 3)
+        assert touched.count(unit.lease.path) >= -(-len(unit.rows) // 3)
 
 
 @pytest.mark.parametrize("readers", [1, 5])

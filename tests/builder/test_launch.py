@@ -14,7 +14,6 @@ import pytest
 
 from noisezoo.builder.__main__ import main, run
 from noisezoo.builder.engine.build import Build, open_build, prepare
-from noisezoo.builder.engine.leases import claimed
 from noisezoo.builder.engine.log import Log, failures
 from noisezoo.builder.launch import local as launch
 from noisezoo.builder.launch.local import build_dataset, build_datasets, default_processes, launch_command
@@ -127,9 +126,9 @@ def test_status_counts_what_is_done_running_and_missing_from_the_folder_alone(tm
     units = build.units(build.views[0])
     for unit in units[-2:]:
         unit.marker_path.unlink()
-    with claimed(units[-1].claim_path):
-        units[-2].claim_path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "process_start": 0}))
-        os.utime(units[-2].claim_path, (0, 0))  # a host that has been silent since 1970
+    with units[-1].lease.acquire():
+        units[-2].lease.path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "process_start": 0}))
+        os.utime(units[-2].lease.path, (0, 0))  # a host that has been silent since 1970
         random, pixels = status(open_build(tmp_path / "out"))
     lost = [len(unit.rows) for unit in units[-2:]]
     assert (random.view, random.total, random.refused) == ("random-64", 16, 0)

@@ -20,7 +20,7 @@ from noisezoo.builder.views.computer import Rows, Work
 from noisezoo.builder.views.families import make_computer
 from noisezoo.builder.views.networks import LatentComputer, NoiseComputer, image_seed, module_digest
 from noisezoo.builder.views.quality import is_sampled, psnr, ssim
-from noisezoo.builder.views.slices import PIECE, Slice, cut
+from noisezoo.builder.views.slices import Slice
 from noisezoo.schema import PREVIOUS
 from tests.builder.building import recipe_of
 
@@ -190,7 +190,7 @@ def shared_rows(names: Sequence[str], images: Sequence[Image.Image | Exception],
         work = Work(made, part)
         for batch in work.batches:
             wanted = part.promise(made.encoding, batch)
-            work.add(batch, [work.prepare(piece) for piece in cut(batch, PIECE)] if wanted else [])
+            work.add(batch, work.prepare_batch(batch) if wanted else {})
         found.append(work.finish())
     return found
 

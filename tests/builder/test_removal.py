@@ -255,11 +255,11 @@ def test_a_build_that_goes_on_after_a_killed_removal_makes_the_same_version(fold
 
 
 def test_a_removal_waits_for_no_one_and_says_who_writes(folder: Path) -> None:
-    from noisezoo.builder.engine.leases import claimed
+    from noisezoo.builder.engine.leases import Lease
 
     gone = ids_of(folder)[:1]
     before = {path: sha256_of(path) for path in folder.rglob("*.parquet")}
-    with claimed(folder / STATE / "claims" / "publish.json"):
+    with Lease(folder / STATE / "claims" / "publish.json").acquire():
         with pytest.raises(NoiseZooError, match="another process is writing"):
             remove(folder, gone)
     assert {path: sha256_of(path) for path in folder.rglob("*.parquet")} == before

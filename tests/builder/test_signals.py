@@ -15,10 +15,10 @@ from datasets.features.features import Array3DExtensionType
 
 from noisezoo.builder import __main__ as entry
 from noisezoo.builder.__main__ import main, run
-from noisezoo.builder.engine import preemption as stopping, worker
+from noisezoo.builder.engine import preemption, worker
 from noisezoo.builder.engine.build import open_build
 from noisezoo.builder.engine.log import failures
-from noisezoo.builder.launch.local import LEAVING, launch_environment
+from noisezoo.builder.launch.local import launch_environment
 from noisezoo.schema import view_features
 from tests.builder.building import digits_recipe, in_child, leftovers, published
 from tests.builder.schedulers import Cluster, finish, wait_until
@@ -55,7 +55,7 @@ def worked(tmp_path: Path, at_second_unit: Callable[[], None], grace: float = 30
         original(*arguments)
 
     def work() -> None:
-        os.environ[stopping.GRACE] = str(grace)
+        os.environ[preemption.GRACE_VARIABLE] = str(grace)
         worker.commit = commit
         with (tmp_path / "errors").open("w") as stream, redirect_stderr(stream):
             main([str(tmp_path / "recipe.yaml")], [tmp_path / "noisezoo"])
@@ -103,7 +103,9 @@ def test_the_same_notice_twice_is_one_and_a_harder_one_ends_it_sooner(tmp_path: 
 
     assert worked(tmp_path, notices) == 0
     assert finished_units(tmp_path / "noisezoo") == 2
-    monkeypatch.setitem(stopping.NOTICES, signal.SIGTERM, stopping.Notice(signal.SIGTERM, 0.2, 143))
+    monkeypatch.setitem(
+        preemption.PREEMPTION_SIGNALS, signal.SIGTERM, preemption.PreemptionSignal(signal.SIGTERM, 0.2, 143)
+    )
     assert worked(tmp_path, lambda: [tell(signal.SIGUSR1), too_long(signal.SIGTERM)] and None) == 143
     assert finished_units(tmp_path / "noisezoo") == 3
     assert claims(tmp_path / "noisezoo") == []
@@ -166,25 +168,25 @@ def test_a_notice_while_publishing_does_not_undo_the_dataset(tmp_path: Path, mon
 
 
 def test_handlers_and_clock_are_given_back(tmp_path: Path) -> None:
-    numbers = (*stopping.NOTICES, signal.SIGALRM)
+    numbers = (*preemption.PREEMPTION_SIGNALS, signal.SIGALRM)
     before = [signal.getsignal(number) for number in numbers]
-    with stopping.heeded():
-        assert not stopping.asked()
+    with preemption.handle_preemption():
+        assert not preemption.stop_requested()
         tell(signal.SIGUSR1)
-        assert stopping.asked()
+        assert preemption.stop_requested()
     assert [signal.getsignal(number) for number in numbers] == before
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
-    with stopping.heeded():
-        assert not stopping.asked(), "a notice is for the work at hand"
+    with preemption.handle_preemption():
+        assert not preemption.stop_requested(), "a notice is for the work at hand"
 
 
 def test_a_launcher_outside_the_main_thread_takes_no_signals() -> None:
-    before = [signal.getsignal(number) for number in stopping.NOTICES]
+    before = [signal.getsignal(number) for number in preemption.PREEMPTION_SIGNALS]
     seen: list[Any] = []
 
     def work() -> None:
-        with stopping.forwarded():
-            seen.extend(signal.getsignal(number) for number in stopping.NOTICES)
+        with preemption.raise_preempted():
+            seen.extend(signal.getsignal(number) for number in preemption.PREEMPTION_SIGNALS)
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -193,10 +195,10 @@ def test_a_launcher_outside_the_main_thread_takes_no_signals() -> None:
 
 
 def test_a_launcher_waits_longer_than_its_processes_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(stopping.GRACE, "77")
+    monkeypatch.setenv(preemption.GRACE_VARIABLE, "77")
     environment = launch_environment(threads=1, gpu=True)
-    assert environment[stopping.GRACE] == "77"
-    assert float(environment["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"]) == 77 + LEAVING
+    assert environment[preemption.GRACE_VARIABLE] == "77"
+    assert float(environment["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"]) == 77 + preemption.LEAVING
     assert "SIGUSR1" in environment["PET_SIGNALS_TO_HANDLE"].split(",")
 
 

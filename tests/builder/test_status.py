@@ -15,7 +15,6 @@ import pytest
 from noisezoo import cli
 from noisezoo.builder.dataset.finish import finish
 from noisezoo.builder.engine.build import Build, Unit, open_build
-from noisezoo.builder.engine.leases import claimed, is_stale
 from noisezoo.builder.engine.log import Log
 from noisezoo.builder.launch.status import ViewStatus, Watcher, ranges, status
 from noisezoo.commands import status as command
@@ -52,8 +51,8 @@ def counted(build: Build) -> list[tuple[str, int, int, int]]:
     found = []
     for view in build.views:
         markers = {unit.number: unit.marker() for unit in build.units(view)}
-        held = [u for u in build.units(view) if markers[u.number] is None and u.claim_path.exists()]
-        running = sum(len(unit.rows) for unit in held if not is_stale(unit.claim_path))
+        held = [u for u in build.units(view) if markers[u.number] is None and u.lease.path.exists()]
+        running = sum(len(unit.rows) for unit in held if not unit.lease.is_expired())
         valid = [marker for marker in markers.values() if marker is not None]
         found.append((view.name, sum(m["rows"] for m in valid), sum(m["refused"] for m in valid), running))
     return found
@@ -63,9 +62,9 @@ FOREIGN = {"host": "elsewhere", "pid": 1, "process_start": 0.0, "claimed_at": 0.
 
 
 def claim_of_another_host(unit: Unit, silent: float = 0.0) -> None:
-    unit.claim_path.parent.mkdir(parents=True, exist_ok=True)
-    unit.claim_path.write_text(json.dumps(FOREIGN))
-    os.utime(unit.claim_path, (time.time() - silent,) * 2)
+    unit.lease.path.parent.mkdir(parents=True, exist_ok=True)
+    unit.lease.path.write_text(json.dumps(FOREIGN))
+    os.utime(unit.lease.path, (time.time() - silent,) * 2)
 
 
 CHANGES: dict[str, Callable[[Unit], object]] = {
@@ -175,7 +174,7 @@ def test_time_left_is_that_of_the_processes_at_work(build: Build) -> None:
     assert Watcher(build).scan().seconds_left == pytest.approx(one / processes)
     with ExitStack() as held:
         for unit in gone:
-            held.enter_context(claimed(unit.claim_path))  # one process, at two units
+            held.enter_context(unit.lease.acquire())  # one process, at two units
         progress = Watcher(build).scan()
         assert (len(progress.at_work), progress.seconds_left) == (1, pytest.approx(one))
 
@@ -200,7 +199,7 @@ def test_a_unit_is_failed_from_its_failure_until_somebody_takes_it_up(build: Bui
     (missing,) = watcher.scan().to_json()["missing"]
     assert missing == {"view": VIEWS[0], "slice": 1, "first_row": unit.rows.start, "rows": len(unit.rows),
                        "failed": "the disk is full"}  # fmt: skip
-    with claimed(unit.claim_path):
+    with unit.lease.acquire():
         assert [(v.failed, v.running) for v in watcher.scan().views] == [(0, len(unit.rows)), (0, 0)]
     unit.marker_path.write_text(marker)
     assert watcher.scan().views[0].failed == 0 and watcher.scan().failures == []
@@ -223,7 +222,7 @@ def test_a_process_is_known_by_its_log_before_its_first_unit(build: Build) -> No
     done = [process for process in Watcher(build).scan().processes if process.images]
     assert sum(process.images for process in done) == 2 * len(build.manifest)
     units(build)[0].marker_path.unlink()
-    with claimed(units(build)[0].claim_path):
+    with units(build)[0].lease.acquire():
         at_work = [process.attempt for process in Watcher(build).scan().processes if process.at_work]
     assert at_work == [log.attempt], "an earlier attempt of the same number is dead"
 

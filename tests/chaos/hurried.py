@@ -1,8 +1,8 @@
 """A process of a build that takes silent hosts for dead within seconds, and that can be held in mid-build.
 
 `python -m tests.chaos.hurried RECIPE --out DIR` does what `python -m noisezoo.builder` does. Where the environment
-names a gate, a file, the process stops before its second commit, its claim held, says so by a file beside the gate, and
-waits for the gate: whatever then happens to it or to its host happens in mid-build, however fast the machine is.
+names a gate, a file, the process stops before its second commit, owning its lease, says so by a file beside the gate,
+and waits for the gate: whatever then happens to it or to its host happens in mid-build, however fast the machine is.
 """
 
 import os
@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from noisezoo.builder.engine import leases as claims, monitor as keeper, worker
+from noisezoo.builder.engine import leases, worker
 
 GATE = "NOISEZOO_TEST_GATE"
-BEAT = 0.5
-"""Seconds between two signs of life; the keeper takes a host for dead after three."""
-STALE_AFTER = 4.0
+HEARTBEAT_SECONDS = 0.5
+"""Seconds between two heartbeats; the monitor takes a host for dead after three."""
+EXPIRES_AFTER = 4.0
 """Seconds of silence after which any process does."""
 
 
@@ -28,9 +28,9 @@ STALE_AFTER = 4.0
 def hurried(gate: Path | None = None) -> Iterator[None]:
     """In this process and those forked from it, short silences count, and commits wait for the gate."""
     with ExitStack() as stack:
-        for module in (claims, keeper, worker):
-            stack.enter_context(patch.object(module, "BEAT", BEAT))
-        stack.enter_context(patch.object(claims, "STALE_AFTER", STALE_AFTER))
+        for module in (leases, worker):
+            stack.enter_context(patch.object(module, "HEARTBEAT_SECONDS", HEARTBEAT_SECONDS))
+        stack.enter_context(patch.object(leases, "EXPIRES_AFTER", EXPIRES_AFTER))
         if gate is not None:
             stack.enter_context(patch.object(worker, "commit", _behind(gate)))
         yield

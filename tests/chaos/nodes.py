@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from noisezoo.builder.engine.build import STATE
-from noisezoo.builder.engine.leases import holder
+from noisezoo.builder.engine.leases import Lease
 from noisezoo.builder.launch.local import launch_environment
 from tests.chaos.hurried import GATE, waiting
 
@@ -86,7 +86,7 @@ class Node:
 
 @contextmanager
 def at_work(out: Path, nodes: Sequence[Node], gate: Path) -> Iterator[None]:
-    """Start all, and let them work until each is in mid-build and holds a unit; who is left in the end is killed."""
+    """Start all, and let them work until each is in mid-build and owns a unit; who is left in the end is killed."""
     with ExitStack() as stack:
         for node in nodes:
             node.start(gate)
@@ -95,7 +95,7 @@ def at_work(out: Path, nodes: Sequence[Node], gate: Path) -> Iterator[None]:
         wait_until(lambda: names == waiting(gate) or _any_ended(nodes), "not all came into mid-build")
         for node in nodes:
             assert node.process.poll() is None, f"{node.name} ended before it was in mid-build: {node.said()}"
-        assert names <= holders(out)
+        assert names <= owners(out)
         yield
 
 
@@ -103,10 +103,10 @@ def _any_ended(nodes: Sequence[Node]) -> bool:
     return any(node.process.poll() is not None for node in nodes)
 
 
-def holders(out: Path) -> set[str]:
-    """Hosts that hold units."""
-    found = (holder(path) for path in (out / STATE / "claims").glob("*/*.json"))
-    return {claim["host"] for claim in found if claim is not None}
+def owners(out: Path) -> set[str]:
+    """Hosts that own units."""
+    found = (Lease(path).owner for path in (out / STATE / "claims").glob("*/*.json"))
+    return {owner["host"] for owner in found if owner is not None}
 
 
 def alone(recipe: Path, out: Path) -> list[str]:

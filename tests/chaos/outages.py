@@ -1,6 +1,6 @@
 """Hosts that die and links that are cut in mid-build: each trial takes a folder and says how long the rest took.
 
-All hosts but those of `resumed_here` have names of their own, so that a dead one's claims are judged by its silence.
+All hosts but those of `resumed_here` have names of their own, so that a dead one's leases expire by its silence.
 """
 
 import time
@@ -12,7 +12,7 @@ from noisezoo.builder.dataset.finish import is_finished
 from noisezoo.builder.engine.build import open_build
 from tests.builder.building import digits_recipe, parts, published
 from tests.chaos.crew import crew, traces, vouched
-from tests.chaos.hurried import BEAT, STALE_AFTER, hurried
+from tests.chaos.hurried import EXPIRES_AFTER, HEARTBEAT_SECONDS, hurried
 from tests.chaos.nodes import Network, Node, alone, at_work, free_port, joint, wired
 
 RECIPE = digits_recipe(("random-64", "pixels-8"), limit=32)
@@ -72,7 +72,7 @@ class Site:
 
 def wait_for_silence() -> None:
     """Until dead hosts' silence tells: so long they pass for living, and who comes leaves their units to them."""
-    time.sleep(STALE_AFTER + BEAT)
+    time.sleep(EXPIRES_AFTER + HEARTBEAT_SECONDS)
 
 
 def all_lose_power(site: Site) -> str:

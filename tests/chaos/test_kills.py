@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from noisezoo.builder.__main__ import run
-from noisezoo.builder.engine import preemption as stopping, worker
+from noisezoo.builder.engine import preemption, worker
 from noisezoo.builder.engine.build import Unit, prepare
-from noisezoo.builder.engine.leases import claimed
+from noisezoo.builder.engine.leases import Lease
 from noisezoo.builder.engine.log import Log
 from tests.builder.building import digits_recipe, in_child, published
 from tests.builder.committed import commit_units
@@ -55,9 +55,9 @@ def test_a_process_that_finds_all_in_the_hands_of_others_leaves_in_peace(built: 
     build = prepare(RECIPE, tmp_path / "noisezoo")
     claims = build.state / "claims"
     with ExitStack() as others, ExitStack() as checking:
-        checking.enter_context(claimed(claims / "check.json"))
-        for path in {unit.claim_path for unit in build.all_units()} | {claims / "keeper.json"}:
-            others.enter_context(claimed(path))
+        checking.enter_context(Lease(claims / "check.json").acquire())
+        for path in {unit.lease.path for unit in build.all_units()} | {claims / "monitor.json"}:
+            others.enter_context(Lease(path).acquire())
         threading.Timer(1.0, checking.close).start()
         assert crew(built[0], build.root, 1) == [0]
     assert len(build.pending()) == len(list(build.all_units()))
@@ -72,13 +72,13 @@ def test_a_process_told_to_stop_leaves_what_a_sibling_has_begun_since_its_last_l
     def stopped(unit: Unit, *arguments: Any) -> None:
         commit(unit, *arguments)
         other = next(each for each in build.all_units() if each.number != unit.number)
-        sibling.enter_context(claimed(other.claim_path))
+        sibling.enter_context(other.lease.acquire())
         begun.append(other.part.with_name(f".{other.part.name}.sibling.tmp"))
         begun[0].write_text("half a part")
         os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(worker, "commit", stopped)
-    with stopping.heeded(), ExitStack() as sibling:
+    with preemption.handle_preemption(), ExitStack() as sibling:
         assert worker.work(build, Log(build.state / "logs")) == 1
         assert begun[0].exists()
 
@@ -90,7 +90,7 @@ def test_a_unit_finished_while_somebody_looks_is_done_or_running_and_never_missi
     units = list(build.all_units())
     commit_units(build, units[1:])
     holding, original = ExitStack(), look.Watcher._read_markers
-    assert holding.enter_context(claimed(units[0].claim_path)) is not None
+    assert holding.enter_context(units[0].lease.acquire())
 
     def finished_meanwhile(self: look.Watcher) -> None:
         original(self)
@@ -104,13 +104,13 @@ def test_a_unit_finished_while_somebody_looks_is_done_or_running_and_never_missi
 def test_a_finished_dataset_run_again_loses_the_claims_of_those_who_died_beside_its_publisher(tmp_path: Path) -> None:
     recipe, out = digits_recipe(("random-64",), limit=16), tmp_path / "noisezoo"
     assert run(recipe, out)
-    keeper = out / "_build" / "claims" / "keeper.json"
+    monitor = out / "_build" / "claims" / "monitor.json"
 
     def die() -> None:
-        with claimed(keeper):
+        with Lease(monitor).acquire():
             os.kill(os.getpid(), signal.SIGKILL)
 
     assert in_child(die) == -signal.SIGKILL
     before = published(out)
-    assert keeper.exists() and traces(out) == [keeper]
+    assert monitor.exists() and traces(out) == [monitor]
     assert run(recipe, out) and traces(out) == [] and published(out) == before
