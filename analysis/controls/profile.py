@@ -51,12 +51,14 @@ class ProfileCorrelation(Result):
 
     def records(self) -> list[dict[str, Any]]:
         """The correlation, then that of each control, then the difference from each."""
-        rows = [self.correlation, *self.controls.values(), *self.differences.values()]
+        rows: list[tuple[str, str | None, ProfileRow]] = [("view", None, self.correlation)]
+        rows += [("control", name, row) for name, row in self.controls.items()]
+        rows += [("difference", name, row) for name, row in self.differences.items()]
         return [
-            {"what": row.what, **row.over_both.to_dict(), "images_low": row.over_images.low,
-             "images_high": row.over_images.high, "null_low": row.null_low, "null_high": row.null_high,
-             "p_value": row.p_value}
-            for row in rows
+            {"kind": kind, "control": control, "what": row.what, **row.over_both.to_dict(),
+             "images_low": row.over_images.low, "images_high": row.over_images.high,
+             "null_low": row.null_low, "null_high": row.null_high, "p_value": row.p_value}
+            for kind, control, row in rows
         ]  # fmt: skip
 
 

@@ -1,6 +1,10 @@
-from noisezoo.analysis.studies import evidence as evidence
-from noisezoo.analysis.studies.data import Json as Json
-from noisezoo.analysis.studies.probing import METRIC as METRIC
+from noisezoo.analysis.studies.claims import (
+    VERDICTS as VERDICTS,
+    Claim as Claim,
+    Evidence as Evidence,
+    Json as Json,
+    scorecard as scorecard,
+)
 from noisezoo.analysis.studies.run import analyze as analyze
 from noisezoo.analysis.studies.study import (
     QUICK as QUICK,
@@ -8,6 +12,9 @@ from noisezoo.analysis.studies.study import (
     Effort as Effort,
     Judge as Judge,
     Model as Model,
+    Options as Options,
+    Page as Page,
+    Study as Study,
+    all_studies as all_studies,
+    register_study as register_study,
 )
-from noisezoo.analysis.studies.table import STUDIES as STUDIES
-from noisezoo.analysis.studies.verdicts import CONTROL_NAMES as CONTROL_NAMES, direction as direction

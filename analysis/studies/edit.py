@@ -1,8 +1,14 @@
 """Pictures regenerated through the models at hand, and their edits."""
 
+from collections.abc import Iterator, Sequence
+from statistics import median
+from typing import Any
+
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
+from noisezoo.analysis.core import plain
 from noisezoo.analysis.edits import (
     NOISE,
     ON_SHELL,
@@ -12,49 +18,91 @@ from noisezoo.analysis.edits import (
     SHOWN,
     SHUFFLED,
     EditStudy,
-    Study,
+    Strip,
+    Study as Experiment,
     fit_space,
     study_edits,
 )
-from noisezoo.analysis.studies import study as base
-from noisezoo.analysis.studies.data import Data, Json
-from noisezoo.analysis.studies.study import Analysis, Judge, Model, Options, tidy
+from noisezoo.analysis.figures import curves, line, tile
+from noisezoo.analysis.studies.claims import Claim, Evidence, Json, less
+from noisezoo.analysis.studies.data import Data
+from noisezoo.analysis.studies.study import Analysis, Judge, Model, Options, Page, Study, register_study, tidy
 from noisezoo.errors import UsageError
 
 SHOWN_FACES = 12
+FACES_ON_PAGE, FACES_ABREAST = 6, 3
+FACE_SIDE, PAIR_SIDE = 64, 96  # pixels on the page
 MEASURED = (NOISE, ORTHOGONAL, ON_SHELL, OVERLAY, SHUFFLED)
 """Variants that are measured where directions are made in several ways; the last is their null."""
+STYLES = {NOISE: ("noise", "-"), ORTHOGONAL: ("noise-2", "--"), OVERLAY: ("control", ":")}
+"""Variant -> colour and dash, in the order of the page: the overlay lies directly under the noise's edits."""
+RESPONSES = {"judged": "Judge’s probability of {}, %", "collateral": "Other attributes that flip, %"}
 
 
-class Editing(base.Study):
+def edits_work(results: Json) -> Iterator[Evidence]:
+    """Change of the edited attribute, as another view sees it."""
+    for view, record in results.get("edits", {}).items():
+        strips = [strip for strip in record.get("strips", ()) if strip["variant"] == NOISE]
+        last = {strip["attribute"]: strip for strip in strips}  # strengths rise
+        for attribute, strip in last.items():
+            what = f"{attribute} at strength {strip['strength']:g}, standard deviations of the judge"
+            yield Evidence.of(view, what, "unedited", strip["target"])
+
+
+def edits_are_clean(results: Json) -> Iterator[Evidence]:
+    """Leak of a pixel overlay into other attributes, less that of the edited noise."""
+    for view, record in results.get("edits", {}).items():
+        leaks = {(row["kind"], row["variant"]): row for row in record.get("entanglement", ()) if "attribute" not in row}
+        for kind in dict.fromkeys(kind for kind, _ in leaks):
+            overlay, noise = leaks.get((kind, OVERLAY)), leaks.get((kind, NOISE))
+            if overlay and noise and None not in (*overlay.values(), *noise.values()):
+                what = f"leak into other attributes, {kind}"
+                yield Evidence.of(view, what, "a pixel overlay's leak", less(overlay, noise))
+
+
+@register_study
+class Editing(Study):
     """Reconstructions of each model's first held-out rows and, where there is a judge, its edits."""
 
     name = "edits"
     about = "pictures through the models at hand"
+    place = 140
+    template = "templates/edits.html.j2"
+    claims = (
+        Claim("Edits work", "a probe's normal moves its attribute", "Figures 4, 5", edits_work),
+        Claim("Edits are clean", "less leaks than by a pixel overlay", "objection", edits_are_clean),
+    )
 
-    def wanted(self, options: Options) -> bool:
-        """Only where a generative model is at hand."""
-        return bool(options.models)
+    def lacks(self, analysis: Analysis, options: Options) -> str:
+        """A generative model, which raises UsageError where the dataset has no pictures to compare with."""
+        if not options.models:
+            return "--model VIEW"
+        if not analysis.of_family("pixels"):
+            raise UsageError("regenerating needs a pixels view to compare with: add `pixels` to the recipe's views")
+        return ""
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """`edits` by model."""
         analysis.results[self.name] = {}
         for model in options.models:
             options.step(f"pictures through {model.view}")
-            record = _regenerate(analysis, data, model, _pixels(analysis))
+            record = _regenerate(analysis, data, model)
             if options.judge is not None and options.edits:
                 record |= _edit(analysis, data, model, options.judge, options)
             analysis.results[self.name][model.view] = record
 
+    def exhibit(self, page: Page) -> Json:
+        """Strips of edited pictures with what the judge saw, and pairs of pictures given and regenerated."""
+        edited = {view: strips for view, strips in page.analysis.strips.items() if strips}
+        made = {view: pictures for view, pictures in page.analysis.reconstructions.items() if pictures.shape[1]}
+        records = page.results[self.name]
+        return {"edits": [_edits(page.name, view, records[view]["judge"], strips) for view, strips in edited.items()],
+                "reconstructions": [_pairs(view, records[view]["reconstruction_psnr"], pictures)
+                                    for view, pictures in made.items()]}  # fmt: skip
 
-def _pixels(analysis: Analysis) -> str:
-    pixels = next(iter(analysis.of_family("pixels")), None)
-    if pixels is None:
-        raise UsageError("regenerating needs a pixels view to compare with: add `pixels` to the recipe's views")
-    return str(pixels)
 
-
-def _regenerate(analysis: Analysis, data: Data, model: Model, pixels: str) -> Json:
+def _regenerate(analysis: Analysis, data: Data, model: Model) -> Json:
+    pixels = analysis.of_family("pixels")[0]
     shape = data.shape(pixels)
     shown = np.flatnonzero(~data.train)[:SHOWN_FACES]
     given = data.matrix(pixels)[shown].reshape(-1, *shape)
@@ -67,11 +115,10 @@ def _regenerate(analysis: Analysis, data: Data, model: Model, pixels: str) -> Js
 
 def _edit(analysis: Analysis, data: Data, model: Model, judge: Judge, options: Options) -> Json:
     """Edits of every attribute asked for, as the judge sees them: strips for the eye, tables for the rest."""
-    study = _edit_study(analysis, data, model, judge, options)
-    held_out = np.flatnonzero(~data.train)
-    faces = {name: _lacking(data, name, held_out) for name in options.edits}
+    experiment = _experiment(analysis, data, model, judge, options)
+    faces = {name: _lacking(data, name, np.flatnonzero(~data.train)) for name in options.edits}
     only_probes = list(options.directions) == [PROBE]
-    found = study_edits(study, faces, kinds=options.directions, variants=SHOWN if only_probes else MEASURED)
+    found = study_edits(experiment, faces, kinds=options.directions, variants=SHOWN if only_probes else MEASURED)
     analysis.strips[model.view] = [strip for strip in found.strips if strip.kind == PROBE and strip.variant in SHOWN]
     analysis.rows.setdefault("edits", []).extend(tidy(found.records(), view=model.view, judge=judge.view))
     shown = [{"variant": s.variant, **entry} for s in analysis.strips[model.view] for entry in s.records]
@@ -94,12 +141,12 @@ def _entanglement(analysis: Analysis, view: str, found: EditStudy, options: Opti
     return leaks
 
 
-def _edit_study(analysis: Analysis, data: Data, model: Model, judge: Judge, options: Options) -> Study:
-    pixels, train = _pixels(analysis), data.train
+def _experiment(analysis: Analysis, data: Data, model: Model, judge: Judge, options: Options) -> Experiment:
+    pixels, train = analysis.of_family("pixels")[0], data.train
     noise = fit_space(data.matrix(model.view), data.Y, train, basis=data.narrow_basis(model.view))
     pictures, eyes = (fit_space(data.matrix(view), data.Y, train) for view in (pixels, judge.view))
     c, h, w = data.shape(pixels)
-    return Study(
+    return Experiment(
         data.names, noise, pictures, eyes.probes, (c, h, w), model.generate, judge.embed, seed=options.seed,
         judge_scale=eyes.logit_scale,
     )  # fmt: skip
@@ -110,3 +157,37 @@ def _lacking(data: Data, attribute: str, rows: NDArray[np.intp]) -> NDArray[np.i
     if attribute not in data.names:
         raise UsageError(f"cannot edit {attribute!r}; the attributes are: {', '.join(data.names)}")
     return np.asarray(rows[data.Y[rows, data.names.index(attribute)] == 0][:SHOWN_FACES])
+
+
+def _edits(dataset: str, view: str, judge: str, strips: Sequence[Strip]) -> Json:
+    names = dict.fromkeys(strip.attribute for strip in strips)
+    return {"view": view, "judge": judge, "attributes": [
+        _attribute(f"through {view}, {dataset}", name, [s for s in strips if s.attribute == name]) for name in names
+    ]}  # fmt: skip
+
+
+def _attribute(where: str, attribute: str, strips: Sequence[Strip]) -> Json:
+    if OVERLAY not in {strip.variant for strip in strips}:
+        raise ValueError(f"the edit of {attribute!r} {where} has no pixel overlay to be held against")
+    ordered = sorted(strips, key=lambda strip: list(STYLES).index(strip.variant))
+    rows = [{"variant": s.variant, "is_overlay": s.variant == OVERLAY, "against": s.against,
+             "records": plain(s.records), "faces": s.images.shape[1], "shown": min(FACES_ON_PAGE, s.images.shape[1]),
+             "pictures": [tile(faces[:FACES_ON_PAGE], FACES_ABREAST, side=FACE_SIDE) for faces in s.images]}
+            for s in ordered]  # fmt: skip
+    charts = [_response(where, attribute, ordered, key, title) for key, title in RESPONSES.items()]
+    return {"attribute": attribute, "strengths": ordered[0].strengths, "rows": rows, "charts": charts}
+
+
+def _response(where: str, attribute: str, strips: Sequence[Strip], key: str, title: str) -> Markup:
+    named = title.format(attribute.replace("_", " "))
+    alt = f"{named}, by strength of the edit of {attribute} {where}; the numbers are in the table below"
+    drawn = [line(s.variant.replace("orthogonalised", "orthog."),
+                  [{"strength": record["strength"], **record[key]} for record in s.records],
+                  *STYLES[s.variant], x="strength", scale=100) for s in strips]  # fmt: skip
+    return curves(alt, drawn, title=named, xlabel="strength, projected standard deviations", level=0.0)
+
+
+def _pairs(view: str, psnr: Sequence[float], pictures: NDArray[Any]) -> Json:
+    """Pairs of a picture given and regenerated, from (2, m, c, h, w), with the PSNR of each."""
+    pairs = [tile(pictures[:, k], 1, side=PAIR_SIDE) for k in range(pictures.shape[1])]
+    return {"view": view, "psnr": psnr, "median": median(psnr), "pairs": list(zip(pairs, psnr, strict=True))}

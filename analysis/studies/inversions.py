@@ -1,6 +1,7 @@
 """The same images inverted otherwise: what the scheme and the number of steps do to every figure."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -8,24 +9,30 @@ from noisezoo.analysis.controls import compare_variants
 from noisezoo.analysis.gaussian import gaussianity
 from noisezoo.analysis.probes import probe_table
 from noisezoo.analysis.relations import alignment, stitch
-from noisezoo.analysis.studies.data import Data, Json
-from noisezoo.analysis.studies.study import Analysis, Options, Study, tidy
+from noisezoo.analysis.studies.claims import MEAN, Json
+from noisezoo.analysis.studies.data import Data
+from noisezoo.analysis.studies.study import Analysis, Options, Page, Study, register_study, tidy
 from noisezoo.errors import UsageError
 from noisezoo.schema import ID
 
 REFERENCE = "this dataset"
 
 
+@register_study
 class Inversions(Study):
     """Other datasets of the same images, whose noise was made by other schemes or numbers of steps."""
 
     name = "inversions"
     about = "the same images inverted otherwise"
+    place = 130
     needs = ("probes",)
+    template = "templates/inversions.html.j2"
 
-    def wanted(self, options: Options) -> bool:
-        """Only where there are other datasets to compare with."""
-        return bool(options.variants)
+    def lacks(self, analysis: Analysis, options: Options) -> str:
+        """Noise, and other datasets to compare with."""
+        if not options.variants:
+            return "--variant NAME=DATASET"
+        return "" if analysis.noise else "a noise view"
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """Differences by view, variant and figure, and levels of what has no paired difference.
@@ -33,51 +40,54 @@ class Inversions(Study):
         Raises:
             UsageError: A variant of other images, or without any noise view of this dataset.
         """
-        others = {name: Data(path) for name, path in options.variants.items()}
         noise = analysis.names("noise")
-        for name, other in others.items():
-            _refuse_other_images(name, data, other)
-            if not set(noise) & set(other.views):
-                raise UsageError(f"variant {name} has none of the noise views {', '.join(noise)}")
-        rows = [row for view in noise for row in self._differences(view, data, others, analysis, options)]
+        others = {name: _opened(name, path, data, noise) for name, path in options.variants.items()}
+        rows = [row for view in noise for row in _differences(view, data, others, analysis, options)]
         levels = [row for view in noise for row in _levels(view, {REFERENCE: data, **others}, analysis, options)]
         made = {name: other.dataset_facts()["recipe"] for name, other in others.items()}
         analysis.results[self.name] = {
             "settings": {name: (recipe or {}).get("settings") for name, recipe in made.items()},
-            "rows": [row for row in rows if row["figure"] != "accuracy" or row["of"] == "mean"], "levels": levels,
+            "rows": [row for row in rows if row["figure"] != "accuracy" or row["of"] == MEAN], "levels": levels,
         }  # fmt: skip
-        analysis.rows[self.name], analysis.rows[f"{self.name}_levels"] = rows, levels
+        analysis.rows |= {self.name: rows, f"{self.name}_levels": levels}
 
-    def _differences(
-        self, view: str, data: Data, others: Mapping[str, Data], analysis: Analysis, options: Options
-    ) -> list[Json]:
-        here = {name: other for name, other in others.items() if view in other.views}
-        if not here or view not in analysis.tables:
-            return []
-        tables = {REFERENCE: analysis.tables[view]} | {
-            name: probe_table(o.features(view), data.Y, data.names, groups=data.groups, seed=options.seed)
-            for name, o in here.items()
-        }
-        tests = {name: gaussianity(o.stored(view), seed=options.seed) for name, o in here.items()}
-        own = analysis.gaussianity.get(view)
-        found = compare_variants(tables, REFERENCE, gaussianity=None if own is None else {REFERENCE: own, **tests})
-        return tidy(found.records(), view=view)
+    def exhibit(self, page: Page) -> Json:
+        """Differences of means and of acceptances."""
+        return {"rows": [r for r in page.rows(self.name) if r["of"] == MEAN or r["figure"] == "acceptance"]}
+
+
+def _opened(name: str, path: Any, data: Data, noise: list[str]) -> Data:
+    other = Data(path)
+    ids, others = (np.asarray(d.labels.data.column(ID).to_pylist()) for d in (data, other))
+    if len(ids) != len(others) or (ids != others).any():
+        raise UsageError(f"variant {name} ({path}) is of other images: build it from the same source")
+    if not set(noise) & set(other.views):
+        raise UsageError(f"variant {name} has none of the noise views {', '.join(noise)}")
+    return other
+
+
+def _differences(
+    view: str, data: Data, others: Mapping[str, Data], analysis: Analysis, options: Options
+) -> list[Json]:  # fmt: skip
+    here = {name: other for name, other in others.items() if view in other.views}
+    if not here:
+        return []
+    tables = {REFERENCE: analysis.tables[view]} | {
+        name: probe_table(o.features(view), data.Y, data.names, groups=data.groups, seed=options.seed)
+        for name, o in here.items()
+    }
+    own = analysis.gaussianity.get(view)
+    tests = {name: gaussianity(o.stored(view), seed=options.seed) for name, o in here.items() if own is not None}
+    found = compare_variants(tables, REFERENCE, gaussianity=None if own is None else {REFERENCE: own, **tests})
+    return tidy(found.records(), view=view)
 
 
 def _levels(view: str, datasets: Mapping[str, Data], analysis: Analysis, options: Options) -> Iterator[Json]:
     """Stitching to the first encoder, and alignment with it, in every dataset that has the view."""
-    encoder = next(iter(analysis.encoders), None)
-    if encoder is None:
-        return
-    E = datasets[REFERENCE].features(encoder)
-    for name, dataset in datasets.items():
-        if view in dataset.views:
-            X, shared = dataset.features(view), {"groups": dataset.groups, "seed": options.seed}
-            rows = [*stitch(X, E, **shared).records(), *alignment(X, E, **shared).records()]
-            yield from tidy(rows, view=view, variant=name, encoder=encoder)
-
-
-def _refuse_other_images(name: str, data: Data, other: Data) -> None:
-    ids, others = (np.asarray(d.labels.data.column(ID).to_pylist()) for d in (data, other))
-    if len(ids) != len(others) or (ids != others).any():
-        raise UsageError(f"variant {name} ({other.path_or_repo}) is of other images: build it from the same source")
+    for encoder in analysis.encoders[:1]:
+        E = datasets[REFERENCE].features(encoder)
+        for name, dataset in datasets.items():
+            if view in dataset.views:
+                X, shared = dataset.features(view), {"groups": dataset.groups, "seed": options.seed}
+                rows = [*stitch(X, E, **shared).records(), *alignment(X, E, **shared).records()]
+                yield from tidy(rows, view=view, variant=name, encoder=encoder)

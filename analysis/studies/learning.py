@@ -3,28 +3,47 @@
 from typing import Any
 
 from noisezoo.analysis.controls import LearningCurve, learning_curve
+from noisezoo.analysis.figures import curves, lines
+from noisezoo.analysis.studies.claims import METRIC, Json
 from noisezoo.analysis.studies.data import Data
-from noisezoo.analysis.studies.study import Analysis, Options, Study, side_by_side, tidy
+from noisezoo.analysis.studies.study import Analysis, Options, Page, Study, register_study, spread
 
 
+@register_study
 class Learning(Study):
     """Learning curves of each noise view, its untrained twin, the pixels and the first encoder."""
 
     name = "learning"
     about = "learning curves"
+    place = 50
+    template = "templates/learning.html.j2"
+
+    def lacks(self, analysis: Analysis, options: Options) -> str:
+        """Some view to learn from."""
+        return "" if _views(analysis) else "a noise view, a `pixels` view or an encoder"
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """Rows by view, size, attribute and metric."""
-        views = [*analysis.noise_and_twins, *analysis.of_family("pixels"), *analysis.encoders[:1]]
         part = data.part(options.effort.max_rows, options.seed)
         draws: Any = {"n_splits": options.effort.few_splits, "seed": options.seed}
 
         def learnt(view: str) -> LearningCurve:
             return learning_curve(part.features(view), part.Y, part.names, groups=part.groups, **draws)
 
-        found = dict(zip(views, side_by_side(learnt, views), strict=True))
-        rows = [row for view, curve in found.items() for row in tidy(curve.records(), view=view)]
-        caveats = dict.fromkeys(sentence for curve in found.values() for sentence in curve.caveats)
-        means = [row for row in rows if row["attribute"] == "mean"]
-        analysis.results[self.name] = {"rows": means, "caveats": part.caveats(led=False) + list(caveats)}
-        analysis.rows[self.name] = rows
+        found = spread(learnt, [(view,) for view in _views(analysis)])
+        analysis.record(self.name, found, ("view",), caveats=part.caveats(led=False))
+
+    def exhibit(self, page: Page) -> Json:
+        """Mean balanced accuracy by training rows, where there are two sizes at least."""
+        rows = [row for row in page.rows(self.name) if row["metric"] == METRIC and row["estimate"] is not None]
+        if len({row["size"] for row in rows}) < 2:
+            return {"chart": None}
+        drawn = lines(page.facts, [(row["view"], row) for row in rows], x="size", scale=100)
+        alt = f"{page.name}: learning curves; mean balanced accuracy by training images"
+        chart = curves(alt, drawn, title="Mean balanced accuracy, %", xlabel="training images of a probe",
+                       logarithmic=True, level=50)  # fmt: skip
+        return {"chart": chart}
+
+
+def _views(analysis: Analysis) -> list[str]:
+    return [*analysis.noise_and_twins, *analysis.of_family("pixels"), *analysis.encoders[:1]]

@@ -4,18 +4,18 @@ import numpy as np
 
 from noisezoo.analysis.probes import PaperProbes, paper_probes
 from noisezoo.analysis.studies.data import Data
-from noisezoo.analysis.studies.study import Analysis, Options, Study, side_by_side, tidy
+from noisezoo.analysis.studies.study import Analysis, Options, Study, register_study, spread
 
 
+@register_study
 class Paper(Study):
     """Table 2: PCA to 500 or 310, scikit-learn's defaults, test rows of the dataset's own splits."""
 
     name = "paper"
     about = "the paper's own probes"
-
-    def wanted(self, options: Options) -> bool:
-        """Only where asked for."""
-        return options.paper
+    place = 60
+    on_request = True
+    template = "templates/paper.html.j2"
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """Rows by view, attribute and score."""
@@ -27,8 +27,5 @@ class Paper(Study):
                 kind=kinds[view], groups=data.groups, seed=options.seed,
             )  # fmt: skip
 
-        found = dict(zip(data.views, side_by_side(probed, data.views), strict=True))
-        rows = [row for view, one in found.items() for row in tidy(one.records(), view=view)]
-        caveats = dict.fromkeys(sentence for one in found.values() for sentence in one.caveats)
-        analysis.results[self.name] = {"rows": rows, "caveats": list(caveats)}
-        analysis.rows["paper_probes"] = rows
+        analysis.record(self.name, spread(probed, [(view,) for view in data.views]), ("view",))
+        analysis.rows["paper_probes"] = analysis.rows.pop(self.name)

@@ -1,21 +1,73 @@
-"""What can be read linearly from every view: probes, differences from controls, and what else the probes tell."""
+"""What can be read linearly from every view: probes, differences from controls, and the headline of the report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+from noisezoo.analysis.figures import Line, dots, has_interval, is_wide, line, radar, shade
 from noisezoo.analysis.probes import ProbeTable, compare, probe_table
-from noisezoo.analysis.studies.data import Data, Json
-from noisezoo.analysis.studies.study import Analysis, Options, Study, side_by_side, tidy
+from noisezoo.analysis.studies.claims import (
+    MEAN,
+    METRIC,
+    POINTS,
+    UNTRAINED,
+    Claim,
+    Evidence,
+    Json,
+    direction,
+    noise_views,
+    over,
+)
+from noisezoo.analysis.studies.data import Data
+from noisezoo.analysis.studies.study import Analysis, Options, Page, Study, register_study, side_by_side, tidy
 
-METRIC = "balanced_accuracy"
-UNTRAINED = "untrained"
-"""The role of a network's own start among the controls of what training made of it."""
+CONTROL_NAMES = {
+    UNTRAINED: "the same network before training",
+    "pixels": "raw pixels",
+    "whitened": "linearly whitened pixels",
+    "random": "random noise",
+    "vae": "the autoencoder's latent",
+}
+KINDS = {"noise": "Noise, inverted by diffusion models", "embedding": "Encoders", "control": "Controls"}
+SHOWN = (METRIC, "accuracy", "auc")
+CHANCE, RADAR_FLOOR = 0.5, 0.4
+WORDS = {1: "better", 0: "undecided", -1: "worse"}
 
 
+def is_readable(results: Json) -> Iterator[Evidence]:
+    """Mean balanced accuracy of the noise's probes over chance."""
+    for view in noise_views(results):
+        for row in results.get("probes", {}).get(view, {}).get("rows", []):
+            if (row["attribute"], row["metric"]) == (MEAN, METRIC) and row["estimate"] is not None:
+                yield Evidence.of(view, "mean balanced accuracy", "chance", over(row, CHANCE), **POINTS)
+
+
+def is_learnt(results: Json) -> Iterator[Evidence]:
+    """Trained minus untrained."""
+    for d in results.get("differences", []):
+        if d["role"] == UNTRAINED and d["view"] in noise_views(results):
+            yield Evidence.of(d["view"], "mean balanced accuracy", d["control"], d, **POINTS)
+
+
+def is_learnt_without_clip(results: Json) -> Iterator[Evidence]:
+    """Trained minus untrained of models that never saw CLIP's text."""
+    free = {v["name"] for v in results["views"] if v["kind"] == "noise" and v["clip_conditioned"] is False}
+    yield from (e for e in is_learnt(results) if e.view in free)
+
+
+@register_study
 class Probing(Study):
     """Every attribute of every view; each noise view, and each encoder with a twin, minus each of its controls."""
 
     name = "probes"
     about = "what can be read from every view"
+    place = 20
+    template = "templates/probes.html.j2"
+    front = "templates/headline.html.j2"
+    claims = (
+        Claim("Attributes are linear in noise", "probes read them better than chance", "Table 2", is_readable),
+        Claim("What is read was learnt", "more than before training", "Table 2, objection", is_learnt),
+        Claim("It needs no CLIP", "learnt without CLIP's text", "objection", is_learnt_without_clip),
+    )
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """`probes` by view, `differences` by view and control."""
@@ -24,12 +76,52 @@ class Probing(Study):
             return probe_table(data.features(view), data.Y, data.names, groups=data.groups, seed=options.seed)
 
         analysis.tables |= zip(data.views, side_by_side(probe, data.views), strict=True)
+        found = differences(analysis.tables, analysis.views)
         analysis.results[self.name] = {view: table.to_dict() for view, table in analysis.tables.items()}
-        analysis.results["differences"] = differences(analysis.tables, analysis.views)
-        analysis.rows |= {
-            "probes": [row for view, table in analysis.tables.items() for row in tidy(table.records(), view=view)],
-            "differences": _flat(analysis.results["differences"]),
-        }
+        analysis.results["differences"] = found
+        probes = [row for view, table in analysis.tables.items() for row in tidy(table.records(), view=view)]
+        analysis.rows |= {"probes": probes, "differences": [row for d in found for row in _flat(d)]}
+
+    def say(self, results: Json) -> list[Json]:
+        """What training added, how each view compares with its controls, and which views have fewer rows than axes."""
+        kinds = {view["name"]: view["kind"] for view in results["views"]}
+        found = sorted(results["differences"], key=lambda d: kinds[d["view"]] != "noise")
+        said = [{"kind": "headline", "view": d["view"], "text": _headline(d, kinds[d["view"]])}
+                for d in found if d["role"] == UNTRAINED]  # fmt: skip
+        said += [{"kind": "control", "view": d["view"], "text": _against(d)} for d in found if d["role"] != UNTRAINED]
+        return said + _conditioning(results["views"])
+
+    def exhibit(self, page: Page) -> Json:
+        """The tables of views and attributes, each noise view minus its controls, and the radars."""
+        tables = page.results[self.name].items()
+        probes = {(view, row["attribute"], row["metric"]): row for view, table in tables for row in table["rows"]}
+        attributes = [name for name in dict.fromkeys(key[1] for key in probes) if name != MEAN]
+        rates = [probes[page.results["views"][0]["name"], name, METRIC]["majority_rate"] for name in attributes]
+        return {
+            "probes": probes, "attributes": attributes, "MEAN": MEAN, "METRICS": SHOWN, "floor": RADAR_FLOOR,
+            "refused": {name: why for _, table in tables for name, why in table["refused"].items()},
+            "majority": sum(rates) / len(rates) if rates else None,
+            "groups": {title: [v for v in page.results["views"] if v["kind"] == kind] for kind, title in KINDS.items()},
+            "forests": _forests(page), "radars": _radars(page, probes, attributes),
+        }  # fmt: skip
+
+    def summarise(self, pages: Sequence[Page]) -> Json:
+        """Trained minus untrained over all datasets, noise first, and how noise fared with every control."""
+        found = [{**d, "dataset": page.name, "facts": page.facts[d["view"]],
+                  "direction": direction(d["low"], d["high"]),
+                  "text": " ".join(v["text"] for v in page.said("headline") if v["view"] == d["view"])}
+                 for page in pages for d in page.results["differences"]]  # fmt: skip
+        held = [d for d in found if d["facts"]["kind"] == "noise"]
+        noise = [d for d in held if d["role"] == UNTRAINED]
+        others = [d for d in found if d["role"] == UNTRAINED and d["facts"]["kind"] != "noise"]
+        ends = ("worse than untrained", "better than untrained")
+        roles = dict.fromkeys(d["role"] for d in held)
+        return {
+            "noise": noise, "others": others, "words": WORDS, "counts": _count(noise),
+            "chart": dots("Trained minus untrained", _labelled([*noise, *others]), ends=ends),
+            "tally": {CONTROL_NAMES.get(role, role): _count([d for d in held if d["role"] == role]) for role in roles},
+            "confidence": next((p["confidence"] for page in pages for p in page.results["probes"].values()), None),
+        }  # fmt: skip
 
 
 def differences(tables: Mapping[str, ProbeTable], views: Sequence[Json]) -> list[Json]:
@@ -41,7 +133,7 @@ def differences(tables: Mapping[str, ProbeTable], views: Sequence[Json]) -> list
             if not set(a.names) & set(b.names):  # every attribute was refused; each table says why
                 continue
             comparison = compare(a, b, metrics=(METRIC,))
-            rows = {row["attribute"]: row for row in comparison.to_dict()["rows"] if row["attribute"] != "mean"}
+            rows = {row["attribute"]: row for row in comparison.to_dict()["rows"] if row["attribute"] != MEAN}
             found.append({"view": view["name"], "control": control, "role": role, "metric": METRIC,
                           **comparison.mean[METRIC].to_dict(), "attributes": rows})  # fmt: skip
     return found
@@ -57,9 +149,86 @@ def controls_of(view: Json, views: Sequence[Json]) -> list[tuple[str, str]]:
                   if other["kind"] == "control" and not other["untrained"]]  # fmt: skip
 
 
-def _flat(found: Sequence[Json]) -> list[Json]:
-    keys = ("view", "control", "role")
-    named = [{key: d[key] for key in keys} for d in found]
-    means = [{**name, "attribute": "mean", **{k: d[k] for k in ("metric", "estimate", "low", "high")}}
-             for name, d in zip(named, found, strict=True)]  # fmt: skip
-    return means + [row for name, d in zip(named, found, strict=True) for row in tidy(d["attributes"].values(), **name)]
+def _flat(difference: Json) -> list[Json]:
+    rows = [{"attribute": MEAN, **difference}, *difference["attributes"].values()]
+    keys = ("view", "control", "role", "attribute", "metric", "estimate", "low", "high")
+    return [{key: {**difference, **row}[key] for key in keys} for row in rows]
+
+
+def points(difference: Mapping[str, Any]) -> str:
+    """A difference of accuracies with its interval, in percentage points."""
+    if None in (difference["low"], difference["high"]):
+        return "no interval can be given for the difference"
+    return "{estimate:+.1f} points [{low:+.1f}, {high:+.1f}]".format(
+        **{key: 100 * difference[key] for key in ("estimate", "low", "high")}
+    )
+
+
+def _headline(d: Mapping[str, Any], kind: str) -> str:
+    what = "noise" if kind == "noise" else "embedding"
+    meaning = {
+        1: f"training made the attributes more linearly readable in the {what} than the untrained network leaves them",
+        0: f"no difference between the trained and the untrained network's {what} can be told at this number of images",
+        -1: f"training made the attributes less linearly readable in the {what} than the untrained network leaves them",
+    }[direction(d["low"], d["high"])]
+    return f"{d['view']}, trained minus untrained: {points(d)} of mean balanced accuracy. So {meaning}."
+
+
+def _against(d: Mapping[str, Any]) -> str:
+    verb = {1: "does better than", 0: "cannot be told from", -1: "does worse than"}[direction(d["low"], d["high"])]
+    return f"{d['view']} {verb} {CONTROL_NAMES.get(d['role'], d['role'])} ({d['control']}): {points(d)}."
+
+
+def _conditioning(views: Sequence[Json]) -> list[Json]:
+    wide = [f"{view['name']} ({view['n']} rows, {view['d']} dimensions)" for view in views if is_wide(view)]
+    text = (f"Fewer rows than dimensions in {', '.join(wide)}: there, what a linear probe finds mixes the information "
+            "in a view with its conditioning; compare such views with controls of the same size.")  # fmt: skip
+    return [{"kind": "conditioning", "view": "", "text": text}] * bool(wide)
+
+
+def _count(found: Sequence[Json]) -> dict[int, int]:
+    return {way: sum(d["direction"] == way for d in found) for way in WORDS}
+
+
+def _labelled(found: Sequence[Json]) -> list[tuple[str, Json, str]]:
+    views = [d["view"] for d in found]
+    names = [d["view"] if views.count(d["view"]) == 1 else f"{d['dataset']}: {d['view']}" for d in found]
+    return [(f"{name}{'  (n < d)' if is_wide(d['facts']) else ''}", d, d["facts"]["kind"])
+            for name, d in zip(names, found, strict=True)]  # fmt: skip
+
+
+def _forests(page: Page) -> list[Json]:
+    """Each noise view minus each of its controls, all on one axis, with the verdicts in words."""
+    found = {view: [(f"minus {d['control']}", d, UNTRAINED if d["role"] == UNTRAINED else "control")
+                    for d in page.results["differences"] if d["view"] == view and has_interval(d)]
+             for view in noise_views(page.results)}  # fmt: skip
+    every = [row for _, row, _ in sum(found.values(), [])]
+    ends = ("control reads better", "noise reads better")
+    return [{"view": view, "chart": dots(f"{page.name}: {view}", rows, ends=ends, beside=every),
+             "said": [v for v in page.said("control") if v["view"] == view]}
+            for view, rows in found.items() if rows]  # fmt: skip
+
+
+def _radars(page: Page, probes: Mapping[tuple[str, str, str], Json], attributes: Sequence[str]) -> list[Json]:
+    """Encoders by themselves, then each noise view with an encoder for reference and its controls broken."""
+    if len(attributes) < 3:  # no polygon
+        return []
+
+    def drawn(view: str, colour: str, dash: str) -> Line:
+        return line(view, [probes[view, name, METRIC] for name in attributes], colour, dash)
+
+    views = page.facts.values()
+    encoders = [v["name"] for v in views if v["kind"] == "embedding" and not v["untrained"]]
+    broken = [drawn(v["name"], UNTRAINED, "--") for v in views if v["kind"] == "embedding" and v["untrained"]]
+    pixels = [drawn(v["name"], "control", ":") for v in views if v["family"] == "pixels"]
+    reference = [drawn(view, "embedding", "-") for view in encoders[:1]]
+    found = {"Encoders": [drawn(v, shade("embedding", k), "-") for k, v in enumerate(encoders)] + broken}
+    for view in (v for v in views if v["kind"] == "noise"):
+        twin = [drawn(view["baseline"], UNTRAINED, "--")] if view["baseline"] in page.facts else []
+        found[view["name"]] = [drawn(view["name"], "noise", "-"), *reference, *twin, *pixels]
+    lowest = min((y for lines in found.values() for each in lines for y in each.y), default=RADAR_FLOOR)
+    floor = min(RADAR_FLOOR, int(10 * lowest) / 10)
+    alt = "{}, {}: balanced accuracy of each attribute, radar chart of {}; the numbers are in the table below"
+    return [{"what": what, "chart": radar(alt.format(page.name, what, ", ".join(each.label for each in lines)),
+                                          attributes, lines, chance=CHANCE, floor=floor)}
+            for what, lines in found.items() if lines]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The bundled studies over a loaded dataset: every view beside its controls, collected for the report."""
+"""The studies over a loaded dataset: every view beside its controls, collected for the report."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,11 +7,9 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from noisezoo.analysis.core import plain
+from noisezoo.analysis.studies.claims import Json, scorecard
 from noisezoo.analysis.studies.data import Data
-from noisezoo.analysis.studies.scorecard import scorecard
-from noisezoo.analysis.studies.study import Analysis, Options
-from noisezoo.analysis.studies.table import STUDIES, make_study
-from noisezoo.analysis.studies.verdicts import verdicts
+from noisezoo.analysis.studies.study import Analysis, Options, Study, all_studies
 from noisezoo.errors import UsageError
 
 
@@ -21,38 +19,56 @@ def analyze(
     views: Sequence[str] | None = None,
     source: str | None = None,
     revision: str | None = None,
-    studies: Sequence[str] = tuple(STUDIES),
+    studies: Sequence[str] | None = None,
     **options: Any,
 ) -> Analysis:
-    """Run the bundled studies on a dataset.
+    """Run studies on a dataset.
 
     Args:
         path_or_repo: A built folder or a Hub id.
         views: Views to analyse; None for all the source has.
         source: Which of the dataset's sources; its first one by default.
         revision: On the Hub.
-        studies: Names of `STUDIES`, which run in its order.
-        options: As in `noisezoo.analysis.studies.study.Options`.
+        studies: Names of `all_studies()`, which run in its order, with those whose findings they read; None for all
+            but those that run on request only.
+        options: As in `noisezoo.analysis.studies.Options`.
 
     Raises:
-        UsageError: An unknown dataset, view, study or attribute, or a dataset without attributes.
+        UsageError: An unknown dataset, view, study or attribute, a dataset without attributes, or one that has nothing
+            of what the studies asked for need.
     """
-    unknown = [name for name in studies if name not in STUDIES]
-    if unknown:
-        raise UsageError(f"no study {unknown[0]!r}; choose of: {', '.join(STUDIES)}")
     wanted = Options(**options)
+    chosen = _chosen(studies, wanted)
     data = Data(path_or_repo, views=views, source=source, revision=revision)
     facts = [data.facts(view) for view in data.views]
-    analysis = Analysis({"dataset": data.dataset_facts(), "views": facts, "seed": wanted.seed}, {})
-    asked = [make_study(name) for name in studies]
-    names = {name for study in asked if study.wanted(wanted) for name in (*study.needs, study.name)}
-    for study in (make_study(name) for name in STUDIES if name in names):
-        if study.wanted(wanted):
-            wanted.step(study.about)
-            with threadpool_limits(1, user_api="blas"):  # many small products: a second thread costs more than it does
-                study.run(data, analysis, wanted)
+    analysis = Analysis({"dataset": data.dataset_facts(), "views": facts, "seed": wanted.seed})
+    missing = {name: why for name, study in chosen.items() if (why := study.lacks(analysis, wanted))}
+    able = [study for name, study in chosen.items() if name not in missing]
+    if not able:
+        reasons = "; ".join(f"{name} needs {why}" for name, why in missing.items())
+        raise UsageError(f"none of the studies can run: {reasons}")
+    names = {name for study in able for name in (*study.needs, study.name)}
+    for study in (study for name, study in all_studies().items() if name in names):
+        wanted.step(study.about)
+        with threadpool_limits(1, user_api="blas"):  # many small products: a second thread costs more than it does
+            study.run(data, analysis, wanted)
     analysis.results = plain(analysis.results)
-    analysis.results["verdicts"] = verdicts(analysis.results)
-    analysis.results["scorecard"] = scorecard(analysis.results)
-    analysis.rows["scorecard"] = analysis.results["scorecard"]
+    analysis.results |= {"missing": missing, "verdicts": verdicts(analysis.results)}
+    claims = [claim for study in all_studies().values() for claim in study.claims]
+    analysis.rows["scorecard"] = analysis.results["scorecard"] = scorecard(claims, analysis.results)
     return analysis
+
+
+def verdicts(results: Json) -> list[Json]:
+    """What the studies that ran say of their results: sentences with their `kind`, `text` and `view`."""
+    return [said for name, study in all_studies().items() if name in results for said in study.say(results)]
+
+
+def _chosen(names: Sequence[str] | None, options: Options) -> dict[str, Study]:
+    known = all_studies()
+    asked = {name for name, study in known.items() if not study.on_request} if names is None else set(names)
+    unknown = [name for name in names or () if name not in known]
+    if unknown:
+        raise UsageError(f"no study {unknown[0]!r}; choose of: {', '.join(known)}")
+    asked |= {"paper"} if options.paper else set()
+    return {name: study for name, study in known.items() if name in asked}

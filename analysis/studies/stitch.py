@@ -1,67 +1,77 @@
 """From every view to every other by ridge: what is predicted, what is found again, what probes carry over."""
 
+from collections.abc import Iterator
 from typing import Any
 
+from noisezoo.analysis.figures import matrix
 from noisezoo.analysis.relations import Stitch, Transfer, stitch_many, transfer
-from noisezoo.analysis.studies.data import Data, Json, Part
-from noisezoo.analysis.studies.study import Analysis, Options, Study, side_by_side, tidy
+from noisezoo.analysis.studies.claims import METRIC, Claim, Evidence, Json, beyond_twins, encoder_views
+from noisezoo.analysis.studies.data import Data
+from noisezoo.analysis.studies.study import Analysis, Options, Page, Study, register_study, spread
 
 PAPER_ALPHA = 1.0
 """The paper scales alpha by |X|_F^2 / d and gives no number of its own; at 1 the mean direction is halved."""
-ALPHAS = {"validated": None, "paper": PAPER_ALPHA}
+VALIDATED = "validated"
+ALPHAS = {VALIDATED: None, "paper": PAPER_ALPHA}
 TRANSFER_DRAWS, FEW = 3, 2
 """Draws of the null of a transfer, each a fit of all probes, and of the null at the paper's alpha."""
 TARGETS = 1
 """Encoders whose probes are carried over: a pair costs as much as probes of a view do, several times."""
+MEASURES = {"r2": "Held-out R² of ridge, row to column", "retrieval@1": "Own target found first of its gallery",
+            "retrieval@10": "Own target among the 10 nearest"}  # fmt: skip
 
 
+def maps_to_embeddings(results: Json) -> Iterator[Evidence]:
+    """Held-out R2 into encoders, less that of the same network before training."""
+    rows = {(r["source"], r["target"]): r for r in results.get("stitching", {}).get("rows", ())
+            if (r["measure"], r["alpha"]) == ("r2", VALIDATED) and r["target"] in encoder_views(results)}  # fmt: skip
+    return beyond_twins(results, rows, "R2 of ridge into {}")
+
+
+@register_study
 class Stitching(Study):
     """Held-out R2 and retrieval of every ordered pair of views; attribute transfer into every encoder."""
 
     name = "stitching"
     about = "ridge from every view to every other"
+    place = 70
+    template = "templates/stitching.html.j2"
+    claims = (Claim("Noise maps to embeddings", "ridge, more than before training", "stitching", maps_to_embeddings),)
+
+    def lacks(self, analysis: Analysis, options: Options) -> str:
+        """Two views."""
+        return "" if len(analysis.views) > 1 else "two views"
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """`stitching`: rows by source, target and alpha; `transfer`: rows by source and target."""
-        part = data.part(options.effort.max_rows, options.seed)
-        draws = {how: options.effort.n_permutations if alpha is None else FEW for how, alpha in ALPHAS.items()}
+        part, effort = data.part(options.effort.max_rows, options.seed), options.effort
+        shared: Any = {"groups": part.groups, "seed": options.seed}
 
-        def stitched(source: str) -> dict[str, dict[str, Stitch]]:
+        def stitched(source: str, how: str) -> dict[str, Stitch]:
             targets = {view: part.leading(view) for view in part.views if view != source}
-            X = part.leading(source)
-            shared: Any = {"groups": part.groups, "seed": options.seed}
-            return {how: stitch_many(X, targets, alpha=alpha, n_permutations=draws[how], **shared)
-                    for how, alpha in ALPHAS.items()}  # fmt: skip
+            draws = effort.n_permutations if how == VALIDATED else FEW
+            return stitch_many(part.leading(source), targets, alpha=ALPHAS[how], n_permutations=draws, **shared)
 
-        found = dict(zip(data.views, side_by_side(stitched, data.views), strict=True))
-        pairs = [(source, target, how, stitch) for source, ways in found.items() for how, stitches in ways.items()
-                 for target, stitch in stitches.items()]  # fmt: skip
-        rows = [row for source, target, how, stitch in pairs
-                for row in tidy(stitch.records(), source=source, target=target, alpha=how)]  # fmt: skip
-        analysis.rows["stitching"] = rows
-        said = _said([stitch for *_, stitch in pairs])
-        analysis.results[self.name] = {"rows": rows, **said, "caveats": part.caveats() + said["caveats"]}
-        self._transfer(part, analysis, options)
+        def carried(source: str, target: str) -> Transfer:
+            draws: Any = {"n_splits": effort.few_splits, "n_permutations": TRANSFER_DRAWS}
+            return transfer(part.leading(source), part.leading(target), part.Y, part.names, **shared, **draws)
 
-    def _transfer(self, part: Part, analysis: Analysis, options: Options) -> None:
-        encoders = analysis.encoders[:TARGETS]
-        pairs = [(source, target) for target in encoders for source in part.views if source != target]
+        ways = spread(stitched, [(source, how) for source in part.views for how in ALPHAS])
+        found = {(source, target, how): one for (source, how), ones in ways.items() for target, one in ones.items()}
+        analysis.record(self.name, found, ("source", "target", "alpha"), caveats=part.caveats())
+        pairs = [(source, target) for target in analysis.encoders[:TARGETS] for source in part.views]
+        moved = spread(carried, [pair for pair in pairs if pair[0] != pair[1]])
+        if moved:
+            analysis.record("transfer", moved, ("source", "target"))
 
-        def carried(pair: tuple[str, str]) -> Transfer:
-            source, target = map(part.leading, pair)
-            effort: Any = {"n_splits": options.effort.few_splits, "n_permutations": TRANSFER_DRAWS}
-            return transfer(source, target, part.Y, part.names, groups=part.groups, seed=options.seed, **effort)
-
-        found = list(zip(pairs, side_by_side(carried, pairs), strict=True))
-        rows = [row for (source, target), one in found for row in tidy(one.records(), source=source, target=target)]
-        analysis.rows["transfer"] = rows
-        means = [row for row in rows if row["attribute"] == "mean"]
-        analysis.results["transfer"] = {"rows": means, **_said([one for _, one in found])}
-
-
-def _said(found: "list[Stitch] | list[Transfer]") -> Json:
-    """What all results have in common, and every caveat once."""
-    if not found:
-        return {"caveats": []}
-    shared = {key: getattr(found[0], key) for key in ("n_folds", "n_permutations", "confidence", "seed")}
-    return {**shared, "caveats": list(dict.fromkeys(sentence for one in found for sentence in one.caveats))}
+    def exhibit(self, page: Page) -> Json:
+        """A matrix a measure, from row to column."""
+        rows = [row for row in page.rows(self.name) if row["alpha"] == VALIDATED]
+        tables = [(title, [(r["source"], r["target"], r["estimate"]) for r in rows if r["measure"] == measure], ".2f")
+                  for measure, title in MEASURES.items()]  # fmt: skip
+        carried = [(r["source"], r["target"], None if r["estimate"] is None else 100 * r["estimate"])
+                   for r in page.rows("transfer") if r["measure"] == METRIC]  # fmt: skip
+        tables += [("Balanced accuracy of an encoder's probes on rows stitched into its space, %", carried, ".1f")]
+        found = [matrix(f"{page.name}: {title}", cells, page.facts, title=title, shown=shown)
+                 for title, cells, shown in tables]  # fmt: skip
+        return {"matrices": [chart for chart in found if chart]}

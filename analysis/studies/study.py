@@ -1,23 +1,29 @@
-"""The contract of a study: one analysis of a whole dataset, from its views to plain results and tidy tables."""
+"""The contract of a study: a run over a whole dataset, the claims that it bears on, and its section of the report."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from noisezoo.analysis.core import Result, plain
 from noisezoo.analysis.edits import PROBE, Embed, Generate, Strip
 from noisezoo.analysis.gaussian import GaussianityResult
 from noisezoo.analysis.probes import ProbeTable
-from noisezoo.analysis.studies.data import Data, Json
+from noisezoo.analysis.studies.claims import MEAN, Claim, Json
+from noisezoo.analysis.studies.data import Data
+from noisezoo.errors import UsageError
+from noisezoo.plugins import load_plugins
 
-Step = Callable[[str], None]
-Tables = dict[str, list[Json]]
 T = TypeVar("T")
 R = TypeVar("R")
 WORKERS = 2
@@ -34,7 +40,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Judge:
-    """An encoder that looks at edited pictures: its view's name, and how it embeds pictures."""
+    """An encoder that sees edited pictures: its view's name, and how it embeds pictures."""
 
     view: str
     embed: Embed
@@ -74,7 +80,7 @@ class Options:
         models: Generative models to regenerate and edit through; views of the dataset.
         judge: The encoder that judges edits; needed for edits.
         edits: Attributes to edit.
-        directions: How the directions of edits are made, of `noisezoo.analysis.edits.directions.MAKERS`.
+        directions: How the directions of edits are made, of `noisezoo.analysis.edits.MAKERS`.
         variants: Name -> another dataset of the same images, inverted otherwise.
         step: Called with a line of text before each piece of work, for a progress bar.
     """
@@ -87,7 +93,7 @@ class Options:
     edits: Sequence[str] = ()
     directions: Sequence[str] = (PROBE,)
     variants: Mapping[str, str | Path] = field(default_factory=dict)
-    step: Step = lambda text: None
+    step: Callable[[str], None] = lambda text: None
 
 
 @dataclass
@@ -97,17 +103,17 @@ class Analysis:
     Attributes:
         results: Name of a study -> what it gave, beside `dataset`, `views` and `seed`.
         tables: View -> its probes.
-        gaussianity: View -> its tests.
         strips: View -> edited pictures, in [-1, 1].
         reconstructions: View -> (2, m, c, h, w), given and regenerated pictures.
         rows: Name of a table -> its tidy rows.
+        gaussianity: View -> its tests.
     """
 
     results: Json
-    tables: dict[str, ProbeTable]
+    tables: dict[str, ProbeTable] = field(default_factory=dict)
     strips: dict[str, list[Strip]] = field(default_factory=dict)
     reconstructions: dict[str, NDArray[np.floating[Any]]] = field(default_factory=dict)
-    rows: Tables = field(default_factory=dict)
+    rows: dict[str, list[Json]] = field(default_factory=dict)
     gaussianity: dict[str, GaussianityResult] = field(default_factory=dict)
 
     @property
@@ -140,22 +146,138 @@ class Analysis:
         """Names of the views of these families, in order."""
         return [view["name"] for view in self.views if view["family"] in families]
 
+    def record(
+        self, name: str, found: Mapping[Any, Result], keys: Sequence[str] = (), *,
+        caveats: Iterable[str] = (), **said: Any,
+    ) -> None:  # fmt: skip
+        """Put what one function found under `name`: a result for each item, whose names are of `keys`.
+
+        The tidy rows of all results go into a table. The results get the settings that all have in common, each caveat
+        once, and the rows; where there are means over attributes, those alone.
+        """
+        rows = [{**dict(zip(keys, item, strict=True)), **record}
+                for item, one in found.items() for record in one.records()]  # fmt: skip
+        settings = [plain(one.settings()) for one in found.values()]
+        first = settings[0] if settings else {}
+        shared = {key: value for key, value in first.items() if all(each.get(key) == value for each in settings)}
+        every = dict.fromkeys([*caveats, *(c for each in settings for c in each.get("caveats", ()))])
+        means = [row for row in rows if row.get("attribute") == MEAN]
+        self.results[name] = {**shared, **said, "rows": means or rows, "caveats": list(every)}
+        self.rows[name] = rows
+
+
+@dataclass(frozen=True)
+class Page:
+    """One dataset as the report shows it: `results` are plain, `id` is its section's."""
+
+    id: str
+    name: str
+    results: Json
+    analysis: Analysis
+
+    @property
+    def facts(self) -> dict[str, Json]:
+        """View -> what is known of it."""
+        return {view["name"]: view for view in self.results["views"]}
+
+    def rows(self, study: str) -> list[Json]:
+        """Rows of a study's results; none where it did not run."""
+        return list(self.results.get(study, {}).get("rows", ()))
+
+    def said(self, kind: str) -> list[Json]:
+        """Sentences of one kind."""
+        return [sentence for sentence in self.results["verdicts"] if sentence["kind"] == kind]
+
 
 class Study(ABC):
-    """One analysis. `run` adds what it finds to the analysis under the study's name; it needs those before it."""
+    """One analysis of a whole dataset, with what it says of the paper's claims and its section of the report.
+
+    A template is a Jinja file beside the study's module. It gets `page` (a `Page`), `results` (the page's), and the
+    values that `exhibit` returns by their names.
+    """
 
     name: ClassVar[str]
     about: ClassVar[str]
+    place: ClassVar[int] = 1000
+    """Studies run, and stand in the report, in rising order of it; those of plug-ins come last."""
+    on_request: ClassVar[bool] = False
+    """Whether it runs only where it is asked for by name."""
     needs: ClassVar[tuple[str, ...]] = ()
-    """Studies whose findings this one reads."""
+    """Studies whose findings this one reads; they run with it."""
+    template: ClassVar[str]
+    """The section of one dataset."""
+    front: ClassVar[str] = ""
+    """A section over all datasets, which opens the report; its values come from `summarise`."""
+    claims: ClassVar[tuple[Claim, ...]] = ()
 
     @abstractmethod
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """Put plain results into `analysis.results[self.name]`, and tidy rows into `analysis.rows`."""
 
-    def wanted(self, options: Options) -> bool:
-        """Whether there is anything to do."""
-        return True
+    def lacks(self, analysis: Analysis, options: Options) -> str:
+        """What the options or the dataset must have for this study and have not; empty where nothing is missing."""
+        return ""
+
+    def say(self, results: Json) -> list[Json]:
+        """Sentences on the results, each with its `kind`, its `text` and its `view`."""
+        return []
+
+    def exhibit(self, page: Page) -> Json:
+        """Figures and other values for the template."""
+        return {}
+
+    def summarise(self, pages: Sequence[Page]) -> Json:
+        """Values for `front`."""
+        return {}
+
+    def path(self, template: str) -> Path:
+        """The file of one of its templates."""
+        return Path(inspect.getfile(type(self))).parent / template
+
+
+_REGISTERED: dict[str, Study] = {}
+
+
+def register_study(study: type[Study], *, replace_existing: bool = False) -> type[Study]:
+    """Add a study; a decorator of its class.
+
+    Raises:
+        UsageError: There is another study of its name (and `replace_existing` is not set), or it has no template.
+    """
+    load_plugins()
+    there = _REGISTERED.get(study.name)
+    if there is not None and _path(type(there)) != _path(study) and not replace_existing:
+        raise UsageError(f"there is a study {study.name!r} already: choose another name or pass replace_existing=True")
+    made = study()
+    for template in filter(None, (study.template, study.front)):
+        if not made.path(template).is_file():
+            raise UsageError(f"the study {study.name!r} names a template that is not there: {made.path(template)}")
+    _REGISTERED[study.name] = made
+    return study
+
+
+def _path(study: type[Study]) -> str:
+    return f"{study.__module__}.{study.__qualname__}"
+
+
+def all_studies() -> dict[str, Study]:
+    """Name -> study, in order: the bundled ones and those of plug-ins."""
+    _import_bundled()
+    load_plugins()
+    return dict(sorted(_REGISTERED.items(), key=lambda item: item[1].place))
+
+
+@cache
+def _import_bundled() -> None:
+    """Import the modules of this room: a study registers itself."""
+    for module in iter_modules([str(Path(__file__).parent)]):
+        import_module(f"{__package__}.{module.name}")
+
+
+def spread(function: Callable[..., R], items: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], R]:
+    """`function(*item)` of every item, in order, a few at a time with one thread of arithmetic each."""
+    every = list(items)
+    return dict(zip(every, side_by_side(lambda item: function(*item), every), strict=True))
 
 
 def side_by_side(function: Callable[[T], R], items: Iterable[T]) -> list[R]:

@@ -14,7 +14,7 @@ from rich.table import Table
 from noisezoo import zoo
 from noisezoo.analysis.edits import MAKERS
 from noisezoo.analysis.report import begin_report, write_report
-from noisezoo.analysis.studies import QUICK, STUDIES, Analysis, Effort, Judge, Model, analyze as run_analyses
+from noisezoo.analysis.studies import QUICK, Analysis, Effort, Judge, Model, analyze as run_analyses
 from noisezoo.commands import options, register_command
 from noisezoo.errors import UsageError
 from noisezoo.loading import read_file
@@ -61,7 +61,7 @@ def analyze(
     pairs = (options.split_pair(each, "--variant", "NAME=DATASET", "heun=my-faces-heun") for each in variants or ())
     analysis = analyze_with_progress(
         dataset, console, views=options.split_names(views) or None, source=source, revision=revision,
-        studies=options.split_names(studies) or tuple(STUDIES), paper=paper, seed=seed, edits=edits,
+        studies=options.split_names(studies) or None, paper=paper, seed=seed, edits=edits,
         effort=QUICK if quick else Effort(), directions=options.split_names(directions) or tuple(MAKERS),
         variants=dict(pairs), models=[make_model(name, settings) for name in options.split_names(model)],
         judge=make_judge(judge) if judge else None,

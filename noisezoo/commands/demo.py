@@ -13,7 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from noisezoo.analysis.report import write_report
-from noisezoo.analysis.studies import STUDIES, Analysis, Effort
+from noisezoo.analysis.studies import Analysis, Effort, all_studies
 from noisezoo.builder.launch import Outcome, build_datasets
 from noisezoo.builder.recipe import read_recipe
 from noisezoo.commands import register_command
@@ -32,7 +32,7 @@ class Part:
 
 EFFORT = Effort(n_splits=6, n_permutations=5, max_rows=240)
 """A sketch: `noisezoo analyze` draws more, of more images."""
-STUDIED = tuple(name for name in STUDIES if name not in ("learning", "spurious"))
+LEFT_OUT = ("learning", "spurious", "paper", "inversions")
 PARTS = (
     Part("faces", ("faces-ddpm", "faces-ldm-uncond"), edits=("Smiling", "Eyeglasses"), judge="faces-clip"),
     Part("digits", ("digits-ddpm",)),
@@ -71,8 +71,9 @@ def _load(folder: Path, console: Console) -> None:
 
 def _analyze(part: Part, folder: Path, console: Console) -> Analysis:
     settings = read_recipe_of(folder)["settings"]
+    studied = [name for name in all_studies() if name not in LEFT_OUT]
     return analyze_with_progress(
-        folder, console, effort=EFFORT, studies=STUDIED, models=[make_model(name, settings) for name in part.models],
+        folder, console, effort=EFFORT, studies=studied, models=[make_model(name, settings) for name in part.models],
         judge=make_judge(part.judge) if part.judge else None, edits=part.edits,
     )  # fmt: skip
 

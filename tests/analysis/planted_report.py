@@ -14,8 +14,8 @@ from noisezoo.analysis import gaussianity, probe_table
 from noisezoo.analysis.edits.experiment import NOISE, ORTHOGONAL, OVERLAY, Strip
 from noisezoo.analysis.report.report import write_report
 from noisezoo.analysis.studies.probing import differences
+from noisezoo.analysis.studies.run import verdicts
 from noisezoo.analysis.studies.study import Analysis
-from noisezoo.analysis.studies.verdicts import verdicts
 
 ATTRIBUTES = ["Smiling", "Bald", "Mouth_Slightly_Open"]
 VOID = {"meta", "img", "br", "hr", "link", "input"}

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from noisezoo.analysis.report import figures
-from noisezoo.analysis.report.drawing import COLOURS, saved_to
+from noisezoo.analysis.figures import charts as figures
+from noisezoo.analysis.figures.drawing import COLOURS, saved_to
 
 DOT = figures.Dot("a & b", "+2.0", 2.0, -1.0, 4.0, COLOURS["noise"])
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from noisezoo.analysis.report import figures
-from noisezoo.analysis.report.drawing import COLOURS
+from noisezoo.analysis.figures import charts as figures
+from noisezoo.analysis.figures.drawing import COLOURS
 
 
 def test_an_interval_is_drawn_to_scale_about_zero() -> None:

@@ -4,13 +4,20 @@ from typing import Any
 
 import pytest
 
-from noisezoo.analysis.studies.scorecard import CLAIMS, scorecard
+from noisezoo.analysis.studies import claims
+from noisezoo.analysis.studies.study import all_studies
+
+CLAIMS = [claim for study in all_studies().values() for claim in study.claims]
 
 VIEWS = [
     {"name": "ldm", "kind": "noise", "untrained": False, "baseline": "ldm-untrained", "clip_conditioned": False},
     {"name": "clip", "kind": "embedding", "untrained": False, "baseline": None, "clip_conditioned": None},
     {"name": "ldm-untrained", "kind": "control", "untrained": True, "baseline": None, "clip_conditioned": None},
 ]
+
+
+def scorecard(results: dict[str, Any]) -> list[dict[str, Any]]:
+    return claims.scorecard(CLAIMS, results)
 
 
 def interval(estimate: float, low: float, high: float, **others: Any) -> dict[str, Any]:

@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from noisezoo.analysis.controls.spurious import REMOVED, SpuriousShift, spurious_shift
-from noisezoo.analysis.studies.confounds import Spurious
 from noisezoo.analysis.studies.data import Data, Part
+from noisezoo.analysis.studies.spurious import Spurious
 from noisezoo.analysis.studies.study import Analysis, Effort, Options
 from noisezoo.builder.sources.faces.factors import Correlation, face_factors, toggled
 from noisezoo.builder.sources.faces.render import render

@@ -2,14 +2,14 @@ from typing import Any
 
 import pytest
 
-from noisezoo.analysis.studies.verdicts import verdicts
+from noisezoo.analysis.studies.run import verdicts
 
 
 def results(low: float, high: float, role: str = "untrained", n: int = 1000, departs: bool = False) -> dict[str, Any]:
     view = {"name": "v", "kind": "noise", "n": n, "d": 500}
     difference = {"view": "v", "control": "w", "role": role, "estimate": (low + high) / 2, "low": low, "high": high}
     row = {"family": "norm", "test": "variance ratio", "departs": departs}
-    return {"views": [view], "differences": [difference], "gaussianity": {"v": {"rows": [row]}}}
+    return {"views": [view], "probes": {}, "differences": [difference], "gaussianity": {"v": {"rows": [row]}}}
 
 
 def text(kind: str, **given: Any) -> str:

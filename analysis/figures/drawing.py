@@ -23,10 +23,10 @@ VARIABLES = ("ink", "muted", "rule", "paper", "halo", *PALETTE, *(f"{name}-2" fo
 COLOURS = {name: f"page:{name}" for name in VARIABLES}
 """The page's variables as matplotlib's names of colours."""
 INK, MUTED, RULE, PAPER, HALO = (COLOURS[name] for name in ("ink", "muted", "rule", "paper", "halo"))
-CSS = Path(__file__).parent / "templates" / "report.css"
+STYLE = Path(__file__).parent / "templates" / "report.css"
 WIDTH = 5.2  # inches; 374 units, so that a phone shows the text at about its own size
 DPI = 160
-_STYLE: Any = {
+_DEFAULTS: Any = {
     "svg.fonttype": "none", "text.parse_math": False, "font.size": 10, "text.color": INK, "axes.edgecolor": RULE,
     "axes.labelcolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED, "axes.facecolor": "none",
     "figure.facecolor": "none", "grid.color": RULE, "grid.linewidth": 0.7, "axes.spines.top": False,
@@ -93,7 +93,7 @@ def _figure(colours: Mapping[str, str]) -> Iterator["Figure"]:
     names = get_named_colors_mapping()
     for name, colour in colours.items():  # one by one, as `update` would leave matplotlib's cache of them as it was
         names[COLOURS[name]] = colour
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(_DEFAULTS):
         yield Figure(figsize=(WIDTH, WIDTH))
 
 
@@ -129,7 +129,7 @@ def _alone(svg: Markup) -> str:
 @cache
 def _light() -> dict[str, str]:
     """The page's colours where it is light, from its own style sheet."""
-    root = CSS.read_text().partition("}")[0]
+    root = STYLE.read_text().partition("}")[0]
     found = dict(re.findall(r"--([\w-]+): (#[0-9a-f]+);", root))
     return {name: str(found.get(name, found["paper"])) for name in VARIABLES}
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis.report.drawing import COLOURS, HALO, INK, MUTED, PAPER, WIDTH, bare, chart
+from noisezoo.analysis.figures.drawing import COLOURS, HALO, INK, MUTED, PAPER, WIDTH, bare, chart
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
 
 ROOM = 34  # letters of a label that leave room for its numbers
 LARGEST_SIDE = 96  # pixels of an embedded picture
+DARKEST = 0.45  # opacity of the strongest cell of a matrix, on which the page's ink can still be read
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Dot:
 
 @dataclass(frozen=True)
 class Line:
-    """One series: heights y (m,), their intervals where there are any, a colour of `COLOURS` and a dash pattern."""
+    """One series: heights y (m,), a colour of `COLOURS`, a dash pattern, intervals and its own x where it has them."""
 
     label: str
     y: Sequence[float]
@@ -43,19 +43,7 @@ class Line:
     dash: str = "-"
     low: Sequence[float] = ()
     high: Sequence[float] = ()
-
-
-@dataclass(frozen=True)
-class Curve:
-    """One series over its own x (m,): heights y, their interval where there is one, and a null band behind it."""
-
-    label: str
-    x: Sequence[float]
-    y: Sequence[float]
-    colour: str
-    dash: str = "-"
-    low: Sequence[float] = ()
-    high: Sequence[float] = ()
+    x: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -108,29 +96,13 @@ def radar(figure: "Figure", names: Sequence[str], lines: Sequence[Line], *, chan
 
 
 @chart
-def by_strength(figure: "Figure", strengths: Sequence[float], lines: Sequence[Line], *, title: str, top: float) -> None:
-    """A share from 0 to `top` at each strength of an edit, a line a variant, with intervals."""
-    figure.set_figheight(2.9)
-    axes = figure.add_axes((0.1, 0.17, 0.88, 0.58), ylim=(0, 100 * top))
-    x = np.arange(len(strengths), dtype=float)
-    for shift, line in zip((np.arange(len(lines)) - (len(lines) - 1) / 2) * 0.07, lines, strict=True):
-        y, low, high = (100 * np.array(values, dtype=float) for values in (line.y, line.low, line.high))
-        axes.plot(x + shift, y, line.dash, color=line.colour, linewidth=1.8, label=line.label)
-        axes.vlines(x + shift, low, high, color=line.colour, linewidth=3.5, alpha=0.45)
-        axes.plot(x + shift, y, "o", color=line.colour, markersize=5, markeredgecolor=PAPER)
-    bare(axes, grid="y")
-    axes.set_xticks(x, [f"{strength:g}" for strength in strengths])
-    axes.set_xlabel("strength, projected standard deviations")
-    figure.text(0.01, 0.93, title, weight="bold", size=11)
-    figure.legend(loc="upper left", bbox_to_anchor=(-0.02, 0.9), ncols=3, fontsize=9.5, columnspacing=1)
-
-
-@chart
 def heatmap(
     figure: "Figure", rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float | None]], *,
     top: float, shown: str, title: str, colour: str = COLOURS["noise"],
 ) -> None:  # fmt: skip
     """A matrix (rows, columns) as tinted cells, each with its number in the format `shown`; None stays empty."""
+    from matplotlib.patches import Rectangle
+
     left, above, cell = 0.085 * max(map(len, rows)) + 0.15, 0.062 * max(map(len, columns)) + 0.4, 0.36  # inches
     right = 0.062 * len(columns[-1])  # the last name leans over the edge
     width, height = left + max(cell * 1.35 * len(columns), 2.5) + right, above + cell * len(rows) + 0.1
@@ -140,10 +112,9 @@ def heatmap(
     for i, row in enumerate(values):
         for j, value in enumerate(row):
             if value is not None:
-                strength = 0.04 + 0.82 * min(max(value / top, 0.0), 1.0)
-                ink = PAPER if strength > 0.55 else INK
-                axes.add_patch(_rectangle(j - 0.48, i - 0.46, 0.96, 0.92, colour, strength))
-                axes.text(j, i, format(value, shown).replace("-", "−"), ha="center", va="center", size=8.5, color=ink)
+                strength = 0.04 + DARKEST * min(max(value / top, 0.0), 1.0)
+                axes.add_patch(Rectangle((j - 0.48, i - 0.46), 0.96, 0.92, color=colour, linewidth=0, alpha=strength))
+                axes.text(j, i, format(value, shown).replace("-", "−"), ha="center", va="center", size=8.5, color=INK)
     bare(axes, grid="x")
     axes.grid(False)
     axes.set_yticks(range(len(rows)), rows, color=INK)
@@ -154,14 +125,17 @@ def heatmap(
 
 @chart
 def curves(
-    figure: "Figure", lines: Sequence[Curve], *, title: str, xlabel: str, span: tuple[float, float],
+    figure: "Figure", lines: Sequence[Line], *, title: str, xlabel: str, span: tuple[float, float] | None = None,
     logarithmic: bool = False, level: float | None = None,
 ) -> None:  # fmt: skip
-    """Series with intervals over a common axis from `span[0]` to `span[1]`, and a grey `level` that means nothing."""
+    """Lines with intervals over a common axis, from `span[0]` to `span[1]`, and a grey `level` that means nothing.
+
+    Without a `span` the axis holds every interval and the level.
+    """
     below = 0.24 * ceil(len(lines) / 2)
     height = 3.0 + below
     figure.set_figheight(height)
-    axes = figure.add_axes((0.1, (0.5 + below) / height, 0.88, 2.1 / height), ylim=span)
+    axes = figure.add_axes((0.1, (0.5 + below) / height, 0.88, 2.1 / height), ylim=span or _span(lines, level))
     if level is not None:
         axes.axhline(level, color=MUTED, linewidth=1.2)
     for line in lines:
@@ -169,21 +143,21 @@ def curves(
         axes.plot(line.x, line.y, "o", color=line.colour, markersize=4, markeredgecolor=PAPER)
         if len(line.low):
             axes.fill_between(line.x, line.low, line.high, color=line.colour, alpha=0.16, linewidth=0)
+    ticks = sorted({x for line in lines for x in line.x})
     if logarithmic:
         axes.set_xscale("log")
-        ticks = sorted({x for line in lines for x in line.x})
-        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        axes.minorticks_off()
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
     bare(axes, grid="y")
     axes.set_xlabel(xlabel)
     figure.text(0.01, 1 - 0.14 / height, title, weight="bold", size=11, va="top")
     figure.legend(loc="lower center", ncols=2, fontsize=9, columnspacing=1.2)
 
 
-def _rectangle(x: float, y: float, width: float, height: float, colour: str, strength: float) -> "Rectangle":
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((x, y), width, height, facecolor=colour, edgecolor="none", alpha=strength)
+def _span(lines: Sequence[Line], level: float | None) -> tuple[float, float]:
+    heights = [y for line in lines for y in (*line.y, *line.low, *line.high)] + ([] if level is None else [level])
+    room = 0.05 * (max(heights) - min(heights)) or 0.05
+    return min(heights) - room, max(heights) + room
 
 
 def tile(images: NDArray[Any], columns: int, *, side: int) -> Picture:

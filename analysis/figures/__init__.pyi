@@ -1,0 +1,23 @@
+from noisezoo.analysis.figures.charts import (
+    Dot as Dot,
+    Line as Line,
+    Picture as Picture,
+    curves as curves,
+    heatmap as heatmap,
+    intervals as intervals,
+    radar as radar,
+    shade as shade,
+    tile as tile,
+)
+from noisezoo.analysis.figures.drawing import COLOURS as COLOURS, STYLE as STYLE, saved_to as saved_to
+from noisezoo.analysis.figures.exhibits import (
+    MISSING as MISSING,
+    dots as dots,
+    has_interval as has_interval,
+    hue as hue,
+    is_wide as is_wide,
+    line as line,
+    lines as lines,
+    matrix as matrix,
+    signed as signed,
+)

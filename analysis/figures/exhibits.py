@@ -1,0 +1,109 @@
+"""Rows of results as figures: intervals about zero, matrices from view to view, and curves in the views' colours."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from noisezoo.analysis.figures import charts
+from noisezoo.analysis.figures.charts import Dot, Line
+from noisezoo.analysis.figures.drawing import COLOURS
+
+Json = dict[str, Any]
+MISSING = "–"
+DASHES = ("-", "-", "--", "--", ":", ":")
+
+
+def signed(value: float | None) -> str:
+    """A difference of shares in percentage points, with its sign."""
+    return MISSING if value is None else f"{100 * value:+.1f}".replace("-", "−")
+
+
+def is_wide(view: Json) -> bool:
+    """Fewer rows than dimensions: conditioning and information mix."""
+    return bool(view["n"] < view["d"])
+
+
+def hue(view: Json) -> str:
+    """The name of a view's colour."""
+    return "untrained" if view["untrained"] else str(view["kind"])
+
+
+def has_interval(row: Json) -> bool:
+    """Whether estimate and both ends are known."""
+    return None not in (row["estimate"], row["low"], row["high"])
+
+
+def dots(
+    alt: str, rows: Iterable[tuple[str, Json, str]], *, ends: tuple[str, str], beside: Iterable[Json] = ()
+) -> Markup | None:
+    """Differences of balanced accuracy about zero: (label, row, colour) each; None where no interval is known.
+
+    The axis also holds the rows `beside` them, so that several figures share it.
+    """
+    held = [_dot(*each) for each in rows if has_interval(each[1])]
+    if not held:
+        return None
+    others = [_dot("", row, "control") for row in beside]
+    words = f"{alt}, points of mean balanced accuracy; " + "; ".join(f"{dot.label} {dot.value}" for dot in held)
+    return charts.intervals(words, held, ends=ends, span=span([*held, *others]))
+
+
+def _dot(label: str, row: Json, colour: str) -> Dot:
+    estimate, low, high = (row[key] for key in ("estimate", "low", "high"))
+    value = f"{signed(estimate)} [{signed(low)}, {signed(high)}]"
+    return Dot(label, value, 100 * estimate, 100 * low, 100 * high, COLOURS[colour])
+
+
+def span(dots: Sequence[Dot]) -> tuple[float, float]:
+    """An axis that holds every interval and zero, with room on both sides of each."""
+    low, high = min([0.0, *(each.low for each in dots)]), max([0.0, *(each.high for each in dots)])
+    length = (high - low) or 1.0
+    return min(low - 0.05 * length, -0.2 * length), max(high + 0.05 * length, 0.2 * length)
+
+
+def matrix(
+    alt: str, cells: Iterable[tuple[str, str, float | None]], views: Iterable[str], *, title: str, shown: str = ".2f"
+) -> Markup | None:
+    """Values of (row, column, value) with views in order; None where no value is known."""
+    values = {(row, column): value for row, column, value in cells}
+    known = [value for value in values.values() if value is not None]
+    if not known:
+        return None
+    order = list(views)
+    rows, columns = ([view for view in order if any(view == key[side] for key in values)] for side in (0, 1))
+    table = [[values.get((row, column)) for column in columns] for row in rows]
+    return charts.heatmap(f"{alt}; every number is in the tables", rows, columns, table, top=max(*known, 1e-9),
+                          shown=shown, title=title)  # fmt: skip
+
+
+def line(
+    label: str, rows: Iterable[Json], colour: str, dash: str = "-", *, x: str = "", scale: float = 1.0
+) -> Line:  # fmt: skip
+    """Estimates by the column `x`, with their intervals where all are known."""
+    known = [row for row in rows if row["estimate"] is not None]
+    known = sorted(known, key=lambda row: row[x]) if x else known
+    y, low, high = ([_times(scale, row.get(end)) for row in known] for end in ("estimate", "low", "high"))
+    whole = None not in (*low, *high)
+    ends: Any = {"low": low, "high": high} if whole else {}
+    at = [row[x] for row in known] if x else ()
+    return Line(label, [height for height in y if height is not None], COLOURS[colour], dash, x=at, **ends)
+
+
+def lines(
+    facts: Mapping[str, Json], rows: Iterable[tuple[str, Json]], *, x: str, scale: float = 1.0
+) -> list[Line]:  # fmt: skip
+    """One line a view of (view, row), in its kind's colour; two of a kind get two shades, more get dashes."""
+    by_view: dict[str, list[Json]] = {}
+    for view, row in rows:
+        by_view.setdefault(view, []).append(row)
+    seen, found = dict[str, int](), []
+    for view, its in by_view.items():
+        kind = hue(facts[view])
+        number = seen[kind] = seen.get(kind, -1) + 1
+        found.append(line(view, its, charts.shade(kind, number), DASHES[number % 6], x=x, scale=scale))
+    return found
+
+
+def _times(scale: float, value: float | None) -> float | None:
+    return None if value is None else scale * value

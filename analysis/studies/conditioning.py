@@ -1,0 +1,49 @@
+"""Is it CLIP's text: what training adds to conditioned models, against unconditional ones."""
+
+from collections.abc import Iterator
+
+from noisezoo.analysis.controls import difference_of_differences
+from noisezoo.analysis.figures import dots, hue
+from noisezoo.analysis.probes import Comparison
+from noisezoo.analysis.studies.claims import METRIC, Json
+from noisezoo.analysis.studies.data import Data
+from noisezoo.analysis.studies.study import Analysis, Options, Page, Study, register_study
+
+
+@register_study
+class Conditioning(Study):
+    """Trained minus untrained of every CLIP-conditioned noise view, minus the same of every unconditional one."""
+
+    name = "conditioning"
+    about = "CLIP-conditioned against unconditional models"
+    place = 110
+    needs = ("probes",)
+    template = "templates/conditioning.html.j2"
+
+    def lacks(self, analysis: Analysis, options: Options) -> str:
+        """A model of either kind, with its untrained network."""
+        there = any(_pairs(analysis))
+        return "" if there else "a model conditioned on CLIP's text and one that is not, with their untrained views"
+
+    def run(self, data: Data, analysis: Analysis, options: Options) -> None:
+        """Rows by pair, attribute and metric."""
+        found: dict[tuple[str, ...], Comparison] = {}
+        for pair in _pairs(analysis):
+            a, b = ((analysis.tables[v["name"]], analysis.tables[v["baseline"]]) for v in pair)
+            if set(a[0].names) & set(a[1].names) & set(b[0].names) & set(b[1].names):
+                found[pair[0]["name"], pair[1]["name"]] = difference_of_differences(a, b, metrics=(METRIC,))
+        analysis.record(self.name, found, ("conditioned", "unconditional"))
+
+    def exhibit(self, page: Page) -> Json:
+        """Trained minus untrained, conditioned minus unconditional."""
+        rows = [(f"{row['conditioned']} minus {row['unconditional']}", row, hue(page.facts[row["conditioned"]]))
+                for row in page.rows(self.name)]  # fmt: skip
+        ends = ("training adds less with CLIP's text", "training adds more with CLIP's text")
+        return {"chart": dots(f"{page.name}: conditioned minus unconditional", rows, ends=ends)}
+
+
+def _pairs(analysis: Analysis) -> Iterator[tuple[Json, Json]]:
+    here = {view["name"] for view in analysis.views}
+    noise = [view for view in analysis.noise if view["baseline"] in here]
+    for conditioned in (view for view in noise if view["clip_conditioned"] is True):
+        yield from ((conditioned, view) for view in noise if view["clip_conditioned"] is False)

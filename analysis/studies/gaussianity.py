@@ -1,0 +1,129 @@
+"""How Gaussian every view is, in full size (Table 1 of the paper, and what its projections cannot see)."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from noisezoo.analysis.controls import planted_power
+from noisezoo.analysis.gaussian import gaussianity, paper_gaussianity
+from noisezoo.analysis.studies.claims import Claim, Evidence, Json, over
+from noisezoo.analysis.studies.data import Data
+from noisezoo.analysis.studies.study import Analysis, Options, Page, Study, register_study, side_by_side, tidy
+
+ENOUGH = 250
+"""Rows that the paper tested."""
+REPLICATES = 10
+ALPHA, MARGIN = 0.05, 0.05
+"""Level after correction, and how far below a true Gaussian's acceptance still counts as near."""
+TESTS = {"anderson-darling": "Anderson–Darling", "dagostino-pearson": "D’Agostino–Pearson", "both": "both"}
+
+
+def passes_the_papers_test(kind: str) -> Callable[[Json], Iterator[Evidence]]:
+    """Share of projections accepted, as the paper tested it, over 5 points less than a true Gaussian's share."""
+
+    def evidence(results: Json) -> Iterator[Evidence]:
+        for view, found in _tested(results, kind):
+            for row in (row for row in found.get("paper", {}).get("rows", ()) if row["test"] != "both"):
+                accepted = {"estimate": row["acceptance"], "low": row["low"], "high": row["high"]}
+                words = "{acceptance:.1%} [{low:.1%}, {high:.1%}], a Gaussian {null:.1%}".format(**row)
+                yield Evidence.of(view, f"accepted, {row['test']}", "a Gaussian's less 5 points",
+                                  over(accepted, row["null"] - MARGIN), words=words)  # fmt: skip
+
+    return evidence
+
+
+def is_gaussian(kind: str) -> Callable[[Json], Iterator[Evidence]]:
+    """Any departure that survives correction for the number of tests; without one, whether it would have been found."""
+
+    def evidence(results: Json) -> Iterator[Evidence]:
+        for view, found in _tested(results, kind):
+            p, row = min((_smallest(row), k) for k, row in enumerate(found["rows"]))
+            adjusted, worst = min(1.0, p * len(found["rows"])), found["rows"][row]
+            what = f"all {len(found['rows'])} tests; the strongest departure: {worst['family']}, {worst['test']}"
+            decided = -1 if adjusted < ALPHA else int(_would_be_found(found))
+            words = f"p {'< 0.001' if adjusted < 1e-3 else f'= {adjusted:.3f}'}, corrected"
+            yield Evidence(view, what, "Gaussian rows", decided=decided, words=words)
+
+    return evidence
+
+
+def _tested(results: Json, kind: str) -> Iterator[tuple[str, Json]]:
+    kinds = {v["name"]: v["kind"] for v in results["views"] if not v["untrained"]}
+    return ((view, found) for view, found in results.get("gaussianity", {}).items() if kinds.get(view) == kind)
+
+
+def _smallest(row: Json) -> float:
+    """The smallest p-value of a row: Monte Carlo ones cannot be small, and Bonferroni's holds where the tail does."""
+    known = [p for p in (row["p_value"], row["bonferroni"]) if p is not None]
+    return float(min(known, default=1.0))
+
+
+def _would_be_found(found: Json) -> bool:
+    """Whether every planted alternative is found by some family more often than not, by its interval."""
+    rows = [row for row in found.get("power", {}).get("rows", ()) if row["alternative"] != "none"]
+    alternatives = {row["alternative"] for row in rows}
+    return bool(rows) and all(any(r["low"] > 0.5 for r in rows if r["alternative"] == a) for a in alternatives)
+
+
+@register_study
+class Gaussianity(Study):
+    """Every family of tests on every view, the paper's own test, and for models what the tests could have found."""
+
+    name = "gaussianity"
+    about = "is every view Gaussian, with calibration"
+    place = 10
+    template = "templates/gaussianity.html.j2"
+    claims = (
+        Claim("Noise is near-Gaussian", "as the paper tested it", "Table 1", passes_the_papers_test("noise")),
+        Claim("Noise is Gaussian", "by every test, all rows", "Table 1, objection", is_gaussian("noise")),
+        Claim("Embeddings are near-Gaussian", "as the paper tested it", "Table 1", passes_the_papers_test("embedding")),
+        Claim("Embeddings are Gaussian", "by every test, all rows", "Table 1, objection", is_gaussian("embedding")),
+    )
+
+    def run(self, data: Data, analysis: Analysis, options: Options) -> None:
+        """Results by view; the paper's own test and the power of all tests under `paper` and `power`."""
+
+        def on(views: list[str], test: Callable[..., Any], table: str, **draws: Any) -> dict[str, Any]:
+            made = side_by_side(lambda view: test(data.stored(view), seed=options.seed, **draws), views)
+            found = dict(zip(views, made, strict=True))
+            analysis.rows[table] = [row for view, one in found.items() for row in tidy(one.records(), view=view)]
+            return found
+
+        analysis.gaussianity |= on(data.views, gaussianity, self.name)
+        results = analysis.results[self.name] = {view: _said(found) for view, found in analysis.gaussianity.items()}
+        if len(data) >= ENOUGH:
+            for view, found in on(data.views, paper_gaussianity, "paper_gaussianity").items():
+                results[view]["paper"] = found.to_dict()
+        # Of noise and the first encoder: others share their sizes, and a table takes seconds.
+        replicates = min(REPLICATES, options.effort.n_permutations)
+        powered = [*analysis.names("noise"), *analysis.encoders[:1]]
+        for view, found in on(powered, planted_power, "power", n_replicates=replicates).items():
+            results[view]["power"] = _said(found)
+
+    def say(self, results: Json) -> list[Json]:
+        """One sentence a noise view."""
+        noise = {view["name"] for view in results["views"] if view["kind"] == "noise"}
+        return [{"kind": "gaussianity", "view": view, "text": _sentence(view, found["rows"])}
+                for view, found in results[self.name].items() if view in noise]  # fmt: skip
+
+    def exhibit(self, page: Page) -> Json:
+        """Heads of the columns, and what they are measured by."""
+        found = page.results[self.name]
+        first = next(iter(found.values()))
+        heads = [(row["family"], TESTS.get(row["test"], "ratio")) for row in first["rows"]]
+        power = {view: one["power"]["sentence"] for view, one in found.items() if "power" in one}
+        return {"found": found, "heads": heads, "power": power, "n_null": first["n_null"], "alpha": first["alpha"]}
+
+
+def _said(result: Any) -> Json:
+    return {**result.to_dict(), "sentence": result.sentence()}
+
+
+def _sentence(view: str, rows: list[Json]) -> str:
+    named = {way: [f"{r['family']} ({r['test']})" for r in rows if r["departs"] is way] for way in (True, False)}
+    departs, passes = (", ".join(named[way]) for way in (True, False))
+    if not departs:
+        return (f"{view}: none of the {len(rows)} tests tells it from a Gaussian of its size and covariance, "
+                "which does not show that it is one.")  # fmt: skip
+    kept = f"; not told from it by {passes}" if passes else ""
+    count = f"{len(named[True])} of {len(rows)} tests"  # a true Gaussian fails some: the reader must see how many
+    return f"{view} departs from a Gaussian of its size and covariance in {count}: {departs}{kept}."
