@@ -1,0 +1,171 @@
+"""Every study by itself, any subset, and a user's own, through the command: each gives its page."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from noisezoo import cli
+from noisezoo.analysis.report import report
+from noisezoo.analysis.studies.study import Study, all_studies, register_study
+from noisezoo.builder.__main__ import run
+from noisezoo.errors import UsageError
+from tests.analysis.planted_report import Page
+from tests.builder.building import digits_recipe
+
+VIEWS = ("digits-ddpm", "digits-ddpm-untrained", "faces-ldm", "faces-ldm-untrained", "faces-clip", "pixels-8")
+NAMES = tuple(all_studies())
+HEADS = {
+    "gaussianity": "Is it Gaussian?", "probes": "Views and controls, side by side",
+    "profile": "Do accuracies on noise follow an encoder's?", "conditional": "What the noise adds to the picture",
+    "learning": "With more images", "paper": "As the paper did it", "stitching": "From view to view",
+    "alignment": "How alike the geometries are", "shared": "Shared space",
+    "structure": "What is left of the picture in the noise", "conditioning": "Is it CLIP's text?",
+    "spurious": "A correlation that is not there", "inversions": "The same images, inverted otherwise",
+    "edits": "Given and regenerated",
+}  # fmt: skip
+Command = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """120 digits through noise of two kinds, an encoder and the pixels; and the same digits in more steps."""
+    folder = tmp_path_factory.mktemp("studies")
+    settings = {"batch_size": 64, "num_inference_steps": 2}
+    for name, views, steps in (("digits", VIEWS, 2), ("slow", VIEWS[:1], 4)):
+        settings["num_inference_steps"] = steps
+        assert run(digits_recipe(views, limit=120, slice_rows=64, shard_rows=1000, settings=settings), folder / name)
+    return folder / "digits", folder / "slow"
+
+
+@pytest.fixture
+def command(datasets: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """`noisezoo analyze` with what every study could ask for."""
+
+    def analyze(*studies: str) -> Path:
+        given = ["--out", str(tmp_path / "report"), "--quick", "--model", "digits-ddpm",
+                 "--variant", f"slow={datasets[1]}", "--studies", ",".join(studies)]  # fmt: skip
+        monkeypatch.setattr("sys.argv", ["noisezoo", "analyze", str(datasets[0]), *given])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        assert stop.value.code in (0, None)
+        return tmp_path / "report"
+
+    return analyze
+
+
+def heads(folder: Path) -> set[str]:
+    page = Page((folder / "report.html").read_text(encoding="utf-8"))
+    return {head.text for head in page.root.all("h3")} & set(HEADS.values())
+
+
+def test_every_bundled_study_has_a_head_of_its_own() -> None:
+    assert set(HEADS) == set(NAMES) and len(set(HEADS.values())) == len(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_study_alone_gives_its_page_and_its_numbers(command: Command, name: str) -> None:
+    folder = command(name)
+    wanted = {name, *all_studies()[name].needs}
+    assert heads(folder) == {HEADS[each] for each in wanted}
+    results = json.loads((folder / "results.json").read_text())["datasets"]["digits"]
+    assert set(results) & set(NAMES) == wanted
+    assert {row["claim"] for row in results["scorecard"] if row["shown"] != "no evidence"} <= {
+        claim.name for each in wanted for claim in all_studies()[each].claims
+    }
+    assert [path.stem for path in (folder / "tables").iterdir()] and (folder / "scorecard.html").is_file()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_any_subset_gives_its_page(command: Command, seed: int) -> None:
+    drawn = random.Random(seed).sample(NAMES, 2 + seed % 3)
+    wanted = {each for name in drawn for each in (name, *all_studies()[name].needs)}
+    assert heads(command(*drawn)) == {HEADS[name] for name in wanted}
+
+
+def test_a_study_that_has_nothing_to_work_with_is_named_before_any_work(
+    datasets: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["noisezoo", "analyze", str(datasets[0]), "--out", str(tmp_path / "report"),
+                                     "--studies", "edits"])  # fmt: skip
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == UsageError.exit_code
+    assert "edits needs --model VIEW" in capsys.readouterr().err
+
+
+def test_numbers_are_written_before_anything_is_drawn(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+
+    def fail(pages: object, title: str) -> None:
+        raise RuntimeError("no ink")
+
+    monkeypatch.setattr(report, "_pages", fail)
+    with pytest.raises(RuntimeError, match="no ink"):
+        command("alignment")
+    written = [path for path in Path(sys.argv[sys.argv.index("--out") + 1]).rglob("*") if path.is_file()]
+    assert {path.name for path in written} == {"results.json", "alignment.parquet", "scorecard.parquet"}
+
+
+def test_two_studies_of_one_name_are_refused() -> None:
+    with pytest.raises(UsageError, match="there is a study 'probes' already"):
+        register_study(type("Probing", (Study,), {"name": "probes", "run": lambda *_: None}))
+
+
+PLUGIN = '''
+"""How long rows are."""
+import numpy as np
+from noisezoo.analysis.studies import Claim, Evidence, Study, register_study
+
+
+def is_long(results):
+    for row in results.get("length", {}).get("rows", ()):
+        yield Evidence(row["view"], "mean length", "zero", row["length"], row["length"] - 1, row["length"] + 1)
+
+
+@register_study
+class Length(Study):
+    """Mean length of the rows of every view."""
+
+    name = "length"
+    about = "how long rows are"
+    template = "length.html.j2"
+    claims = (Claim("Rows are long", "longer than nothing", "nowhere", is_long),)
+
+    def run(self, data, analysis, options):
+        lengths = {view: float(np.linalg.norm(data.matrix(view), axis=1).mean()) for view in data.views}
+        rows = [{"view": view, "length": length} for view, length in lengths.items()]
+        analysis.results[self.name] = {"rows": rows}
+        analysis.rows[self.name] = rows
+'''
+
+
+def test_a_users_own_study_comes_with_its_section_its_claim_and_its_table(
+    datasets: tuple[Path, Path], tmp_path: Path
+) -> None:
+    package = tmp_path / "package"
+    (package / "mine-1.0.dist-info").mkdir(parents=True)
+    (package / "mine-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
+    (package / "mine-1.0.dist-info" / "entry_points.txt").write_text("[noisezoo.plugins]\nmine = length_of_rows\n")
+    (package / "length_of_rows.py").write_text(PLUGIN)
+    (package / "length.html.j2").write_text(
+        '{% from "macros.html.j2" import region with context %}<h3>How long</h3>{% call region("lengths") %}<table>'
+        "{% for row in results.length.rows %}<tr><th>{{ row.view }}</th><td>{{ row.length | decimals(3) }}</td></tr>"
+        "{% endfor %}</table>{% endcall %}"
+    )
+    path = os.pathsep.join([str(package), *sys.path])
+    subprocess.run([sys.executable, "-m", "noisezoo", "analyze", str(datasets[0]), "--studies", "length",
+                    "--out", str(tmp_path / "report")], check=True, env={**os.environ, "PYTHONPATH": path})  # fmt: skip
+    page = Page((tmp_path / "report" / "report.html").read_text()).root
+    results = json.loads((tmp_path / "report" / "results.json").read_text())["datasets"]["digits"]
+    assert [head.text for head in page.all("h3")][1:2] == ["How long"]
+    lengths = {row["view"]: f"{row['length']:.3f}" for row in results["length"]["rows"]}
+    assert set(lengths) == set(VIEWS) and all(f"{view}{length}" in page.text for view, length in lengths.items())
+    (row,) = [row for row in results["scorecard"] if (row["claim"], row["view"]) == ("Rows are long", "pixels-8")]
+    assert row["verdict"] == "supported"
+    assert (tmp_path / "report" / "tables" / "length.parquet").is_file()
