@@ -168,7 +168,7 @@ def _edits(dataset: str, view: str, judge: str, strips: Sequence[Strip]) -> Json
 
 def _attribute(where: str, attribute: str, strips: Sequence[Strip]) -> Json:
     if OVERLAY not in {strip.variant for strip in strips}:
-        raise ValueError(f"the edit of {attribute!r} {where} has no pixel overlay to be held against")
+        raise ValueError(f"the edit of {attribute!r} {where.partition(',')[0]} has no pixel overlay to be held against")
     ordered = sorted(strips, key=lambda strip: list(STYLES).index(strip.variant))
     rows = [{"variant": s.variant, "is_overlay": s.variant == OVERLAY, "against": s.against,
              "records": plain(s.records), "faces": s.images.shape[1], "shown": min(FACES_ON_PAGE, s.images.shape[1]),
