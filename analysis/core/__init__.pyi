@@ -36,6 +36,7 @@ from noisezoo.analysis.core.intervals import (
     bootstrap_means as bootstrap_means,
     interval_of_influences as interval_of_influences,
     interval_of_rate as interval_of_rate,
+    interval_of_share as interval_of_share,
     mean_intervals as mean_intervals,
     no_narrower as no_narrower,
     null_columns as null_columns,

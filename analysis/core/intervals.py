@@ -214,19 +214,28 @@ def interval_of_influences(
     """Value +- z sd in [least, 1]: sd^2 is the sum of squares of influences (n,), added up in `units` (n,)."""
     from scipy.special import stdtrit
 
-    of_unit = np.bincount(units, influence)
+    of_unit = np.bincount(units, influence)[np.bincount(units) > 0]
     reach = float(stdtrit(max(len(of_unit) - 1, 1), (1 + confidence) / 2) * np.sqrt(of_unit @ of_unit))
     return Interval(value, *(float(np.clip(value + side * reach, least, 1.0)) for side in (-1, 1)))
 
 
-def interval_of_rate(scores: Floats, units: NDArray[np.intp], confidence: float) -> Interval:
-    """Wilson's interval of the mean of scores (n,) in [0, 1], for as many rows as would have the variance that is seen.
+def interval_of_share(value: float, influence: Floats, units: NDArray[np.intp], confidence: float) -> Interval:
+    """Wilson's interval of a share in [0, 1], for as many independent trials as would have the variance that is seen.
 
-    Rows of one of `units` (n,) count together. Where nothing varies, the units themselves are counted.
+    The variance is the sum of squares of influences (n,), added up in `units` (n,). Where nothing varies, the units
+    themselves are counted. NaN has no ends.
     """
-    rate = float(scores.mean())
-    of_unit = np.bincount(units, scores - rate) / len(scores)
+    of_unit = np.bincount(units, influence)
+    of_unit = of_unit[np.bincount(units) > 0]
     variance = float(of_unit @ of_unit)
-    trials = rate * (1 - rate) / variance if variance > 0 else float(len(of_unit))
-    low, high = wilson(rate * trials, trials, confidence)
-    return Interval(rate, float(low), float(high))
+    trials = value * (1 - value) / variance if variance > 0 else float(len(of_unit))
+    if not trials > 0:
+        return Interval(value, _NAN, _NAN)
+    low, high = wilson(value * trials, trials, confidence)
+    return Interval(value, float(low), float(high))
+
+
+def interval_of_rate(scores: Floats, units: NDArray[np.intp], confidence: float) -> Interval:
+    """`interval_of_share` of the mean of scores (n,) in [0, 1]."""
+    rate = float(scores.mean())
+    return interval_of_share(rate, (scores - rate) / len(scores), units, confidence)

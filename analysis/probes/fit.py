@@ -22,7 +22,7 @@ from noisezoo.analysis.core import (
 from noisezoo.analysis.probes.logistic import minimise
 from noisezoo.analysis.probes.path import Scaled, scaled_frame, search_path
 
-_TOLERANCE = 1e-8  # nats a row
+_NEAR, _TOLERANCE = 1e-8, 1e-9  # nats a row, of the fit in single and in double precision
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,7 +121,7 @@ def _strengths(C: ArrayLike, k: int) -> Floats:
 
 def _fit(scaled: Scaled, Y: Floats, strength: Floats, caveats: tuple[str, ...]) -> Probes:
     """Most iterations in single precision; then double precision decides when the optimum is reached."""
-    start = minimise(single(scaled.T), Y, strength, tolerance=_TOLERANCE)
+    start = minimise(single(scaled.T), Y, strength, tolerance=_NEAR)
     w, b = minimise(scaled.T, Y, strength, start, tolerance=_TOLERANCE)
     coef = scaled.lift(np.asarray(w, np.float64)) / scaled.scale
     intercept = np.asarray(b - scaled.mean @ coef, np.float64)

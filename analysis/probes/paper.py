@@ -1,7 +1,8 @@
-"""The probes of the paper's Table 2, as it ran them: PCA, scikit-learn's defaults, one split into training and test."""
+"""The probes of the paper's Table 2: PCA, standard scaling, scikit-learn's defaults, one split of the rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,21 +18,43 @@ from noisezoo.analysis.core import (
     as_matrix,
     caveats,
     constant_columns,
-    mean_intervals,
+    interval_of_influences,
+    interval_of_share,
+    null_columns,
     principal_frame,
     units_of,
-    wilson,
 )
 from noisezoo.analysis.probes.fit import Probes, fit_probes
+from noisezoo.analysis.probes.metrics import OutOfFold, Scores, accuracy, auc
 
 DIMENSIONS = {"noise": 500, "embedding": 310, "control": 500}
 """Principal components by kind of view: the paper's for generative models and encoders; controls as the noise."""
 PAPER_C = 1.0
 
 
+def _logistic(T: Floats, Y: Floats) -> tuple[Floats, Floats]:
+    """Weights (r, k) and intercepts (k,) of the optimum of scikit-learn's LogisticRegression() with any solver."""
+    found = fit_probes(T, Y, C=PAPER_C)
+    return found.coef, found.intercept
+
+
+def _lda(T: Floats, Y: Floats) -> tuple[Floats, Floats]:
+    """Difference of the class means w, and the log of the ratio of rates less w at the middle between them."""
+    positives, negatives = Y.sum(axis=0), (1 - Y).sum(axis=0)
+    of_positives, of_negatives = T.T @ Y / positives, T.T @ (1 - Y) / negatives  # (r, k)
+    w = of_positives - of_negatives
+    return w, np.log(positives / negatives) - np.einsum("rk,rk->k", w, of_positives + of_negatives) / 2
+
+
+CLASSIFIERS: Mapping[str, Callable[[Floats, Floats], tuple[Floats, Floats]]] = MappingProxyType(
+    {"logistic": _logistic, "lda": _lda}
+)
+"""Name -> standardised scores (n, r) and labels (n, k) to weights (r, k) and intercepts (k,) of logits."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PaperProbes(Result):
-    """What `paper_probes` found: accuracies on the test rows, beside the majority rule's.
+    """What `paper_probes` found: accuracies and areas under the curve on the test rows, beside the majority rule.
 
     Intervals are over test rows (or groups), given the fitted probes: another training set is not in them. That is
     how the paper's figures were made; `probe_table` counts the training too.
@@ -39,10 +62,11 @@ class PaperProbes(Result):
 
     names: tuple[str, ...]  # (k,) attributes that were probed
     refused: Mapping[str, str]  # attribute -> why it was not
-    scores: Mapping[str, tuple[Interval, ...]]  # "accuracy", "majority" and "gain", their difference -> (k,)
+    scores: Mapping[str, tuple[Interval, ...]]  # "accuracy", "auc", "majority", "gain" over majority -> (k,)
     mean: Mapping[str, Interval]  # the same -> mean over attributes
     null: Floats  # (permutations, k) accuracy of probes fitted on shuffled labels
     probes: Probes  # in X's own coordinates
+    classifier: str
     kind: str
     n_components: int
     n_train: int
@@ -56,17 +80,14 @@ class PaperProbes(Result):
 
     def records(self) -> list[dict[str, Any]]:
         """One dictionary an attribute and score, then one a score for the mean over attributes."""
-        rows = [(name, what, self.scores[what][j], self.null[:, j]) for j, name in enumerate(self.names)
-                for what in self.scores]  # fmt: skip
+        rows = [(name, what, found[j], self.null[:, j]) for j, name in enumerate(self.names)
+                for what, found in self.scores.items()]  # fmt: skip
         rows += [("mean", what, interval, self.null.mean(axis=1)) for what, interval in self.mean.items()]
-        return [_record(*row) for row in rows]
-
-
-def _record(attribute: str, metric: str, interval: Interval, null: Floats) -> dict[str, Any]:
-    known = null.size and metric == "accuracy"
-    ends = (null.mean(), null.min(), null.max()) if known else (float("nan"),) * 3
-    told = dict(zip(("null", "null_low", "null_high"), map(float, ends), strict=True))
-    return {"attribute": attribute, "metric": metric, **interval.to_dict(), **told}
+        return [
+            {"attribute": name, "metric": what, **interval.to_dict(),
+             **null_columns(null if what == "accuracy" else np.empty(0))}
+            for name, what, interval, null in rows
+        ]  # fmt: skip
 
 
 def paper_probes(
@@ -76,16 +97,19 @@ def paper_probes(
     *,
     train: ArrayLike,
     kind: str,
+    classifier: str = "logistic",
     groups: ArrayLike | None = None,
     n_permutations: int = 3,
     confidence: float = 0.95,
     seed: int = 42,
 ) -> PaperProbes:
-    """Reproduce the paper's Table 2 on one view: accuracy of logistic probes on the principal components of X (n, d).
+    """Reproduce the paper's Table 2 on one view: linear probes on the standardised principal components of X (n, d).
 
-    The components are the training rows' leading 500, or 310 for encoders, centred and not whitened; the probes
-    are the optimum that scikit-learn's LogisticRegression() approaches with any solver: C = 1, a free intercept,
-    positive where the probability exceeds one half. The majority rule answers each attribute's commoner training class.
+    The components are the training rows' leading 500, or 310 for encoders, each divided by its standard deviation on
+    the training rows, as in the paper and its release. "logistic" is the optimum that scikit-learn's
+    LogisticRegression() approaches with any solver (C = 1, a free intercept); "lda" is the release's difference of
+    class means with the log prior. Both answer yes where the logit exceeds 0. The majority rule answers each
+    attribute's commoner training class.
 
     Args:
         X: rows, float32 or float64.
@@ -93,40 +117,42 @@ def paper_probes(
         names: (k,) their names.
         train: (n,) true for rows to fit on; the others are the test rows.
         kind: of the view, a key of DIMENSIONS.
-        groups: (n,) identities that the intervals resample whole. One on both sides of `train` is a caveat.
+        classifier: a key of CLASSIFIERS.
+        groups: (n,) identities: rows of one count together in intervals. One on both sides of `train` is a caveat.
         n_permutations: shuffled copies of the training labels, attributes together; 0 leaves the null NaN.
-        confidence: of the intervals, by the bootstrap over test rows or groups.
-        seed: of resamples and permutations.
+        confidence: of the intervals: Wilson's for shares, Student's over rows or groups for differences and means.
+        seed: of permutations.
 
     Returns:
-        The scores; an attribute with one class among the training rows is in `.refused` with its reason.
+        The scores; an attribute with one class among the training rows is in `.refused` with its reason. The area
+        under the curve is NaN for an attribute with one class among the test rows.
 
     Raises:
-        ValueError: an unknown kind, a mask that leaves fewer than two training rows or no test row, equal training
-            rows, every attribute refused, or what `as_matrix` and `as_labels` refuse.
+        ValueError: an unknown kind or classifier, a mask that leaves fewer than two training rows or no test row,
+            equal training rows, every attribute refused, or what `as_matrix` and `as_labels` refuse.
     """
-    if kind not in DIMENSIONS:
-        raise ValueError(f"kind must be one of {', '.join(DIMENSIONS)}, not {kind!r}")
+    for what, value, known in (("kind", kind, DIMENSIONS), ("classifier", classifier, CLASSIFIERS)):
+        if value not in known:
+            raise ValueError(f"{what} must be one of {', '.join(known)}, not {value!r}")
     X = as_matrix(X)
     labels, mask = as_labels(Y, rows=len(X), names=names), _as_mask(train, len(X))
-    units = None if groups is None else np.asarray(groups)
+    units = units_of(len(X), groups)
     refused = _refusals(labels[mask], names)
     probed = np.array([name not in refused for name in names], dtype=np.bool_)
     Y_train, Y_test = labels[mask][:, probed], labels[~mask][:, probed]
     rng = np.random.default_rng([seed, 1])
     shuffled = [Y_train[rng.permutation(len(Y_train))] for _ in range(n_permutations)]
-    fitted, n_components = _fit(X[mask], np.hstack([Y_train, *shuffled]), DIMENSIONS[kind])
-    answers = (fitted.decision_function(X[~mask]) > 0).reshape(len(Y_test), 1 + n_permutations, -1)
-    right = (answers == (Y_test > 0)[:, None]).astype(np.float64)  # (n_test, 1 + permutations, k)
-    majority = (Y_test == (Y_train.mean(axis=0) > 0.5)).astype(np.float64)
-    scores = _score(right[:, 0], majority, None if units is None else units[~mask], confidence, seed)
+    fitted, n_components = _fit(X[mask], np.hstack([Y_train, *shuffled]), DIMENSIONS[kind], CLASSIFIERS[classifier])
+    answers = fitted.decision_function(X[~mask]).reshape(len(Y_test), 1 + n_permutations, -1)
+    of = _scores(answers[:, 0], Y_test, np.log(Y_train.mean(axis=0) / (1 - Y_train.mean(axis=0))))
     return PaperProbes(
         names=tuple(name for name in names if name not in refused),
         refused=refused,
-        scores={what: intervals[:-1] for what, intervals in scores.items()},
-        mean={what: intervals[-1] for what, intervals in scores.items()},
-        null=right[:, 1:].mean(axis=0),
+        scores={what: _intervals(what, found, units[~mask], confidence) for what, found in of.items()},
+        mean={what: _intervals(what, _mean(found), units[~mask], confidence)[0] for what, found in of.items()},
+        null=((answers[:, 1:] > 0) == (Y_test > 0)[:, None]).mean(axis=0),
         probes=fitted.take(slice(Y_train.shape[1])),
+        classifier=classifier,
         kind=kind,
         n_components=n_components,
         n_train=len(Y_train),
@@ -152,52 +178,43 @@ def _as_mask(train: ArrayLike, n: int) -> NDArray[np.bool_]:
     return mask
 
 
-def _fit(X: Matrix, Y: Floats, n_components: int) -> tuple[Probes, int]:
+def _fit(
+    X: Matrix, Y: Floats, n_components: int, fit: Callable[[Floats, Floats], tuple[Floats, Floats]]
+) -> tuple[Probes, int]:
     """Probes of Y (n, k) on the leading components of X (n, d), in X's coordinates, and the number of components."""
     frame = principal_frame(X, leading=n_components)
-    found = fit_probes(frame.scores, Y, C=PAPER_C)
-    coef = frame.lift(found.coef)
-    return Probes(coef, found.intercept - frame.mean @ coef, found.C), frame.scores.shape[1]
+    sd = np.sqrt(frame.eigenvalues / len(X))[:, None]  # (r, 1)
+    w, b = fit(frame.scores / sd.T, Y)
+    coef = frame.lift(w / sd)
+    return Probes(coef, b - frame.mean @ coef, np.full(len(b), PAPER_C)), frame.scores.shape[1]
 
 
-def _score(
-    right: Floats, majority: Floats, groups: NDArray[Any] | None, confidence: float, seed: int
-) -> dict[str, tuple[Interval, ...]]:
-    """Intervals of each attribute, then of their mean, for hits (n, k) of the probes and of the majority rule."""
-    hits = {"accuracy": right, "majority": majority, "gain": right - majority}
-    k = right.shape[1]
-    columns = np.hstack([np.column_stack([hit, hit.mean(axis=1)]) for hit in hits.values()])
-    found = mean_intervals(columns, groups=groups, confidence=confidence, seed=seed)
-    scores = {what: found[i * (k + 1) : (i + 1) * (k + 1)] for i, what in enumerate(hits)}
-    for what in ("accuracy", "majority"):
-        scores[what][:k] = _rates(hits[what], groups, confidence)
-    return {what: tuple(intervals) for what, intervals in scores.items()}
+def _scores(logits: Floats, Y: Floats, prior: Floats) -> dict[str, Scores]:
+    """Values (k,) and influences (n, k) of every score, from logits (n, k) and the training rows' prior (k,)."""
+    once = np.zeros(len(Y), np.intp)
+    probe = OutOfFold(logits, np.zeros_like(Y), Y, once, once > 0)
+    found = {"accuracy": accuracy(probe), "auc": auc(probe)}
+    found["majority"] = accuracy(OutOfFold(np.zeros_like(Y) + prior, np.zeros_like(Y), Y, once, once > 0))
+    gain = [ours - theirs for ours, theirs in zip(found["accuracy"], found["majority"], strict=True)]
+    return {**found, "gain": (gain[0], gain[1])}
 
 
-def _rates(hits: Floats, groups: NDArray[Any] | None, confidence: float) -> list[Interval]:
-    """Wilson's intervals of rates (n, k), at the number of rows that, drawn singly, would know as much as the groups.
+def _mean(of: Scores) -> Scores:
+    """Of the attributes that have a value, as one."""
+    known = np.isfinite(of[0])
+    known = known if known.any() else ~known
+    return of[0][known].mean(keepdims=True), of[1][:, known].mean(axis=1, keepdims=True)
 
-    A bootstrap knows no error where all rows are right.
-    """
-    rate, units = hits.mean(axis=0), units_of(len(hits), groups)
-    totals = np.zeros((units.max() + 1, hits.shape[1]))
-    np.add.at(totals, units, hits - rate)
-    single, clustered = len(hits) * rate * (1 - rate), (totals**2).sum(axis=0)
-    effective = np.where(
-        single * clustered > 0, len(hits) * single / np.where(clustered > 0, clustered, 1), len(totals)
-    )
-    low, high = wilson(np.clip(rate * effective, 0, effective), effective, confidence)
-    return [Interval(*map(float, ends)) for ends in zip(rate, low, high, strict=True)]
+
+def _intervals(what: str, of: Scores, units: NDArray[np.intp], confidence: float) -> tuple[Interval, ...]:
+    interval = interval_of_influences if what == "gain" else interval_of_share
+    return tuple(interval(float(value), i, units, confidence) for value, i in zip(of[0], of[1].T, strict=True))
 
 
 def _caveats(
-    X: Matrix, mask: NDArray[np.bool_], groups: NDArray[Any] | None, n_components: int, wanted: int
+    X: Matrix, mask: NDArray[np.bool_], units: NDArray[np.intp], n_components: int, wanted: int
 ) -> tuple[str, ...]:
-    both = 0 if groups is None else len(np.intersect1d(groups[mask], groups[~mask]))
-    found = {
-        f"{n_components} principal components instead of the paper's {wanted}: there are no more": (
-            n_components < wanted
-        ),
-        f"{both} groups lie on both sides of the split, so that probes are scored on who they were fitted on": both > 0,
-    }
-    return caveats(X, mask.astype(np.intp)) + tuple(sentence for sentence, holds in found.items() if holds)
+    both = len(np.intersect1d(units[mask], units[~mask]))
+    few = f"{n_components} principal components instead of the paper's {wanted}: there are no more"
+    astride = f"{both} groups lie on both sides of the split, so that probes are scored on whom they were fitted on"
+    return caveats(X, mask.astype(np.intp)) + (few,) * (n_components < wanted) + (astride,) * (both > 0)

@@ -5,6 +5,7 @@ from sklearn.decomposition import PCA
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from noisezoo.analysis.core.intervals import wilson
 from noisezoo.analysis.probes.paper import DIMENSIONS, paper_probes
@@ -29,7 +30,7 @@ def test_accuracies_are_those_of_pca_and_scikit_learns_default_probe(kind: str, 
     assert found.n_components == components
     for j in range(3):
         probe = LogisticRegression(solver="newton-cholesky", tol=1e-10, max_iter=500)
-        peer = make_pipeline(PCA(components, svd_solver="full"), probe).fit(X[train], Y[train, j])
+        peer = make_pipeline(PCA(components, svd_solver="full"), StandardScaler(), probe).fit(X[train], Y[train, j])
         ours = found.probes.predict_proba(X[~train])[:, j]
         np.testing.assert_allclose(ours, peer.predict_proba(X[~train])[:, 1], atol=1e-3)
         assert found.scores["accuracy"][j].estimate == pytest.approx(peer.score(X[~train], Y[~train, j]), abs=1e-9)
