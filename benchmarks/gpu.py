@@ -1,254 +1,177 @@
 """Images a second on a GPU: inversion and embedding the plain way and ours, at full size with random weights.
 
-    python -m benchmarks.gpu                        # the whole table on a GPU, 10 minutes at most
-    python -m benchmarks.gpu --write                # and benchmarks/gpu-DEVICE.json, after every row
-    python -m benchmarks.gpu --models sd15 --modes max-autotune
+    python -m benchmarks.gpu                        # the whole table on a GPU, 8 minutes at most
+    python -m benchmarks.gpu --smoke                # 90 seconds: every network class at full size, two steps
+    python -m benchmarks.gpu --write                # and benchmarks/gpu-DEVICE.json, whatever the clock left undone
+    python -m benchmarks.gpu --models sd15 --compile compiled autotuned
     python -m benchmarks.gpu --small                # seconds, on a CPU too: that the script works, no speeds
 
 The plain way is the loop that a first user writes: diffusers' network, DDIMInverseScheduler and classifier-free
 guidance at 3.5 with empty prompts as a doubled batch (or open_clip's `encode_image`), in float32 under torch's own
-defaults. Ours is `Inverter` (or `Encoder`) in half precision, as it stands and compiled into CUDA graphs; compiled
-first is the fastest precision whose result is near enough, the other where time is left. Each at its best batch: the
-sweep doubles it until memory is out or a doubling adds nothing. Times are of the first 3 of 50 steps, scaled; the
-relative error is of all 50, the worst image of two, against the plain way. All start from the same weights, which are
-random: the error says what half precision costs there, and must be seen again on trained ones.
+defaults, and with `torch_dtype`. Ours is `Inverter` (or `Encoder`) in half precision, as it stands and compiled, each
+at its best batch. Times are of the first 3 of 50 steps, scaled; the relative error is of all 50, the worst image of
+two, against the plain way in float32. All start from the same weights, which are random: the error says what half
+precision costs there, and must be seen again on trained ones.
+
+Every job is a process of its own, so that one that dies or is late costs its rows alone. Jobs take turns on the device
+for what is timed and compile beside each other.
 """
 
 import argparse
-import gc
 import json
+import queue
+import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
 from datetime import date
-from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import diffusers
 import torch
-from torch import Tensor
 
-from benchmarks.gpu_models import STEPS, TIMED_STEPS, Mode, Subject, Way, subjects
+from benchmarks.gpu_jobs import COMPILED, Bench, Fact, Row, ceiling, full, run, tried
 
 RATIO, ERROR, UTILISATION = 3.0, 1e-2, 0.55
-"""The goals: times the plain way, at this relative error; share of the measured ceiling."""
-GAIN = 1.03
-"""A doubled batch that adds less ends the sweep."""
-CHECKED, DOUBLINGS = 2, 6
-DTYPES = ("bfloat16", "float16")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One way at its best batch.
-
-    Attributes:
-        rate: Images a second.
-        tflops: Floating-point operations spent on them, in 10^12 a second.
-        memory: Peak of the device's memory that the process holds, in GiB; None on a CPU.
-        error: Relative to the plain way's result.
-    """
-
-    model: str
-    way: str
-    batch: int
-    forwards: int
-    rate: float
-    ratio: float
-    error: float
-    tflops: float
-    utilisation: float
-    memory: float | None
-
-
-@dataclass(frozen=True)
-class Timing:
-    """What a sweep finds at one batch."""
-
-    batch: int
-    rate: float
-    memory: float | None
+"""The goals: times the plain way in the same dtype, at this relative error; share of the measured ceiling."""
+BESIDE = 7
+"""Processes at once: compiling is work for the CPU."""
+Jobs = dict[str, Callable[[Bench], Iterable[Any]]]
 
 
 @dataclass
-class Contest:
-    """The ways of one subject against each other; what they are measured by comes from the plain one."""
+class Session:
+    """Jobs under one clock, and what they have found."""
 
-    subject: Subject
-    device: torch.device
-    ceiling: float
+    small: bool
     deadline: float
+    rows: list[Row] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
 
-    def rows(self, modes: Sequence[str]) -> Iterator[Row]:
-        """The plain way; ours in each precision; and ours compiled, for as long as the clock allows."""
-        batches = [self.subject.least * 2**i for i in range(DOUBLINGS + 1)]
-        plain, self.flops = self.subject.plain(self.device), self.subject.flops()
-        best = self.sweep(plain, batches)
-        self.expected, self.plain_rate = plain.whole(self.subject.inputs(CHECKED, self.device)), best.rate
-        yield self.row("plain, float32", plain, best, 0.0)
-        del plain
-        loose: dict[str, Row] = {}
-        for dtype in DTYPES:
-            for row in self.ours(dtype, False, batches):
-                loose[dtype] = row
-                yield row
-        order = sorted(loose, key=lambda dtype: (loose[dtype].error > ERROR, -loose[dtype].rate))
-        # A compilation costs a minute, so it is made where the uncompiled network is fastest, and then beyond.
-        for i, (factor, dtype, mode) in enumerate(product((1, 2), order, modes)):
-            if i and time.monotonic() > self.deadline:
-                print(f"{self.subject.name}, {dtype}, {mode}, batch times {factor}: left out, time is up", flush=True)
-            else:
-                yield from self.ours(dtype, mode, [factor * loose[dtype].batch])
+    def work(self, jobs: Jobs, began: float) -> None:
+        """Run the jobs, a few at once, and stop what is left when time is up."""
+        context = get_context("spawn")
+        turn, results, waiting, alive = context.Lock(), context.Queue(), list(jobs), {}
+        with TemporaryDirectory() as folder:
+            while (waiting or alive) and time.monotonic() < self.deadline:
+                while waiting and len(alive) < BESIDE:
+                    label = waiting.pop(0)
+                    given = (jobs[label], label, self.small, turn, Path(folder), results)
+                    alive[label] = context.Process(target=run, args=given, daemon=False)
+                    alive[label].start()
+                try:
+                    label, found = results.get(timeout=0.5)
+                except queue.Empty:
+                    alive = {label: process for label, process in alive.items() if process.is_alive()}
+                    continue
+                if found is None:
+                    alive.pop(label, None)
+                else:
+                    self.keep(found, began, label)
+            for process in alive.values():
+                process.terminate()
+        for label in [*alive, *waiting]:
+            self.facts[f"left out: {label}"] = "time is up"
 
-    def ours(self, dtype: str, mode: Mode, batches: Sequence[int]) -> Iterator[Row]:
-        """One row; none, and the reason in print, where the way fails: it must not cost the others a lent GPU."""
-        release()
-        try:
-            way = self.subject.ours(self.device, dtype, mode)
-            best = self.sweep(way, batches)
-            count = best.batch if mode else CHECKED  # another batch would be compiled anew
-            error = apart(way.whole(self.subject.inputs(count, self.device))[:CHECKED], self.expected)
-            yield self.row(f"ours, {dtype}" + (f", {mode}" if mode else ""), way, best, error)
-        except Exception as fault:
-            print(f"{self.subject.name}, {dtype}, {mode}: {type(fault).__name__}: {str(fault)[:500]}", flush=True)
-
-    def sweep(self, way: Way, batches: Sequence[int]) -> Timing:
-        """The fastest of the batches, up to memory's end, the clock's, or the one that adds nothing."""
-        found: list[Timing] = []
-        for batch in batches:
-            release()
-            try:
-                found.append(self.timing(way, self.subject.inputs(batch, self.device)))
-            except RuntimeError as fault:  # out of memory also comes as an error of cuDNN's
-                if not found:
-                    raise
-                print(f"{self.subject.name}: batch {batch} ends the sweep: {str(fault)[:100]}", flush=True)
-                break
-            saturated = len(found) > 1 and found[-1].rate < GAIN * found[-2].rate
-            if saturated or time.monotonic() > self.deadline:
-                break
-        return max(found, key=lambda timing: timing.rate)
-
-    def timing(self, way: Way, inputs: Tensor) -> Timing:
-        """After a first run, in which kernels are chosen and compiled and graphs are recorded."""
-        way.run(inputs)
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
-        seconds = best_of(lambda: way.run(inputs), self.device) / way.share
-        memory = torch.cuda.max_memory_reserved() / 2**30 if self.device.type == "cuda" else None
-        return Timing(len(inputs), len(inputs) / seconds, memory)
-
-    def row(self, label: str, way: Way, best: Timing, error: float) -> Row:
-        """The sweep's best as the table has it."""
-        tflops = best.rate * way.forwards * self.flops / 1e12
-        return Row(self.subject.name, label, best.batch, way.forwards, best.rate, best.rate / self.plain_rate, error,
-                   tflops, tflops / self.ceiling, best.memory)  # fmt: skip
+    def keep(self, found: Row | Fact, began: float, label: str) -> None:
+        """Print a result, and remember it."""
+        if isinstance(found, Row):
+            self.rows.append(found)
+            print(f"{time.monotonic() - began:6.0f} s  {line(found, self.rows, self.facts)}", flush=True)
+        else:
+            self.facts[found.what + (" (again)" if label.endswith("again") else "")] = found.value
+            print(f"{time.monotonic() - began:6.0f} s  {found.what}: {found.value}", flush=True)
 
 
-def best_of(run: Callable[[], Any], device: torch.device, repeats: int = 3) -> float:
-    """Least seconds of several runs."""
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    seconds = []
-    for _ in range(repeats):
-        wait()
-        start = time.perf_counter()
-        run()
-        wait()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
+def plain_rate(row: Row, rows: list[Row], dtype: str) -> float | None:
+    """Of the plain way in `dtype`, for the same model."""
+    return next((each.rate for each in rows if each.model == row.model and each.way == f"plain, {dtype}"), None)
 
 
-def measured_ceiling(device: torch.device, sizes: Iterable[int], products: int = 10) -> float:
-    """The best TFLOP/s of square bfloat16 products of Gaussian matrices (of zeros, a GPU is faster)."""
-    found = []
-    for n in sizes:
-        A, B = (torch.randn(n, n, device=device, dtype=torch.bfloat16) for _ in range(2))
-
-        def run(A: Tensor = A, B: Tensor = B) -> None:
-            for _ in range(products):
-                A @ B
-
-        run()
-        found.append(products * 2 * n**3 / best_of(run, device, repeats=5) / 1e12)
-    return max(found)
+def dtype_of(row: Row) -> str:
+    """The dtype that a way's label names."""
+    return next((part for part in row.way.split(", ") if part in ("float32", "float16", "bfloat16")), "float32")
 
 
-def apart(ours: Tensor, expected: Tensor) -> float:
-    """The worst image's relative difference; infinite where ours is not finite."""
-    difference = (ours.cpu() - expected.cpu()).flatten(1).norm(dim=1) / expected.cpu().flatten(1).norm(dim=1)
-    return float(difference.nan_to_num(nan=float("inf")).max())
-
-
-def release() -> None:
-    """Let go of compiled code, its graphs and cached memory.
-
-    A second batch size would otherwise be compiled for every size at once, which is slower.
-    """
-    torch.compiler.reset()
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
-def table(rows: list[Row]) -> str:
-    """Markdown."""
-    head = (
-        "| model | way | batch | forwards an image | images/s | times plain | relative error | TFLOP/s | of ceiling |"
-    )
-    lines = [f"{head} peak GiB |", "|:--|:--|" + "--:|" * 8]
-    return "\n".join([*lines, *map(line, rows)])
-
-
-def line(row: Row) -> str:
+def line(row: Row, rows: list[Row], facts: dict[str, Any]) -> str:
     """A row of the table."""
+    ratios = [plain_rate(row, rows, dtype) for dtype in ("float32", dtype_of(row))]
+    against = " | ".join("-" if rate is None else f"{row.rate / rate:.2f}" for rate in ratios)
+    share = row.tflops / facts.get("ceiling bfloat16", float("nan"))
+    error = "-" if row.error is None else f"{row.error:.1e}"
     memory = "-" if row.memory is None else f"{row.memory:.1f}"
     return (
-        f"| {row.model} | {row.way} | {row.batch} | {row.forwards} | {row.rate:.3g} | {row.ratio:.2f} "
-        f"| {row.error:.1e} | {row.tflops:.3g} | {row.utilisation:.1%} | {memory} |"
+        f"| {row.model} | {row.way} | {row.batch} | {row.forwards} | {row.rate:.3g} | {against} | {error} "
+        f"| {row.tflops:.3g} | {share:.1%} | {memory} | {row.setup:.0f} |"
     )
 
 
-def verdict(rows: list[Row]) -> Iterator[str]:
+def table(session: Session) -> str:
+    """Markdown."""
+    head = (
+        "| model | way | batch | forwards an image | images/s | times plain float32 | times plain, same dtype "
+        "| relative error | TFLOP/s | of ceiling | peak GiB | first run, s |"
+    )
+    order = sorted(session.rows, key=lambda row: row.model)
+    return "\n".join([head, "|:--|:--|" + "--:|" * 10, *(line(row, session.rows, session.facts) for row in order)])
+
+
+def verdict(session: Session) -> Iterator[str]:
     """Whether the goals hold, for the fastest of our ways whose result is near enough."""
-    for model in dict.fromkeys(row.model for row in rows):
-        ours = [row for row in rows if row.model == model and row.way.startswith("ours") and row.error <= ERROR]
-        best = max(ours, key=lambda row: row.rate, default=None)
-        if best is None:
-            yield f"{model}: no way of ours is measured within a relative error of {ERROR}"
+    for model in dict.fromkeys(row.model for row in session.rows):
+        ours = [row for row in session.rows if row.model == model and row.way.startswith("ours")]
+        best = max((row for row in ours if (row.error or 0) <= ERROR), key=lambda row: row.rate, default=None)
+        rate = best and plain_rate(best, session.rows, dtype_of(best))
+        if best is None or rate is None:
             continue
-        fast, full = best.ratio >= RATIO, best.utilisation >= UTILISATION
+        share = best.tflops / session.facts.get("ceiling bfloat16", float("nan"))
         yield (
-            f"{model}, {best.way}: {RATIO:g} times the plain way at a relative error of at most {ERROR} "
-            f"{'holds' if fast else 'DOES NOT HOLD'} ({best.ratio:.2f}, {best.error:.1e}); {UTILISATION:.0%} of the "
-            f"ceiling {'holds' if full else 'DOES NOT HOLD'} ({best.utilisation:.1%})"
+            f"{model}, {best.way}: {RATIO:g} times the plain way in the same dtype at an error of at most {ERROR} "
+            f"{'holds' if best.rate >= RATIO * rate else 'DOES NOT HOLD'} ({best.rate / rate:.2f}, {best.error:.1e}); "
+            f"{UTILISATION:.0%} of the ceiling {'holds' if share >= UTILISATION else 'DOES NOT HOLD'} ({share:.1%})"
         )
 
 
-def write(about: dict[str, Any], rows: list[Row]) -> None:
+def about() -> dict[str, Any]:
+    """The device and the software."""
+    gpu = torch.cuda.is_available()
+    asked = "driver_version,clocks.sm,clocks.max.sm,power.draw,memory.total"
+    look = ["nvidia-smi", f"--query-gpu={asked}", "--format=csv,noheader"]
+    switches = {"products": torch.backends.cuda.matmul.allow_tf32, "convolutions": torch.backends.cudnn.allow_tf32}
+    return {
+        "device": torch.cuda.get_device_name() if gpu else "CPU", "date": date.today().isoformat(),
+        "torch": torch.__version__, "cuda": torch.version.cuda if gpu else None,
+        "cudnn": torch.backends.cudnn.version() if gpu else None, "diffusers": diffusers.__version__,
+        "tf32 by default": switches,
+        asked: subprocess.run(look, capture_output=True, text=True).stdout.strip() if gpu else None,
+    }  # fmt: skip
+
+
+def write(session: Session, device: dict[str, Any]) -> None:
     """Replace the table of this device."""
-    name = "-".join("".join(c if c.isalnum() else " " for c in about["device"].lower()).split())
-    path = Path(__file__).with_name(f"gpu-{name}.json")
-    path.write_text(json.dumps({**about, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
+    name = "-".join("".join(c if c.isalnum() else " " for c in device["device"].lower()).split())
+    content = {**device, "facts": session.facts, "rows": [asdict(row) for row in session.rows]}
+    Path(__file__).with_name(f"gpu-{name}.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    names = list(subjects(small=True))
+    names = ["sd15", "sdxl", "dit", "vit"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", action="store_true", help="tiny networks of the same classes")
+    parser.add_argument("--smoke", action="store_true", help="every network class, two steps, no table")
     parser.add_argument("--models", nargs="+", choices=names, default=names)
-    parser.add_argument("--modes", nargs="*", help="torch.compile's modes; by default reduce-overhead, on a CPU none")
-    parser.add_argument(
-        "--minutes", type=float, help="after which only each model's first rows are begun; 8 by default"
-    )
+    parser.add_argument("--compile", nargs="*", choices=list(COMPILED), help="ways to compile; all of them for sd15")
+    parser.add_argument("--minutes", type=float, help="after which everything stops; 8 by default, 1.5 of --smoke")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    options.minutes = options.minutes or (0.2 if options.small else 8.0)
+    options.minutes = options.minutes or (1.5 if options.smoke else 8.0)
     if not (options.small or torch.cuda.is_available()):
         parser.error("no GPU here: add --small")
-    if options.write and (options.small or not torch.cuda.is_available()):
+    if options.write and (options.small or options.smoke or not torch.cuda.is_available()):
         parser.error("--write is for a GPU at full size")
     return options
 
@@ -256,28 +179,19 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     """Measure, print, and write where asked."""
     options, began = parse(), time.monotonic()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    graphs = device.type == "cuda"
-    modes = options.modes if options.modes is not None else ["reduce-overhead"] * graphs
-    ceiling = measured_ceiling(device, (512,) if options.small else (4096, 8192, 16384))
-    about = {
-        "device": torch.cuda.get_device_name() if graphs else "CPU", "date": date.today().isoformat(),
-        "torch": torch.__version__, "cuda": torch.version.cuda if graphs else None,
-        "diffusers": diffusers.__version__, "ceiling_tflops": ceiling, "steps": STEPS, "timed_steps": TIMED_STEPS,
-    }  # fmt: skip
-    rows: list[Row] = []
-    chosen = [subject for name, subject in subjects(options.small).items() if name in options.models]
-    for done, subject in enumerate(chosen):
-        left = began + 60 * options.minutes - time.monotonic()
-        contest = Contest(subject, device, ceiling, time.monotonic() + left / (len(chosen) - done))
-        for row in contest.rows(modes):
-            rows.append(row)
-            print(f"{time.monotonic() - began:6.0f} s  {line(row)}", flush=True)
-            if options.write:
-                write(about, rows)
-    print(f"\n{about['device']}, {about['date']}, torch {about['torch']}, diffusers {about['diffusers']}; bfloat16 "
-          f"matrix products at {ceiling:.3g} TFLOP/s; {STEPS} steps, {TIMED_STEPS} of them timed\n")  # fmt: skip
-    print(table(rows), *(["the goals are for full size"] if options.small else verdict(rows)), sep="\n\n")
+    session, device = Session(options.small, began + 60 * options.minutes - 5), about()
+    print(json.dumps(device, indent=1), flush=True)
+    hows = list(COMPILED) if options.compile is None else options.compile
+    if options.small and options.compile is None:
+        hows = ["compiled"]
+    session.work({"ceiling": ceiling}, began)
+    session.work(tried() if options.smoke else full(options.models, hows), began)
+    session.work({"ceiling again": ceiling}, began)
+    if options.write:
+        write(session, device)
+    if session.rows:
+        print("\n" + table(session) + "\n")
+        print(*(["the goals are for full size"] if options.small else verdict(session)), sep="\n\n")
 
 
 if __name__ == "__main__":
