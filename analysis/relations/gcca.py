@@ -2,40 +2,41 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from noisezoo.analysis.core import (
     AnyArray,
+    Draws,
     Floats,
     Interval,
     Result,
     as_array,
     assign_folds,
     caveats,
+    double,
+    like,
     namespace,
+    null_columns,
+    principal_frame,
+    single,
     to_numpy,
+    units_of,
 )
-from noisezoo.analysis.relations.held_out import (
-    Procedure,
-    adjusted_p_values,
-    aligned_coordinates,
-    half_estimate,
-    permuted,
-)
-from noisezoo.analysis.relations.maxvar import FoldMoments, slices_of, solve
-from noisezoo.analysis.relations.whitening import Coordinates, Whitener, column_means, project, stacked_covariance
+from noisezoo.analysis.relations.held_out import Sample, adjusted_p_values, agreement, aligned_coordinates
+from noisezoo.analysis.relations.maxvar import Maxvar, training_moments
 
 _NAN = float("nan")
+_NO_HALVES = "half of the rows cannot fit the views: held-out values have no interval; raise the ridge or n"
 
 
 @dataclass(frozen=True, eq=False)
 class SharedSpace(Result):
     """What `gcca` found. `shared` and `eigenvalues` are in-sample and large even for independent views: judge by
-    `held_out`, `p_values` and `n_shared`, which are computed when first read and keep the views until then.
+    `held_out`, `p_values` and `n_shared`, which are computed when first read.
 
     `held_out` is the correlation of two views' own estimates of a shared dimension, on rows that neither was fitted
     on, averaged over pairs of views and folds: 0 is nothing shared. On the scale of the eigenvalues it is
@@ -46,19 +47,15 @@ class SharedSpace(Result):
 
     shared: Floats  # (n, dim) unit variance
     eigenvalues: Floats  # (dim,) mean over views of the R2 of regressing the dimension on the view; in [0, 1]
-    weights: list[Floats]  # [(d_i, dim)] each view's (ridge) regression of the shared dimension
-    means: list[Floats]  # [(d_i,)]
+    weights: Sequence[Floats]  # [(d_i, dim)] each view's (ridge) regression of the shared dimension
+    means: Sequence[Floats]  # [(d_i,)]
+    n: int
+    dims: tuple[int, ...]  # (views,) d_i
     ridge: float
-    n_folds: int
-    n_splits: int
-    n_permutations: int
-    confidence: float
-    seed: int
-    folds: NDArray[np.intp] = field(repr=False)  # (n,)
-    groups: NDArray[Any] | None = field(repr=False)
-    procedure: Procedure = field(repr=False)
-    views: list[AnyArray] = field(repr=False)
-    coordinates: list[AnyArray] = field(repr=False)  # [(n, r_i)] that the whiteners take
+    draws: Draws
+    caveats: tuple[str, ...]
+    problem: Maxvar = field(repr=False)
+    sample: Sample = field(repr=False)
 
     def transform(self, views: Sequence[AnyArray]) -> Floats:
         """Shared coordinates (m, dim) of rows given in every view, [(m, d_i)]; on the fitted rows it is `shared`.
@@ -77,22 +74,18 @@ class SharedSpace(Result):
     def view_scores(self, views: Sequence[AnyArray]) -> Floats:
         """Each view's own estimate of the shared dimensions, (views, m, dim)."""
         parts = zip(views, self.means, self.weights, strict=True)
-        return np.stack([to_numpy(project(X, m, W)) for X, m, W in parts])
+        return np.stack([to_numpy((double(X) - like(m, X)) @ like(W, X)) for X, m, W in parts])
 
     @cached_property
     def held_out_values(self) -> Floats:
         """Held-out correlation of every shared dimension, (dim,)."""
-        return self.procedure.agreement(self.whitened, self.folds)[0]
+        return agreement(self.problem, self.sample.U, self.sample.folds)[0]
 
     @cached_property
     def held_out(self) -> tuple[Interval, ...]:
         """`held_out_values` with their intervals, whose ends are NaN where half of the rows cannot fit the views."""
-        if not self.procedure.halves_suffice(len(self.folds), self.n_folds):
-            return tuple(Interval(float(value), _NAN, _NAN) for value in self.held_out_values)
-        found = half_estimate(
-            self.procedure.agreement, self.whitened, self.folds, self.groups, self.n_splits, self.seed
-        )
-        return tuple(found.intervals(self.confidence, least=-1.0))
+        fit = self.problem.halves_suffice(self.n, self.draws.n_folds)
+        return self.sample.intervals(partial(agreement, self.problem), fit=fit)
 
     @property
     def held_out_eigenvalues(self) -> Floats:
@@ -103,16 +96,13 @@ class SharedSpace(Result):
     @cached_property
     def null(self) -> Floats:
         """Held-out values (permutations, dim) of the whole procedure on views whose rows are permuted independently."""
-        runs = permuted(
-            self.procedure.agreement, self.whitened, self.folds, self.groups, self.n_permutations, self.seed
-        )
-        return runs.reshape(self.n_permutations, len(self.eigenvalues))
+        return self.sample.permuted(partial(agreement, self.problem)).reshape(-1, self.problem.dim)
 
     @property
     def p_values(self) -> Floats:
         """Of each dimension, (dim,), adjusted for looking at all of them: Westfall and Young's single-step maxT."""
         values = self.held_out_values
-        return adjusted_p_values(values, self.null) if self.n_permutations else np.full(len(values), _NAN)
+        return adjusted_p_values(values, self.null) if self.draws.n_permutations else np.full(len(values), _NAN)
 
     @property
     def n_shared(self) -> int:
@@ -121,44 +111,30 @@ class SharedSpace(Result):
         Where views are independent it is above 0 with that probability, and where s dimensions are shared it is above s
         about as often: a false dimension must beat the largest of `dim` null values.
         """
-        return int((self.p_values <= 1 - self.confidence + 1e-12).sum())
+        return int((self.p_values <= 1 - self.draws.confidence + 1e-12).sum())
 
     @cached_property
     def out_of_fold(self) -> Floats:
         """Shared coordinates (n, dim) of each row from maps fitted without its fold, for probes and neighbours."""
-        return aligned_coordinates(self.procedure, self.whitened, self.folds, FoldMoments.of(self.whitened, self.folds))
-
-    @cached_property
-    def whitened(self) -> list[AnyArray]:
-        """Each view in float32 coordinates of unit covariance, [(n, r_i)], where the views are."""
-        return [w.rows(T) for w, T in zip(self.procedure.whiteners, self.coordinates, strict=True)]
+        return aligned_coordinates(self.problem, self.sample.U, training_moments(self.sample.U, self.sample.folds))
 
     def settings(self) -> dict[str, Any]:
-        """Sizes, ridge, folds, seed, the number of shared dimensions and caveats."""
-        keys = ("ridge", "n_folds", "n_splits", "n_permutations", "confidence", "seed", "n_shared")
-        said = [one for i, X in enumerate(self.views) for one in caveats(to_numpy(X), self.folds, f"view {i}")]
-        if not self.procedure.halves_suffice(len(self.folds), self.n_folds):
-            said.append("half of the rows cannot fit the views: held-out values have no interval; raise the ridge or n")
-        sizes = {"n": len(self.shared), "dims": [len(W) for W in self.weights]}
-        return {**sizes, **{key: getattr(self, key) for key in keys}, "caveats": said}
+        """Sizes, ridge, draws, caveats and the number of shared dimensions."""
+        return Result.settings(self) | {"n_shared": self.n_shared}
 
     def records(self) -> list[dict[str, Any]]:
         """One dictionary a shared dimension: eigenvalue, held-out value, its interval, null and adjusted p."""
-        tail = (1 - self.confidence) / 2
-        ends = np.quantile(self.null, [tail, 1 - tail], axis=0) if self.n_permutations else None
-        rows = zip(self.eigenvalues, self.held_out_eigenvalues, self.held_out, self.p_values, strict=True)
+        rows = zip(self.eigenvalues, self.held_out_eigenvalues, self.held_out, self.null.T, self.p_values, strict=True)
         return [
             {
                 "dimension": k,
                 "eigenvalue": float(eigenvalue),
                 "held_out_eigenvalue": float(held_out),
                 **interval.to_dict(),
-                "null": _NAN if ends is None else float(self.null[:, k].mean()),
-                "null_low": _NAN if ends is None else float(ends[0, k]),
-                "null_high": _NAN if ends is None else float(ends[1, k]),
+                **null_columns(null, (1 - self.draws.confidence) / 2),
                 "p_value": float(p),
             }
-            for k, (eigenvalue, held_out, interval, p) in enumerate(rows)
+            for k, (eigenvalue, held_out, interval, null, p) in enumerate(rows)
         ]
 
 
@@ -203,38 +179,34 @@ def gcca(
     rows = _checked(views)
     _refuse_different_ids(ids, len(rows[0]), len(rows))
     _refuse_settings(ridge, n_permutations)
-    n, units = len(rows[0]), None if groups is None else np.asarray(groups)
-    folds = assign_folds(n, n_folds, seed=seed, groups=units)
+    n, widths = len(rows[0]), tuple(X.shape[1] for X in rows)
+    folds = assign_folds(n, n_folds, seed=seed, groups=groups)
     training = n - int(np.bincount(folds).max())
-    _refuse_saturated([X.shape[1] for X in rows], n, training, ridge)
-    frames = [Coordinates.of(X, f"view {i}") for i, X in enumerate(rows)]
-    T = [frame.scores for frame in frames]
-    means = [column_means(t) for t in T]
-    C = stacked_covariance(T, means)
-    blocks = zip(means, slices_of(T), rows, strict=True)
-    whiteners = [Whitener(mean, C[block, block], X.shape[1]) for mean, block, X in blocks]
-    _refuse_dim(dim, [w.rank for w in whiteners], training)
-    found = solve(C, means, [w.root(ridge) for w in whiteners], dim)
-    weights = [np.asarray(W, np.float64) for W in found.weights]  # [(r_i, dim)]
-    scores = [to_numpy(project(t, mean, W)) for t, mean, W in zip(T, means, weights, strict=True)]
-    shared = found.combined(np.stack(scores))
+    _refuse_saturated(widths, n, training, ridge)
+    frames = [principal_frame(double(X), f"view {i}") for i, X in enumerate(rows)]
+    _refuse_dim(dim, [len(frame.eigenvalues) for frame in frames], training)
+    roots = [(frame.eigenvalues / n) ** 0.5 for frame in frames]
+    U = namespace(rows[0]).concatenate([f.scores / root for f, root in zip(frames, roots, strict=True)], axis=1)
+    spectra = [to_numpy(root) ** 2 for root in roots]
+    ends = np.cumsum([len(s) for s in spectra])
+    problem = Maxvar([slice(b - len(s), b) for b, s in zip(ends, spectra, strict=True)], spectra, widths, ridge, dim)
+    found = problem.solve(to_numpy(U.T @ U) / n, np.zeros(U.shape[1]))
+    shared = found.combined(U)
     sign = np.sign(shared[np.abs(shared).argmax(axis=0), np.arange(dim)])  # in whatever axes the views were solved
+    lifted = zip(frames, spectra, found.weights, strict=True)
+    said = [one for i, X in enumerate(rows) for one in caveats(to_numpy(X), folds, f"view {i}")]
     return SharedSpace(
         shared=shared * sign,
         eigenvalues=found.total / len(rows),
-        weights=[frame.lift(W * sign) for frame, W in zip(frames, weights, strict=True)],
-        means=[m if f.frame is None else f.frame.mean for f, m in zip(frames, means, strict=True)],
+        weights=[frame.lift(W * sign / np.sqrt(spectrum)[:, None]) for frame, spectrum, W in lifted],
+        means=[frame.mean for frame in frames],
+        n=n,
+        dims=widths,
         ridge=ridge,
-        n_folds=n_folds,
-        n_splits=n_splits,
-        n_permutations=n_permutations,
-        confidence=confidence,
-        seed=seed,
-        folds=folds,
-        groups=units,
-        procedure=Procedure(whiteners, ridge, dim),
-        views=rows,
-        coordinates=T,
+        draws=(draws := Draws(n_folds, n_splits, n_permutations, confidence=confidence, seed=seed)),
+        caveats=tuple(said) if problem.halves_suffice(n, n_folds) else (*said, _NO_HALVES),
+        problem=problem,
+        sample=Sample(single(U), problem.blocks, folds, units_of(n, groups), draws),
     )
 
 
@@ -292,8 +264,6 @@ def _refuse_settings(ridge: float, n_permutations: int) -> None:
 
 
 def _refuse_dim(dim: int, ranks: Sequence[int], training: int) -> None:
-    if 0 in ranks:
-        raise ValueError(f"all rows of view {list(ranks).index(0)} are equal: nothing varies")
     most = min(sorted(ranks)[-2], training - 1)
     if not 1 <= dim <= most:
         raise ValueError(f"dim must lie between 1 and {most}, the rank of the second widest view, not {dim}")

@@ -1,25 +1,34 @@
 """What a shared space is for: probes, neighbours, and "latent intersections" of subsets of views (paper, Figure 6)."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from noisezoo.analysis.core import AnyArray, Floats, Interval, Result
+from noisezoo.analysis.core import AnyArray, Draws, Floats, Interval, Result, namespace, null_columns
 from noisezoo.analysis.probes import ProbeTable, probe_table
 from noisezoo.analysis.relations.gcca import SharedSpace, gcca
-from noisezoo.analysis.relations.held_out import Folds, Procedure, aligned_coordinates, half_estimate, permuted
-from noisezoo.analysis.relations.maxvar import FoldMoments
+from noisezoo.analysis.relations.held_out import Sample, Scored, aligned_coordinates
+from noisezoo.analysis.relations.maxvar import Folds, Maxvar, training_moments
 from noisezoo.analysis.relations.neighbours import nearest, overlap
 
-_NAN = float("nan")
 _MOST_SUBSETS = 64
+Subset = tuple[int, ...]
+"""Numbers of the views of a shared space."""
 
 
-def shared_probes(space: SharedSpace, Y: ArrayLike, names: Sequence[str], **settings: Any) -> ProbeTable:
+def shared_probes(
+    space: SharedSpace,
+    Y: ArrayLike,
+    names: Sequence[str],
+    *,
+    n_splits: int = 16,
+    n_permutations: int = 3,
+    confidence: float = 0.95,
+) -> ProbeTable:
     """Probe attributes Y (n, k) on the shared coordinates of `gcca`, each row's from maps fitted without its fold.
 
     The folds, groups and seed are the space's, so that no row helped to fit the map or the probe that scores it. The
@@ -30,13 +39,16 @@ def shared_probes(space: SharedSpace, Y: ArrayLike, names: Sequence[str], **sett
         space: what `gcca` gave.
         Y: zeros and ones.
         names: (k,) of the attributes.
-        settings: more of `probe_table`'s.
+        n_splits: in halves, for the intervals.
+        n_permutations: shuffled copies of the labels.
+        confidence: of the intervals.
 
     Raises:
         ValueError: as `probe_table`.
     """
-    fixed = {"groups": space.groups, "n_folds": space.n_folds, "seed": space.seed}
-    return probe_table(space.out_of_fold, Y, names, **{**settings, **fixed})
+    draws: dict[str, Any] = {"n_splits": n_splits, "n_permutations": n_permutations, "confidence": confidence}
+    groups, fixed = space.sample.units, space.draws
+    return probe_table(space.out_of_fold, Y, names, groups=groups, n_folds=fixed.n_folds, seed=fixed.seed, **draws)
 
 
 def shared_neighbours(space: SharedSpace, k: int = 10) -> NDArray[np.intp]:
@@ -51,7 +63,7 @@ def shared_neighbours(space: SharedSpace, k: int = 10) -> NDArray[np.intp]:
     return nearest(space.out_of_fold, k)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Intersections(Result):
     """Shared spaces of subsets of views, and how far each two agree on who is near whom.
 
@@ -62,45 +74,31 @@ class Intersections(Result):
     """
 
     names: tuple[str, ...]  # of the views
-    spaces: dict[tuple[int, ...], SharedSpace]
-    neighbours: dict[tuple[int, ...], NDArray[np.intp]]  # subset -> (n, k)
-    pairs: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
-    agreement: tuple[Interval, ...]  # (pairs,)
+    n: int
+    dim: int
+    spaces: Mapping[Subset, SharedSpace]
+    subsets: tuple[str, ...]  # their names
+    neighbours: Mapping[Subset, NDArray[np.intp]]  # subset -> (n, k)
+    agreement: Mapping[tuple[Subset, Subset], Interval]
     null: Floats  # (permutations, pairs)
     k: int
-    n_permutations: int
-    confidence: float
-    seed: int
-
-    def settings(self) -> dict[str, Any]:
-        """Sizes, subsets and seed."""
-        n, dim = next(iter(self.spaces.values())).shared.shape
-        subsets = [self._label(subset) for subset in self.spaces]
-        keys = ("k", "n_permutations", "confidence", "seed")
-        return {"n": n, "dim": dim, "subsets": subsets, **{key: getattr(self, key) for key in keys}}
+    draws: Draws
 
     def records(self) -> list[dict[str, Any]]:
         """One dictionary a pair of subsets."""
-        tail = (1 - self.confidence) / 2
-        told = bool(self.n_permutations)
-        low, high = np.quantile(self.null, [tail, 1 - tail], axis=0) if told else np.full((2, len(self.pairs)), _NAN)
-        rows = zip(self.pairs, self.agreement, self.null.T, low, high, strict=True)
+        label = dict(zip(self.spaces, self.subsets, strict=True))
+        rows = zip(self.agreement.items(), self.null.T, strict=True)
         return [
             {
-                "first": self._label(a),
-                "second": self._label(b),
+                "first": label[a],
+                "second": label[b],
                 "views_in_common": len(set(a) & set(b)),
                 **interval.to_dict(),
-                "null": float(null.mean()) if told else _NAN,
-                "null_low": float(below),
-                "null_high": float(above),
-                "p_value": float((1 + (null >= interval.estimate).sum()) / (1 + len(null))) if told else _NAN,
+                **null_columns(null, (1 - self.draws.confidence) / 2),
+                "p_value": float((1 + (null >= interval.estimate).sum()) / (1 + len(null))) if len(null) else np.nan,
             }
-            for (a, b), interval, null, below, above in rows
+            for ((a, b), interval), null in rows
         ]
-
-    def _label(self, subset: Sequence[int]) -> str:
-        return " + ".join(self.names[i] for i in subset)
 
 
 def intersections(
@@ -146,65 +144,62 @@ def intersections(
     labels = tuple(map(str, range(len(views)))) if names is None else tuple(names)
     if len(labels) != len(views):
         raise ValueError(f"{len(labels)} names were given for {len(views)} views")
-    same: dict[str, Any] = {"ridge": ridge, "groups": groups, "n_folds": n_folds, "n_splits": n_splits}
-    same |= {"n_permutations": n_permutations, "confidence": confidence, "seed": seed}
+    draws = Draws(n_folds, n_splits, n_permutations, confidence=confidence, seed=seed)
+    same: dict[str, Any] = {"ridge": ridge, "groups": groups, **draws.settings(), "n_permutations": n_permutations}
     spaces = {
         s: gcca([views[i] for i in s], dim, ids=None if ids is None else [ids[i] for i in s], **same) for s in chosen
     }
-    first = spaces[chosen[0]]
-    _refuse_k(k, len(first.shared))
-    rows = {i: U for s, space in spaces.items() for i, U in zip(s, space.whitened, strict=True)}
-    used = sorted(rows)
-    statistic = _Agreement(
-        [[used.index(i) for i in s] for s in chosen],
-        [space.procedure for space in spaces.values()],
-        k / len(first.shared),
-    )
-    U, folds, units = [rows[i] for i in used], first.folds, first.groups
+    n = len(spaces[chosen[0]].shared)
+    _refuse_k(k, n)
+    sample, problems = _side_by_side(spaces)
+    statistic = _Agreement(problems, k / n)
     pairs = tuple(combinations(chosen, 2))
+    suffice = [problem.halves_suffice(n, n_folds) for problem in problems]
+    agreement = sample.intervals(statistic, fit=all(suffice))
     return Intersections(
         names=labels,
+        n=n,
+        dim=dim,
         spaces=spaces,
-        neighbours=dict(zip(chosen, statistic.neighbours(U, folds), strict=True)),
-        pairs=pairs,
-        agreement=_intervals(statistic, first, U),
-        null=permuted(statistic, U, folds, units, n_permutations, seed).reshape(n_permutations, len(pairs)),
+        subsets=tuple(" + ".join(labels[i] for i in s) for s in chosen),
+        neighbours=dict(zip(chosen, statistic.neighbours(sample.U, sample.folds), strict=True)),
+        agreement=dict(zip(pairs, agreement, strict=True)),
+        null=sample.permuted(statistic).reshape(n_permutations, len(pairs)),
         k=k,
-        n_permutations=n_permutations,
-        confidence=confidence,
-        seed=seed,
+        draws=draws,
     )
+
+
+def _side_by_side(spaces: Mapping[Subset, SharedSpace]) -> tuple[Sample, list[Maxvar]]:
+    """The whitened views of all spaces, each once, and each space's problem on them."""
+    own = {i: space.sample.U[:, b] for s, space in spaces.items() for i, b in zip(s, space.problem.blocks, strict=True)}
+    views = {i: own[i] for i in sorted(own)}
+    ends = np.cumsum([V.shape[1] for V in views.values()])
+    block = {i: slice(end - V.shape[1], end) for (i, V), end in zip(views.items(), ends, strict=True)}
+    problems = [replace(space.problem, blocks=[block[i] for i in s]) for s, space in spaces.items()]
+    first = next(iter(spaces.values())).sample
+    U = namespace(first.U).concatenate(list(views.values()), axis=1)
+    return replace(first, U=U, blocks=list(block.values())), problems
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Agreement:
     """Neighbours in common between each two spaces, as a statistic of whitened views."""
 
-    subsets: list[list[int]]
-    procedures: list[Procedure]
+    problems: Sequence[Maxvar]
     share: float  # k / n: neighbourhoods hold the same share of the rows whatever their number
 
-    def neighbours(self, U: Sequence[AnyArray], folds: Folds) -> list[NDArray[np.intp]]:
-        moments, k = FoldMoments.of(U, folds), max(1, round(self.share * len(folds)))
-        found = zip(self.subsets, self.procedures, strict=True)
-        spaces = (aligned_coordinates(p, [U[i] for i in s], folds, moments.take(s)) for s, p in found)
-        return [nearest(G.astype(np.float32), k) for G in spaces]
+    def neighbours(self, U: AnyArray, folds: Folds) -> list[NDArray[np.intp]]:
+        moments, k = list(training_moments(U, folds)), max(1, round(self.share * len(folds)))
+        return [nearest(aligned_coordinates(p, U, moments).astype(np.float32), k) for p in self.problems]
 
-    def __call__(self, U: Sequence[AnyArray], folds: Folds) -> tuple[Floats, Floats]:
+    def __call__(self, U: AnyArray, folds: Folds) -> Scored:
         common = np.stack([overlap(a, b) for a, b in combinations(self.neighbours(U, folds), 2)], axis=1)
         value = common.mean(axis=0)
         return value, (common - value) / len(common)
 
 
-def _intervals(statistic: _Agreement, space: SharedSpace, U: Sequence[AnyArray]) -> tuple[Interval, ...]:
-    n, folds = len(space.folds), space.folds
-    if not all(p.halves_suffice(n, space.n_folds) for p in statistic.procedures):
-        return tuple(Interval(float(value), _NAN, _NAN) for value in statistic(U, folds)[0])
-    found = half_estimate(statistic, U, folds, space.groups, space.n_splits, space.seed)
-    return tuple(found.intervals(space.confidence))
-
-
-def _chosen(subsets: Sequence[Sequence[int]] | None, views: int) -> list[tuple[int, ...]]:
+def _chosen(subsets: Sequence[Sequence[int]] | None, views: int) -> list[Subset]:
     sizes = range(2, views + 1)
     every = [s for size in sizes for s in combinations(range(views), size)] if subsets is None else subsets
     chosen = [tuple(s) for s in every]

@@ -36,34 +36,24 @@ def _nearest_of(rows: AnyArray, U: AnyArray, start: int, k: int) -> Neighbours:
     return np.take_along_axis(to_numpy(columns), order, axis=1)
 
 
-def among(found: Neighbours, kept: NDArray[np.bool_], k: int) -> Neighbours:
-    """The k nearest of each kept row among kept rows, from more neighbours of each row (n, K): (m, k), renumbered.
+def among(found: Neighbours, rows: NDArray[np.intp], k: int) -> Neighbours:
+    """The k nearest of each of some rows (m,) among them, from more neighbours of every row (n, K): (m, k), renumbered.
 
-    Where fewer than k of the K are kept, the row's own number stands in, which `overlap` never counts.
+    Where fewer than k of the K are among them, -1 stands in, which `overlap` never counts.
     """
-    lists, number = found[kept], np.cumsum(kept) - 1
-    inside = kept[lists]
-    first = np.argsort(~inside, axis=1, kind="stable")[:, :k]
-    nearest_kept = number[np.take_along_axis(lists, first, axis=1)]
-    return np.where(np.take_along_axis(inside, first, axis=1), nearest_kept, np.arange(len(lists))[:, None])
+    number = np.full(len(found), -1)
+    number[rows] = np.arange(len(rows))
+    lists = number[found[rows]]
+    first = np.argsort(lists < 0, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(lists, first, axis=1)
+
+
+def reordered(found: Neighbours, order: NDArray[np.intp]) -> Neighbours:
+    """Neighbours (n, k) of rows that are put in another order (n,): row i is then what row order[i] was."""
+    return np.argsort(order)[found[order]]
 
 
 def overlap(a: Neighbours, b: Neighbours) -> Floats:
     """Share of each row's neighbours a (n, k) that are also in b (n, k): (n,)."""
-    return np.asarray(_member(a)[np.arange(len(b))[:, None], b].mean(axis=1))
-
-
-def _member(a: Neighbours) -> NDArray[np.bool_]:
-    """Is j another row among the neighbours of i, (n, n)."""
-    rows = np.arange(len(a))
-    member = np.zeros((len(a), len(a)), dtype=np.bool_)
-    member[rows[:, None], a] = True
-    member[rows, rows] = False
-    return member
-
-
-def permuted_overlaps(a: Neighbours, b: Neighbours, n_permutations: int, rng: np.random.Generator) -> Floats:
-    """Mean overlap after each permutation of the rows of the second view, (n_permutations,); k / (n - 1) on average."""
-    member, n = _member(a), len(b)
-    orders = (rng.permutation(n) for _ in range(n_permutations))
-    return np.array([member[order[:, None], order[b]].mean() for order in orders])
+    both = np.sort(np.concatenate([a, b], axis=1), axis=1)
+    return np.asarray(((both[:, 1:] == both[:, :-1]) & (both[:, 1:] >= 0)).sum(axis=1) / a.shape[1])

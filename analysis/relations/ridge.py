@@ -11,9 +11,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis.core import AnyArray, cast, double, double_sum, eigh, like, namespace, to_numpy
+from noisezoo.analysis.core import (
+    AnyArray,
+    Floats,
+    cast,
+    double,
+    double_sum,
+    eigh,
+    like,
+    namespace,
+    principal_frame,
+    to_numpy,
+)
 
-Floats = NDArray[np.float64]
 Rows = list[NDArray[np.intp]]
 _BLOCK = 4096  # rows that are held in float64 at a time
 
@@ -22,30 +32,6 @@ def double_product(A: AnyArray, B: AnyArray) -> AnyArray:
     """A^T B in float64 for A (n, p) and B (n, q) of any precision, by blocks of rows."""
     blocks = (slice(start, start + _BLOCK) for start in range(0, len(A), _BLOCK))
     return sum(double(A[rows]).T @ double(B[rows]) for rows in blocks)
-
-
-@dataclass(frozen=True, slots=True)
-class Rotated:
-    """Centred rows in at most min(n - 1, d) dimensions, and the way back: ridge is invariant to rotation."""
-
-    mean: AnyArray  # (d,)
-    T: AnyArray  # (n, r)
-    lift: Callable[[AnyArray], AnyArray]  # coefficients on T (r, e) -> on X (d, e)
-    d: int
-
-
-def rotated(X: AnyArray) -> Rotated:
-    """Rows of X (n, d) as they are where d < n; else their principal scores, by the kernel (the dual route)."""
-    n, d = X.shape
-    mean = X.mean(0, dtype=namespace(X).float64)
-    centred = X - cast(mean, X)
-    if d < n:
-        return Rotated(mean, centred, double, d)
-    xp = namespace(X)
-    values, vectors = eigh(double_product(centred.T, centred.T))
-    kept = values > values[-1] * n * np.finfo(np.float64).eps
-    roots, vectors = xp.sqrt(values[kept]), vectors[:, kept]
-    return Rotated(mean, vectors * roots, lambda W: double(centred).T @ ((vectors / roots) @ W), d)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +58,15 @@ class Spectrum:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A view cut in folds: the spectrum without each fold and of all rows, and each fold's Gram matrix in its axes."""
+    """A view cut in folds: the spectrum without each fold and of all rows, and each fold's Gram matrix in its axes.
 
-    view: Rotated
+    Ridge is invariant to rotation, so that a view of more columns than rows enters by its principal scores T.
+    """
+
+    T: AnyArray  # (n, r) centred rows, or their principal scores
+    mean: Floats  # (d,)
+    lift: Callable[[Floats], Floats]  # coefficients on T (r, e) -> on X (d, e)
+    folds: NDArray[np.intp]  # (n,)
     rows: Rows
     without: list[Spectrum]
     held: list[AnyArray]  # (r, r) H = V^T X_f^T X_f V, rows about the training mean
@@ -87,16 +79,25 @@ def cut(X: AnyArray, folds: NDArray[np.intp]) -> Source:
     Raises:
         ValueError: all rows of X are equal.
     """
-    view, n = rotated(X), len(folds)
+    n, d = X.shape
     rows = [np.flatnonzero(folds == f) for f in range(int(folds.max()) + 1)]
-    parts = [view.T[r] for r in rows]
-    own = [(double_product(part, part), double_sum(part, 0), len(part)) for part in parts]
+    T, mean, lift = _rotated(X)
+    own = [(double_product(T[r], T[r]), double_sum(T[r], 0), len(r)) for r in rows]
     gram, total = sum(G for G, _, _ in own), sum(s for _, s, _ in own)
     if not float(gram.trace()) > 0:
         raise ValueError("all rows of X are equal: nothing varies")
-    without = [_decompose(gram - G, total - s, n - m, view.d) for G, s, m in own]
+    without = [_decompose(gram - G, total - s, n - m, d) for G, s, m in own]
     held = [w.axes.T @ _about(G, s, s, w.mean, w.mean, m) @ w.axes for (G, s, m), w in zip(own, without, strict=True)]
-    return Source(view, rows, without, held, _decompose(gram, total, n, view.d))
+    return Source(T, mean, lift, folds, rows, without, held, _decompose(gram, total, n, d))
+
+
+def _rotated(X: AnyArray) -> tuple[AnyArray, Floats, Callable[[Floats], Floats]]:
+    """Rows, their mean and the way back: X (n, d) as it is where d < n, else by its principal frame."""
+    if X.shape[1] >= len(X):
+        frame = principal_frame(X)
+        return frame.scores, frame.mean, frame.lift
+    mean = double_sum(X, 0) / len(X)
+    return X - cast(mean, X), to_numpy(mean), np.asarray
 
 
 def _decompose(gram: AnyArray, total: AnyArray, n: int, d: int) -> Spectrum:
@@ -145,44 +146,45 @@ class Regression:
     def predict(self, fold: int, alpha: float, rows: NDArray[np.intp]) -> tuple[AnyArray, AnyArray]:
         """Predictions and targets of some rows without a fold, both about the training mean: (m, e) each."""
         spectrum, held = self.source.without[fold], self.folds[fold]
-        T = self.source.view.T
+        T = self.source.T
         W = cast(spectrum.coefficients(held.P, alpha), T)
         return cast((T[rows] - cast(spectrum.mean, T)) @ W, self.Y), self.Y[rows] - cast(held.mean, self.Y)
+
+    def choose(self, alphas: Floats) -> Floats:
+        """The strength (folds,) of least error on all other folds."""
+        errors = self.errors(alphas)
+        return np.asarray(alphas[(errors.sum(axis=1, keepdims=True) - errors).argmin(axis=0)])
+
+    def out_of_fold(self, alphas: Floats) -> tuple[AnyArray, AnyArray]:
+        """Predictions and targets (n, e) of every row without its fold, at alphas (folds,); as `predict` gives them."""
+        xp = namespace(self.Y)
+        predicted, targets = xp.empty_like(self.Y), xp.empty_like(self.Y)
+        for fold, (alpha, rows) in enumerate(zip(alphas, self.source.rows, strict=True)):
+            predicted[rows], targets[rows] = self.predict(fold, float(alpha), rows)
+        return predicted, targets
 
     def training_influence(self, alphas: Floats) -> Floats:
         """Derivative of the summed squared error of held-out rows by the weight of each row as a training row, (n,).
 
         For alphas (folds,). A row x with residual e that weighs more moves the coefficients of each fold that it trains
         by (G + lambda)^-1 x^T e. The fold's error has the gradient -2 X_f^T E_f by them, and so changes by -2 x A e^T,
-        A = (G + lambda)^-1 X_f^T E_f. As e = y - b - x W, this is a quadratic form in x and y, and the forms of all
-        folds are added up before they meet the rows.
+        with A = (G + lambda)^-1 X_f^T E_f.
         """
-        T, Y = self.source.view.T, self.Y
-        forms = [tuple(cast(part, T) for part in self._form(f, float(alpha))) for f, alpha in enumerate(alphas)]
-        found = np.empty(len(Y))
-        for own, rows in enumerate(self.source.rows):
-            xy, xx, x1, y1, constant = (sum(parts) for parts in zip(*_without(forms, own), strict=True))
-            x, y = T[rows], cast(Y[rows], T)
-            change = ((x @ xy + y1) * y).sum(1) + ((x @ xx + x1) * x).sum(1) + constant
-            found[rows] = -2 * to_numpy(double(change))
-        return found
-
-    def _form(self, fold: int, alpha: float) -> tuple[AnyArray, ...]:
-        """(x - m) A (y - b - x W)^T as coefficients of x^T y (r, e), x^T x (r, r), x (r,), y (e,) and 1."""
-        spectrum, held, H = self.source.without[fold], self.folds[fold], self.source.held[fold]
-        w = spectrum.weights(np.array([alpha])).T
-        W, A = spectrum.axes @ (w * held.P), spectrum.axes @ (w * (held.N - H @ (w * held.P)))
-        m, b = spectrum.mean, held.mean - spectrum.mean @ W
-        return A, -A @ W.T, W @ (m @ A) - A @ b, -m @ A, m @ A @ b
-
-
-def _without(items: list[tuple[AnyArray, ...]], left_out: int) -> list[tuple[AnyArray, ...]]:
-    return items[:left_out] + items[left_out + 1 :]
+        T, total = self.source.T, np.zeros(len(self.Y))
+        for fold, alpha in enumerate(alphas):
+            spectrum, held, H = self.source.without[fold], self.folds[fold], self.source.held[fold]
+            w = spectrum.weights(np.array([float(alpha)])).T
+            A = cast(spectrum.axes @ (w * (held.N - H @ (w * held.P))), T)
+            trained = np.concatenate([rows for own, rows in enumerate(self.source.rows) if own != fold])
+            predicted, targets = self.predict(fold, float(alpha), trained)
+            moved = (T[trained] - cast(spectrum.mean, T)) @ A
+            total[trained] -= 2 * to_numpy(double_sum(moved * cast(targets - predicted, T), 1))
+        return total
 
 
 def regress(source: Source, Y: AnyArray) -> Regression:
     """Meet a target Y (n, e) with a source on the same rows."""
-    parts = [(source.view.T[r], Y[r]) for r in source.rows]
+    parts = [(source.T[r], Y[r]) for r in source.rows]
     own = [(double_product(t, y), double_sum(t, 0), double_sum(y, 0)) for t, y in parts]
     product, total, n = sum(M for M, _, _ in own), sum(y for _, _, y in own), len(Y)
     folds = []

@@ -1,6 +1,6 @@
 """Stitching: how much of one view is a linear function of another, out of fold, by ridge regression."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from noisezoo.analysis.core import (
     AnyArray,
+    Draws,
     Floats,
     Interval,
     Measured,
@@ -21,7 +22,6 @@ from noisezoo.analysis.core import (
     double_sum,
     interval_of_influences,
     interval_of_rate,
-    namespace,
     no_narrower,
     null_of_draws,
     null_of_rates,
@@ -37,7 +37,7 @@ KS = (1, 5, 10)
 MEASURES = ("r2", *(f"retrieval@{k}" for k in KS))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Stitch(Result):
     """The ridge map from X to Y, fitted on all rows, and what it reaches on rows that it never saw."""
 
@@ -53,11 +53,10 @@ class Stitch(Result):
     chance: Mapping[int, float]  # k -> k / gallery, what a map that knows nothing reaches
     caveats: tuple[str, ...]
     n: int
-    n_folds: int
+    d: int
+    e: int
     gallery: float  # mean number of held-out targets that a row's own is sought among
-    n_permutations: int
-    confidence: float
-    seed: int
+    draws: Draws
 
     def predict(self, X: ArrayLike) -> Floats:
         """Rows X (n, d) carried to Y's space, (n, e); ValueError when d is not the one that was fitted."""
@@ -66,19 +65,24 @@ class Stitch(Result):
             raise ValueError(f"X has {rows.shape[1]} columns and the map was fitted on {len(self.coef)}")
         return np.asarray(rows @ self.coef + self.intercept)
 
-    def settings(self) -> dict[str, Any]:
-        """Sizes, strengths, folds, seed and caveats."""
-        keys = ("n", "alpha", "n_folds", "gallery", "n_permutations", "confidence", "seed")
-        sizes = {"d": self.coef.shape[0], "e": self.coef.shape[1]}
-        return {**sizes, **{key: getattr(self, key) for key in keys}, "caveats": list(self.caveats)}
-
     def records(self) -> list[dict[str, Any]]:
         """One dictionary a measure: r2, then retrieval at each k, with interval, null and chance level."""
         measured, levels = (self.r2, *self.retrieval.values()), (0.0, *self.chance.values())
         return [{**m.row(name), "chance": c} for name, m, c in zip(MEASURES, measured, levels, strict=True)]
 
 
-def stitch(X: AnyArray, Y: AnyArray, *, alpha: ArrayLike | None = None, **settings: Any) -> Stitch:
+def stitch(
+    X: AnyArray,
+    Y: AnyArray,
+    *,
+    alpha: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    n_folds: int = 5,
+    max_gallery: int = 1000,
+    n_permutations: int = 20,
+    confidence: float = 0.95,
+    seed: int = 42,
+) -> Stitch:
     """Ridge regression from X (n, d) to Y (n, e), numpy arrays or torch tensors, cross-validated.
 
     Minimises |Y - X W|_F^2 + alpha |X|_F^2 / d |W|_F^2 with a free intercept, X centred: the paper's scaled strength,
@@ -100,13 +104,21 @@ def stitch(X: AnyArray, Y: AnyArray, *, alpha: ArrayLike | None = None, **settin
         Y: rows of the target, of the same images.
         alpha: one strength, or several to choose among by held-out error. None: `ALPHAS`. A fold's own error never
             chooses the strength that it is scored with.
-        settings: as for `stitch_many`.
+        groups: (n,) identities: a group never straddles folds.
+        n_folds: folds.
+        max_gallery: a fold of more rows is cut at random in galleries, for retrieval gets harder as a gallery grows.
+        n_permutations: shuffled copies of Y; below 2 the null is NaN. With 6, independent views of 60 rows were called
+            predictable at 5 % in 8 to 10 % of simulations, with 20 in 5 to 7 %.
+        confidence: of the intervals.
+        seed: decides folds, galleries and permutations.
 
     Raises:
         ValueError: different numbers of rows, a constant X or Y, alpha not positive, or what `as_matrix` and
             `assign_folds` refuse.
     """
-    return stitch_many(X, {"Y": Y}, alpha=alpha, **settings)["Y"]
+    settings: Any = {"n_permutations": n_permutations, "confidence": confidence, "seed": seed}
+    settings |= {"alpha": alpha, "groups": groups, "n_folds": n_folds, "max_gallery": max_gallery}
+    return stitch_many(X, {"Y": Y}, **settings)["Y"]
 
 
 def stitch_many(
@@ -121,32 +133,23 @@ def stitch_many(
     confidence: float = 0.95,
     seed: int = 42,
 ) -> dict[str, Stitch]:
-    """`stitch` from one view to several, sharing what does not depend on the target: Gram matrices and their axes.
+    """`stitch` from a view X (n, d) to several, sharing what does not depend on the target: Gram matrices and axes.
 
-    Args:
-        X: (n, d) rows of the source.
-        targets: name -> (n, e) rows of the same images.
-        alpha: as for `stitch`; each target chooses its own.
-        groups: (n,) identities: a group never straddles folds.
-        n_folds: folds.
-        max_gallery: a fold of more rows is cut at random in galleries, for retrieval gets harder as a gallery grows.
-        n_permutations: shuffled copies of Y; below 2 the null is NaN. With 6, independent views of 60 rows were called
-            predictable at 5 % in 8 to 10 % of simulations, with 20 in 5 to 7 %.
-        confidence: of the intervals.
-        seed: decides folds, galleries and permutations.
+    `targets` are name -> (n, e) rows of the same images, each of which chooses its own strength; the other arguments
+    are those of `stitch`.
 
     Raises:
         ValueError: as `stitch`.
     """
+    draws = Draws(n_folds, 0, n_permutations, confidence=confidence, seed=seed)
     X, alphas = as_array(X), strengths(alpha)
     views = {name: as_target(Y, X, name) for name, Y in targets.items()}
-    folds = assign_folds(len(X), n_folds, seed=seed, groups=groups)
-    source, units = cut(X, folds), units_of(len(X), groups)
-    among = galleries(source.rows, max_gallery, np.random.default_rng([seed, 3]))
-    warned = caveats(to_numpy(X), folds)
-    shared = {"n": len(X), "n_folds": n_folds, "n_permutations": n_permutations, "confidence": confidence, "seed": seed}
+    source = cut(X, assign_folds(len(X), draws.n_folds, seed=draws.seed, groups=groups))
+    among = galleries(source.rows, max_gallery, np.random.default_rng([draws.seed, 3]))
+    warned = caveats(to_numpy(X), source.folds)
+    units = units_of(len(X), groups)
     return {
-        name: _stitch(regress(source, Y), alphas, among, units, (*warned, *caveats(to_numpy(Y), None, name)), shared)
+        name: _stitch(regress(source, Y), alphas, among, units, (*warned, *caveats(to_numpy(Y), None, name)), draws)
         for name, Y in views.items()
     }
 
@@ -174,31 +177,24 @@ def as_target(Y: AnyArray, X: AnyArray, name: str) -> AnyArray:
 
 
 def _stitch(
-    fitted: Regression,
-    alphas: Floats,
-    among: Rows,
-    units: NDArray[np.intp],
-    warned: tuple[str, ...],
-    shared: Mapping[str, Any],
+    fitted: Regression, alphas: Floats, among: Rows, units: NDArray[np.intp], warned: tuple[str, ...], draws: Draws
 ) -> Stitch:
-    confidence, source = shared["confidence"], fitted.source
-    scores = score(fitted, alphas, among)
-    retrieval = [interval_of_rate(column, units, confidence) for column in scores.hits.T]
-    intervals = [_r2_interval(fitted, scores, units, confidence), *retrieval]
-    shuffled = shuffles(len(units), shared["n_permutations"], shared["seed"])
-    draws = [score(regress(source, fitted.Y[order]), alphas, among).values() for order in shuffled]
-    columns = np.array(draws).reshape(len(draws), len(intervals)).T
+    source, scores = fitted.source, score(fitted, alphas, among)
+    retrieval = [interval_of_rate(column, units, draws.confidence) for column in scores.hits.T]
+    intervals = [_r2_interval(fitted, scores, units, draws.confidence), *retrieval]
+    copies = (regress(source, fitted.Y[order]) for order in shuffles(len(units), draws.n_permutations, draws.seed))
+    null = np.array([score(copy, alphas, among).values() for copy in copies]).reshape(-1, len(intervals))
     laws = (null_of_draws, *(null_of_rates for _ in KS))
-    nulls = [law(i.estimate, c, confidence) for law, i, c in zip(laws, intervals, columns, strict=True)]
+    nulls = [law(i.estimate, c, draws.confidence) for law, i, c in zip(laws, intervals, null.T, strict=True)]
     if alphas.size > 1:
         intervals[0] = no_narrower(intervals[0], nulls[0])
     r2, *retrieved = map(Measured.of, intervals, nulls)
     total = fitted.errors(alphas).sum(axis=1)
     best = float(alphas[total.argmin()])
-    coef = to_numpy(source.view.lift(source.whole.coefficients(fitted.P, best)))
+    coef = source.lift(to_numpy(source.whole.coefficients(fitted.P, best)))
     return Stitch(
         coef=coef,
-        intercept=to_numpy(fitted.mean) - to_numpy(source.view.mean) @ coef,
+        intercept=to_numpy(fitted.mean) - source.mean @ coef,
         alpha=best,
         fold_alphas=scores.alphas,
         alphas=alphas,
@@ -208,15 +204,18 @@ def _stitch(
         retrieval=dict(zip(KS, retrieved, strict=True)),
         chance=dict(zip(KS, chance(among, KS).tolist(), strict=True)),
         caveats=warned,
+        n=len(units),
+        d=coef.shape[0],
+        e=coef.shape[1],
         gallery=float(np.mean([len(rows) for rows in among])),
-        **shared,
+        draws=draws,
     )
 
 
-def shuffles(n: int, times: int, seed: int) -> Iterator[NDArray[np.intp]]:
+def shuffles(n: int, times: int, seed: int) -> list[NDArray[np.intp]]:
     """Orders (n,) that shuffle the rows of a target; each pairs its rows with others' at random."""
     rng = np.random.default_rng([seed, 1])
-    return (rng.permutation(n) for _ in range(times))
+    return [rng.permutation(n) for _ in range(times)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,31 +238,16 @@ class Scores:
         return np.array([self.r2, *self.hits.mean(axis=0)])
 
 
-def choose(fitted: Regression, alphas: Floats) -> Floats:
-    """The strength (folds,) of least error on all other folds."""
-    errors = fitted.errors(alphas)
-    return np.asarray(alphas[(errors.sum(axis=1, keepdims=True) - errors).argmin(axis=0)])
-
-
 def score(fitted: Regression, alphas: Floats, among: Rows) -> Scores:
     """Predict every row without its fold, at the strength that the other folds choose among alphas (s,)."""
-    chosen = choose(fitted, alphas)
-    predicted, targets = out_of_fold(fitted, chosen)
+    chosen = fitted.choose(alphas)
+    predicted, targets = fitted.out_of_fold(chosen)
     missed, spread = (predicted - targets) ** 2, targets**2
     columns = [to_numpy(double_sum(part, 0)) for part in (missed, spread)]
     with np.errstate(invalid="ignore", divide="ignore"):
         per_dimension = np.where(columns[1] > 0, 1 - columns[0] / columns[1], np.nan)
     errors, spreads = (to_numpy(double_sum(part, 1)) for part in (missed, spread))
     return Scores(chosen, errors, spreads, per_dimension, hits(predicted, targets, among, KS))
-
-
-def out_of_fold(fitted: Regression, chosen: Floats) -> tuple[AnyArray, AnyArray]:
-    """Predictions and targets (n, e) of every row, both about the mean of the rows that were fitted."""
-    xp = namespace(fitted.Y)
-    predicted, targets = xp.empty_like(fitted.Y), xp.empty_like(fitted.Y)
-    for fold, (alpha, rows) in enumerate(zip(chosen, fitted.source.rows, strict=True)):
-        predicted[rows], targets[rows] = fitted.predict(fold, float(alpha), rows)
-    return predicted, targets
 
 
 def _r2_interval(fitted: Regression, scores: Scores, units: NDArray[np.intp], confidence: float) -> Interval:

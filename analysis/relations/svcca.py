@@ -9,9 +9,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis.core import AnyArray, cast, double, eigh, namespace, to_numpy
+from noisezoo.analysis.core import AnyArray, Floats, double_sum, principal_frame, to_numpy
 
-Floats = NDArray[np.float64]
 Folds = NDArray[np.intp]
 Maps = tuple[Floats, Floats]  # (r, q) of each view
 _FLOOR = 1e-9  # of the mean variance: keeps equal rows from a singular covariance, and moves nothing else
@@ -22,15 +21,10 @@ def leading_scores(X: AnyArray, share: float, most: int) -> tuple[Floats, float]
 
     Also gives the share that they hold.
     """
-    n, d = X.shape
-    xp = namespace(X)
-    values, vectors = eigh(double(X.T @ X if d <= n else X @ X.T))
-    held = np.maximum(to_numpy(values)[::-1], 0)
-    held = np.cumsum(held) / held.sum()
-    r = min(int(np.searchsorted(held, share - 1e-12)) + 1, most, len(held))
-    axes, roots = vectors[:, -r:], xp.sqrt(values[-r:])
-    scores = X @ cast(axes, X) if d <= n else axes * roots
-    return to_numpy(double(scores))[:, ::-1], float(held[r - 1])
+    frame = principal_frame(X, leading=most)
+    held = np.cumsum(to_numpy(frame.eigenvalues)) / float(double_sum(X * X, 1).sum())
+    r = min(int(np.searchsorted(held, share - 1e-12)) + 1, len(held))
+    return to_numpy(frame.scores[:, :r]), float(held[r - 1])
 
 
 def canonical_maps(T: Floats, U: Floats) -> Maps:

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from noisezoo.analysis.core import (
     AnyArray,
+    Draws,
     Estimate,
     Floats,
     Interval,
@@ -32,10 +33,10 @@ from noisezoo.analysis.probes import (
     search_path,
 )
 from noisezoo.analysis.relations.ridge import cut, regress
-from noisezoo.analysis.relations.stitch import as_target, choose, out_of_fold, shuffles, strengths
+from noisezoo.analysis.relations.stitch import as_target, shuffles, strengths
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Transfer(Result):
     """Probes of Y, on Y's own rows and on rows stitched from X, every row out of fold."""
 
@@ -47,17 +48,7 @@ class Transfer(Result):
     mean_own: Mapping[str, Interval]
     caveats: tuple[str, ...]
     n: int
-    n_folds: int
-    n_splits: int
-    n_permutations: int
-    confidence: float
-    seed: int
-
-    def settings(self) -> dict[str, Any]:
-        """Rows, folds, seed, refusals and caveats."""
-        keys = ("n", "n_folds", "n_splits", "n_permutations", "confidence", "seed")
-        settled = {key: getattr(self, key) for key in keys}
-        return {**settled, "refused": dict(self.refused), "caveats": list(self.caveats)}
+    draws: Draws
 
     def records(self) -> list[dict[str, Any]]:
         """One dictionary an attribute and metric, then one a metric for the mean over attributes."""
@@ -67,11 +58,10 @@ class Transfer(Result):
             for metric in self.stitched
         ]
         rows += [("mean", metric, self.mean_stitched[metric], self.mean_own[metric]) for metric in self.mean_stitched]
-        return [{"attribute": name, **stitched.row(metric), **_own(own)} for name, metric, stitched, own in rows]
-
-
-def _own(interval: Interval) -> dict[str, float]:
-    return {"own": interval.estimate, "own_low": interval.low, "own_high": interval.high}
+        return [
+            {"attribute": name, **found.row(metric), "own": own.estimate, "own_low": own.low, "own_high": own.high}
+            for name, metric, found, own in rows
+        ]
 
 
 def transfer(
@@ -92,8 +82,8 @@ def transfer(
 
     For every fold, the map from X to Y and the probes of Y, both as `stitch` and `probe_table` choose them, are fitted
     on the other folds; the fold is then scored twice, by its own rows of Y and by its rows of X carried over. Intervals
-    are for the whole procedure, by half-samples (`core.halves`). The null fits probes to labels whose rows are
-    shuffled, one by one even where there are groups, and applies them to the same stitched rows.
+    are for the whole procedure, by half-samples. The null fits probes to labels whose rows are shuffled,
+    one by one even where there are groups, and applies them to the same stitched rows.
 
     Args:
         X: rows of the source, numpy or torch.
@@ -116,10 +106,8 @@ def transfer(
     """
     X, alphas = as_array(X), strengths(alpha)
     Y = as_target(Y, X, "Y")
-    draws: Any = {"n_folds": n_folds, "n_splits": n_splits, "seed": seed}
-    design = Design.of(len(X), labels, names, groups, **draws, what="labels")
-    T = scaled_scores(Y)
-    own, found, null = _scored(design, X, T, alphas, n_permutations)
+    design = Design.of(len(X), labels, names, groups, n_folds=n_folds, n_splits=n_splits, seed=seed, what="labels")
+    own, found, null = _scored(design, X, scaled_scores(Y), alphas, n_permutations)
     measured = {m: _measured(m, e, null, confidence) for m, e in found.items()}
     return Transfer(
         names=design.names,
@@ -130,9 +118,7 @@ def transfer(
         mean_own={m: e.mean_interval(confidence) for m, e in own.items()},
         caveats=(*caveats(to_numpy(X), design.folds), *caveats(to_numpy(Y), design.folds, "Y")),
         n=len(X),
-        n_permutations=n_permutations,
-        confidence=confidence,
-        **draws,
+        draws=Draws(n_folds, n_splits, n_permutations, confidence=confidence, seed=seed),
     )
 
 
@@ -158,9 +144,8 @@ def _scored(
 def _carried(X: AnyArray, T: AnyArray, folds: NDArray[np.intp], alphas: Floats) -> AnyArray:
     """Rows of X (n, d) in the space of T (n, r), each by the map that was fitted without its fold: (n, r)."""
     fitted = regress(cut(X, folds), T)
-    predicted, targets = out_of_fold(fitted, choose(fitted, alphas))
-    training_mean = T - targets
-    return predicted + training_mean
+    predicted, targets = fitted.out_of_fold(fitted.choose(alphas))
+    return predicted + T - targets  # with the mean of the rows that were fitted
 
 
 def _half_logits(

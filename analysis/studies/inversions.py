@@ -88,6 +88,7 @@ def _levels(view: str, datasets: Mapping[str, Data], analysis: Analysis, options
         E = datasets[REFERENCE].features(encoder)
         for name, dataset in datasets.items():
             if view in dataset.views:
-                X, shared = dataset.features(view), {"groups": dataset.groups, "seed": options.seed}
+                X = dataset.features(view)
+                shared: Any = {"groups": dataset.groups, "seed": options.seed}
                 rows = [*stitch(X, E, **shared).records(), *alignment(X, E, **shared).records()]
                 yield from tidy(rows, view=view, variant=name, encoder=encoder)
