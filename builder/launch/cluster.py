@@ -1,8 +1,8 @@
-"""Scripts from templates: what each scheduler is asked for, and how people start, follow and cancel what it runs.
+"""Scripts for schedulers, from templates, and the commands that start, follow and cancel them.
 
-Every node starts `accelerate launch` for itself. One launch over all nodes would begin with a rendezvous and end, on
-all of them, when one of them dies; the processes need nothing from each other, and claims in the folder are all that
-joins them. So a job of several nodes, an array of jobs and a list of hosts are one thing, started three ways.
+Every node runs its own `accelerate launch`. A launch over all nodes would begin with a rendezvous and end everywhere
+when one node dies. The processes need nothing from each other but the leases in the build's folder, so a job of several
+nodes, an array of jobs and a list of hosts differ only in how the node's script is started.
 """
 
 import re
@@ -22,25 +22,25 @@ from noisezoo.builder.recipe import Recipe
 from noisezoo.errors import UsageError
 from noisezoo.files import committed
 
-LOOKING = 25
-"""Seconds before SLURM's kill that are kept for looking what is left and asking for the requeue."""
+STATUS_SECONDS = 25
+"""Seconds before SLURM's kill that are kept for `noisezoo status` and for the requeue."""
 
 ON_NODE = (
     '[ -r "$0" ] || { echo "error: host $(hostname) does not see $0: put the build on a file system that every node '
     'mounts at this path" >&2; exit 2; }; exec bash "$0" "$@"'
 )
-"""What a node runs: its script, if the folder is there at all."""
+"""What a node runs: its script, if it sees the folder."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """What a build asks of each node.
+    """What a build needs of each node.
 
     Attributes:
         gpus: GPUs, one process each; 0 for a build on CPUs.
-        processes: Processes; None for one a GPU, or one alone without any.
-        env_setup: Shell lines before anything else; empty for this very environment's programs.
-        grace: Seconds between a notice and the kill.
+        processes: Processes; None for one a GPU, or one on CPUs.
+        env_setup: Shell lines that run first; empty for the environment that writes the script.
+        grace: Seconds between the preemption signal and the kill.
     """
 
     gpus: int
@@ -53,9 +53,9 @@ class Node:
             raise UsageError(f"{self.gpus} GPUs and {self.processes} processes a node: at least one process must work")
         if self.gpus and (self.processes or 0) > self.gpus:
             raise UsageError(f"{self.processes} processes for {self.gpus} GPUs a node: at most one process a GPU")
-        if self.grace < 2 * (LOOKING + LEAVING):
+        if self.grace < 2 * (STATUS_SECONDS + LEAVING):
             raise UsageError(
-                f"a grace of {self.grace} s: {2 * (LOOKING + LEAVING):.0f} or more, to finish in and leave"
+                f"a grace of {self.grace} s: {2 * (STATUS_SECONDS + LEAVING):.0f} or more, to finish units and end"
             )
 
     @property
@@ -65,20 +65,13 @@ class Node:
 
     @property
     def setup(self) -> str:
-        """The shell lines that bring the programs."""
+        """The shell lines that put the programs on the path."""
         return self.env_setup or f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"'
 
 
 @dataclass(frozen=True)
 class Script:
-    """A written script, and what to say of it.
-
-    Attributes:
-        path: Where it is.
-        submit: The command that starts it.
-        follow: The command that shows how far the build is.
-        cancel: How to end it.
-    """
+    """A script and the commands that start it, show how far the build is, and cancel it."""
 
     path: Path
     submit: str
@@ -92,9 +85,9 @@ class Slurm:
 
     Attributes:
         nodes: Nodes, or jobs of the array.
-        time: Wall clock, as SLURM writes it (HH:MM:SS).
+        time: Time limit, as SLURM writes it (HH:MM:SS).
         array: Whether each node is a job of its own, which starts as soon as there is room for it.
-        extra: Further options of sbatch, by their long names.
+        extra: More options of sbatch, by their long names.
     """
 
     nodes: int
@@ -116,14 +109,14 @@ class Slurm:
         logs = str(build.state / "logs" / ("slurm-%A_%a.out" if self.array else "slurm-%j.out"))
         path = _write(
             build, node, "slurm.sh", options=options | {"output": logs}, on_node=ON_NODE, identity=identity(build),
-            signal_grace=node.grace, look=LOOKING,
+            signal_grace=node.grace, status_seconds=STATUS_SECONDS,
         )  # fmt: skip
         return Script(path, f"sbatch {shlex.quote(str(path))}", _follow(build), "scancel JOB")
 
 
 @dataclass(frozen=True)
 class Hosts:
-    """A list of hosts that ssh reaches without a password."""
+    """Hosts that ssh reaches without a password."""
 
     hosts: Sequence[str]
 
@@ -143,15 +136,15 @@ class Hosts:
 
 @dataclass(frozen=True)
 class HfJobs:
-    """One machine of Hugging Face Jobs: their storage is no file system that several could share.
+    """One machine of Hugging Face Jobs, whose storage several machines cannot share as a file system.
 
     Attributes:
         bucket: NAMESPACE/NAME of the bucket that keeps the folder.
         flavor: The machine, as `hf jobs hardware` lists them.
-        timeout: Longest duration, as in 12h; theirs is 30 minutes unless told otherwise.
+        timeout: Longest duration, as in 12h; without one Jobs takes 30 minutes.
         image: The container's image.
-        install: The shell line that brings noisezoo into it.
-        attempts: How often it is started before it is given up; each goes on from the bucket.
+        install: The shell line that installs noisezoo in it.
+        attempts: How often the job is started before it is given up; each attempt goes on from the bucket.
     """
 
     bucket: str
@@ -162,8 +155,8 @@ class HfJobs:
     attempts: int = 3
 
     def write(self, recipe: Recipe, path: Path) -> Script:
-        """Write the script of a recipe, which must not need this machine's files."""
-        local = [*(f"folder {name}={where}" for name, where in recipe.folders.items())]
+        """Write the script of a recipe that needs no file of this machine."""
+        local = [f"folder {name}={where}" for name, where in recipe.folders.items()]
         local += [f"source {recipe.source.name}"] if zoo.is_path(recipe.source.name.partition(":")[2]) else []
         if local:
             raise UsageError(f"{local[0]} is on this machine, and the job is not: put it on the Hub and name it so")
@@ -171,7 +164,7 @@ class HfJobs:
         place = f"hf://buckets/{self.bucket}/{recipe.name}"
         text = _render(
             "hf-jobs.sh", recipe=_yaml(recipe).rstrip(), script=str(path), bucket=self.bucket, place=place,
-            options=options, image=self.image, install=self.install, keep_seconds=300,
+            options=options, image=self.image, install=self.install, copy_seconds=300,
         )  # fmt: skip
         _commit(path, text)
         follow = f"hf buckets sync {place} DIR && noisezoo status DIR"
@@ -183,12 +176,12 @@ def _follow(build: Build) -> str:
 
 
 def _write(build: Build, node: Node, template: str, **fields: Any) -> Path:
-    """Write the recipe, what a node runs and the script of a template beside each other into the build's folder."""
+    """Write the recipe, the node's script and the script of a template into the build's folder."""
     out = build.root.absolute()
     folder = out / build.state.name / "cluster"
     recipe, script = folder / "recipe.yaml", folder / template
-    grace = {GRACE_VARIABLE: f"{node.grace - LOOKING - 2 * LEAVING:.0f}",
-             "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": f"{node.grace - LOOKING - LEAVING:.0f}"}  # fmt: skip
+    grace = {GRACE_VARIABLE: f"{node.grace - STATUS_SECONDS - 2 * LEAVING:.0f}",
+             "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": f"{node.grace - STATUS_SECONDS - LEAVING:.0f}"}  # fmt: skip
     shared = {"out": str(out), "env_setup": node.setup, "here": str(Path.cwd())}
     (out / build.state.name / "logs").mkdir(exist_ok=True)  # SLURM makes none, and fails the job
     _commit(recipe, _yaml(build.recipe))

@@ -1,4 +1,4 @@
-"""Start the processes by accelerate, watch the folder, show progress; the folder says how it went."""
+"""Builds on this machine: start the processes by accelerate, show progress, and read from the folder how it ended."""
 
 import os
 import signal
@@ -40,7 +40,7 @@ POLL_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a build ended: rows in the manifest, rows published or not, seconds."""
+    """How a build ended: its folder, its views and the seconds it took."""
 
     root: Path
     views: list[ViewStatus]
@@ -52,12 +52,12 @@ def build_dataset(
 ) -> Outcome:
     """Build, or go on building, the dataset of `recipe` in `out`, by `processes` processes on this machine.
 
-    With `mixed`, other software or another kind of device than it was begun with may go on with it.
+    With `mixed`, the software or the kind of device may differ from those that the build was started with.
 
     Raises:
-        UsageError: The recipe, a model, the software or the folder will not do; found before any process starts.
-        NoiseZooError: A process failed; its message.
-        IncompleteError: Units are missing, for instance because a process was killed: the same call goes on.
+        UsageError: The recipe, a model, the software or the folder is unfit; raised before any process starts.
+        NoiseZooError: A process failed; the message is its own.
+        IncompleteError: Units are missing, for instance because a process was killed; the same call goes on.
     """
     return build_datasets([(recipe, out)], processes=processes, console=console, mixed=mixed)[0]
 
@@ -66,7 +66,7 @@ def build_datasets(
     wanted: Sequence[tuple[Recipe, Path]], *, processes: int | None = None, console: "Console | None" = None,
     mixed: bool = False,
 ) -> list[Outcome]:  # fmt: skip
-    """Several datasets by one launch, which costs its start only once; otherwise as `build_dataset`."""
+    """`build_dataset` for several datasets by one launch, so that the models' libraries are imported once."""
     started = time.time()
     builds = [opened(recipe, out) for recipe, out in wanted]
     todo = [build for build in builds if not is_finished(build)]
@@ -82,7 +82,7 @@ def build_datasets(
 
 
 def _check(build: Build, started: float, code: int) -> None:
-    """Raise what the processes failed with, or what they left undone."""
+    """Raise the error that the processes ended with, or say what is missing."""
     messages = failures(build.state / "logs", since=started)
     if messages:
         raise NoiseZooError(messages[0])
@@ -110,14 +110,14 @@ def _wait_for_others(build: Build, console: "Console | None") -> None:
 
 
 def default_processes(threads: int) -> int:
-    """One process a GPU; without one, as many as the cores allow at `threads` each, eight at most."""
+    """One process a GPU; on a machine without GPUs one for every `threads` cores, at most eight."""
     import torch
 
     return torch.cuda.device_count() or max(1, min(8, (os.cpu_count() or 1) // threads))
 
 
 def _watch(builds: Sequence[Build], processes: int, console: "Console | None") -> int:
-    """Run the launcher to its end, drawing progress; its exit code. An interrupt ends the processes first."""
+    """Run the launcher to its end with progress; returns its exit code. An interrupt ends the processes first."""
     with _launched(builds, processes) as process, _bars(builds, console) as redraw:
         while process.poll() is None:
             redraw()
@@ -132,7 +132,7 @@ def _launched(builds: Sequence[Build], processes: int) -> Iterator["subprocess.P
     command, environment = launch_command(work, processes, builds[0].recipe.settings.threads)
     log = log_path(builds[0])
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as stream, _deaf():
+    with log.open("ab") as stream, _ignoring_sigusr1():
         process = subprocess.Popen(command, env=environment, stdout=stream, stderr=stream, start_new_session=True)
     try:
         with raise_preempted():
@@ -146,20 +146,20 @@ def _launched(builds: Sequence[Build], processes: int) -> Iterator["subprocess.P
 
 
 @contextmanager
-def _deaf() -> Iterator[None]:
-    """Start the launcher deaf to SIGUSR1: that of one process would die of what its process waits to be told."""
-    before = signal.getsignal(signal.SIGUSR1)
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+def _ignoring_sigusr1() -> Iterator[None]:
+    """Ignore SIGUSR1, so that the launcher inherits this: accelerate on one process would die of its worker's signal."""
+    if threading.current_thread() is not threading.main_thread():  # only there may signals be handled
+        yield
+        return
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:
         yield
     finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGUSR1, before)
+        signal.signal(signal.SIGUSR1, before)
 
 
 def _end(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
-    """Tell the launcher and, where it started only one, the process beside it; return when they are gone."""
+    """Signal the launcher's process group, and return when all of it has ended."""
     cause = PREEMPTION_SIGNALS.get(number)
     last = time.monotonic() + LEAVING + (cause.seconds if cause else 0)
     with suppress(ProcessLookupError):
@@ -177,15 +177,15 @@ def _write_recipe(build: Build) -> Path:
 
 
 def log_path(build: Build) -> Path:
-    """Where a launch's own output goes (that of several builds, to the first)."""
+    """The output of a launch; one launch of several builds writes to the first."""
     return build.state / "logs" / "launch.log"
 
 
 def launch_command(work: Sequence[tuple[Path, Path]], processes: int, threads: int) -> tuple[list[str], dict[str, str]]:
     """The `accelerate launch` command for this machine, and its environment.
 
-    accelerate has one launcher for several local processes, called multi-GPU; on a machine without a GPU it serves as
-    well, with the CPU chosen by the environment.
+    accelerate's multi-GPU launcher also starts several processes on a machine without a GPU; the environment then says
+    that they compute on the CPU.
 
     Args:
         work: (recipe file, dataset folder) of each build.
@@ -205,7 +205,7 @@ def launch_command(work: Sequence[tuple[Path, Path]], processes: int, threads: i
 
 
 def launch_arguments(processes: int, gpu: bool) -> list[str]:
-    """What `accelerate launch` is told for so many processes on one machine."""
+    """Arguments of `accelerate launch` for so many processes on one machine."""
     several = ["--multi_gpu"] if processes > 1 else [] if gpu else ["--cpu"]
     return [
         *several, "--num_processes", str(processes), "--num_machines", "1", "--mixed_precision", "no",
@@ -214,7 +214,7 @@ def launch_arguments(processes: int, gpu: bool) -> list[str]:
 
 
 def launch_environment(threads: int, gpu: bool) -> dict[str, str]:
-    """What the launcher's environment must say: threads, devices, and that notices are passed on with their grace."""
+    """Environment of the launcher: threads, device, and which signals it passes on with how long a grace period."""
     grace = PREEMPTION_SIGNALS[signal.SIGUSR1].seconds
     environment = {
         "OMP_NUM_THREADS": str(threads),

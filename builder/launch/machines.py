@@ -4,7 +4,7 @@ import csv
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from statistics import mean, median
@@ -16,15 +16,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TABLE = files("noisezoo.builder.launch") / "gpus.csv"
-CPU = "cpu"
+CPU, HERE = "cpu", "here"
+PARTIAL = {"LAPTOP", "MIG", "MAX"}
+"""Words in the name of a device that is only like the card it is named after: a laptop's, or a slice of a card."""
 SHARE = 0.4
 """Share of its dense peak that a GPU reaches on large networks in large batches; small ones reach less."""
 ROW_SECONDS, PIXEL_SECONDS, UNIT_SECONDS = 2e-4, 1e-8, 0.006
-"""On one core: to read a picture, to bring it to the view's size, a pixel, and to commit a unit to a local disk."""
+"""Seconds on one core to read an image, to resize one pixel of it, and to commit a unit to a local disk."""
 GPU_READERS = 8
 """Threads that read ahead of a GPU."""
 PASS_SECONDS = 2e-3
-"""Of a pass of one batch on a CPU, beside its arithmetic: some hundred operations are called one by one."""
+"""Seconds of a pass of one batch on a CPU beside its arithmetic: some hundred operations are called one by one."""
 CHANNELS, SIDE, BATCH, DEPTH, REPEATS = 64, 16, 16, 8, 9
 """The network that measures a CPU."""
 
@@ -38,7 +40,7 @@ class Machine:
         about: In words.
         network: GFLOP a second of the networks, in the recipe's dtype.
         autoencoder: GFLOP a second of autoencoders, which stay float32.
-        pass_seconds: Of one pass of one batch, beside its arithmetic.
+        pass_seconds: Seconds of a pass of one batch, beside its arithmetic.
         readers: Threads that read ahead of it, on cores of their own.
         memory: The device's own, in bytes; None for a CPU, whose memory is the host's.
     """
@@ -52,7 +54,7 @@ class Machine:
     memory: float | None
 
     def read_seconds(self, images: int, resolution: int) -> float:
-        """Of reading so many pictures for a view of that size, in pixels a side."""
+        """Seconds to read so many images for a view of that size, in pixels a side."""
         return images * (ROW_SECONDS + PIXEL_SECONDS * resolution**2) / self.readers
 
     @property
@@ -68,26 +70,30 @@ def _table() -> dict[str, dict[str, str]]:
 
 def names() -> list[str]:
     """What `machine` knows."""
-    return [*_table(), CPU]
+    return [*_table(), CPU, HERE]
 
 
 def machine(name: str, *, dtype: str = "float32", threads: int = 1, processes: int = 1) -> Machine:
-    """A device by name; `cpu` is this machine, measured in about a second.
+    """A device by name; `cpu` is this machine's, measured in about a second, and `here` is its GPU if it has one.
 
     Args:
         name: One of `names()`.
         dtype: The networks'.
-        threads: Of one process on a CPU.
-        processes: That compute beside one another on this CPU.
+        threads: CPU threads of one process.
+        processes: How many compute beside one another on this CPU.
 
     Raises:
-        UsageError: No such device.
+        UsageError: No such device, this machine's GPU is not in the table, or the device has no such dtype.
     """
+    if name == HERE:
+        return this_machine(dtype=dtype, threads=threads, processes=processes)
     if name == CPU:
         return calibrate(threads, processes)
     if name not in _table():
         raise UsageError(f"unknown device {name!r}; choose one of: {', '.join(names())}")
     row = _table()[name]
+    if dtype == "bfloat16" and row["bfloat16"] == "no":
+        raise UsageError(f"{row['about']} does not compute in bfloat16: choose --set dtype=float16 or float32")
     peak = float(row["float32_tflops"] if dtype == "float32" else row["half_tflops"])
     return Machine(
         name, row["about"], SHARE * peak * 1e3, SHARE * float(row["tf32_tflops"]) * 1e3, 0.0,
@@ -96,26 +102,37 @@ def machine(name: str, *, dtype: str = "float32", threads: int = 1, processes: i
 
 
 def this_machine(*, dtype: str, threads: int, processes: int) -> Machine:
-    """The device that a build would run on here: the CPU, or a GPU that the table knows; the CPU for another."""
+    """The device that a build runs on here: the GPU, with its own memory, or else the CPU.
+
+    Raises:
+        UsageError: The GPU is not in the table.
+    """
     import torch
 
-    told = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
-    words = re.sub(r"[^A-Z0-9]+", " ", told.upper()).replace("RTX ", "RTX").split()
-    known = [name for name in _table() if name.upper() in words]
-    return machine(known[0] if known else CPU, dtype=dtype, threads=threads, processes=processes)
+    if not torch.cuda.is_available():
+        return calibrate(threads, processes)
+    device = torch.cuda.get_device_name()
+    name = nearest(device)
+    if name is None:
+        raise UsageError(f"{device} is not in the table of GPUs, so its speed is unknown; --gpu NAME plans for another")
+    memory = float(torch.cuda.get_device_properties(0).total_memory)
+    return replace(machine(name, dtype=dtype), about=device, memory=memory)
+
+
+def nearest(device: str) -> str | None:
+    """The row whose words are all in the device's name, of several the one with most; None where there is none."""
+    words = set(re.sub(r"[^A-Z0-9]+", " ", device.upper()).split())
+    known = {name: row["words"].split() for name, row in _table().items() if words >= set(row["words"].split())}
+    return max(known, key=lambda name: len(known[name]), default=None) if not words & PARTIAL else None
 
 
 def calibrate(threads: int = 1, processes: int = 1) -> Machine:
     """Measure this CPU: convolutions as small networks have them, by so many processes' worth of threads at a time."""
     with ThreadPoolExecutor(processes) as pool:
-        rate = _gflops() / mean(pool.map(_measure, [threads] * processes))
+        gflops = BATCH * DEPTH * 2 * 9 * CHANNELS**2 * SIDE**2 / 1e9  # a multiply-add counts two
+        rate = gflops / mean(pool.map(_measure, [threads] * processes))
     about = f"this CPU, {threads} thread{'s' * (threads > 1)} a process, {rate:.0f} GFLOP/s each measured"
     return Machine(CPU, about, rate, rate, PASS_SECONDS, 1, None)
-
-
-def _gflops() -> float:
-    """Of one batch through the measured network: two for each multiply-add of its 3 x 3 convolutions."""
-    return BATCH * DEPTH * 2 * 9 * CHANNELS**2 * SIDE**2 / 1e9
 
 
 def _measure(threads: int) -> float:

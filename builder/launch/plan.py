@@ -1,6 +1,5 @@
-"""What a build will take, before it is begun: units, hours, bytes, memory; from the zoo's work and a device's pace."""
+"""What a build will take: units, hours, bytes and memory, from the zoo's work and the speed of a device."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log2
 
@@ -15,19 +14,19 @@ from noisezoo.costs import Cost, cost_of, size_of
 from noisezoo.errors import UsageError
 
 START_SECONDS, LOAD_BYTES_PER_SECOND = 20.0, 1e9
-"""For a process to import what it needs, and to read weights."""
+"""Seconds in which a process imports what it needs, and how fast it reads weights."""
 UNIT_LEAST, UNIT_MOST = 60.0, 600.0
-"""Seconds that a unit should take: less, and commits and claims count; more, and a death costs much."""
+"""A unit should take between these many seconds: less, and commits and leases count; more, and a death costs much."""
 SLICES_EACH = 8
-"""Slices a process at least, so that none idles long at the end."""
+"""Each process should have at least this many slices, so that none idles long at the end."""
 STORED = {"float16": 0.87, "float32": 0.93}
 """Stored over raw size of arrays: noise is hardly compressible, pictures are more so."""
 ROW_BYTES, UNIT_BYTES, LABEL_BYTES = 40.0, 3500.0, 150.0
-"""Of a row's id and quality, of a part's frame with its marker and log, and of an image's labels."""
+"""Bytes of a row's id and quality, of a part's frame with its marker and log, and of an image's labels."""
 FIT_ROWS, FIT_BYTES = 4096, 20
-"""Rows that decide a PCA basis, and bytes of each of their numbers that it takes in memory."""
+"""A PCA basis is fitted on this many rows; each of their numbers takes this many bytes of memory."""
 HOST_BYTES, PICTURE_BYTES = 3e9, 3e6
-"""Of a process with its libraries, and of one decoded picture of a megapixel."""
+"""Memory of a process with its libraries, and of one decoded picture of a megapixel."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +35,15 @@ class ViewPlan:
 
     Attributes:
         row: Its row of the zoo.
-        group: Which of the groups of views that share work, and memory, it is in.
+        group: Number of its group; the views of a group share work and memory.
         cost: Passes and arithmetic, over all images.
         guided: Whether guidance takes a second pass.
-        unit_seconds: Of one process, for a whole unit.
-        seconds: Of one process, for all images.
-        part_bytes: Of its parts and markers.
-        published_bytes: Of its config and its columns in `paired`, its basis included.
-        weights: Bytes of what it loads; None where its model's size is not known.
-        activations: Bytes of a batch beside them; to a factor of about two.
+        unit_seconds: Seconds of one process for a whole unit.
+        seconds: Seconds of one process for all images.
+        part_bytes: Size of its parts and markers.
+        published_bytes: Size of its config and its columns in `paired`, its basis included.
+        weights: Bytes of the weights it loads; None where its model's size is not known.
+        activations: Bytes of a batch beside the weights, within a factor of about two.
     """
 
     row: zoo.View
@@ -93,26 +92,27 @@ class Plan:
         return START_SECONDS + sum(view.weights or 0.0 for view in self.views) / LOAD_BYTES_PER_SECOND
 
     @property
+    def groups(self) -> list[list[ViewPlan]]:
+        """Views that share work and memory, together."""
+        numbers = sorted({view.group for view in self.views})
+        return [[view for view in self.views if view.group == number] for number in numbers]
+
+    @property
     def longest(self) -> float:
-        """Seconds of the longest slice of a group: what the last process may still be at when all others are done."""
-        numbers = {view.group for view in self.views}
-        return max(sum(view.unit_seconds for view in self.views if view.group == number) for number in numbers)
+        """Seconds of the longest slice of a group: the last process may still work on it when all others are done."""
+        return max(sum(view.unit_seconds for view in group) for group in self.groups)
 
     def seconds(self, processes: int) -> float:
         """Wall time with so many processes, the last one's last slice included."""
         return self.load_seconds + self.device_seconds / processes + self.longest * (processes > 1)
 
     def processes_for(self, hours: float) -> int:
-        """The fewest processes that meet a deadline.
-
-        Raises:
-            UsageError: No number of processes does; says what stands in the way.
-        """
+        """The fewest processes that meet a deadline; raises UsageError where no number of processes does."""
         if self.seconds(1) <= hours * 3600:
             return 1
         room = hours * 3600 - self.load_seconds - self.longest
         needed = ceil(self.device_seconds / room) if room > 0 else 0
-        most = self.slices * len({view.group for view in self.views})
+        most = self.slices * len(self.groups)
         if not 0 < needed <= most:
             raise UsageError(
                 f"no number of processes builds this in {hours:g} hours: starting takes {self.load_seconds:.0f} s, one "
@@ -135,39 +135,34 @@ class Plan:
 
     @property
     def part_bytes(self) -> float:
-        """Parts and markers."""
+        """Size of parts and markers."""
         return sum(view.part_bytes for view in self.views)
 
     @property
     def published_bytes(self) -> float:
-        """What lies beside them when it is done, and what goes to the Hub."""
+        """Size of the published dataset, which lies beside the parts and goes to the Hub."""
         return sum(view.published_bytes for view in self.views) + 2 * LABEL_BYTES * self.images
 
     def temporary_bytes(self, processes: int) -> float:
-        """A part that every process is writing, and the shard that the last one is."""
+        """Size of the parts that all processes are writing at a time, and of the shard that the last one writes."""
         row = max(size_of(view.row) for view in self.views)
         return processes * row * self.recipe.slice_rows + row * min(self.recipe.shard_rows, self.images)
 
     @property
     def device_memory(self) -> float:
-        """Bytes that the most demanding group needs: its weights, which are loaded together, and its widest batch."""
-        numbers = {view.group for view in self.views}
-        return max(self._memory([view for view in self.views if view.group == number]) for number in numbers)
-
-    @staticmethod
-    def _memory(together: "Sequence[ViewPlan]") -> float:
-        return sum(view.weights or 0.0 for view in together) + max(view.activations for view in together)
+        """Bytes of the most demanding group: its weights, which are loaded together, and its widest batch."""
+        return max(sum(v.weights or 0.0 for v in group) + max(v.activations for v in group) for group in self.groups)
 
     @property
     def host_memory(self) -> float:
-        """Bytes that a process needs of the host: pictures, and weights on their way to the device."""
+        """Bytes of the host that a process needs: pictures, and weights on their way to the device."""
         pictures = PICTURE_BYTES * self.recipe.slice_rows * 2
         own = self.device_memory if self.machine.is_cpu else max(view.weights or 0.0 for view in self.views)
         return HOST_BYTES + pictures + own
 
     @property
     def publishing_memory(self) -> float:
-        """Bytes that the process which publishes needs, for the PCA basis of the largest view."""
+        """Bytes of the process that publishes, for the PCA basis of the largest view."""
         sizes = [view.row.size for view in self.views if view.row.size > self.recipe.pca_dims]
         return min(self.images, FIT_ROWS) * max(sizes, default=0) * FIT_BYTES
 
@@ -186,7 +181,7 @@ def plan(recipe: Recipe, images: int, machine: Machine, *, slices: int | None = 
         recipe: The recipe.
         images: How many.
         machine: The device of each process.
-        slices: Units of a view, where the manifest has told them.
+        slices: Units of a view, where the manifest is known.
 
     Raises:
         UsageError: No images.
@@ -229,12 +224,12 @@ def _view_plan(
 
 
 def _unknown(row: zoo.View) -> Footprint:
-    """A model of which only its row is known: one that CLIP did not condition is taken for one without conditions."""
+    """A model of which only the row is known: without CLIP it is taken for unconditional."""
     return Footprint(0, 0, 0, 0, "none" if row.clip_conditioned is False else "text")
 
 
 def _arrays(row: zoo.View, settings: Settings) -> int:
-    """Arrays that a row stores: two where the scheme's way back needs the state before the last."""
+    """Arrays that a row stores: two where the scheme needs the last two states to generate."""
     from noisezoo.builder.models import SCHEMES
 
     scheme = SCHEMES.get(settings.scheme)
@@ -242,7 +237,7 @@ def _arrays(row: zoo.View, settings: Settings) -> int:
 
 
 def passes(settings: Settings) -> tuple[float, float]:
-    """Network calls of one inversion and of one generation by the recipe's scheme: counted, on a state of one number.
+    """Network calls of one inversion and of one generation by the recipe's scheme, counted on a state of one number.
 
     Raises:
         UsageError: No such scheme, or it has no such option.

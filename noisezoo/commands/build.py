@@ -32,17 +32,27 @@ def build(
     if processes is not None and processes < 1:
         raise UsageError(f"--processes {processes}: at least one process must work")
     console = Console()
-    forecast = make_forecast(recipe, out, processes)
+    forecast = make_forecast(recipe, out, processes, console)
     outcome = build_dataset(recipe, out, processes=processes, console=console, mixed=mixed)
     show_outcome(outcome, console)
     if forecast is not None:
         show_forecast(forecast, console)
 
 
-def make_forecast(recipe: Recipe, out: Path, processes: int | None) -> Forecast | None:
-    """What is predicted before the work begins; None where none is left. What cannot be built is refused here."""
+def make_forecast(recipe: Recipe, out: Path, processes: int | None, console: Console) -> Forecast | None:
+    """What is predicted before the work begins; None where none is left, or nothing is known of this machine's GPU.
+
+    Raises:
+        UsageError: What is asked for cannot be built.
+    """
     build = opened(recipe, out)
-    return None if is_finished(build) else Forecast.of(build, processes or default_processes(recipe.settings.threads))
+    if is_finished(build):
+        return None
+    try:
+        return Forecast.of(build, processes or default_processes(recipe.settings.threads))
+    except UsageError as error:
+        console.print(f"No time is predicted: {error}", highlight=False, markup=False)
+        return None
 
 
 def show_outcome(outcome: Outcome, console: Console) -> None:

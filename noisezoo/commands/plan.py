@@ -21,7 +21,11 @@ def plan(
     recipe: Recipe,
     images: Annotated[int | None, typer.Option(help="How many images; the recipe's limit by default.")] = None,
     gpu: Annotated[
-        str, typer.Option(help=f"{', '.join(names()[:-1])}, or cpu: this machine, measured in a second or two.")
+        str,
+        typer.Option(
+            help=f"{', '.join(names()[:-2])}; here: this machine's GPU; or cpu: this machine's, measured in a second "
+            "or two."
+        ),
     ] = "h100",
     deadline: Annotated[float | None, typer.Option(metavar="HOURS", help="Suggest processes that meet it.")] = None,
     processes: Annotated[int | None, typer.Option(help="Processes, each with a device.")] = None,

@@ -14,6 +14,7 @@ from noisezoo.builder.launch.machines import Machine
 from noisezoo.commands import build as command
 from noisezoo.commands.build import show_forecast
 from noisezoo.commands.output import wide_console
+from noisezoo.errors import UsageError
 from tests.builder.building import digits_recipe
 from tests.builder.committed import commit_units
 
@@ -66,9 +67,20 @@ def test_a_resumed_run_is_compared_for_its_own_units_alone(build: Build, capsys:
 
 
 def test_nothing_is_predicted_of_a_finished_build(build: Build) -> None:
-    assert command.make_forecast(RECIPE, build.root, processes=1) is not None
+    assert command.make_forecast(RECIPE, build.root, 1, wide_console()) is not None
     commit_units(build, build.all_units())
     finish(build)
     kept = report(build)
-    assert command.make_forecast(RECIPE, build.root, processes=1) is None
+    assert command.make_forecast(RECIPE, build.root, 1, wide_console()) is None
     assert report(build) == kept
+
+
+def test_nothing_is_predicted_on_a_gpu_that_is_not_known_and_it_is_said(
+    build: Build, monkeypatch: MonkeyPatch, capsys: Capture
+) -> None:
+    def unknown(**_: object) -> Machine:
+        raise UsageError("NVIDIA H20 is not in the table of GPUs")
+
+    monkeypatch.setattr(forecasts, "this_machine", unknown)
+    assert command.make_forecast(RECIPE, build.root, 1, wide_console()) is None
+    assert "No time is predicted: NVIDIA H20 is not in the table" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 import json
 from math import prod
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -178,11 +179,15 @@ def test_units_round_up_and_no_image_is_no_plan() -> None:
 
 
 def test_the_devices_are_in_order_of_their_speed_and_an_unknown_one_is_refused() -> None:
-    speeds = {name: machine(name, dtype="bfloat16").network for name in names() if name != machines.CPU}
+    speeds = {
+        name: machine(name, dtype="bfloat16").network
+        for name in names()
+        if name not in (machines.CPU, machines.HERE, "t4", "v100")
+    }
     assert speeds["b200"] > speeds["h100"] > speeds["l40s"] > speeds["a100"] > speeds["rtx4090"] > speeds["l4"]
     assert machine("h100", dtype="bfloat16").network == pytest.approx(0.4 * 989e3)
     assert machine("h100", dtype="float32").network < machine("h100", dtype="float16").network / 5
-    with pytest.raises(UsageError, match="unknown device 'h1000'; choose one of: b200"):
+    with pytest.raises(UsageError, match="unknown device 'h1000'; choose one of: b300, b200"):
         machine("h1000")
 
 
@@ -242,14 +247,45 @@ def test_without_images_the_recipe_s_limit_is_planned(monkeypatch: MonkeyPatch, 
     assert code == 2 and "--images" in err
 
 
-@pytest.mark.parametrize(
-    ("told", "name"),
-    [("NVIDIA H100 80GB HBM3", "h100"), ("NVIDIA A100-SXM4-80GB", "a100"), ("NVIDIA L4", "l4"), ("Tesla T4", "t4"),
-     ("NVIDIA L40S", "l40s"), ("NVIDIA GeForce RTX 4090", "rtx4090")],
-)  # fmt: skip
-def test_the_device_on_hand_is_found_in_the_table(told: str, name: str, monkeypatch: MonkeyPatch) -> None:
+GPUS = {
+    "NVIDIA H100 80GB HBM3": "h100", "NVIDIA H100 PCIe": "h100-pcie", "NVIDIA H100 NVL": "h100-nvl",
+    "NVIDIA GH200 480GB": "gh200", "NVIDIA H200": "h200", "NVIDIA H200 NVL": "h200-nvl", "NVIDIA B200": "b200",
+    "NVIDIA B300 SXM6 AC": "b300", "NVIDIA A100-SXM4-80GB": "a100", "NVIDIA A100 80GB PCIe": "a100",
+    "NVIDIA A100-SXM4-40GB": "a100-40gb", "NVIDIA A100-PCIE-40GB": "a100-40gb", "NVIDIA A10": "a10",
+    "NVIDIA A10G": "a10g", "NVIDIA A40": "a40", "NVIDIA L4": "l4", "NVIDIA L40": "l40", "NVIDIA L40S": "l40s",
+    "NVIDIA RTX A6000": "a6000", "NVIDIA RTX 6000 Ada Generation": "rtx6000-ada", "NVIDIA GeForce RTX 5090": "rtx5090",
+    "NVIDIA GeForce RTX 4090": "rtx4090", "AMD Instinct MI300X": "mi300x", "Tesla T4": "t4",
+    "Tesla V100-SXM2-32GB": "v100", "NVIDIA H20": None, "Quadro RTX 6000": None,
+    "NVIDIA A100-SXM4-40GB MIG 1g.5gb": None, "NVIDIA GeForce RTX 4090 Laptop GPU": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("device", "name"), GPUS.items())
+def test_a_device_is_found_by_the_row_that_most_of_its_words_name(device: str, name: str | None) -> None:
+    assert machines.nearest(device) == name
+
+
+def on_hand(monkeypatch: MonkeyPatch, device: str, memory: int) -> None:
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: told)
-    assert machines.this_machine(dtype="float16", threads=1, processes=1).name == name
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: device)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=memory))
+
+
+def test_the_device_on_hand_has_its_own_memory_and_the_table_s_speed(monkeypatch: MonkeyPatch) -> None:
+    on_hand(monkeypatch, "NVIDIA GH200 144G HBM3e", 144 * 2**30)
+    found = machine("here", dtype="float16")
+    assert (found.about, found.memory) == ("NVIDIA GH200 144G HBM3e", 144 * 2**30)
+    assert found.network == machine("gh200", dtype="float16").network
+
+
+def test_a_gpu_that_is_not_in_the_table_is_said_to_be_unknown(monkeypatch: MonkeyPatch) -> None:
+    on_hand(monkeypatch, "NVIDIA H20", 96 * 2**30)
+    with pytest.raises(UsageError, match="NVIDIA H20 is not in the table of GPUs"):
+        machine("here")
+
+
+def test_bfloat16_is_refused_where_the_device_has_none() -> None:
+    with pytest.raises(UsageError, match="T4 does not compute in bfloat16"):
+        plan_of(["pixels"], 10, "t4")
