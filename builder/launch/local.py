@@ -147,7 +147,7 @@ def _launched(builds: Sequence[Build], processes: int) -> Iterator["subprocess.P
 
 @contextmanager
 def _ignoring_sigusr1() -> Iterator[None]:
-    """Ignore SIGUSR1, so that the launcher inherits this: accelerate on one process would die of its worker's signal."""
+    """Ignore SIGUSR1, which the launcher inherits: accelerate on one process would die of the signal for its worker."""
     if threading.current_thread() is not threading.main_thread():  # only there may signals be handled
         yield
         return
