@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from noisezoo.analysis.core import (
     AnyArray,
+    Draws,
     Estimate,
     Floats,
     Interval,
@@ -60,18 +61,8 @@ class ConditionalValue(Result):
     share: Floats  # (folds, k) of B in the variance of [A, B], as chosen
     n: int
     d: tuple[int, int]
-    n_folds: int
-    n_splits: int
-    n_permutations: int
-    confidence: float
-    seed: int
+    draws: Draws
     caveats: tuple[str, ...]
-
-    def settings(self) -> dict[str, Any]:
-        """Sizes, views, folds, seed, refusals and caveats."""
-        keys = ("views", "n", "d", "n_folds", "n_splits", "n_permutations", "confidence", "seed")
-        said = {"refused": dict(self.refused), "caveats": list(self.caveats)}
-        return {**{key: getattr(self, key) for key in keys}, **said}
 
     def records(self) -> list[dict[str, Any]]:
         """One dictionary an attribute, metric and quantity; "mean" is the mean over attributes."""
@@ -152,11 +143,7 @@ def conditional_value(
         share=np.asarray(SHARES)[which],
         n=len(A),
         d=(A.shape[1], B.shape[1]),
-        n_folds=n_folds,
-        n_splits=n_splits,
-        n_permutations=n_permutations,
-        confidence=confidence,
-        seed=seed,
+        draws=Draws(n_folds, n_splits, n_permutations, confidence=confidence, seed=seed),
         caveats=tuple(said),
     )
 

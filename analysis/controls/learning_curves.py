@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from noisezoo.analysis.core import (
     AnyArray,
+    Draws,
     Estimate,
     Floats,
     Interval,
@@ -46,42 +47,22 @@ class LearningCurve(Result):
     names: tuple[str, ...]  # (k,)
     refused: Mapping[str, str]  # attribute -> why it has no curve
     points: tuple[CurvePoint, ...]  # from the smallest size
+    sizes: tuple[int, ...]  # training rows of each point
     n: int
     d: int
-    n_folds: int
-    n_splits: int
-    n_permutations: int
-    confidence: float
-    seed: int
+    draws: Draws
     caveats: tuple[str, ...]
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Training rows of each point."""
-        return tuple(point.size for point in self.points)
-
-    def settings(self) -> dict[str, Any]:
-        """Sizes, folds, seed, refusals and caveats."""
-        keys = ("sizes", "n", "d", "n_folds", "n_splits", "n_permutations", "confidence", "seed")
-        said = {"refused": dict(self.refused), "caveats": list(self.caveats)}
-        return {**{key: getattr(self, key) for key in keys}, **said}
 
     def records(self) -> list[dict[str, Any]]:
         """One dictionary a size, attribute and metric; "mean" is the mean over attributes."""
-        named = [*enumerate((*self.names, "mean"))]
-        return [_record(point, name, j, metric) for point in self.points for j, name in named for metric in METRICS]
-
-
-def _record(point: CurvePoint, name: str, j: int, metric: str) -> dict[str, Any]:
-    null, rise = point.null[metric][:, j], point.rise[metric][j]
-    return {
-        "size": point.size,
-        "attribute": name,
-        "metric": metric,
-        **point.intervals[metric][j].to_dict(),
-        **null_columns(null),
-        **{"rise" if key == "estimate" else f"rise_{key}": value for key, value in rise.to_dict().items()},
-    }
+        return [
+            {"size": point.size, "attribute": name, "metric": metric, **point.intervals[metric][j].to_dict(),
+             **null_columns(point.null[metric][:, j]),
+             **dict(zip(("rise", "rise_low", "rise_high"), point.rise[metric][j].to_dict().values(), strict=True))}
+            for point in self.points
+            for j, name in enumerate((*self.names, "mean"))
+            for metric in METRICS
+        ]  # fmt: skip
 
 
 def learning_curve(
@@ -125,7 +106,7 @@ def learning_curve(
     X = as_array(X)
     every = Design.of(len(X), Y, names, groups, n_folds=n_folds, n_splits=n_splits, seed=seed)
     most = round(len(X) * (1 - 1 / n_folds))
-    wanted, arrival = _sizes(most, sizes), _arrival(every)
+    wanted, arrival = tuple(_sizes(most, sizes)), _arrival(every)
     samples = [arrival < size / most for size in wanted]  # (n,) each
     design = every.on(samples[0])
     T = scaled_scores(X)
@@ -135,8 +116,9 @@ def learning_curve(
         found = cross_validate(T, design, n_permutations, kept)
         points.append(_point(size, found, before, confidence))
         before = found.estimates
-    settings = (len(X), X.shape[1], n_folds, n_splits, n_permutations, confidence, seed)
-    return LearningCurve(design.names, design.refused, tuple(points), *settings, caveats(to_numpy(X), design.folds))
+    draws = Draws(n_folds, n_splits, n_permutations, confidence=confidence, seed=seed)
+    warned = caveats(to_numpy(X), design.folds)
+    return LearningCurve(design.names, design.refused, tuple(points), wanted, len(X), X.shape[1], draws, warned)
 
 
 def _sizes(most: int, sizes: Sequence[int] | None) -> list[int]:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from math import ceil
 from types import MappingProxyType
@@ -122,9 +122,8 @@ class PowerTable(Result):
 
     def settings(self) -> dict[str, Any]:
         """Sizes of the planted samples and of the data, level and seed, and what the alternatives are."""
-        kept = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "rows"}
         about = {name: ALTERNATIVES[name].about for name in dict.fromkeys(row.alternative for row in self.rows)}
-        return kept | {"alternatives": about, "caveats": self.caveats()}
+        return Result.settings(self) | {"alternatives": about, "caveats": self.caveats()}
 
     def caveats(self) -> list[str]:
         """What the sizes of the planted samples mean for the data."""

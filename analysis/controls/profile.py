@@ -1,13 +1,13 @@
 """Do the attributes that one view reads well also stand out in another view, and more so than in the controls?"""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis.core import Estimate, Floats, Interval, Result
+from noisezoo.analysis.core import Draws, Estimate, Floats, Interval, Result
 from noisezoo.analysis.probes import METRICS, ProbeTable, refuse_different_rows
 
 _FEWEST = 4
@@ -37,17 +37,9 @@ class ProfileCorrelation(Result):
     differences: Mapping[str, ProfileRow]  # control -> the first minus that
     metric: str
     n: int
-    n_splits: int
-    n_permutations: int
-    confidence: float
-    seed: int
+    draws: Draws
     caveats: tuple[str, ...]
-
-    def settings(self) -> dict[str, Any]:
-        """Attributes, sizes, what the intervals are over, and caveats."""
-        keys = ("names", "metric", "n", "n_splits", "n_permutations", "confidence", "seed")
-        over = "low and high: other images and other attributes; images_low and images_high: other images"
-        return {**{key: getattr(self, key) for key in keys}, "intervals": over, "caveats": list(self.caveats)}
+    intervals: str = "low and high: other images and other attributes; images_low and images_high: other images"
 
     def records(self) -> list[dict[str, Any]]:
         """The correlation, then that of each control, then the difference from each."""
@@ -115,8 +107,8 @@ def profile_correlation(
     differences = {name: _difference(f"{views[0]} minus {name}, with {views[1]}", scores[views[0]], scores[name],
                                      reference, a.draws.confidence) for name in controls}  # fmt: skip
     said = dict.fromkeys(sentence for table in (a, b, *controls.values()) for sentence in table.caveats)
-    settings = (metric, a.n, a.draws.n_splits, n_permutations, a.draws.confidence, seed, tuple(said))
-    return ProfileCorrelation(names, rows.pop(views[0]), rows, differences, *settings)
+    draws = replace(a.draws, n_folds=0, n_permutations=n_permutations, seed=seed)
+    return ProfileCorrelation(names, rows.pop(views[0]), rows, differences, metric, a.n, draws, tuple(said))
 
 
 def _permutations(k: int, times: int, seed: int) -> NDArray[np.intp]:

@@ -88,9 +88,7 @@ class SpuriousShift(Result):
     phi_test: float
     n: int
     n_test: int
-    n_splits: int
-    confidence: float
-    seed: int
+    draws: Draws
 
     def shift(self, kind: str, asked: str, treatment: str) -> Interval:
         """One row's interval; KeyError where there is none."""
@@ -101,9 +99,8 @@ class SpuriousShift(Result):
 
     def settings(self) -> dict[str, Any]:
         """Correlations, sizes, splits, confidence, seed and caveats."""
-        keys = ("phi", "phi_test", "n", "n_test", "n_splits", "confidence", "seed")
-        return {"attribute": self.names[0], "planted": self.names[1], **{key: getattr(self, key) for key in keys},
-                "caveats": self._caveats()}  # fmt: skip
+        said = {"attribute": self.names[0], "planted": self.names[1], "caveats": self._caveats()}
+        return Result.settings(self) | said
 
     def _caveats(self) -> list[str]:
         a, b = self.names
@@ -171,7 +168,8 @@ def spurious_shift(
         for what, K in asked.items()
         for row in _intervals(_shifts(made[kind], made[reader], K, n_splits), n_splits, confidence)
     ]
-    return SpuriousShift(names, tuple(rows), phi, phi_test, len(train.X), len(test.X), n_splits, confidence, seed)
+    draws = Draws(n_splits=n_splits, confidence=confidence, seed=seed)
+    return SpuriousShift(names, tuple(rows), phi, phi_test, len(train.X), len(test.X), draws)
 
 
 def _labelled(X: ArrayLike, Y: ArrayLike, groups: ArrayLike | None, name: str) -> _Labelled:

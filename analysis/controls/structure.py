@@ -122,10 +122,6 @@ class NoiseStructure(Result):
         """One of `STATISTICS`; KeyError where the grid was too small for it."""
         return {row.statistic: row for row in self.rows}[statistic]
 
-    def settings(self) -> dict[str, Any]:
-        """Sizes, null replicates, confidence and seed."""
-        return {key: getattr(self, key) for key in ("n", "n_rows", "shape", "n_null", "confidence", "seed")}
-
     def records(self) -> list[dict[str, Any]]:
         """One dictionary a statistic."""
         return [asdict(row) for row in self.rows]

@@ -6,7 +6,7 @@ from noisezoo.analysis.figures import matrix
 from noisezoo.analysis.relations import alignment_matrix
 from noisezoo.analysis.studies.claims import Json
 from noisezoo.analysis.studies.data import Data
-from noisezoo.analysis.studies.study import Analysis, Options, Page, Study, register_study
+from noisezoo.analysis.studies.study import TWO_VIEWS, Analysis, Options, Page, Study, register_study
 
 ROWS, SPLITS = 3000, 8
 """At most so many, as neighbours cost their square, in every half of every split."""
@@ -22,10 +22,7 @@ class Alignment(Study):
     about = "how alike the geometry of every two views is"
     place = 80
     template = "templates/alignment.html.j2"
-
-    def lacks(self, analysis: Analysis, options: Options) -> str:
-        """Two views."""
-        return "" if len(analysis.views) > 1 else "two views"
+    requires = (TWO_VIEWS,)
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """Rows by pair and measure."""

@@ -7,7 +7,7 @@ from noisezoo.analysis.controls import ConditionalValue, conditional_value
 from noisezoo.analysis.figures import dots, hue
 from noisezoo.analysis.studies.claims import METRIC, POINTS, Claim, Evidence, Json, beyond_twins
 from noisezoo.analysis.studies.data import Data
-from noisezoo.analysis.studies.study import Analysis, Options, Page, Study, register_study, spread
+from noisezoo.analysis.studies.study import NOISE, PICTURE, Analysis, Options, Page, Study, register_study, spread
 
 CONTROLS = ("pixels", "vae")
 """Families of views that are the picture, or nearly so."""
@@ -35,14 +35,10 @@ class Conditional(Study):
     about = "what noise adds to pixels and to the VAE latent"
     place = 40
     template = "templates/conditional.html.j2"
+    requires = (NOISE, PICTURE)
     claims = (
         Claim("It is not in the picture", "noise tells what pixels do not", "Table 2, objection", adds_to_pixels),
     )
-
-    def lacks(self, analysis: Analysis, options: Options) -> str:
-        """Noise, and a view that is the picture."""
-        there = analysis.noise and analysis.of_family(*CONTROLS)
-        return "" if there else "a noise view and a `pixels` (or autoencoder) view"
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """Rows by control and view: `what` is either alone, both, or one given the other."""

@@ -7,7 +7,7 @@ from noisezoo.analysis.figures import dots, hue
 from noisezoo.analysis.probes import Comparison
 from noisezoo.analysis.studies.claims import METRIC, Json
 from noisezoo.analysis.studies.data import Data
-from noisezoo.analysis.studies.study import Analysis, Options, Page, Study, register_study
+from noisezoo.analysis.studies.study import Analysis, Options, Page, Requirement, Study, register_study
 
 
 @register_study
@@ -19,11 +19,11 @@ class Conditioning(Study):
     place = 110
     needs = ("probes",)
     template = "templates/conditioning.html.j2"
-
-    def lacks(self, analysis: Analysis, options: Options) -> str:
-        """A model of either kind, with its untrained network."""
-        there = any(_pairs(analysis))
-        return "" if there else "a model conditioned on CLIP's text and one that is not, with their untrained views"
+    requires = (
+        Requirement(
+            "models with and without CLIP's text, with their untrained views", lambda analysis: any(_pairs(analysis))
+        ),
+    )
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """Rows by pair, attribute and metric."""

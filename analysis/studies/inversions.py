@@ -11,7 +11,7 @@ from noisezoo.analysis.probes import probe_table
 from noisezoo.analysis.relations import alignment, stitch
 from noisezoo.analysis.studies.claims import MEAN, Json
 from noisezoo.analysis.studies.data import Data
-from noisezoo.analysis.studies.study import Analysis, Options, Page, Study, register_study, tidy
+from noisezoo.analysis.studies.study import NOISE, Analysis, Options, Page, Study, register_study, tidy
 from noisezoo.errors import UsageError
 from noisezoo.schema import ID
 
@@ -27,12 +27,11 @@ class Inversions(Study):
     place = 130
     needs = ("probes",)
     template = "templates/inversions.html.j2"
+    requires = (NOISE,)
 
     def lacks(self, analysis: Analysis, options: Options) -> str:
         """Noise, and other datasets to compare with."""
-        if not options.variants:
-            return "--variant NAME=DATASET"
-        return "" if analysis.noise else "a noise view"
+        return super().lacks(analysis, options) if options.variants else "--variant NAME=DATASET"
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """Differences by view, variant and figure, and levels of what has no paired difference.

@@ -6,7 +6,11 @@ from noisezoo.analysis.controls import LearningCurve, learning_curve
 from noisezoo.analysis.figures import curves, lines
 from noisezoo.analysis.studies.claims import METRIC, Json
 from noisezoo.analysis.studies.data import Data
-from noisezoo.analysis.studies.study import Analysis, Options, Page, Study, register_study, spread
+from noisezoo.analysis.studies.study import Analysis, Options, Page, Requirement, Study, register_study, spread
+
+
+def _views(analysis: Analysis) -> list[str]:
+    return [*analysis.noise_and_twins, *analysis.of_family("pixels"), *analysis.encoders[:1]]
 
 
 @register_study
@@ -17,10 +21,7 @@ class Learning(Study):
     about = "learning curves"
     place = 50
     template = "templates/learning.html.j2"
-
-    def lacks(self, analysis: Analysis, options: Options) -> str:
-        """Some view to learn from."""
-        return "" if _views(analysis) else "a noise view, a `pixels` view or an encoder"
+    requires = (Requirement("a noise view, a `pixels` view or an encoder", _views),)
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """Rows by view, size, attribute and metric."""
@@ -43,7 +44,3 @@ class Learning(Study):
         chart = curves(alt, drawn, title="Mean balanced accuracy, %", xlabel="training images of a probe",
                        logarithmic=True, level=50)  # fmt: skip
         return {"chart": chart}
-
-
-def _views(analysis: Analysis) -> list[str]:
-    return [*analysis.noise_and_twins, *analysis.of_family("pixels"), *analysis.encoders[:1]]

@@ -6,7 +6,7 @@ from noisezoo.analysis.controls import ProfileCorrelation, profile_correlation
 from noisezoo.analysis.studies.claims import Claim, Evidence, Json
 from noisezoo.analysis.studies.data import Data
 from noisezoo.analysis.studies.probing import controls_of
-from noisezoo.analysis.studies.study import Analysis, Options, Page, Study, register_study
+from noisezoo.analysis.studies.study import ENCODER, NOISE, Analysis, Options, Page, Study, register_study
 
 
 def follows_encoders(results: Json) -> Iterator[Evidence]:
@@ -25,11 +25,8 @@ class Profile(Study):
     place = 30
     needs = ("probes",)
     template = "templates/profile.html.j2"
+    requires = (NOISE, ENCODER)
     claims = (Claim("Noise follows encoders", "accuracies correlate, beyond controls", "Figure 3", follows_encoders),)
-
-    def lacks(self, analysis: Analysis, options: Options) -> str:
-        """Noise, and an encoder."""
-        return "" if analysis.noise and analysis.encoders else "a noise view and an encoder"
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """Rows by view and reference; a pair that cannot be correlated is a caveat with its reason."""

@@ -17,7 +17,7 @@ from noisezoo.analysis.studies.claims import (
     over,
 )
 from noisezoo.analysis.studies.data import Data
-from noisezoo.analysis.studies.study import Analysis, Options, Page, Study, register_study, spread, tidy
+from noisezoo.analysis.studies.study import Analysis, Options, Page, Requirement, Study, register_study, spread, tidy
 
 ROWS, AXES, DIM, RIDGE = 2000, 100, 10, 0.1
 """At most so many rows and leading axes of a view, as neighbours cost their square; dimensions sought; ridge."""
@@ -63,16 +63,17 @@ class SharedSpace(Study):
     about = "the spaces that views share"
     place = 90
     template = "templates/shared.html.j2"
+    requires = (
+        Requirement(
+            "views for two spaces: noise, a control and an encoder", lambda analysis: len(_subsets(analysis)[1]) > 1
+        ),
+    )
     claims = (
         Claim("One space is shared", "a common dimension, held out", "Figure 6", shares_a_space),
         Claim("What is shared was learnt", "more than before training", "Figure 6, objection",
               shares_more_than_untrained),
         Claim("Neighbours agree", "across latent intersections", "Figure 6", neighbours_agree),
     )  # fmt: skip
-
-    def lacks(self, analysis: Analysis, options: Options) -> str:
-        """Two spaces to compare."""
-        return "" if len(_subsets(analysis)[1]) > 1 else "views for two spaces: noise, a control and an encoder"
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """`values` by subset and dimension, `agreement` by two subsets, `probes` by subset."""

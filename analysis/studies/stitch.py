@@ -7,7 +7,7 @@ from noisezoo.analysis.figures import matrix
 from noisezoo.analysis.relations import Stitch, Transfer, stitch_many, transfer
 from noisezoo.analysis.studies.claims import METRIC, Claim, Evidence, Json, beyond_twins, encoder_views
 from noisezoo.analysis.studies.data import Data
-from noisezoo.analysis.studies.study import Analysis, Options, Page, Study, register_study, spread
+from noisezoo.analysis.studies.study import TWO_VIEWS, Analysis, Options, Page, Study, register_study, spread
 
 PAPER_ALPHA = 1.0
 """The paper scales alpha by |X|_F^2 / d and gives no number of its own; at 1 the mean direction is halved."""
@@ -36,11 +36,8 @@ class Stitching(Study):
     about = "ridge from every view to every other"
     place = 70
     template = "templates/stitching.html.j2"
+    requires = (TWO_VIEWS,)
     claims = (Claim("Noise maps to embeddings", "ridge, more than before training", "stitching", maps_to_embeddings),)
-
-    def lacks(self, analysis: Analysis, options: Options) -> str:
-        """Two views."""
-        return "" if len(analysis.views) > 1 else "two views"
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """`stitching`: rows by source, target and alpha; `transfer`: rows by source and target."""

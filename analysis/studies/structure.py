@@ -2,7 +2,7 @@
 
 from noisezoo.analysis.controls import NoiseStructure, noise_structure
 from noisezoo.analysis.studies.data import Data
-from noisezoo.analysis.studies.study import Analysis, Options, Study, register_study, spread
+from noisezoo.analysis.studies.study import NOISE, PIXELS, Analysis, Options, Study, register_study, spread
 
 SMALLEST = 4
 """Positions along either side of a grid of noise that has smooth places and textured ones."""
@@ -16,11 +16,7 @@ class Structure(Study):
     about = "what is left of the picture in the noise"
     place = 100
     template = "templates/structure.html.j2"
-
-    def lacks(self, analysis: Analysis, options: Options) -> str:
-        """Noise, and the pictures to compare it with."""
-        there = analysis.noise and analysis.of_family("pixels")
-        return "" if there else "a noise view and a `pixels` view"
+    requires = (NOISE, PIXELS)
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """Rows by view and statistic, of views whose rows are large enough grids."""

@@ -189,6 +189,21 @@ class Page:
         return [sentence for sentence in self.results["verdicts"] if sentence["kind"] == kind]
 
 
+@dataclass(frozen=True)
+class Requirement:
+    """What a dataset must have: in words, and how to tell."""
+
+    words: str
+    is_met: Callable[[Analysis], Any]
+
+
+TWO_VIEWS = Requirement("two views", lambda analysis: len(analysis.views) > 1)
+NOISE = Requirement("a noise view", lambda analysis: analysis.noise)
+ENCODER = Requirement("an encoder", lambda analysis: analysis.encoders)
+PIXELS = Requirement("a `pixels` view", lambda analysis: analysis.of_family("pixels"))
+PICTURE = Requirement("a `pixels` view or an autoencoder's", lambda analysis: analysis.of_family("pixels", "vae"))
+
+
 class Study(ABC):
     """One analysis of a whole dataset, with what it says of the paper's claims and its section of the report.
 
@@ -204,6 +219,7 @@ class Study(ABC):
     """Whether it runs only where it is asked for by name."""
     needs: ClassVar[tuple[str, ...]] = ()
     """Studies whose findings this one reads; they run with it."""
+    requires: ClassVar[tuple[Requirement, ...]] = ()
     template: ClassVar[str]
     """The section of one dataset."""
     front: ClassVar[str] = ""
@@ -215,8 +231,8 @@ class Study(ABC):
         """Put plain results into `analysis.results[self.name]`, and tidy rows into `analysis.rows`."""
 
     def lacks(self, analysis: Analysis, options: Options) -> str:
-        """What the options or the dataset must have for this study and have not; empty where nothing is missing."""
-        return ""
+        """What the dataset or the options must have for this study and have not; empty where nothing is missing."""
+        return " and ".join(each.words for each in self.requires if not each.is_met(analysis))
 
     def say(self, results: Json) -> list[Json]:
         """Sentences on the results, each with its `kind`, its `text` and its `view`."""
