@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from noisezoo.analysis.core import (
+    Draws,
     Interval,
     Matrix,
     Result,
