@@ -35,13 +35,20 @@ from noisezoo.errors import IncompleteError, NoiseZooError, UsageError, describe
 def run(recipe: Recipe, out: Path, expected: str | None = None) -> bool:
     """Work on the build until nothing is left that this process could do, and publish if all is done.
 
-    Returns whether the dataset in `out` is finished. The last process to finish its unit finds nothing pending and
-    publishes; one that dies leaves its unit to whoever comes next. `expected` is the build's identity, where one was
-    prepared (see `noisezoo.builder.engine.admission.opened`).
+    The process that finds nothing pending after its last unit publishes. A process that dies leaves its unit to the
+    next process.
+
+    Args:
+        recipe: The recipe.
+        out: The dataset's folder.
+        expected: The identity of the build, where one was prepared (see `noisezoo.builder.engine.opened`).
+
+    Returns:
+        Whether the dataset is finished.
 
     Raises:
         UsageError: This process may not work there: `noisezoo.builder.engine.admission` says why.
-        IncompleteError: Something that a next run may do is undone.
+        IncompleteError: Something that the next run may do is undone.
     """
     _limit_threads(recipe.settings.threads)
     build = opened(recipe, out, expected)
@@ -55,7 +62,7 @@ def run(recipe: Recipe, out: Path, expected: str | None = None) -> bool:
         while not stop_requested() and (work(build, log) or _publish(build, log)):
             if is_finished(build):
                 return True
-        return False  # what is left is in others' hands
+        return False  # other processes own what is left
     except Exception as error:
         reraise_pending()
         log.write("incomplete" if isinstance(error, IncompleteError) else "failed", message=mend(error))
@@ -69,7 +76,7 @@ def mend(error: BaseException) -> str:
 
 
 def _publish(build: Build, log: Log) -> bool:
-    """Publish, unless a part turns out to be damaged, which is then work again; False where others are at the rest."""
+    """Publish; compute damaged parts again first. False where other processes own the rest."""
     if build.pending():
         return False
     with publishing_lease(build.state).acquire() as acquired:
@@ -83,11 +90,11 @@ def _publish(build: Build, log: Log) -> bool:
 
 
 def _say_what_is_missing(build: Build) -> None:
-    """Fail where nobody is left to finish the build; beside living siblings, this process has merely done its share."""
+    """Fail where no living process is left to finish the build; otherwise this process has done its share."""
     views = status(build)
     missing = sum(view.missing for view in views)
     if missing and not any(view.running for view in views):
-        raise IncompleteError(f"{missing} rows are missing and nobody works on them: run the same command again")
+        raise IncompleteError(f"{missing} rows are missing and no process works on them: run the same command again")
 
 
 def _limit_threads(threads: int) -> None:

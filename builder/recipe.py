@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from noisezoo import zoo
-from noisezoo.builder.views import COMPUTERS, METRICS
+from noisezoo.builder.views import METRICS, check_family
 from noisezoo.errors import UsageError
 
 PICKED = ("scheme", "scheme_options", "num_inference_steps", "span")
@@ -180,6 +180,12 @@ class Recipe(_Frozen):
         apart: dict[str, Any] = dict.fromkeys(("name", "views", "rows", "folders", "shard_rows", "pca_dims"), True)
         return self.model_dump(mode="json", exclude={**apart, "settings": {"readers"}})
 
+    def difference(self, other: "Recipe") -> tuple[str, Any, Any] | None:
+        """The first field of `identity`, or of what decides the published files, that differs, and both its values."""
+        published = {"shard_rows", "pca_dims"}
+        a, b = (_flat({**each.identity(), **each.model_dump(include=published)}) for each in (self, other))
+        return next(((key, a.get(key), b.get(key)) for key in sorted(a | b) if a.get(key) != b.get(key)), None)
+
     def digest(self) -> str:
         """SHA-256 of `identity`, hexadecimal."""
         return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
@@ -191,8 +197,7 @@ _BROUGHT: set[str] = set()
 
 def _register(row: zoo.View) -> zoo.View:
     """Add a recipe's row to the zoo; a row that the zoo itself has is never replaced."""
-    if row.family not in COMPUTERS:
-        raise ValueError(f"view {row.name}: unknown family {row.family!r}; choose one of: {', '.join(COMPUTERS)}")
+    check_family(row)
     if row.name in zoo.ROWS and row.name not in _BROUGHT:
         raise ValueError(f"the zoo has a view {row.name!r} of its own: choose another name")
     repo = _absolute_path(row.repo) if zoo.is_path(row.repo) else row.repo
@@ -211,6 +216,13 @@ def _located(row: zoo.View, folder: str | None) -> zoo.View:
 
 def _absolute_path(text: str) -> str:
     return str(Path(text).expanduser().resolve())
+
+
+def _flat(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in fields.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
 
 
 RECIPES = files("noisezoo.builder") / "recipes"

@@ -10,6 +10,8 @@ from noisezoo.builder.engine.build import (
     Build as Build,
     Unit as Unit,
     open_build as open_build,
+    public_name as public_name,
+    public_recipe as public_recipe,
     publishing_lease as publishing_lease,
     source_refusals as source_refusals,
 )
@@ -28,7 +30,6 @@ from noisezoo.builder.engine.preemption import (
     reraise_pending as reraise_pending,
     stop_requested as stop_requested,
 )
-from noisezoo.builder.engine.provenance import public_name as public_name, public_recipe as public_recipe
 from noisezoo.builder.engine.queue import Queue as Queue
 from noisezoo.builder.engine.scheduler import image_work as image_work
 from noisezoo.builder.engine.worker import READERS as READERS, work as work

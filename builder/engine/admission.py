@@ -1,7 +1,7 @@
-"""What is refused before any work: a wrong place in a launch, a folder not shared or too new, a host unlike the first.
+"""Checks before any work: the place in the launch, a shared folder of this version, software and device as at first.
 
-Equal bytes need equal software and one kind of device. A build therefore keeps what it was begun with, and a process
-that differs is told how, at once and not by a dataset that nobody can make again.
+Equal bytes need equal software and one kind of device. The build records the software and device it was started with;
+a process that differs is refused with the list of differences.
 """
 
 import os
@@ -19,12 +19,16 @@ from noisezoo.errors import UsageError
 from noisezoo.files import read_json, sweep, write_json
 
 FORMAT = 1
-"""Of the build's state; raised whenever an older NoiseZoo could misread what a newer one wrote."""
+"""Version of the build's state; raised whenever an older NoiseZoo could misread what a newer one wrote."""
 
 BEGUN, DEVICE = "begun.json", "device.json"
 
 JOINING = ("LOCAL_RANK", "RANK", "WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
-"""Variables by which accelerate would make the processes meet, and wait for one that died before."""
+"""With these variables accelerate would make the processes meet, and wait for one that died before."""
+
+
+DEFAULTS = {"rank": 0, "world_size": 1, "local_rank": 0, "local_world_size": 1}
+"""Place of a process that no launcher started."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +44,15 @@ class Place:
 def take_place() -> Place:
     """Read this process's place from the launcher's environment, take the device that goes with it, and stand alone.
 
-    No process needs another, so none may wait for another: the variables that would have them meet are removed.
+    No process needs another, so none may wait: the variables that would make them meet are removed.
 
     Raises:
-        UsageError: Numbers that are none or contradict each other, or more processes than the node has GPUs.
+        UsageError: RANK, WORLD_SIZE, ... is not an integer, or they contradict each other, or there are more processes
+            than GPUs.
     """
     import torch
 
-    place = Place(
-        _number("RANK", 0), _number("WORLD_SIZE", 1), _number("LOCAL_RANK", 0), _number("LOCAL_WORLD_SIZE", 1)
-    )
+    place = Place(*(_number(name.upper(), default) for name, default in DEFAULTS.items()))
     told = ", ".join(f"{name.upper()}={value}" for name, value in vars(place).items())
     if not (0 <= place.rank < place.world_size and 0 <= place.local_rank < place.local_world_size <= place.world_size):
         raise UsageError(f"the launcher's numbers contradict each other: {told}; start with `accelerate launch`")
@@ -72,11 +75,11 @@ def _number(name: str, default: int) -> int:
     try:
         return int(text)
     except ValueError as error:
-        raise UsageError(f"{name}={text} is no number: start with `accelerate launch`") from error
+        raise UsageError(f"{name}={text} is not an integer: start with `accelerate launch`") from error
 
 
 def opened(recipe: Recipe, root: Path, expected: str | None = None) -> Build:
-    """`prepare`, once it is known that the folder is one that this version and this host may work in.
+    """Prepare the build, after a check that this version and this host may work in the folder.
 
     Args:
         recipe: The recipe.
@@ -102,19 +105,19 @@ def opened(recipe: Recipe, root: Path, expected: str | None = None) -> Build:
 
 
 def identity(build: Build) -> str:
-    """What tells this folder from another of the same path on a host that does not share it."""
+    """The build's id, which a folder of the same path on a host that does not share it would lack."""
     return str(_begun(build)["id"])
 
 
 def admit(build: Build, *, mixed: bool = False) -> None:
-    """Let this process's software work on the build; the first to come decides which it is.
+    """Check this process's software against that of the build's first process.
 
     Args:
         build: The build.
-        mixed: From now on let any software and any kind of device work on it; the markers tell which did what.
+        mixed: From now on admit any software and any kind of device; the markers say which did what.
 
     Raises:
-        UsageError: The build was begun with other versions, each named.
+        UsageError: The build was started with other versions; each is named.
     """
     begun = _begun(build)
     if mixed and not begun["mixed"]:
@@ -134,10 +137,10 @@ def admit(build: Build, *, mixed: bool = False) -> None:
 
 
 def admit_device(build: Build) -> None:
-    """Let this process's kind of device work on the build; the first to come decides which it is.
+    """Check this process's kind of device against that of the build's first process.
 
     Raises:
-        UsageError: Another kind was first; both are named.
+        UsageError: The first process had another kind; both are named.
     """
     here = {"device": device_name(), "host": socket.gethostname()}
     first = _first(build.state / DEVICE, here)

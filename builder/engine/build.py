@@ -1,7 +1,8 @@
-"""A build is a folder you can `ls`: recipe, manifest, parts and markers, claims, logs; the file system is the state."""
+"""A build is a folder: recipe, manifest, parts and markers, leases, logs; the file system is the state."""
 
+import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import Any
 
 from noisezoo import zoo
 from noisezoo.builder.engine.leases import LEASES, Lease, once, owners
-from noisezoo.builder.engine.provenance import fingerprint
 from noisezoo.builder.models import check_access, pin
 from noisezoo.builder.recipe import Recipe, make_recipe
 from noisezoo.builder.sources import Manifest, Refusal, Source, freeze, open_source
@@ -18,6 +18,8 @@ from noisezoo.errors import UsageError
 from noisezoo.files import make_folder, read_json, read_state, sha256_of, sweep, write_json
 
 STATE, MODELS, COMMITS = "_build", "models.json", "commits.json"
+WEIGHTS = (".safetensors", ".bin")
+"""Endings of files of weights."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Unit:
 
     @property
     def marker_path(self) -> Path:
-        """The JSON that vouches for the part."""
+        """The JSON file that says what the part holds, with its hash."""
         return self.part.with_suffix(".json")
 
     @property
@@ -64,7 +66,7 @@ class Unit:
         return marker if self.part.is_file() and self.part.stat().st_size == marker["bytes"] else None
 
     def is_intact(self) -> bool:
-        """Whether the part's bytes are those its marker vouched for."""
+        """Whether the part's bytes have the hash that its marker says."""
         marker = self.marker()
         return marker is not None and sha256_of(self.part) == marker["sha256"]
 
@@ -95,12 +97,12 @@ class Build:
 
     @cached_property
     def recipe_digest(self) -> str:
-        """The recipe's digest, which every look at a marker needs."""
+        """The recipe's digest, which every marker is compared with."""
         return self.recipe.digest()
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
-        """What each view's numbers come from, as `prepare` found it."""
+        """View -> what its numbers come from, as `prepare` found it."""
         found = read_state(self.state / MODELS) or {}
         return {view.name: found.get(view.name) or fingerprint(view) for view in self.views}
 
@@ -127,7 +129,7 @@ class Build:
             yield from self.units(view)
 
     def pending(self) -> list[Unit]:
-        """Units that no valid marker vouches for. Only markers that a listing names are read."""
+        """Units without a valid marker. Only markers that a listing names are read."""
         listed = {view.name: names(self.state / "parts" / view.name) for view in self.views}
         return [u for u in self.all_units() if u.marker_path.name not in listed[u.view.name] or u.marker() is None]
 
@@ -141,7 +143,7 @@ def names(folder: Path) -> frozenset[str]:
 
 
 def prepare(recipe: Recipe, root: Path) -> Build:
-    """Open the build of `recipe` in `root`, making folder, recipe file and manifest where they are not there yet.
+    """Open the build of `recipe` in `root`; write recipe, manifest and models where they are not there yet.
 
     Views may be added to an existing build; any other change of the recipe is refused.
 
@@ -150,37 +152,37 @@ def prepare(recipe: Recipe, root: Path) -> Build:
     """
     source = open_source(recipe.source.name, recipe.source.options)
     _check(recipe, source)
+    _take_folder(root)
     state = root / STATE
-    _refuse_foreign(root)
-    _make_folder(state)
     commits = read_state(state / COMMITS) or {}
     views = [pin(view, commits) for view in recipe.zoo_rows()]
-    models = {view.name: fingerprint(view) for view in views}
-    on_hub = {view.name: view.revision for view in views if view.repo and view.folder is None}
-    once(
+    models = {
+        MODELS: {view.name: fingerprint(view) for view in views},
+        COMMITS: {view.name: view.revision for view in views if view.repo and view.folder is None},
+    }
+    once(  # of thousands of processes, one prepares and the others read
         Lease(state / LEASES / "prepare.json"),
-        lambda: _is_prepared(recipe, root, models, on_hub) or None,
-        lambda: _write(recipe, root, source, models, commits | on_hub),
+        lambda: _is_prepared(recipe, root, models) or None,
+        lambda: _write(recipe, root, source, models),
     )
-    return Build(root, _reconcile(recipe, state, root), Manifest.read(state / "manifest.parquet"))
+    return Build(root, _reconcile(recipe, root), Manifest.read(state / "manifest.parquet"))
 
 
-def _is_prepared(recipe: Recipe, root: Path, models: dict[str, str], commits: dict[str, str | None]) -> bool:
-    """Whether the folder holds all that `_write` would write, and nothing is to be done."""
+def _is_prepared(recipe: Recipe, root: Path, models: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether the folder holds all that `_write` would write."""
     state = root / STATE
-    fields = read_state(state / "recipe.json")
-    if fields is None or _reconcile(recipe, state, root).model_dump(mode="json") != fields:
+    fields, found = read_state(state / "recipe.json"), {name: read_state(state / name) for name in models}
+    if fields is None or _reconcile(recipe, root).model_dump(mode="json") != fields:
         return False
-    there = [read_state(state / name) or {} for name in (MODELS, COMMITS)]
-    return models.items() <= there[0].items() and commits.items() <= there[1].items() and (state / COMMITS).exists()
+    return all(there is not None and models[name].items() <= there.items() for name, there in found.items())
 
 
-def _write(recipe: Recipe, root: Path, source: Source, models: dict[str, str], commits: dict[str, Any]) -> None:
-    """Write what decides the build, under the claim that lets one process do so."""
+def _write(recipe: Recipe, root: Path, source: Source, models: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write what decides the build, under the lease that lets one process do so."""
     state = root / STATE
-    for name in ("manifest.parquet", "source.json", "recipe.json", MODELS, COMMITS):
+    for name in ("manifest.parquet", "source.json", "recipe.json", *models):
         sweep(state, name)
-    kept = _reconcile(recipe, state, root)
+    joined = _reconcile(recipe, root)
     if not (state / "recipe.json").exists():  # written last: without it, the others may be another recipe's
         manifest, refusals = freeze(source, recipe.source)
         manifest.save(state / "manifest.parquet")
@@ -190,9 +192,9 @@ def _write(recipe: Recipe, root: Path, source: Source, models: dict[str, str], c
                  "refusals": [asdict(r) for r in refusals],
                  "options": source.options(), "manifest": manifest.digest}  # fmt: skip
         write_json(state / "source.json", facts)
-    write_json(state / "recipe.json", kept.model_dump(mode="json"))
-    write_json(state / MODELS, (read_state(state / MODELS) or {}) | models)
-    write_json(state / COMMITS, commits)
+    write_json(state / "recipe.json", joined.model_dump(mode="json"))
+    for name, entries in models.items():
+        write_json(state / name, (read_state(state / name) or {}) | entries)
 
 
 def _check(recipe: Recipe, source: Source) -> None:
@@ -205,6 +207,39 @@ def _check(recipe: Recipe, source: Source) -> None:
         raise UsageError(
             f"prompt_column {column!r} is not a label of source {recipe.source.name}; it has: {', '.join(labels)}"
         )
+
+
+def _take_folder(root: Path) -> None:
+    """Make the folder of the state, unless `root` holds other files or cannot be written."""
+    if root.is_dir() and not (root / STATE).is_dir() and (foreign := sorted(path.name for path in root.iterdir())):
+        raise UsageError(f"{root} is not empty and holds no build ({foreign[0]}, ...): choose another --out")
+    try:
+        make_folder(root / STATE)
+    except OSError as error:
+        raise UsageError(f"cannot write to {root}: {error.strerror}; choose another --out") from error
+
+
+def _reconcile(recipe: Recipe, root: Path) -> Recipe:
+    """The folder's recipe with this one's views, rows and folders added; refuses anything else that differs.
+
+    The number of reading threads is the newer recipe's, as it changes no byte.
+    """
+    fields = read_state(root / STATE / "recipe.json")
+    if fields is None:
+        return recipe
+    existing = make_recipe(fields)
+    if (difference := existing.difference(recipe)) is not None:
+        key, there, here = difference
+        raise UsageError(
+            f"{root} holds another recipe's build: {key} is {there!r} there and {here!r} here; "
+            "choose another --out, or use the same recipe"
+        )
+    fields = existing.model_dump(mode="json")
+    fields["rows"] = [asdict(row) for row in {row.name: row for row in (*existing.rows, *recipe.rows)}.values()]
+    fields["views"] = list(dict.fromkeys((*existing.views, *recipe.views)))
+    fields["folders"] |= recipe.folders
+    fields["settings"]["readers"] = recipe.settings.readers
+    return make_recipe(fields)
 
 
 def open_build(root: Path) -> Build:
@@ -229,58 +264,42 @@ def source_refusals(build: Build) -> list[Refusal]:
     return [Refusal(**refusal) for refusal in build.source_facts["refusals"]]
 
 
-def _refuse_foreign(root: Path) -> None:
-    """Refuse, before anything is written there, a folder that holds files and no build."""
-    if root.is_dir() and not (root / STATE).is_dir():
-        foreign = sorted(path.name for path in root.iterdir())
-        if foreign:
-            raise UsageError(f"{root} is not empty and holds no build ({foreign[0]}, ...): choose another --out")
+def fingerprint(view: zoo.View) -> str:
+    """A short text that changes when the numbers of a view may: model files' hashes, or repository and commit."""
+    start = "" if view.start_seed is None else f" from seed {view.start_seed}"
+    where = f"{view.repo}@{view.revision}" if view.folder is None else f"files {_digest_of(view.folder)}"
+    return f"{view.family} {where} {view.resolution} {view.shape}{start}"
 
 
-def _make_folder(state: Path) -> None:
-    try:
-        make_folder(state)
-    except OSError as error:
-        raise UsageError(f"cannot write to {state.parent}: {error.strerror}; choose another --out") from error
+def _digest_of(folder: Path) -> str:
+    files = [path for path in model_files(folder) if path.name != "training.json"]
+    lines = [f"{path.relative_to(folder).as_posix()} {sha256_of(path)}" for path in files]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _reconcile(recipe: Recipe, state: Path, root: Path) -> Recipe:
-    """The folder's recipe with this one's views added; refuses anything else that differs."""
-    fields = read_state(state / "recipe.json")
-    if fields is None:
-        return recipe
-    existing = make_recipe(fields)
-    old, new = _flat(existing.identity()), _flat(recipe.identity())
-    old |= _publishing(existing)
-    new |= _publishing(recipe)
-    differs = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
-    if differs:
-        key = differs[0]
-        raise UsageError(
-            f"{root} holds another recipe's build: {key} is {old.get(key)!r} there and {new.get(key)!r} here; "
-            "choose another --out, or use the same recipe"
-        )
-    return _joined(existing, recipe)
+def model_files(folder: Path) -> list[Path]:
+    """Files of a model's folder that decide what it computes: weights, configurations, vocabularies."""
+    return sorted(path for path in folder.rglob("*") if path.suffix in (*WEIGHTS, ".json", ".txt", ".model"))
 
 
-def _publishing(recipe: Recipe) -> dict[str, Any]:
-    """What decides the published files beside the parts."""
-    return recipe.model_dump(include={"shard_rows", "pca_dims"})
+def public_recipe(build: Build) -> dict[str, Any]:
+    """The recipe as it is published: without this machine's paths; a local folder is told by its weights' hashes."""
+    fields = build.recipe.model_dump(mode="json", exclude={"folders": True, "settings": {"readers"}})
+    for row in fields["rows"]:
+        row["repo"] = public_name(row["repo"])
+    name, _, argument = build.recipe.source.name.partition(":")
+    fields["source"]["name"] = f"{name}:{public_name(argument)}".rstrip(":")
+    local = {v.name: v.folder for v in build.views if v.folder is not None and zoo.is_path(v.repo)}
+    hashes = {name: _weight_hashes(folder) for name, folder in local.items()}
+    return {**fields, "weights": hashes} if hashes else fields
 
 
-def _joined(existing: Recipe, recipe: Recipe) -> Recipe:
-    """A folder's recipe with another's views, rows and folders; how many threads read is the newer one's."""
-    fields = existing.model_dump(mode="json")
-    rows = {row.name: row for row in (*existing.rows, *recipe.rows)}
-    fields["rows"] = [asdict(row) for row in rows.values()]
-    fields["views"] = list(dict.fromkeys((*existing.views, *recipe.views)))
-    fields["folders"] |= recipe.folders
-    fields["settings"]["readers"] = recipe.settings.readers
-    return make_recipe(fields)
+def _weight_hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file of weights, which the Hub too shows of its files."""
+    weights = [path for path in model_files(folder) if path.suffix in WEIGHTS]
+    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in weights}
 
 
-def _flat(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in fields.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
+def public_name(text: str) -> str:
+    """A repository's id as it is; of a path, its last part alone."""
+    return Path(text).name if zoo.is_path(text) else text

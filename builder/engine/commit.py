@@ -1,4 +1,4 @@
-"""How a computed unit becomes a part and a marker: written aside, reread, renamed, then vouched for."""
+"""How a computed unit becomes a part and a marker: written aside, reread, renamed, then described by its marker."""
 
 import platform
 import socket
@@ -19,23 +19,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SOFTWARE = (
-    "noisezoo",
-    "torch",
-    "diffusers",
-    "transformers",
-    "open_clip_torch",
-    "timm",
-    "numpy",
-    "pyarrow",
-    "pillow",
-    "scikit-image",
-    "datasets",
-)
-"""What can change a byte."""
+    "noisezoo", "torch", "diffusers", "transformers", "open_clip_torch", "timm", "numpy", "pyarrow", "pillow",
+    "scikit-image", "datasets",
+)  # fmt: skip
+"""Packages whose versions can change a byte."""
 
 
 def commit(unit: Unit, work: Work, started: float, log: Log) -> None:
-    """Commit a computed unit, begun at `started`: the part first, then the marker that vouches for it."""
+    """Commit a computed unit, begun at `started`: the part first, then the marker with its hash."""
     stages = work.computer.stages
     with log.about(view=unit.view.name, slice=unit.number):
         ids, rows, refusals = work.finish()
@@ -46,12 +37,8 @@ def commit(unit: Unit, work: Work, started: float, log: Log) -> None:
         with stages.timed("write"):
             _commit_part(unit, work.computer, ids, rows)
         spent = stages.take_seconds()
-        worker = {
-            "host": socket.gethostname(),
-            "attempt": log.attempt,
-            "started": started,
-            "seconds": sum(spent.values()),
-        }  # by the stages' clock, which never jumps as the wall's does
+        worker = {"host": socket.gethostname(), "attempt": log.attempt, "started": started,
+                  "seconds": sum(spent.values())}  # fmt: skip
         with stages.timed("write"):
             write_json(unit.marker_path, {**_marker(unit, work.computer, ids, refusals), **worker})
         spent["write"] += stages.take_seconds()["write"]
@@ -70,7 +57,7 @@ def _commit_part(unit: Unit, computer: Computer, ids: list[str], rows: Rows) -> 
 
 
 def _reread(path: Path, table: "pa.Table") -> None:
-    """What is on disk must be what was meant: a full disk or a bad one is found here, before the part has its name."""
+    """Compare what is on disk with what was meant: a full or bad disk is found before the part has its name."""
     import pyarrow.parquet as pq
 
     if not same_values(pq.read_table(path), table):

@@ -1,7 +1,7 @@
 """A process's log: one JSON object a line, in a file of its own that nothing overwrites and no secret enters.
 
-The first line says who writes (host, pid, rank, attempt); every line says when, how grave, how long after the first,
-and, inside `about`, of which unit it tells.
+The first line says which process writes (host, pid, rank, attempt). Every line says when, its level, the seconds since
+the first line and, inside `about`, its unit.
 """
 
 import json
@@ -9,9 +9,9 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+import uuid
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,37 +19,40 @@ from noisezoo.builder.redaction import redact
 from noisezoo.errors import describe
 
 SUFFIX = ".jsonl"
-LEVELS: Mapping[str, str] = {"failed": "error", "incomplete": "warning"}
-"""Event -> level; any other is `info`."""
-PLACES = {"rank": "RANK", "local_rank": "LOCAL_RANK", "world_size": "WORLD_SIZE", "launch_attempt":
-          "TORCHELASTIC_RESTART_COUNT", "job": "SLURM_JOB_ID", "array_task": "SLURM_ARRAY_TASK_ID", "node":
-          "SLURM_NODEID", "requeues": "SLURM_RESTART_COUNT"}  # fmt: skip
-"""Field of the first line -> what the launcher or scheduler calls it; a process of neither has none of them."""
+LEVELS = {"failed": "error", "incomplete": "warning", "shortage": "warning"}
+"""Event -> level; any other event is `info`."""
+
+PLACES = {
+    "rank": "RANK", "local_rank": "LOCAL_RANK", "world_size": "WORLD_SIZE", "job": "SLURM_JOB_ID",
+    "launch_attempt": "TORCHELASTIC_RESTART_COUNT", "array_task": "SLURM_ARRAY_TASK_ID", "node": "SLURM_NODEID",
+    "requeues": "SLURM_RESTART_COUNT",
+}  # fmt: skip
+"""Field of the first line -> the launcher's or scheduler's variable for it."""
 PLACE = {field: os.environ[name] for field, name in PLACES.items() if name in os.environ}
-"""This process's, read before it takes its place in the launch out of the environment."""
+"""This process's place, read before it takes its place in the launch out of the environment."""
 
 
 class Log:
-    """Append events to `folder/TIME-HOST-PID.jsonl`.
+    """Append events to `folder/TIME-HOST-PID-RANDOM.jsonl`.
 
     Attributes:
-        path: The file, created by this process: where the name is taken, as by the same pid in the same second after a
-            requeue, a number is added.
-        attempt: The file's name without suffix: what this run of this process is called in markers and in `status`.
+        path: The file.
+        attempt: The file's name without suffix: what markers and `status` call this run of this process.
     """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.path = _new_file(folder)
-        self.attempt = self.path.stem
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        self.attempt = f"{stamp}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        self.path = folder / f"{self.attempt}{SUFFIX}"
         self._begun, self._torn = time.monotonic(), False
         self._about: dict[str, Any] = {}
         self.write("start", attempt=self.attempt, host=socket.gethostname(), pid=os.getpid(), **PLACE)
 
     def write(self, event: str, **fields: Any) -> None:
-        """One line: the time, seconds since the first line by a clock that never jumps, level, event and its fields.
+        """Append one line: the time, seconds by a clock that never jumps, level, event and fields.
 
-        A line that cannot be written, as on a full disk, goes to stderr: what it tells of must not fail for it.
+        A line that cannot be written, as on a full disk, goes to stderr: the work must not fail for it.
         """
         head = {"time": round(time.time(), 3), "elapsed": round(time.monotonic() - self._begun, 3),
                 "level": LEVELS.get(event, "info"), "event": event}  # fmt: skip
@@ -64,27 +67,14 @@ class Log:
 
     @contextmanager
     def about(self, **fields: Any) -> Iterator[None]:
-        """Say these fields (`view`, `slice`) in every line of the block, and after it in that of its exception."""
+        """Add these fields (`view`, `slice`) to every line of the block, and to the line of its exception."""
         before, self._about = self._about, {**self._about, **fields}
         yield
-        self._about = before  # not reached by an exception: whoever catches it writes of the same unit
-
-
-def _new_file(folder: Path) -> Path:
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    name = f"{stamp}-{socket.gethostname()}-{os.getpid()}"
-    for number in count(1):
-        path = folder / f"{name}{'' if number == 1 else f'-{number}'}{SUFFIX}"
-        try:
-            path.touch(exist_ok=False)
-            return path
-        except FileExistsError:
-            continue
-    raise AssertionError("counting never ends")
+        self._about = before  # an exception skips this, as its catcher writes about the same unit
 
 
 class Tail:
-    """The events of all logs in a folder, each read once, however often it is asked.
+    """The events of all logs in a folder, each read once, however often they are asked for.
 
     Attributes:
         seen: Attempt -> when its log last grew, in seconds of the epoch.
@@ -92,41 +82,32 @@ class Tail:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.seen = folder, dict[str, float]()
-        self._read: dict[str, int] = {}
+        self._read: dict[Path, int] = {}
 
     def events(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """(attempt, event) of every whole line written since this was last asked, log by log."""
-        for entry in _logs(self.folder):
-            attempt, found = entry.name.removesuffix(SUFFIX), entry.stat()
-            self.seen[attempt] = found.st_mtime
-            start = self._read.get(attempt, 0)
+        """(attempt, event) of every whole line written since the last call, log by log."""
+        for path in sorted(self.folder.glob(f"*{SUFFIX}")):
+            found, start = path.stat(), self._read.get(path, 0)
+            self.seen[path.stem] = found.st_mtime
             if found.st_size > start:
-                with open(entry.path, "rb") as stream:
+                with path.open("rb") as stream:
                     stream.seek(start)
                     whole = stream.read().rpartition(b"\n")[0]
-                self._read[attempt] = start + len(whole) + bool(whole)
-                yield from ((attempt, event) for event in parse(whole.decode(errors="replace")))
-
-
-def _logs(folder: Path) -> "list[os.DirEntry[str]]":
-    try:
-        with os.scandir(folder) as entries:
-            return sorted((e for e in entries if e.name.endswith(SUFFIX)), key=lambda entry: entry.name)
-    except FileNotFoundError:
-        return []
+                self._read[path] = start + len(whole) + bool(whole)
+                yield from ((path.stem, event) for event in parse(whole.decode(errors="replace")))
 
 
 def parse(text: str) -> list[dict[str, Any]]:
-    """The events of a log's text; a line that a killed process or a full disk cut short is passed over."""
-    return [event for line in text.splitlines() if (event := _event(line)) is not None]
-
-
-def _event(line: str) -> dict[str, Any] | None:
-    try:
-        event = json.loads(line)
-    except json.JSONDecodeError:
-        return None
-    return event if isinstance(event, dict) and {"time", "event"} <= event.keys() else None
+    """The events of a log's text, without lines that a killed process or a full disk cut short."""
+    events = []
+    for line in text.splitlines():
+        try:
+            event = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(event, dict) and {"time", "event"} <= event.keys():
+            events.append(event)
+    return events
 
 
 def failures(folder: Path, since: float) -> list[str]:

@@ -1,5 +1,9 @@
-from noisezoo.builder.views.computer import Computer as Computer, Rows as Rows, Work as Work
-from noisezoo.builder.views.families import COMPUTERS as COMPUTERS, make_computer as make_computer
+from noisezoo.builder.views.computer import Batch as Batch, Computer as Computer, Rows as Rows, Work as Work
+from noisezoo.builder.views.families import (
+    check_family as check_family,
+    make_computer as make_computer,
+    register_family as register_family,
+)
 from noisezoo.builder.views.networks import make_inverter as make_inverter
 from noisezoo.builder.views.quality import (
     METRICS as METRICS,

@@ -1,17 +1,17 @@
-"""How each family of views is computed: one small class each, named here."""
+"""Families of views: the class that computes each, one small class in one file."""
 
-from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from noisezoo.errors import UsageError
+from noisezoo.plugins import load_plugins
 
 if TYPE_CHECKING:
     from noisezoo.builder.recipe import Settings
     from noisezoo.builder.views.computer import Computer
     from noisezoo.zoo import View
 
-COMPUTERS: Mapping[str, str] = {
+COMPUTERS = {
     "diffusers": "noisezoo.builder.views.networks:NoiseComputer",
     "open_clip": "noisezoo.builder.views.networks:EmbeddingComputer",
     "timm": "noisezoo.builder.views.networks:EmbeddingComputer",
@@ -24,14 +24,34 @@ COMPUTERS: Mapping[str, str] = {
 """A row's `family` -> `module:class`."""
 
 
+def register_family(family: str, target: str) -> None:
+    """Add a family of views of your own, computed by the `Computer` at `module:class`; rows of the zoo name it.
+
+    Raises:
+        UsageError: Another class computes that family.
+    """
+    if COMPUTERS.setdefault(family, target) != target:
+        raise UsageError(f"there is a family {family!r} already ({COMPUTERS[family]}): choose another name")
+
+
+def check_family(view: "View") -> None:
+    """Refuse a row whose family nothing computes.
+
+    Raises:
+        UsageError: There is no such family; names those that there are.
+    """
+    load_plugins()
+    if view.family not in COMPUTERS:
+        raise UsageError(f"view {view.name}: unknown family {view.family!r}; choose one of: {', '.join(COMPUTERS)}")
+
+
 def make_computer(view: "View", settings: "Settings") -> "Computer":
     """The computer of a view, its model not yet loaded.
 
     Raises:
         UsageError: The row names a family that does not exist.
     """
-    if view.family not in COMPUTERS:
-        raise UsageError(f"view {view.name}: unknown family {view.family!r}; choose one of: {', '.join(COMPUTERS)}")
+    check_family(view)
     module, _, attribute = COMPUTERS[view.family].partition(":")
     computer: Computer = getattr(import_module(module), attribute)(view, settings)
     return computer

@@ -78,7 +78,7 @@ def test_numbers_that_contradict_each_other_are_refused(
 
 def test_a_world_size_that_is_no_number_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     launched(monkeypatch, WORLD_SIZE="two")
-    with pytest.raises(UsageError, match="WORLD_SIZE=two is no number"):
+    with pytest.raises(UsageError, match="WORLD_SIZE=two is not an integer"):
         take_place()
 
 
