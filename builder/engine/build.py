@@ -156,7 +156,7 @@ def prepare(recipe: Recipe, root: Path) -> Build:
     state = root / STATE
     commits = read_state(state / COMMITS) or {}
     views = [pin(view, commits) for view in recipe.zoo_rows()]
-    models = {
+    models: dict[str, dict[str, Any]] = {
         MODELS: {view.name: fingerprint(view) for view in views},
         COMMITS: {view.name: view.revision for view in views if view.repo and view.folder is None},
     }
@@ -168,7 +168,7 @@ def prepare(recipe: Recipe, root: Path) -> Build:
     return Build(root, _reconcile(recipe, root), Manifest.read(state / "manifest.parquet"))
 
 
-def _is_prepared(recipe: Recipe, root: Path, models: Mapping[str, Mapping[str, Any]]) -> bool:
+def _is_prepared(recipe: Recipe, root: Path, models: Mapping[str, dict[str, Any]]) -> bool:
     """Whether the folder holds all that `_write` would write."""
     state = root / STATE
     fields, found = read_state(state / "recipe.json"), {name: read_state(state / name) for name in models}
@@ -177,7 +177,7 @@ def _is_prepared(recipe: Recipe, root: Path, models: Mapping[str, Mapping[str, A
     return all(there is not None and models[name].items() <= there.items() for name, there in found.items())
 
 
-def _write(recipe: Recipe, root: Path, source: Source, models: Mapping[str, Mapping[str, Any]]) -> None:
+def _write(recipe: Recipe, root: Path, source: Source, models: Mapping[str, dict[str, Any]]) -> None:
     """Write what decides the build, under the lease that lets one process do so."""
     state = root / STATE
     for name in ("manifest.parquet", "source.json", "recipe.json", *models):
