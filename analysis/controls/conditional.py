@@ -131,7 +131,7 @@ def conditional_value(
     which = _choice(blends)
     logits = _half_logits(blends, design)
     out_of_fold = _three(np.stack([blend.logits for blend in blends]), which, design)
-    estimates = {m: {what: estimate(m, o, design.halves, half, design.groups)
+    estimates = {m: {what: estimate(m, o, design.halves, half, design.units)
                      for (what, o), half in zip(out_of_fold.items(), logits, strict=True)} for m in SCORES}  # fmt: skip
     said = dict.fromkeys((*caveats(to_numpy(A), design.folds, views[0]), *caveats(to_numpy(B), design.folds, views[1])))
     return ConditionalValue(

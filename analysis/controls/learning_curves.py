@@ -18,7 +18,6 @@ from noisezoo.analysis.core import (
     caveats,
     null_columns,
     to_numpy,
-    units_of,
 )
 from noisezoo.analysis.probes import METRICS, Design, Scored, cross_validate, scaled_scores
 
@@ -131,7 +130,7 @@ def _sizes(most: int, sizes: Sequence[int] | None) -> list[int]:
 
 def _arrival(design: Design) -> Floats:
     """When each row comes into the sample, (n,) in [0, 1): the share of its fold that is in before its group."""
-    units = units_of(len(design.folds), design.groups)
+    units = design.units
     key = np.random.default_rng([design.seed, 3]).random(units.max() + 1)[units]
     arrival = np.empty(len(units))
     for f in np.unique(design.folds):

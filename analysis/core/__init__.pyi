@@ -29,7 +29,6 @@ from noisezoo.analysis.core.halves import (
     half_samples as half_samples,
 )
 from noisezoo.analysis.core.intervals import (
-    Counts as Counts,
     Interval as Interval,
     Measured as Measured,
     Null as Null,
@@ -44,9 +43,7 @@ from noisezoo.analysis.core.intervals import (
     null_of_moments as null_of_moments,
     null_of_rates as null_of_rates,
     paired_differences as paired_differences,
-    resample_counts as resample_counts,
     to_intervals as to_intervals,
-    units_of as units_of,
     wilson as wilson,
 )
 from noisezoo.analysis.core.linalg import (
@@ -56,3 +53,12 @@ from noisezoo.analysis.core.linalg import (
     principal_frame as principal_frame,
 )
 from noisezoo.analysis.core.result import Draws as Draws, Result as Result, plain as plain
+from noisezoo.analysis.core.units import (
+    Counts as Counts,
+    Units as Units,
+    one_of_each as one_of_each,
+    resample_counts as resample_counts,
+    shuffled as shuffled,
+    units_of as units_of,
+    units_with as units_with,
+)

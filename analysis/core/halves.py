@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from noisezoo.analysis.core.arrays import Floats
-from noisezoo.analysis.core.intervals import Interval, units_of
+from noisezoo.analysis.core.intervals import Interval
+from noisezoo.analysis.core.units import units_of
 
 
 def assign_folds(n: int, n_folds: int, *, seed: int = 42, groups: ArrayLike | None = None) -> NDArray[np.intp]:
@@ -32,12 +33,11 @@ def assign_folds(n: int, n_folds: int, *, seed: int = 42, groups: ArrayLike | No
     Units (rows, or whole groups) are shuffled and cut into folds of nearly equal numbers of rows.
 
     Raises:
-        ValueError: fewer than 2 folds, or fewer units than folds, or groups so large that a fold stays empty.
+        ValueError: fewer than 2 folds, or fewer units than folds, groups so large that a fold stays empty, or what
+            `units_of` refuses.
     """
-    labels = np.arange(n) if groups is None else np.asarray(groups)
-    if labels.shape != (n,):
-        raise ValueError(f"groups must be one label a row, ({n},), not of shape {labels.shape}")
-    unit, size = np.unique(labels, return_inverse=True, return_counts=True)[1:]
+    unit = units_of(n, groups)
+    size = np.bincount(unit)
     if not 2 <= n_folds <= len(size):
         raise ValueError(f"n_folds must lie between 2 and the {len(size)} independent rows or groups, not {n_folds}")
     order = np.random.default_rng(seed).permutation(len(size))
@@ -46,7 +46,7 @@ def assign_folds(n: int, n_folds: int, *, seed: int = 42, groups: ArrayLike | No
     fold_of_unit[order] = np.floor(middle * n_folds / n).astype(np.intp)
     if len(np.unique(fold_of_unit)) < n_folds:
         raise ValueError(f"groups are too large for {n_folds} folds: one fold would be empty; ask for fewer")
-    return fold_of_unit[unit.reshape(n)]
+    return fold_of_unit[unit]
 
 
 def half_samples(

@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from noisezoo.analysis.core.arrays import Floats, as_matrix
 from noisezoo.analysis.core.result import plain
+from noisezoo.analysis.core.units import Counts, resample_counts
 
-Counts = NDArray[np.float32]
 _NAN = float("nan")
 _EQUAL = 1e-9  # relative spread that is rounding
 
@@ -46,25 +46,6 @@ def wilson(successes: ArrayLike, trials: ArrayLike, confidence: float = 0.95) ->
     half = z * np.sqrt(k * (n - k) / n + z**2 / 4) / (n + z**2)
     # Rounding must not exclude the ends that the closed form reaches exactly.
     return np.where(k == 0, 0.0, centre - half), np.where(k == n, 1.0, centre + half)
-
-
-def units_of(n: int, groups: ArrayLike | None) -> NDArray[np.intp]:
-    """Number of the independent unit that each of n rows belongs to, (n,): itself, or its group."""
-    return np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1].reshape(n)
-
-
-def resample_counts(n: int, n_boot: int = 1000, *, seed: int = 42, groups: ArrayLike | None = None) -> Counts:
-    """How often each row is drawn in each resample: (n_boot, n) float32, multinomial.
-
-    With `groups` (n,), whole groups are drawn, as rows of one identity are not independent. The same n, seed and
-    groups give the same resamples, so that statistics of two views on the same rows are paired by construction.
-    """
-    unit = units_of(n, groups)
-    units = int(unit.max()) + 1
-    drawn = np.random.default_rng(seed).integers(units, size=(n_boot, units))
-    flat = np.bincount((drawn + units * np.arange(n_boot)[:, None]).ravel(), minlength=n_boot * units)
-    counts = flat.reshape(n_boot, units).astype(np.float32)
-    return counts if groups is None else counts[:, unit]
 
 
 def bootstrap_means(scores: ArrayLike, counts: Counts) -> Floats:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from noisezoo.analysis.core import Draws, Interval, Result
 from noisezoo.analysis.probes.metrics import METRICS
@@ -64,17 +63,13 @@ def probe_difference(a: ProbeTable, b: ProbeTable, *, metric: str = "balanced_ac
     return compare(a, b, metrics=(metric,)).mean[metric]
 
 
-def _equal_or_both_absent(a: NDArray[Any] | None, b: NDArray[Any] | None) -> bool:
-    return a is b if a is None or b is None else np.array_equal(a, b)
-
-
 def refuse_different_rows(a: ProbeTable, b: ProbeTable, names: tuple[str, ...]) -> None:
     """Raise ValueError that says what two tables do not share, so that their errors cannot be paired."""
     labels_a, labels_b = (t.out_of_fold.labels[:, [t.names.index(name) for name in names]] for t in (a, b))
     same = {
         "rows": a.n == b.n,
         "folds": np.array_equal(a.out_of_fold.folds, b.out_of_fold.folds),
-        "groups": _equal_or_both_absent(a.groups, b.groups),
+        "groups": np.array_equal(a.units, b.units),
         "labels": np.array_equal(labels_a, labels_b),
         "half-samples": np.array_equal(a.halves, b.halves),
     }

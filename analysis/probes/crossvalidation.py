@@ -5,12 +5,23 @@ What is fixed before a view is seen (folds, half-samples, attributes, shuffled c
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from noisezoo.analysis.core import AnyArray, Estimate, Floats, as_labels, assign_folds, chosen, half_samples, units_of
+from noisezoo.analysis.core import (
+    AnyArray,
+    Estimate,
+    Floats,
+    Units,
+    as_labels,
+    assign_folds,
+    chosen,
+    half_samples,
+    shuffled,
+    units_of,
+    units_with,
+)
 from noisezoo.analysis.probes.logistic import Array
 from noisezoo.analysis.probes.metrics import METRICS, SCORES, OutOfFold, Scores
 from noisezoo.analysis.probes.path import Fits, Search, fit_without_each_fold, held_out_logits, search_path
@@ -25,7 +36,7 @@ class Design:
     Y: Floats  # (n, k)
     folds: NDArray[np.intp]  # (n,)
     halves: NDArray[np.bool_]  # (splits, n)
-    groups: NDArray[Any] | None  # (n,)
+    units: Units  # (n,) of chance: rows, or groups
     seed: int
 
     @classmethod
@@ -47,40 +58,44 @@ class Design:
             ValueError: what `as_labels`, `assign_folds` and `half_samples` refuse.
         """
         labels = as_labels(Y, what, rows=n, names=names)
-        units = None if groups is None else np.asarray(groups)
+        units = units_of(n, groups)
         folds = assign_folds(n, n_folds, seed=seed, groups=units)
         halves = half_samples(folds, n_splits, seed=seed, groups=units)
-        refused = refusals(labels, names, folds)
+        refused = refusals(labels, names, folds, units)
         probed = np.array([name not in refused for name in names], dtype=np.bool_)
         kept = tuple(name for name in names if name not in refused)
         return cls(kept, refused, labels[:, probed], folds, halves, units, seed)
 
     def on(self, kept: NDArray[np.bool_]) -> "Design":
         """The same design with the attributes that can be cross-validated on `kept` rows (n,)."""
-        refused = refusals(self.Y[kept], self.names, self.folds[kept])
+        refused = refusals(self.Y[kept], self.names, self.folds[kept], self.units[kept])
         columns = np.array([name not in refused for name in self.names], dtype=np.bool_)
         names = tuple(name for name in self.names if name not in refused)
         return replace(self, names=names, refused={**self.refused, **refused}, Y=self.Y[:, columns])
 
     def shuffled(self, times: int) -> list[Floats]:
-        """Copies of Y with its rows permuted, attributes together: what is left of them is their rates."""
-        rng = np.random.default_rng([self.seed, 1])
-        return [self.Y[rng.permutation(len(self.Y))] for _ in range(times)]
+        """Copies of Y with its rows, or groups, permuted, attributes together: what is left of them is their rates."""
+        return [self.Y[order] for order in shuffled(self.units, times, np.random.default_rng([self.seed, 1]))]
 
 
-def refusals(Y: Floats, names: Sequence[str], folds: NDArray[np.intp]) -> dict[str, str]:
-    """Attribute of Y (n, k) -> why it cannot be cross-validated over `folds` (n,); those that can are left out."""
-    reasons = {name: _refusal(Y[:, j], folds) for j, name in enumerate(names)}
+def refusals(Y: Floats, names: Sequence[str], folds: NDArray[np.intp], units: Units) -> dict[str, str]:
+    """Attribute of Y (n, k) -> why it cannot be cross-validated over `folds` (n,); those that can are left out.
+
+    Classes are counted in `units` (n,): ten pictures of one person are one example of what that person has.
+    """
+    held, count = units_with(units, Y), len(np.unique(units))
+    reasons = {name: _refusal(Y[:, j], folds, held[:, j], count) for j, name in enumerate(names)}
     return {name: reason for name, reason in reasons.items() if reason}
 
 
-def _refusal(y: Floats, folds: NDArray[np.intp]) -> str | None:
-    n_folds = int(folds.max()) + 1
-    positives, negatives = int(y.sum()), int((1 - y).sum())
+def _refusal(y: Floats, folds: NDArray[np.intp], held: NDArray[np.intp], units: int) -> str | None:
+    n_folds, (negatives, positives) = int(folds.max()) + 1, held.tolist()
     if not positives or not negatives:
         return f"one class only: all {len(y)} rows are {int(y[0])}"
     if min(positives, negatives) < 2 * n_folds:
-        return f"{positives} positives and {negatives} negatives: {n_folds} folds need {2 * n_folds} of each"
+        said = f"{positives} positives and {negatives} negatives"
+        said = said if units == len(y) else f"positives in {positives} and negatives in {negatives} of {units} groups"
+        return f"{said}: {n_folds} folds need {2 * n_folds} of each"
     for kind, rows in (("positives", y > 0), ("negatives", y == 0)):
         if len(np.unique(folds[rows])) == 1:
             return f"all {kind} lie in one fold: its groups cannot be kept apart; use fewer or smaller groups"
@@ -116,11 +131,8 @@ def half_logits(
     return logits
 
 
-def estimate(
-    metric: str, o: OutOfFold, halves: NDArray[np.bool_], logits: Array, groups: NDArray[np.generic] | None
-) -> Estimate:
+def estimate(metric: str, o: OutOfFold, halves: NDArray[np.bool_], logits: Array, units: Units) -> Estimate:
     """One of SCORES on all rows `o`, and in halves (splits, n) by their logits (splits, n, k)."""
-    units = units_of(len(o.labels), groups)
     scores = [SCORES[metric](o), *(_contrast(metric, o, *split) for split in zip(halves, logits, strict=True))]
     influence = np.zeros((len(scores), int(units.max()) + 1, o.labels.shape[1]), np.float32)
     for total, (_, of_row) in zip(influence, scores, strict=True):
@@ -156,7 +168,7 @@ def cross_validate(T: AnyArray, design: Design, n_permutations: int, kept: NDArr
     k = len(design.names)
     C, whole = search.C[:, :k], [(w[:, :k], b[:k]) for w, b in search.fits]
     logits = half_logits(T, design.Y, design.folds, C, design.halves, whole, kept)
-    estimates = {metric: estimate(metric, real, design.halves, logits, design.groups) for metric in METRICS}
+    estimates = {metric: estimate(metric, real, design.halves, logits, design.units) for metric in METRICS}
     null = {m: np.array([run(o)[0] for o in permuted]).reshape(n_permutations, k) for m, run in METRICS.items()}
     return Scored(real, logits, estimates, null, C)
 

@@ -14,6 +14,7 @@ from noisezoo.analysis.core import (
     Floats,
     Interval,
     Result,
+    Units,
     as_array,
     caveats,
     null_columns,
@@ -46,16 +47,11 @@ class ProbeTable(Result):
     halves: NDArray[np.bool_]  # (splits, n) rows of the first half-sample of each split
     half_logits: Array  # (splits, n, k) out of fold, from probes fitted on the row's own half
     C: Floats  # (folds, k) scikit-learn's, for X as given
-    groups: NDArray[Any] | None
+    units: Units  # (n,) of chance: rows, or groups
     n: int
     d: int
     draws: Draws
     caveats: tuple[str, ...]
-
-    @property
-    def correct(self) -> NDArray[np.bool_]:
-        """Is each row (n, k) on the right side of the training prior, as balanced accuracy counts it."""
-        return self.out_of_fold.correct
 
     def interval(self, name: str, metric: str = "balanced_accuracy") -> Interval:
         """One attribute's interval; KeyError, with the reason, when it was refused or is unknown."""
@@ -67,7 +63,7 @@ class ProbeTable(Result):
         """A metric of some attributes with what its interval comes from; linear, so that two tables subtract."""
         columns = np.array([self.names.index(name) for name in names], dtype=np.intp)
         logits = self.half_logits[:, :, columns]
-        return estimate(metric, self.out_of_fold.take(columns), self.halves, logits, self.groups)
+        return estimate(metric, self.out_of_fold.take(columns), self.halves, logits, self.units)
 
     def records(self) -> list[dict[str, Any]]:
         """One dictionary an attribute and metric, then one a metric for the mean over attributes."""
@@ -118,8 +114,8 @@ def probe_table(
         confidence: of the intervals.
 
     Returns:
-        The table; an attribute with one class, with fewer than 2 n_folds rows of a class, or with a class in one
-        fold only, is in `.refused` with its reason and nowhere else.
+        The table; an attribute with one class, with fewer than 2 n_folds rows or groups of a class, or with a
+        class in one fold only, is in `.refused` with its reason and nowhere else.
 
     Raises:
         ValueError: what `as_matrix`, `as_labels`, `assign_folds` and `half_samples` refuse, or a constant X.
@@ -138,7 +134,7 @@ def probe_table(
         halves=design.halves,
         half_logits=found.half_logits,
         C=found.C / scaled.scale**2,
-        groups=design.groups,
+        units=design.units,
         n=len(X),
         d=X.shape[1],
         draws=Draws(n_folds, n_splits, n_permutations, confidence=confidence, seed=seed),

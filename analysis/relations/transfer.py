@@ -135,7 +135,7 @@ def _scored(
     starts = [(w[:, columns[0]], b[columns[0]]) for w, b in search.fits]
     halves = _half_logits(design, X, T, search.C[:, columns[0]], starts, alphas)
     beside, found = (
-        {m: estimate(m, o.take(columns[0]), design.halves, each, design.groups) for m in METRICS}
+        {m: estimate(m, o.take(columns[0]), design.halves, each, design.units) for m in METRICS}
         for o, each in zip((own, carried), halves, strict=True)
     )
     return beside, found, [carried.take(block) for block in columns[1:]]

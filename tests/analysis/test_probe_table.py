@@ -237,13 +237,23 @@ def test_attributes_that_cannot_be_probed_are_refused_by_name_with_the_reason() 
     rare, grouped = np.arange(100) < 9, np.arange(100) < 20
     labels = np.column_stack([Y[:, 0], np.ones(100), rare, grouped])
     groups = np.r_[np.zeros(20), np.arange(1, 81)]
-    table = probe_table(X, labels, ["Smiling", "Bald", "Bangs", "Hat"], groups=groups)
-    assert table.names == ("Smiling",)
+    table = probe_table(X, labels, ["Smiling", "Bald", "Bangs", "Hat"])
+    assert table.names == ("Smiling", "Hat")
     assert table.refused["Bald"] == "one class only: all 100 rows are 1"
-    assert table.refused["Bangs"].startswith("9 positives and 91 negatives: 5 folds need 10")
-    assert table.refused["Hat"].startswith("all positives lie in one fold")
+    assert table.refused["Bangs"] == "9 positives and 91 negatives: 5 folds need 10 of each"
     with pytest.raises(KeyError, match="one class only"):
         table.interval("Bald")
+    grouped_table = probe_table(X, labels, ["Smiling", "Bald", "Bangs", "Hat"], groups=groups)
+    assert grouped_table.names == ("Smiling",)
+    assert grouped_table.refused["Hat"] == "positives in 1 and negatives in 80 of 81 groups: 5 folds need 10 of each"
+
+
+def test_a_class_that_lies_in_one_fold_is_refused() -> None:
+    (X,), _ = views(100, 5, 6, (0.5,))
+    groups = np.repeat(np.arange(25), 4)
+    alone = np.isin(groups, np.unique(groups[assign_folds(100, 2, groups=groups) == 1])[:5])
+    table = probe_table(X, alone[:, None], ["Hat"], n_folds=2, groups=groups)
+    assert table.refused["Hat"].startswith("all positives lie in one fold")
 
 
 def test_a_table_with_every_attribute_refused_has_no_numbers() -> None:
