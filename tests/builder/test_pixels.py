@@ -98,19 +98,138 @@ def test_grey_with_transparency_lies_over_white() -> None:
 
 @pytest.mark.parametrize(
     ("values", "expected"),
-    [([0, 0.25, 1], [0, 64, 255]), ([0, 100, 255], [0, 100, 255]), ([0, 32768, 65535], [0, 128, 255]),
-     ([-1, 0.5, 1], [0, 128, 255])],
+    [([0, 0.25, 1], [0, 64, 255]), ([0, 0.5, 1.0001], [0, 128, 255]), ([-0.05, 0.5, 1.09], [0, 128, 255]),
+     ([0, 0.001, 0.002], [0, 0, 1]), ([1, 1, 1], [255, 255, 255])],
 )  # fmt: skip
-def test_floats_are_scaled_by_the_range_that_they_are_in(values: list[float], expected: list[int]) -> None:
+def test_floats_run_from_black_at_0_to_white_at_1_whatever_else_the_picture_holds(
+    values: list[float], expected: list[int]
+) -> None:
     picture = Image.fromarray(np.array([values], dtype=np.float32))
     assert picture.mode == "F"
     assert np.asarray(to_rgb(picture))[0, :, 0].tolist() == expected
 
 
-def test_whole_numbers_are_never_taken_for_shares_of_one() -> None:
-    dark = Image.fromarray(np.array([[0, 1]], dtype=np.int32))
+@pytest.mark.parametrize("values", [[0, 100, 255], [0, 32768, 65535], [-1, 0.5, 1], [0, 1.2]])
+def test_floats_of_another_range_are_refused_with_their_range(values: list[float]) -> None:
+    with pytest.raises(ValueError, match=f"values from {min(values):g} to {max(values):g}, and black is 0 and white 1"):
+        to_rgb(Image.fromarray(np.array([values], dtype=np.float32)))
+
+
+@pytest.mark.parametrize(("values", "expected"), [
+    ([0, 1], [0, 0]), ([0, 257], [0, 1]), ([0, 255, 256], [0, 1, 1]), ([0, 40000, 65535], [0, 156, 255])
+])  # fmt: skip
+def test_whole_numbers_run_to_65535_whatever_else_the_picture_holds(values: list[int], expected: list[int]) -> None:
+    dark = Image.fromarray(np.array([values], dtype=np.int32))
     assert dark.mode == "I"
-    assert np.asarray(to_rgb(dark))[0, :, 0].tolist() == [0, 1]
+    assert np.asarray(to_rgb(dark))[0, :, 0].tolist() == expected
+
+
+def test_whole_numbers_beyond_16_bits_are_refused() -> None:
+    with pytest.raises(ValueError, match="values from 0 to 100000"):
+        to_rgb(Image.fromarray(np.array([[0, 100_000]], dtype=np.int32)))
+
+
+def png16(pixels: np.ndarray, clear: tuple[int, ...]) -> Image.Image:
+    """A PNG of 16 bits, (h, w) or (h, w, 3), with a transparent value or colour."""
+    import io
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    colour = 2 if pixels.ndim == 3 else 0
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 16, colour, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"tRNS", struct.pack(f">{len(clear)}H", *clear))
+    file = b"\x89PNG\r\n\x1a\n" + body + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return Image.open(io.BytesIO(file))
+
+
+def test_the_transparent_value_of_16_bit_grey_lies_over_white() -> None:
+    found = to_rgb(png16(np.array([[0, 1000, 1001, 65535]]), (1000,)))
+    assert np.asarray(found)[0, :, 0].tolist() == [0, 255, 4, 255]
+
+
+def test_the_transparent_colour_of_16_bit_colour_lies_over_white() -> None:
+    found = to_rgb(png16(np.array([[[1000, 2000, 3000], [65535, 0, 0]]]), (1000, 2000, 3000)))
+    assert np.asarray(found)[0].tolist() == [[255, 255, 255], [255, 0, 0]]
+
+
+def icc(space: str, gamma: float, red: tuple[float, float] = (0.64, 0.33)) -> bytes:
+    """A small ICC profile (version 2): grey of a gamma, or linear-light colour of chosen primaries, D50 white."""
+    import struct
+
+    def s15(*values: float) -> bytes:
+        return b"".join(struct.pack(">i", round(value * 65536)) for value in values)
+
+    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0"
+    text = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"mine\0" + bytes(78 + 3)
+    white = b"XYZ \0\0\0\0" + s15(0.9642, 1.0, 0.8249)
+    tags = {b"desc": text, b"wtpt": white, b"cprt": b"text\0\0\0\0mine\0\0\0\0"}
+    if space == "GRAY":
+        tags[b"kTRC"] = curve
+    else:  # swapped primaries: what is stored as red is green, and the other way round
+        columns = {
+            b"rXYZ": (0.3851, 0.7169, 0.0971),
+            b"gXYZ": (0.4361, 0.2225, 0.0139),
+            b"bXYZ": (0.1431, 0.0606, 0.7141),
+        }
+        tags |= {name: b"XYZ \0\0\0\0" + s15(*xyz) for name, xyz in columns.items()}
+        tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)
+    offset, table, data = 128 + 4 + 12 * len(tags), b"", b""
+    for name, value in tags.items():
+        value += bytes(-len(value) % 4)
+        table += name + struct.pack(">II", offset + len(data), len(value))
+        data += value
+    header = struct.pack(
+        ">I4sI4s4s4s", offset + len(data), b"lcms", 0x02400000, b"mntr", space.ljust(4).encode(), b"XYZ "
+    )
+    header += struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp" + bytes(28) + s15(0.9642, 1.0, 0.8249) + bytes(48)
+    return header + struct.pack(">I", len(tags)) + table + data
+
+
+def srgb(linear: float) -> float:
+    """The sRGB value, 0 to 255, of light from 0 to 1 (IEC 61966-2-1)."""
+    return 255 * (12.92 * linear if linear <= 0.0031308 else 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tiff", "webp"])
+def test_a_colour_profile_is_converted_to_srgb(suffix: str, tmp_path: Path) -> None:
+    picture = Image.new("RGB", (16, 16), (255, 0, 0))
+    options = {"quality": 100, "subsampling": 0} if suffix == "jpg" else {"lossless": True} if suffix == "webp" else {}
+    picture.save(tmp_path / f"a.{suffix}", icc_profile=icc("RGB", 1.0), **options)
+    found = np.asarray(to_rgb(Image.open(tmp_path / f"a.{suffix}")), dtype=int)
+    assert abs(found[8, 8] - (0, 255, 0)).max() <= 4, "the profile says that what is stored as red is green"
+
+
+@pytest.mark.parametrize("level", [0, 30, 128, 255])
+def test_a_grey_profile_of_linear_light_becomes_the_grey_of_srgb(level: int, tmp_path: Path) -> None:
+    Image.new("L", (4, 4), level).save(tmp_path / "a.png", icc_profile=icc("GRAY", 1.0))
+    found = np.asarray(to_rgb(Image.open(tmp_path / "a.png")), dtype=float)
+    np.testing.assert_allclose(found, srgb(level / 255), atol=1.5)
+
+
+def test_a_profile_beside_transparency_changes_the_colours_and_keeps_the_alpha(tmp_path: Path) -> None:
+    picture = Image.new("RGBA", (2, 1), (255, 0, 0, 255))
+    picture.putpixel((1, 0), (255, 0, 0, 0))
+    picture.save(tmp_path / "a.png", icc_profile=icc("RGB", 1.0))
+    found = np.asarray(to_rgb(Image.open(tmp_path / "a.png")), dtype=int)[0]
+    assert abs(found - [(0, 255, 0), (255, 255, 255)]).max() <= 4
+
+
+@pytest.mark.parametrize("profile", [b"no profile", icc("GRAY", 1.0)])
+def test_a_profile_that_cannot_be_read_or_is_of_other_colours_changes_nothing(profile: bytes, tmp_path: Path) -> None:
+    Image.fromarray(ramp(8, 8)).save(tmp_path / "a.png", icc_profile=profile)
+    assert np.array_equal(np.asarray(to_rgb(Image.open(tmp_path / "a.png"))), ramp(8, 8))
+
+
+def test_a_profile_that_is_srgb_changes_no_byte(tmp_path: Path) -> None:
+    from PIL import ImageCms
+
+    own = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.fromarray(ramp(8, 8)).save(tmp_path / "a.png", icc_profile=own)
+    assert np.array_equal(np.asarray(to_rgb(Image.open(tmp_path / "a.png"))), ramp(8, 8))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
