@@ -1,10 +1,26 @@
 """The `afhq` and `afhqv2` sources: faces of cats, dogs and wild animals (Choi et al., StarGAN v2, CVPR 2020)."""
 
-from datasets import ClassLabel
+from collections.abc import Iterator
 
-from noisezoo.builder.sources.hub_dataset import load, with_ids
-from noisezoo.builder.sources.imagefolder import read_folder
-from noisezoo.builder.sources.rows import ImageRows, Part
+import pyarrow as pa
+from datasets import ClassLabel, Features, Value
+
+from noisezoo.builder.sources.hub_dataset import dataset_folder, read_files
+from noisezoo.builder.sources.imagefolder import Folder
+from noisezoo.builder.sources.labels import Piece
+from noisezoo.builder.sources.rows import ImageRows, Pictures
+from noisezoo.builder.sources.tables import Tables
+
+
+class Animals(Folder):
+    """Pictures whose folder is their kind."""
+
+    def pieces(self) -> Iterator[Piece]:
+        """The pictures, split by split, the kind as text."""
+        for piece in super().pieces():
+            kinds = [path.split("/")[-2] if "/" in path else None for path in piece.ids]
+            yield piece._replace(labels=pa.table({"label": pa.array(kinds, pa.string())}),
+                                 features=Features({"label": Value("string")}))  # fmt: skip
 
 
 class AFHQ(ImageRows):
@@ -16,11 +32,11 @@ class AFHQ(ImageRows):
     wanted = {"label": ClassLabel(names=["cat", "dog", "wild"])}
     repo, revision = "huggan/AFHQ", "6983c553da3dcadd659953db9c925e7febeac88f"
 
-    def read(self) -> dict[str, Part]:
+    def open(self) -> Pictures:
         """The rows of the Parquet files, numbered; or the folder's pictures by their paths."""
-        if self.path and not any(self.root.rglob("*.parquet")):
-            return read_folder(self.root, self.name, drop_labels=False, drop_metadata=True)
-        return with_ids(load(self.where, self.name, revision=self.revision))
+        folder = self.root if self.path else dataset_folder(self.repo, self.name, revision=self.revision)
+        files = read_files(folder, f"{self.name}: the dataset {self.path or self.repo}")
+        return Tables(files, self.name) if files else Animals(folder, self.name, metadata=False)
 
 
 class AFHQv2(AFHQ):

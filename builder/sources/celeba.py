@@ -5,17 +5,20 @@ torchvision makes. An image's id is its number in CelebA's own list, as in the f
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset, Features, Image, Value
+from datasets import Features, Value
 
-from noisezoo.builder.sources.hub_dataset import load, undecoded
-from noisezoo.builder.sources.rows import SPLIT_NAMES, ImageRows, Part, image_paths
+from noisezoo.builder.sources.hub_dataset import dataset_folder, read_files
+from noisezoo.builder.sources.imagefolder import Folder
+from noisezoo.builder.sources.labels import Piece
+from noisezoo.builder.sources.rows import SPLIT_NAMES, ImageRows, Pictures
 from noisezoo.builder.sources.source import Refusal
+from noisezoo.builder.sources.tables import Tables
 from noisezoo.errors import UsageError
 
 ATTRIBUTES = (
@@ -53,40 +56,51 @@ class CelebA(ImageRows):
     wanted = {IDENTITY: Value("int64"), **dict.fromkeys(ATTRIBUTES, Value("bool"))}
     identity = IDENTITY
 
-    def read(self) -> dict[str, Part]:
+    def open(self) -> Pictures:
         """The rows of whichever layout there is."""
         for folder in [self.root, self.root / "celeba"] if self.path else []:
             if (folder / LISTED).is_file() or (folder / PICTURES).is_dir():
-                parts, self.refused = read_lists(folder)
-                return parts
-        if self.path and not any(self.root.rglob("*.parquet")):
+                return Lists(folder, self.name)
+        folder = self.root if self.path else dataset_folder(self.repo, self.name, revision=self.revision)
+        files = read_files(folder, f"celeba: the dataset {self.path or self.repo}")
+        if not files:
             raise UsageError(
-                f"celeba: {self.root} holds neither {PICTURES} with {LISTED} nor Parquet files of {self.repo}"
+                f"celeba: {folder} holds neither {PICTURES} with {LISTED} nor Parquet files of {self.repo}"
             )
-        rows = load(self.where, self.name, revision=self.revision)
-        splits = undecoded({SPLIT_NAMES.get(split, split): part for split, part in rows.items()}, "image")
-        ids = numbers(splits)
-        return {split: Part(part, ids[split]) for split, part in splits.items()}
+        return Numbered(files, self.name, "image")
 
 
-def numbers(splits: Mapping[str, Dataset]) -> dict[str, list[str]]:
-    """CelebA's number of each row: from its file's name, or by counting over train, validation and test.
+class Numbered(Tables):
+    """Rows under CelebA's own numbers."""
 
-    Raises:
-        UsageError: The rows name no files and a split is missing, so that counting would go wrong.
-    """
-    named = {
-        split: [PurePosixPath(path or "").stem for path in image_paths(rows, "image")] for split, rows in splits.items()
-    }
-    if all(NUMBER.fullmatch(stem) for stems in named.values() for stem in stems):
-        return named
+    def pieces(self) -> Iterator[Piece]:
+        """The rows, file by file.
+
+        Raises:
+            UsageError: The rows name no files and a split is missing, so that counting would go wrong.
+        """
+        pieces = list(super().pieces())
+        paths = [pc.struct_field(piece.labels.column("image"), "path").to_pylist() for piece in pieces]
+        named = [[PurePosixPath(path or "").stem for path in each] for each in paths]
+        if not all(NUMBER.fullmatch(stem) for stems in named for stem in stems):
+            named = _counted(pieces)
+        yield from (piece._replace(ids=ids) for piece, ids in zip(pieces, named, strict=True))
+
+
+def _counted(pieces: Sequence[Piece]) -> list[list[str]]:
+    """Numbers from 1 over train, validation and test."""
+    splits = [SPLIT_NAMES.get(piece.split, piece.split) for piece in pieces]
     if set(splits) != set(SPLITS):
         raise UsageError(
             f"celeba: the rows name no files, and can be numbered only where the splits are {', '.join(SPLITS)}; "
-            f"here they are {', '.join(splits)}"
+            f"here they are {', '.join(dict.fromkeys(splits))}"
         )
-    starts = {split: 1 + sum(len(splits[before]) for before in SPLITS[:k]) for k, split in enumerate(SPLITS)}
-    return {split: [f"{starts[split] + row:06d}" for row in range(len(splits[split]))] for split in splits}
+    numbers: dict[int, list[str]] = {}
+    start = 1
+    for k in sorted(range(len(pieces)), key=lambda k: SPLITS.index(splits[k])):
+        numbers[k] = [f"{start + row:06d}" for row in range(len(pieces[k].ids))]
+        start += len(pieces[k].ids)
+    return [numbers[k] for k in range(len(pieces))]
 
 
 class Listing(NamedTuple):
@@ -125,21 +139,28 @@ def read_list(path: Path, column: str | None = None) -> Listing:
     return found
 
 
-def read_lists(folder: Path) -> tuple[dict[str, Part], list[Refusal]]:
-    """Read torchvision's layout; a picture that a list leaves out, and a row without a picture, are refused."""
-    lists = {LISTED: read_list(folder / LISTED), PEOPLE: read_list(folder / PEOPLE, IDENTITY),
-             PARTITION: read_list(folder / PARTITION, "partition")}  # fmt: skip
-    pictures = {path.name for path in folder.glob(f"{PICTURES}/*") if not path.name.startswith(".")}
-    names = sorted(pictures.union(*(listing.rows for listing in lists.values())))
-    faults = {name: why for name in names if (why := _fault(name, pictures, lists))}
-    again = [(name, f"{where} lists it again; its first row is kept")
-             for where, listing in lists.items() for name in listing.repeated]  # fmt: skip
-    refusals = [Refusal(Path(name).stem, "source", "ValueError", why) for name, why in [*faults.items(), *again]]
-    parts = {}
-    for k, split in enumerate(SPLITS):
-        kept = [n for n in names if n not in faults and lists[PARTITION].rows[n].strip() == str(k)]
-        parts[split] = Part(_dataset(folder, kept, lists[PEOPLE], lists[LISTED]), [Path(name).stem for name in kept])
-    return parts, refusals
+class Lists(Folder):
+    """Torchvision's layout; a picture that a list leaves out, and a row without a picture, are refused."""
+
+    def content(self, key: str) -> bytes:
+        """The picture's bytes."""
+        return super().content(f"{PICTURES}/{key}")
+
+    def pieces(self) -> Iterator[Piece]:
+        """The rows of each split, labels still as text."""
+        lists = {LISTED: read_list(self.root / LISTED), PEOPLE: read_list(self.root / PEOPLE, IDENTITY),
+                 PARTITION: read_list(self.root / PARTITION, "partition")}  # fmt: skip
+        pictures = {path.name for path in self.root.glob(f"{PICTURES}/*") if not path.name.startswith(".")}
+        names = sorted(pictures.union(*(listing.rows for listing in lists.values())))
+        faults = {name: why for name in names if (why := _fault(name, pictures, lists))}
+        again = [(name, f"{where} lists it again; its first row is kept")
+                 for where, listing in lists.items() for name in listing.repeated]  # fmt: skip
+        self.refused = [Refusal(Path(n).stem, "source", "ValueError", why) for n, why in [*faults.items(), *again]]
+        for k, split in enumerate(SPLITS):
+            kept = [n for n in names if n not in faults and lists[PARTITION].rows[n].strip() == str(k)]
+            labels = _labels(kept, lists[PEOPLE], lists[LISTED])
+            features = Features.from_arrow_schema(labels.schema)
+            yield Piece(split, [Path(name).stem for name in kept], kept, labels, features)
 
 
 def _fault(name: str, pictures: set[str], lists: Mapping[str, Listing]) -> str | None:
@@ -153,12 +174,9 @@ def _fault(name: str, pictures: set[str], lists: Mapping[str, Listing]) -> str |
     return None if part in ("0", "1", "2") else f"its partition is {part!r}; write 0, 1 or 2"
 
 
-def _dataset(folder: Path, names: list[str], *lists: Listing) -> Dataset:
-    """Rows as the Hub's copy has them, labels still as text; the pictures stay where they are."""
+def _labels(names: list[str], *lists: Listing) -> pa.Table:
+    """The words of each row, a column each."""
     lines = pa.array([" ".join(listing.rows[name] for listing in lists) for name in names], pa.string())
     words = pc.ascii_split_whitespace(pc.utf8_trim_whitespace(lines))
-    labels = {c: pc.list_element(words, k) for k, c in enumerate(c for listing in lists for c in listing.columns)}
-    paths = [{"path": str(folder / PICTURES / name), "bytes": None} for name in names]
-    features = Features({"image": Image(decode=False), **dict.fromkeys(labels, Value("string"))})
-    table = pa.table({"image": pa.array(paths, features.arrow_schema.field("image").type), **labels})
-    return Dataset(table.cast(features.arrow_schema))
+    columns = [column for listing in lists for column in listing.columns]
+    return pa.table({column: pc.list_element(words, k) for k, column in enumerate(columns)})

@@ -1,29 +1,43 @@
-"""The `hf:REPO_OR_FOLDER` source: any dataset with an image column, from the Hub or from a local folder."""
+"""The `hf:REPO_OR_FOLDER` source: any dataset with an image column, from the Hub or from a local folder.
 
-import hashlib
+A repository is a folder at one commit: it is downloaded into the Hub's own cache and read there, as a local one is.
+"""
+
+import errno
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import datasets
-from datasets import Dataset, Features, Image
+import huggingface_hub
+import pyarrow as pa
+import yaml
+from datasets import Dataset, Features
 from datasets.exceptions import DatasetsError
+from datasets.info import DatasetInfosDict
+from fsspec.utils import glob_translate  # type: ignore[import-untyped]
+from huggingface_hub import errors
 
-from noisezoo.builder.sources.rows import ImageRows, Part, reason
+from noisezoo.builder.sources.imagefolder import Folder
+from noisezoo.builder.sources.rows import SPLIT_NAMES, ImageRows, Pictures
+from noisezoo.builder.sources.tables import Groups, ParquetRows, Rows, SavedRows, Tables
 from noisezoo.errors import UsageError
 
-SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.parquet")
+SHARD = re.compile(r"(.+?)-(\d{5})-of-(\d{5})(-[0-9a-f]+)?\.parquet")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+FACTS = ["README.md", "dataset_infos.json"]
+SAVED = ("dataset_dict.json", "state.json")
 
 
 @dataclass
 class HubImages(ImageRows):
-    """Any dataset that `datasets` can load and that has a column of images.
+    """Any dataset that has a column of images, in Parquet files or as `save_to_disk` wrote it; or a folder of pictures.
 
     Args:
-        path: A repository on the Hub, a local folder of Parquet files, or one that `save_to_disk` wrote.
+        path: A repository on the Hub, or a local folder.
         splits: `official`, or `hash` to split the rows anew by their identities or ids.
         image: The image column; by default its only one.
         labels: The label columns; by default all others.
@@ -31,7 +45,7 @@ class HubImages(ImageRows):
         identity: A column whose values must not be on both sides of a split.
         use: The dataset's splits to read; by default all.
         config: The dataset's configuration.
-        revision: The repository's commit, tag or branch.
+        revision: The repository's commit, tag or branch; the commit that it stands for is frozen with the manifest.
         license: As the Hub spells it.
     """
 
@@ -48,101 +62,184 @@ class HubImages(ImageRows):
     revision: str | None = None
     license: str = "unknown"
 
-    def read(self) -> dict[str, Part]:
+    def open(self) -> Pictures:
         """The chosen splits, with the image column found."""
-        splits = load(self.path, self.name, self.config, self.revision)
+        self.wanted = None if self.labels is None else dict.fromkeys(self.labels)
+        folder = dataset_folder(self.path, self.name, self.config, self.revision)
+        files = read_files(folder, f"{self.name}: the dataset {self.path}", self.config)
+        if not files:
+            return Folder(folder, self.name)
+        splits = dict.fromkeys(file.split for file in files)
         unknown = [split for split in self.use or () if split not in splits]
         if unknown:
             raise UsageError(f"hf: {self.path} has no split {unknown[0]!r}; it has: {', '.join(splits)}")
-        used = {split: rows for split, rows in splits.items() if self.use is None or split in self.use}
-        self.wanted = None if self.labels is None else dict.fromkeys(self.labels)
-        features = next(iter(used.values())).features
-        self.image_column = _image_column(features, self.image, self.path)
+        used = [file for file in files if self.use is None or file.split in self.use]
         for column in (self.id, self.identity):
-            if column is not None and column not in features:
-                raise UsageError(f"hf: {self.path} has no column {column!r}; it has: {', '.join(features)}")
-        return with_ids(used, self.image_column, self.id)
+            if column is not None and any(column not in file.features for file in used):
+                raise UsageError(f"hf: {self.path} has no column {column!r}; it has: {', '.join(used[0].features)}")
+        return Tables(used, f"hf: {self.path}", self.image, self.id)
+
+    def pinned(self) -> dict[str, Any]:
+        """The commit, for a repository."""
+        commit = commit_of(dataset_folder(self.path, self.name, self.config, self.revision))
+        return {} if commit is None else {"revision": commit}
 
 
-def load(path: str, source: str, config: str | None = None, revision: str | None = None) -> dict[str, Dataset]:
-    """All splits of a dataset that have rows, from the Hub, from a local folder, or as `save_to_disk` wrote it.
+def commit_of(folder: Path) -> str | None:
+    """The commit of a snapshot in the Hub's cache; None for any other folder."""
+    snapshot = COMMIT.fullmatch(folder.name) and folder.parent.name == "snapshots"
+    return folder.name if snapshot else None
+
+
+def dataset_folder(path: str, source: str, config: str | None = None, revision: str | None = None) -> Path:
+    """A local folder; or the snapshot of a repository at one commit, with the files of one configuration.
 
     Raises:
-        UsageError: There is no such dataset or configuration, it cannot be had, or files of it are missing.
+        UsageError: There is no such repository, revision or configuration, or it cannot be had.
     """
-    root = Path(path).expanduser()
+    local = Path(path).expanduser()
+    if local.is_dir():
+        return local.resolve()
+    where = f"{source}: the dataset {path}"
+    facts = _snapshot(path, revision, where, FACTS)
+    wanted = commit_of(facts) or revision
+    patterns = [pattern for patterns in _declared(facts, where, config).values() for pattern in patterns]
+    folder = _snapshot(path, wanted, where, patterns or ["*.parquet"])
+    return folder if any(folder.rglob("*.parquet")) else _snapshot(path, wanted, where, None)
+
+
+def _snapshot(repo: str, revision: str | None, where: str, patterns: list[str] | None) -> Path:
+    failures = (errors.HTTPError, OSError, ValueError)  # type: ignore[attr-defined]
     try:
-        if any((root / name).is_file() for name in ("dataset_dict.json", "state.json")):
-            splits = _saved(root)
-        else:
-            splits = _built(config, **(_local(root, source) if root.is_dir() else {"path": path, "revision": revision}))
-    except (OSError, ValueError, RuntimeError, DatasetsError) as error:
-        raise UsageError(f"{source}: the dataset {path} cannot be loaded: {reason(error)}") from error
-    if not splits:
-        raise UsageError(f"{source}: the dataset {path} has no images: all of its splits are empty")
-    return splits
+        found = huggingface_hub.snapshot_download(repo, repo_type="dataset", revision=revision, allow_patterns=patterns)
+    except failures as error:
+        said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        mend = "free space there, or set HF_HOME to another disk" if full else (
+            "check its name and revision, go online, or run `hf auth login`"
+        )  # fmt: skip
+        raise UsageError(f"{where} cannot be loaded: {said}; {mend}") from error
+    return Path(str(found))
 
 
-def _saved(root: Path) -> dict[str, Dataset]:
-    found = datasets.load_from_disk(str(root))
-    splits = {"train": found} if isinstance(found, Dataset) else found
-    return {split: rows for split, rows in splits.items() if len(rows)}
+def read_files(root: Path, where: str, config: str | None = None) -> list[Rows]:
+    """The rows of a dataset's folder, split by split; none where it holds neither Parquet nor a saved dataset.
 
-
-def _built(config: str | None, **where: Any) -> dict[str, Dataset]:
-    """What `load_dataset` gives, less empty splits: one of those makes it refuse all."""
-    builder = datasets.load_dataset_builder(name=config, **where)
-    builder.download_and_prepare()
-    return {split: builder.as_dataset(split) for split, facts in builder.info.splits.items() if facts.num_examples}
-
-
-def undecoded(splits: Mapping[str, Dataset], image: str) -> dict[str, Dataset]:
-    """The same rows with the images as `{bytes, path}`, to be decoded one by one."""
-    return {split: rows.cast_column(image, Image(decode=False)) for split, rows in splits.items()}
-
-
-def with_ids(splits: Mapping[str, Dataset], image: str = "image", column: str | None = None) -> dict[str, Part]:
-    """Rows with their ids: the column's value, or else the split and the row's place, which appending does not move."""
-    parts = {}
-    for split, rows in undecoded(splits, image).items():
-        values = [None] * len(rows) if column is None else rows[column][:]
-        parts[split] = Part(rows, [f"{split}-{row:09d}" if v is None else str(v) for row, v in enumerate(values)])
-    return parts
-
-
-def _image_column(features: Features, wanted: str | None, path: str) -> str:
-    """The column of images; raises UsageError where it is not one, or not the only one."""
-    found: list[str] = [name for name, feature in features.items() if isinstance(feature, Image)]
-    chosen = [name for name in found if wanted in (None, name)]
-    if len(chosen) == 1:
-        return chosen[0]
-    had = f"its image columns are: {', '.join(found)}" if found else f"none of {', '.join(features)} holds images"
-    asked = f"column {wanted!r} holds no images" if wanted else "the option image must name one column"
-    raise UsageError(f"hf: {path}: {asked}; {had}")
-
-
-def _local(root: Path, source: str) -> dict[str, Any]:
-    """How to load a local folder: with a cache of its files' own state.
-
-    `datasets` looks at the files' times only where no README lists them, and serves old rows otherwise.
+    Raises:
+        UsageError: Files are missing or damaged, or there is no such configuration.
     """
-    files = sorted(path for path in root.rglob("*") if path.is_file())
-    _refuse_missing_shards(files, source)
-    state = [f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
-    digest = hashlib.sha256("\n".join(state).encode(errors="surrogateescape")).hexdigest()
-    return {
-        "path": str(root.resolve()),
-        "cache_dir": str(Path(datasets.config.HF_DATASETS_CACHE) / f"noisezoo-{digest[:16]}"),
-    }
+    try:
+        if any((root / name).is_file() for name in SAVED):
+            found = datasets.load_from_disk(str(root))
+            splits = {"train": found} if isinstance(found, Dataset) else found
+            files: list[Rows] = [SavedRows(rows, split) for split, rows in splits.items()]
+        else:
+            groups, declared = Groups(), _features(root, config)
+            files = [ParquetRows(root / path, split, groups, declared)
+                     for split, paths in split_files(root, where, config).items() for path in paths]  # fmt: skip
+    except (OSError, ValueError, DatasetsError, pa.ArrowException) as error:
+        raise UsageError(f"{where} cannot be loaded: {reason(error)}") from error
+    if files and not any(file.count for file in files):
+        raise UsageError(f"{where} has no images: all of its splits are empty")
+    return [file for file in files if file.count]
 
 
-def _refuse_missing_shards(files: Sequence[Path], source: str) -> None:
-    """A copy that lacks a file would load without a word, and number its rows otherwise."""
-    shards: dict[tuple[Path, str, str], set[int]] = defaultdict(set)
-    for path in files:
-        if match := SHARD.fullmatch(path.name):
-            shards[path.parent, match[1], match[3]].add(int(match[2]))
-    for (folder, name, total), found in shards.items():
+def reason(error: BaseException) -> str:
+    """The first line of what went wrong at the bottom of it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def split_files(root: Path, where: str, config: str | None = None) -> dict[str, list[str]]:
+    """A folder's Parquet files by split: as its README says, or by their names where all of them name a split.
+
+    Raises:
+        UsageError: Files are missing, or there is no such configuration.
+    """
+    paths = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.parquet"))
+    paths = [path for path in paths if not any(part.startswith(".") for part in path.split("/"))]
+    declared = _declared(root, where, config)
+    if declared:
+        found = {split: _matching(paths, patterns) for split, patterns in declared.items()}
+        lacking = [split for split in found if not found[split]] if paths else []
+        if lacking:
+            raise UsageError(f"{where} lacks the Parquet files of split {lacking[0]!r}: copy all files")
+    else:
+        inside = [path for path in paths if config is None or path.startswith(config + "/")]
+        if config is not None and not inside:
+            raise UsageError(f"{where} cannot be loaded: it has no configuration {config!r}")
+        found = _by_names(inside)
+    _refuse_missing_shards([path for files in found.values() for path in files], where)
+    return found
+
+
+def _declared(root: Path, where: str, config: str | None) -> dict[str, list[str]]:
+    """Patterns of each split's files, as the README's front matter has them for a configuration; none without it."""
+    readme = root / "README.md"
+    try:
+        facts = (huggingface_hub.metadata_load(readme) or {}) if readme.is_file() else {}
+    except (ValueError, yaml.YAMLError) as error:
+        raise UsageError(f"{where}: its README.md cannot be read: {reason(error)}") from error
+    configs = {str(each.get("config_name", "default")): each for each in facts.get("configs") or () if each}
+    if not configs:
+        return {}
+    default = [name for name in configs if len(configs) == 1 or name == "default" or configs[name].get("default")]
+    if config is None and not default:
+        raise UsageError(f"{where} has several configurations: set the option config to one of {', '.join(configs)}")
+    if config is not None and config not in configs:
+        raise UsageError(f"{where} cannot be loaded: it has no configuration {config!r}; it has: {', '.join(configs)}")
+    files = configs[config or default[0]].get("data_files", [])
+    splits = files if isinstance(files, list) and files and isinstance(files[0], Mapping) else []
+    if not splits and files:
+        splits = [{"split": "train", "path": files}]
+    return {str(each["split"]): _texts(each["path"]) for each in splits}
+
+
+def _texts(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else [str(each) for each in value]
+
+
+def _matching(paths: Iterable[str], patterns: Iterable[str]) -> list[str]:
+    wanted = [re.compile(glob_translate(pattern.removeprefix("./"))) for pattern in patterns]
+    return [path for path in paths if any(pattern.match(path) for pattern in wanted)]
+
+
+def _by_names(paths: Sequence[str]) -> dict[str, list[str]]:
+    """Files by the split that each names; all are one split where one names none."""
+    named = [_split_of(path) for path in paths]
+    found: dict[str, list[str]] = defaultdict(list)
+    for path, split in zip(paths, named, strict=True):
+        found["train" if split is None or None in named else split].append(path)
+    return dict(found)
+
+
+def _split_of(path: str) -> str | None:
+    """The split that a file names: `SPLIT-00000-of-00001`, `SPLIT`, or a folder above it."""
+    *folders, file = path.split("/")
+    shard = SHARD.fullmatch(file)
+    stem = shard[1] if shard else file.removesuffix(".parquet")
+    words = [stem, re.split(r"[-_.]", stem)[-1], *reversed(folders)]
+    known = next((word for word in words if word.lower() in SPLIT_NAMES), None)
+    return known or (stem if shard and re.fullmatch(r"\w+", stem) else None)
+
+
+def _refuse_missing_shards(paths: Iterable[str], where: str) -> None:
+    """A copy that lacks a file would be read without a word, and its rows numbered otherwise."""
+    shards: dict[tuple[str, str], set[int]] = defaultdict(set)
+    for path in paths:
+        if match := SHARD.fullmatch(path):
+            shards[match[1], match[3]].add(int(match[2]))
+    for (name, total), found in shards.items():
         missing = sorted(set(range(int(total))) - found)
         if missing:
-            raise UsageError(f"{source}: {folder} lacks {name}-{missing[0]:05d}-of-{total}.parquet; copy all files")
+            folder, _, stem = name.rpartition("/")
+            file = f"{stem}-{missing[0]:05d}-of-{total}.parquet"
+            raise UsageError(f"{where}{f', in {folder},' if folder else ''} lacks {file}; copy all files")
+
+
+def _features(root: Path, config: str | None) -> Features | None:
+    """The features that a dataset's README or `dataset_infos.json` declares, for files that do not say theirs."""
+    infos: DatasetInfosDict = DatasetInfosDict.from_directory(str(root))
+    chosen = [info for name, info in infos.items() if len(infos) == 1 or name == (config or "default")]
+    return chosen[0].features if chosen else None

@@ -1,60 +1,231 @@
-"""The `imagefolder:PATH` source: anyone's photographs, read as `datasets` reads an image folder."""
+"""The `imagefolder:PATH` source: anyone's photographs. One walk over the folder decides all; no name is a pattern.
 
-import tempfile
-from collections.abc import Mapping
+A file is a picture by its ending, or else by its first bytes. Top-level folders are splits if all of them are called
+like splits and they are at least two; the class of a picture is the first folder below in which pictures differ.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+from mimetypes import MimeTypes
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from datasets import Dataset, load_dataset
-from datasets.exceptions import DatasetsError
+import pyarrow as pa
+from datasets import ClassLabel, Features
 
-from noisezoo.builder.sources.hub_dataset import undecoded
-from noisezoo.builder.sources.rows import ImageRows, Part, image_paths, reason
+from noisezoo.builder.sources.labels import Piece
+from noisezoo.builder.sources.metadata import METADATA, read_metadata
+from noisezoo.builder.sources.rows import SPLIT_NAMES, ImageRows
 from noisezoo.builder.sources.source import Refusal
 from noisezoo.errors import UsageError
 
-METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+OTHER_PICTURES = {".mpo", ".heic", ".heif", ".hif", ".jxl", ".svg", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf",
+                  ".raf", ".rw2"}  # fmt: skip
+"""Endings of pictures beside those that Pillow lists; what it cannot read is refused file by file, not passed over."""
+
+NO_PHOTOGRAPHS = {"BUFR", "GRIB", "HDF5", "MPEG", "EMF", "WMF", "EPS", "IPTC"}
+"""Pillow's formats that are documents, films or fields of numbers."""
+
+SIGNATURES = (
+    (0, b"\xff\xd8\xff"), (0, b"\x89PNG\r\n"), (0, b"GIF8"), (0, b"II*\0"), (0, b"MM\0*"), (6, bytes(4) + b"6\0\0\0"),
+    (8, b"WEBP"), (4, b"ftypavif"), (4, b"ftypheic"), (4, b"ftypmif1"), (4, b"JXL "), (0, b"\xff\x0a"), (4, b"jP  "),
+)  # fmt: skip
+"""(place, bytes) by which a picture is known whose ending says nothing."""
+
+TYPES = MimeTypes()
+"""Python's own table of endings, not the machine's."""
+
+ARCHIVES = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst"}
+
+
+@cache
+def picture_endings() -> frozenset[str]:
+    """Endings of the files that are, or should be, pictures."""
+    from PIL import Image
+
+    known = {ending for ending, name in Image.registered_extensions().items()
+             if name in Image.OPEN and name not in NO_PHOTOGRAPHS}  # fmt: skip
+    return frozenset(known | OTHER_PICTURES)
+
+
+class Found(NamedTuple):
+    """What a walk found: paths below the root, sorted.
+
+    Attributes:
+        pictures: Files that are pictures, or should be.
+        metadata: Files of labels.
+        others: All other files, and hidden files and folders.
+    """
+
+    pictures: list[str]
+    metadata: list[str]
+    others: list[str]
+
+
+def walk(root: Path, source: str) -> Found:
+    """List a folder and all below it, links followed.
+
+    Raises:
+        UsageError: A folder cannot be listed; names it.
+    """
+    found = Found([], [], [])
+    facts = root.stat()
+    for path, entry in _entries(str(root), "", frozenset([(facts.st_dev, facts.st_ino)]), source):
+        kind = found.others
+        if entry is not None and entry.name in METADATA:
+            kind = found.metadata
+        elif entry is not None and _is_picture(entry):
+            kind = found.pictures
+        kind.append(path)
+    for paths in found:
+        paths.sort()
+    return found
+
+
+def _entries(
+    folder: str, below: str, above: frozenset[tuple[int, int]], source: str
+) -> Iterator[tuple[str, "os.DirEntry[str] | None"]]:
+    """Each file's path below the root and its entry; None for what is not looked at: hidden, or a link to above."""
+    try:
+        with os.scandir(folder) as entries:
+            listed = list(entries)
+    except OSError as error:
+        raise UsageError(f"{source}: the folder {folder} cannot be listed: {error.strerror}") from error
+    for entry in listed:
+        path = below + entry.name
+        if entry.name.startswith("."):
+            yield path, None
+        elif not entry.is_dir():
+            yield path, entry
+        elif (place := (entry.stat().st_dev, entry.stat().st_ino)) in above:
+            yield path, None
+        else:
+            yield from _entries(entry.path, path + "/", above | {place}, source)
+
+
+def _is_picture(entry: "os.DirEntry[str]") -> bool:
+    """Whether a file is a picture: by its ending, or by its first bytes if the ending says nothing."""
+    if not entry.is_file() and os.path.exists(entry.path):
+        return False  # a pipe or a device; a link to nothing goes on, and is refused when it is read
+    ending = os.path.splitext(entry.name)[1].lower()
+    if ending in picture_endings():
+        return True
+    if ending in ARCHIVES or not entry.is_file() or (ending and TYPES.guess_type("a" + ending)[0]):
+        return False
+    try:
+        with open(entry.path, "rb") as file:
+            head = file.read(32)
+    except OSError:
+        return False
+    return any(head[place : place + len(mark)] == mark for place, mark in SIGNATURES)
+
+
+class Folder:
+    """Pictures below a folder; an image's id and key are its path there.
+
+    Attributes:
+        refused: Pictures that are left out, with the reason.
+        said: What a user should know of the folder.
+    """
+
+    def __init__(self, root: Path, source: str, metadata: bool = True) -> None:
+        self.root, self.source, self.metadata = root, source, metadata
+        self.refused: list[Refusal] = []
+        self.said: list[str] = []
+
+    def content(self, key: str) -> bytes:
+        """The file's bytes."""
+        try:
+            return (self.root / key).read_bytes()
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"there is no file {key}") from error
+
+    def pieces(self) -> Iterator[Piece]:
+        """The pictures, split by split."""
+        found = walk(self.root, self.source)
+        self._account_for(found)
+        pictures = self._refuse(found.pictures, lambda path: path.isascii() or _is_utf8(path),
+                                "its name is not UTF-8: rename it")  # fmt: skip
+        listing = read_metadata(self.root, found.metadata if self.metadata else [], pictures, self.source)
+        pictures = self._refuse(pictures, lambda path: path in listing.rows or not listing.covers(path),
+                                "the metadata file has no row with this file_name")  # fmt: skip
+        self.refused += listing.refusals
+        splits = split_folders(pictures)
+        pictures = self._refuse(pictures, lambda path: not splits or _first(path) in splits,
+                                f"it lies outside of the split folders {', '.join(splits)}")  # fmt: skip
+        classes = {} if "label" in listing.columns else classes_of(pictures, int(bool(splits)))
+        names = sorted(set(classes.values()))
+        for split in splits or ["train"]:
+            own = [path for path in pictures if not splits or _first(path) == split]
+            columns = listing.table(own)
+            if names:
+                columns["label"] = pa.array([names.index(classes[path]) for path in own], pa.int64())
+            labels = pa.table(columns)
+            features = Features.from_arrow_schema(labels.schema)
+            if names:
+                features["label"] = ClassLabel(names=names)
+            yield Piece(split.lower(), own, own, labels, features)
+
+    def _refuse(self, paths: Sequence[str], keep: Callable[[str], bool], why: str) -> list[str]:
+        """The paths to keep; the others are refused."""
+        self.refused += [Refusal(_printable(path), "source", "ValueError", why) for path in paths if not keep(path)]
+        return [path for path in paths if keep(path)]
+
+    def _account_for(self, found: Found) -> None:
+        """Say what of the folder is no picture."""
+        archives = [path for path in found.others if os.path.splitext(path)[1].lower() in ARCHIVES]
+        rest = [path for path in found.others if path not in set(archives)]
+        for paths, what in ((archives, "archives are not opened, unpack them"), (rest, "files are no pictures")):
+            if paths:
+                told = ", ".join(_printable(path) for path in paths[:3]) + (", ..." if len(paths) > 3 else "")
+                self.said.append(f"{len(paths)} {what}: {told}")
+
+
+def _first(path: str) -> str:
+    return path.partition("/")[0]
+
+
+def _is_utf8(path: str) -> bool:
+    return _printable(path) == path
+
+
+def _printable(path: str) -> str:
+    """A path as text, each byte that is not UTF-8 written as its number."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
+def split_folders(pictures: Iterable[str]) -> list[str]:
+    """Top-level folders that are splits: all are called like splits, and they are of two splits at least."""
+    top = sorted({_first(path) for path in pictures if "/" in path})
+    known = {SPLIT_NAMES.get(name.lower()) for name in top}
+    return top if None not in known and len(known) > 1 else []
+
+
+def classes_of(pictures: Sequence[str], depth: int) -> dict[str, str]:
+    """Each picture's class: the first folder, from `depth` on, in which the pictures differ.
+
+    None if a picture lies in no such folder, or all lie in the same one.
+    """
+    folders = {path: path.split("/")[depth:-1] for path in pictures}
+    for level in range(max(map(len, folders.values()), default=0)):
+        if any(len(names) <= level for names in folders.values()):
+            return {}
+        if len({names[level] for names in folders.values()}) > 1:
+            return {path: names[level] for path, names in folders.items()}
+    return {}
 
 
 class ImageFolder(ImageRows):
-    """Pictures below a folder; sub-folders become the class `label`, `train`/`test` folders become splits.
+    """Pictures below a folder; sub-folders are the class `label`, or `train` and `test` and the like are splits.
 
-    A `metadata.csv` or `metadata.jsonl` with a `file_name` column gives further label columns; a picture without a row
-    there, and a row without a picture, are refused.
+    `metadata.csv`, `.jsonl` or `.parquet` with a column `file_name` gives further labels; a picture that such a file
+    leaves out, and a row without a picture, are refused.
     """
 
     name = "imagefolder"
     sensitive = True
 
-    def read(self) -> dict[str, Part]:
-        """The pictures below the folder."""
-        parts = read_folder(self.root, self.name)
-        self.refused = _unlisted(self.root, self.name, parts)
-        return parts
-
-
-def read_folder(root: Path, source: str, **options: Any) -> dict[str, Part]:
-    """Read an image folder; ids are paths below it, options those of `datasets`' image folder (`drop_metadata`)."""
-    with tempfile.TemporaryDirectory(prefix="noisezoo-") as cache:
-        try:
-            splits = load_dataset("imagefolder", data_dir=str(root), cache_dir=cache, keep_in_memory=True, **options)
-        except (ValueError, OSError, IndexError, DatasetsError) as error:
-            raise UsageError(f"{source}: {root} has no images that can be listed: {reason(error)}") from error
-    return {split: Part(rows, _names(rows, root, split)) for split, rows in undecoded(splits, "image").items()}
-
-
-def _names(rows: Dataset, root: Path, split: str) -> list[str]:
-    """Paths below the folder; a row of the metadata file that names no picture goes by its place."""
-    return [Path(path).relative_to(root).as_posix() if path else f"{split} row {row + 1}"
-            for row, path in enumerate(image_paths(rows, "image"))]  # fmt: skip
-
-
-def _unlisted(root: Path, source: str, parts: Mapping[str, Part]) -> list[Refusal]:
-    """Pictures that the metadata files leave out, which `datasets` passes over in silence."""
-    if not any(path.name in METADATA for path in root.rglob("metadata.*")):
-        return []
-    listed = {image_id for part in parts.values() for image_id in part.ids}
-    pictures = read_folder(root, source, drop_metadata=True, drop_labels=True)
-    found = sorted(image_id for part in pictures.values() for image_id in part.ids if image_id not in listed)
-    why = "the metadata file has no row with this file_name"
-    return [Refusal(image_id, "source", "ValueError", why) for image_id in found]
+    def open(self) -> Folder:
+        """The folder."""
+        return Folder(self.root, self.name)

@@ -1,73 +1,196 @@
-"""Labels as people write them, whatever their column's type, read as values of a `datasets` feature."""
+"""Labels as people write them, whatever their column's type, read as values of one `datasets` feature.
 
-from collections.abc import Mapping
-from typing import Any
+Each file of a source is read by its own features: two files may hold the same classes in another order.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import ClassLabel, Value
+from datasets import ClassLabel, Features, Value
+from datasets.features.features import generate_from_arrow_type
 
 from noisezoo.errors import UsageError
 
 YES_NO: Mapping[str, bool] = {"-1": False, "0": False, "false": False, "1": True, "true": True}
+PAIRS = (("0", "1"), ("-1", "1"), ("false", "true"), ("no", "yes"))
+"""Pairs of words that say no and yes: a column of just such a pair is a yes/no attribute."""
+
 TEXT = ("string", "large_string", "string_view")
+MEND = "leave it out, or say in the option labels which columns are wanted"
 
 
-def read_label(column: pa.ChunkedArray, feature: Any, wanted: Any) -> tuple[pa.Array, dict[int, str]]:
-    """Read a label column as the feature `wanted`: a ClassLabel, or a Value of bool or int64.
+class Column(NamedTuple):
+    """A label column of one file, as it is stored there; `split` is the file's, for messages."""
 
-    Returns:
-        The values, and for each row whose word is none of the feature's, what is wrong with it.
+    split: str
+    values: pa.ChunkedArray
+    feature: Any
+
+    @property
+    def words(self) -> pa.Array:
+        """The values as text: a class by its name, all else as Arrow writes it (`1`, `-1`, `true`)."""
+        values = self.values.combine_chunks()
+        if isinstance(self.feature, ClassLabel) and pa.types.is_integer(values.type):
+            known = pc.and_(pc.greater_equal(values, 0), pc.less(values, len(self.feature.names)))
+            return pa.array(self.feature.names, pa.string()).take(pc.if_else(known, values, None))
+        return pc.cast(values, pa.string())
+
+
+class Piece(NamedTuple):
+    """Rows of one file or folder: a split of its own name, ids, keys, and the label columns as they are stored."""
+
+    split: str
+    ids: Sequence[str]
+    keys: Sequence[str]
+    labels: pa.Table
+    features: Features
+
+    def column(self, name: str) -> Column:
+        """One label column; nulls if this piece has none of that name."""
+        if name not in self.features:
+            return Column(self.split, pa.chunked_array([pa.nulls(len(self.ids))]), Value("null"))
+        return Column(self.split, self.labels.column(name), self.features[name])
+
+
+class Labels(NamedTuple):
+    """The label columns of all pieces.
+
+    Attributes:
+        columns: By name, a value a row.
+        features: The columns' features, in order.
+        faults: Row -> what is wrong with one of its labels.
+        notes: How columns were understood.
+    """
+
+    columns: dict[str, pa.ChunkedArray]
+    features: Features
+    faults: dict[int, str]
+    notes: list[str]
+
+
+def read_labels(
+    pieces: Sequence[Piece], wanted: Mapping[str, Any] | None, source: str, identity: str | None = None
+) -> Labels:
+    """Read the label columns.
+
+    Args:
+        pieces: The rows.
+        wanted: Columns in order, each with the feature that it is read as, or None to take it as it is stored; None
+            for all columns, as they are stored.
+        source: The source's name, for messages.
+        identity: A column that names people, and so is never an attribute.
 
     Raises:
-        ValueError: The column holds both -1 and 0, so that its "no" cannot be told.
+        UsageError: A column is not there, cannot be a label, or is of kinds that no feature holds.
     """
-    words = as_words(column, feature)
-    values, instead = _read(words, wanted)
-    wrong = pc.indices_nonzero(pc.is_null(values)).to_pylist()
-    return values, {row: f"{words[row].as_py()!r}; write {instead}" for row in wrong}
+    stored = dict.fromkeys(name for piece in pieces for name in piece.features)
+    found, answers = Labels({}, Features(), {}, []), defaultdict(list)
+    for name, feature in (stored if wanted is None else wanted).items():
+        columns = [piece.column(name) for piece in pieces]
+        lacking = dict.fromkeys(piece.split for piece in pieces if name not in piece.features)
+        if name not in stored or (feature is not None and lacking):
+            where = f" in {', '.join(lacking)}" if name in stored else ""
+            raise UsageError(f"{source}: there is no label column {name!r}{where}; there are: {', '.join(stored)}")
+        if feature is None:
+            values, feature = unify(name, columns, source)
+            plain = isinstance(feature, Value) and feature.dtype != "bool" and name != identity
+            if plain and (pair := _pair(values)):
+                values, feature = _look_up(_lower(values), dict(zip(pair, (False, True), strict=True))), Value("bool")
+                answers[pair].append(name)
+            if lacking:
+                found.notes.append(f"column {name!r} has no values in {', '.join(lacking)}, which has no such column")
+        else:
+            values, wrong = _read_all(name, columns, feature, source)
+            found.faults.update(wrong | found.faults)
+        found.columns[name], found.features[name] = values, feature
+    found.notes.extend(f"read as no ({no}) or yes ({yes}): {', '.join(names)}" for (no, yes), names in answers.items())
+    return found
 
 
-def _read(words: pa.Array, wanted: Any) -> tuple[pa.Array, str]:
-    """Values, null for a word that is none of the feature's, and what to write instead of such a word."""
-    if isinstance(wanted, ClassLabel):
-        return _look_up(words, {name: k for k, name in enumerate(wanted.names)}), f"one of {', '.join(wanted.names)}"
-    if wanted.dtype == "bool":
-        lower = pc.utf8_lower(words)
-        if {"-1", "0"} <= set(lower.unique().to_pylist()):
+def _read_all(
+    name: str, columns: Sequence[Column], feature: Any, source: str
+) -> tuple[pa.ChunkedArray, dict[int, str]]:
+    """A declared label's values, and by row what is wrong with them."""
+    values: list[pa.Array] = []
+    faults: dict[int, str] = {}
+    for column in columns:
+        try:
+            read, instead = _read(column.words, feature)
+        except ValueError as error:
+            raise UsageError(f"{source}: label {name!r} {error}") from error
+        for row in pc.indices_nonzero(pc.is_null(read)).to_pylist():
+            faults[sum(map(len, values)) + row] = f"label {name} is {column.words[row].as_py()!r}; write {instead}"
+        values.append(read)
+    return pa.chunked_array(values), faults
+
+
+def _read(words: pa.Array, feature: Any) -> tuple[pa.Array, str]:
+    """Values of a class, bool or int64, null for a word that is none; and what to write instead of such a word."""
+    if isinstance(feature, ClassLabel):
+        return _look_up(words, {name: k for k, name in enumerate(feature.names)}), f"one of {', '.join(feature.names)}"
+    if feature.dtype == "bool":
+        if {"-1", "0"} <= set(words.unique().to_pylist()):
             raise ValueError(
                 "holds both -1 and 0, and which of them means no cannot be told: write -1 and 1, or 0 and 1"
             )
-        return _look_up(lower, YES_NO), "-1 or 1, 0 or 1, or false or true"
+        return _look_up(_lower(words), YES_NO), "-1 or 1, 0 or 1, or false or true"
     whole = pc.if_else(pc.match_substring_regex(words, r"^-?\d{1,18}$"), words, None)
     return pc.cast(whole, pa.int64()), "a whole number"
 
 
-def _look_up(words: pa.Array, values: Mapping[str, Any]) -> pa.Array:
+def _look_up(words: Any, values: Mapping[str, Any]) -> Any:
     return pa.array(list(values.values())).take(pc.index_in(words, pa.array(list(values))))
 
 
-def as_words(column: pa.ChunkedArray, feature: Any) -> pa.Array:
-    """A label column as text: a class by its name, all else as Arrow writes it (`1`, `-1`, `true`)."""
-    values = column.combine_chunks()
-    if isinstance(feature, ClassLabel) and pa.types.is_integer(values.type):
-        known = pc.and_(pc.greater_equal(values, 0), pc.less(values, len(feature.names)))
-        return pa.array(feature.names, pa.string()).take(pc.if_else(known, values, None))
-    return pc.cast(values, pa.string())
+def _lower(values: Any) -> Any:
+    return pc.utf8_lower(pc.cast(values, pa.string()))
 
 
-def plain_feature(feature: Any, name: str, source: str) -> Any:
-    """The feature of a label column that is taken as it is stored; numbers, bools, text and classes are labels.
+def _pair(values: pa.ChunkedArray) -> tuple[str, str] | None:
+    """The words of no and yes, if a column holds just those."""
+    distinct = values.unique().drop_null()
+    return next((pair for pair in PAIRS if set(pair) == set(_lower(distinct).to_pylist())), None)
+
+
+def unify(name: str, columns: Sequence[Column], source: str) -> tuple[pa.ChunkedArray, Any]:
+    """A label column of several files as values of one feature: classes by their names, numbers by promotion.
 
     Raises:
-        UsageError: The column holds anything else.
+        UsageError: The column cannot be a label, or is of kinds that no feature holds.
     """
+    plain = [_plain(column.feature, name, source) for column in columns]
+    classes = [feature for feature in plain if isinstance(feature, ClassLabel)]
+    others = [pa.schema([(name, feature.pa_type)]) for feature in plain if not isinstance(feature, ClassLabel)]
+    try:
+        kind = pa.unify_schemas(others, promote_options="permissive").field(0).type if others else pa.null()
+        if classes and not pa.types.is_null(kind):
+            raise pa.ArrowTypeError("classes beside other values")
+        if any(feature != classes[0] for feature in classes):
+            one = ClassLabel(names=list(dict.fromkeys(word for feature in classes for word in feature.names)))
+            return pa.chunked_array([_read(column.words, one)[0] for column in columns]), one
+        one = classes[0] if classes else generate_from_arrow_type(pa.string() if pa.types.is_null(kind) else kind)
+        return pa.chunked_array([chunk for c in columns for chunk in c.values.cast(one.pa_type).chunks]), one
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        kinds = {_kind(feature): column.split for feature, column in zip(plain, columns, strict=True)}
+        told = " and ".join(f"{kind} in {split}" for kind, split in kinds.items())
+        raise UsageError(f"{source}: column {name!r} holds {told}: make them alike, {MEND}") from error
+
+
+def _plain(feature: Any, name: str, source: str) -> Any:
+    """The feature of a label column that is taken as it is stored: numbers, bools, text or classes."""
     dtype = feature.dtype if isinstance(feature, Value) else ""
     if dtype in TEXT:
         return Value("string")
-    if not isinstance(feature, ClassLabel) and not dtype.startswith(("int", "uint", "float", "bool")):
+    if not isinstance(feature, ClassLabel) and not dtype.startswith(("int", "uint", "float", "bool", "null")):
         raise UsageError(
             f"{source}: column {name!r} ({dtype or type(feature).__name__}) cannot be a label, which is a number, a "
-            "bool, text or a class: leave it out, or say in the option labels which columns are wanted"
+            f"bool, text or a class: {MEND}"
         )
     return feature
+
+
+def _kind(feature: Any) -> str:
+    return "classes" if isinstance(feature, ClassLabel) else str(feature.dtype)

@@ -89,8 +89,10 @@ class Source(ABC):
         try:
             picture = Image.open(io.BytesIO(content))
         except UnidentifiedImageError:  # Pillow's own message holds an address, which differs from run to run
+            pointer = content.startswith(b"version https://git-lfs")
+            mend = "run `git lfs pull`" if pointer else "if it is a picture, convert it to PNG or JPEG"
             raise UnidentifiedImageError(
-                f"cannot identify image file: {len(content)} bytes, {content[:16]!r}"
+                f"cannot identify image file: {len(content)} bytes, {content[:16]!r}; {mend}"
             ) from None
         picture.load()
         return picture
@@ -111,6 +113,14 @@ class Source(ABC):
     def refusals(self) -> list[Refusal]:
         """What the scan met and left out, each with its reason."""
         return []
+
+    def notes(self) -> list[str]:
+        """What a user should know of how the source was understood, a sentence each."""
+        return []
+
+    def pinned(self) -> dict[str, Any]:
+        """Options that make a later run read the very same images: they are frozen with the manifest."""
+        return {}
 
     def options(self) -> dict[str, Any]:
         """The options that decide what the source gives, defaults filled in: the fields of a dataclass."""

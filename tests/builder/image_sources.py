@@ -133,17 +133,17 @@ def without(rows: People, lost: set[int]) -> People:
 
 
 def hub_has(monkeypatch: pytest.MonkeyPatch, repositories: dict[str, Path]) -> list[tuple[str, str | None]]:
-    """Let `datasets` find these repositories in folders; gives the list of what was asked for."""
-    import datasets
+    """Let the Hub have these folders as repositories; gives the list of what was asked for."""
+    import huggingface_hub
 
     asked: list[tuple[str, str | None]] = []
-    real = datasets.load_dataset_builder
+    real = huggingface_hub.snapshot_download
 
-    def load_dataset_builder(path: str, *args: Any, revision: str | None = None, **options: Any) -> Any:
-        if path not in repositories:
-            return real(path, *args, revision=revision, **options)
-        asked.append((path, revision))
-        return real(str(repositories[path]), *args, **options)
+    def snapshot_download(repo: str, *args: Any, revision: str | None = None, **options: Any) -> Any:
+        if repo not in repositories:
+            return real(repo, *args, revision=revision, **options)
+        asked.append((repo, revision))
+        return str(repositories[repo])
 
-    monkeypatch.setattr(datasets, "load_dataset_builder", load_dataset_builder)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     return asked

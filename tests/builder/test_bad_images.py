@@ -121,7 +121,7 @@ def test_a_metadata_row_that_names_no_file_is_refused(tmp_path: Path) -> None:
     )
     source = open_source(f"imagefolder:{tmp_path}")
     assert source.scan().column("image_id").to_pylist() == ["0.jpg", "1.jpg"]
-    assert [(r.image_id, r.message) for r in source.refusals()] == [("train row 2", "the row has no image")]
+    assert [(r.image_id, r.message) for r in source.refusals()] == [("metadata.jsonl row 2", "it has no file_name")]
 
 
 def test_ids_with_slashes_other_alphabets_and_300_characters_are_kept(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_a_column_that_cannot_be_a_label_is_refused_with_the_mend(
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"labels": ["weight"]}, "no label column 'weight'; there are: image, age, smiling, note, kind"),
+    ({"labels": ["weight"]}, "no label column 'weight'; there are: age, smiling, note, kind"),
     ({"image": "age"}, "column 'age' holds no images; its image columns are: image"),
     ({"id": "name"}, "no column 'name'"),
     ({"identity": "name"}, "no column 'name'"),

@@ -81,7 +81,9 @@ def test_a_metadata_file_that_reaches_out_of_the_folder_is_refused(tmp_path: Pat
     folder_of(tmp_path / "photos", ["a.png"])
     draw(tmp_path / "b.png")
     (tmp_path / "photos" / "metadata.csv").write_text("file_name,age\n../b.png,31\n")
-    with pytest.raises(UsageError, match=r"has no images that can be listed: .*\.\./b.png"):
+    with pytest.raises(
+        UsageError, match=r"metadata.csv cannot be read: row 1 names \.\./b.png, which is outside of its folder"
+    ):
         freeze(ImageFolder(str(tmp_path / "photos")), SourceSpec(name="imagefolder"))
 
 
