@@ -138,7 +138,7 @@ configs:
 {}
 ---
 """
-LOAD = "import noisezoo; noisezoo.loading._load_config('me/data', 'view-3', None, None, False)"
+LOAD = "from noisezoo.loading import load_config, open_place; load_config(open_place('me/data'), 'view-3')"
 
 
 def moved(folder: Path, n: int) -> Iterator[Row]:
@@ -151,7 +151,8 @@ def moved(folder: Path, n: int) -> Iterator[Row]:
         X = np.random.default_rng(k).standard_normal((n, 4, 16, 16)).astype(np.float16)
         features = view_features(NAME, X.shape[1:], "float16")
         write_ours(data / name / "train-00000-of-00001.parquet", features, ids, X)
-    entry = "- {{config_name: view-{0}, data_files: [{{split: train, path: view-{0}/*.parquet}}]}}"
+    path = "view-{0}/train-00000-of-00001.parquet"
+    entry = f"- {{{{config_name: view-{{0}}, data_files: [{{{{split: train, path: [{path}]}}}}]}}}}"
     (data / "README.md").write_text(CARD.format("\n".join(entry.format(k) for k in range(8))))
     with HubServer() as server:
         upload = "from huggingface_hub import HfApi; a = HfApi(); a.create_repo('me/data', repo_type='dataset'); "

@@ -1,15 +1,15 @@
 """Load a NoiseZoo folder or Hub repository, pair its views by position, and check every id."""
 
-from collections.abc import Iterator, Sequence
-from itertools import zip_longest
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from noisezoo.errors import NoiseZooError, UsageError
-from noisezoo.record import CARD, LABELS, PAIRED, read_file, read_record
-from noisezoo.schema import ID, column_to_numpy
+from noisezoo.errors import NoiseZooError, UsageError, describe
+from noisezoo.place import Place, open_place
+from noisezoo.record import LABELS, PAIRED, read_file, read_record
+from noisezoo.schema import ID, beside, column_to_numpy
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -34,7 +34,8 @@ def load(
         source: Which of the dataset's sources; its first one by default.
         split: `train`, `validation` or `test`; None gives all rows, in that order.
         revision: Branch, tag or commit on the Hub.
-        streaming: Give an `IterableDataset` that reads while it is iterated.
+        streaming: Give an `IterableDataset` that reads while it is iterated. Workers of a DataLoader, `shuffle`,
+            `shard` and `split_dataset_by_node` share out its files, and every row comes once.
 
     Returns:
         A dataset whose columns are `image_id`, `split`, the labels, each view under its name, and what else a view
@@ -42,21 +43,29 @@ def load(
         Columns are called alike whichever source they are of.
 
     Raises:
-        UsageError: There is no such dataset, view, split or source.
-        NoiseZooError: Two views' rows do not pair (names the first row that differs), or a view's files are damaged.
+        UsageError: An argument is of the wrong kind, or there is no such dataset, view, split or source.
+        NoiseZooError: Two views' rows do not pair (names the first row that differs), or a view's files are missing or
+            damaged.
     """
-    available = config_names(path_or_repo, revision)
+    _check_arguments(views, source=source, split=split, revision=revision)
+    place = open_place(path_or_repo, revision)
     prefix = _prefix(path_or_repo, source, revision)
     names = [PAIRED] if views is None else [LABELS, *dict.fromkeys(views)]
     for name in names:
-        if prefix + name not in available:
-            there = [config.removeprefix(prefix) for config in available if config.startswith(prefix)]
+        if prefix + name not in place.configs:
+            there = [config.removeprefix(prefix) for config in place.configs if config.startswith(prefix)]
             of = f" of source {source!r}" if source is not None else ""
             raise UsageError(f"{path_or_repo} has no view {name!r}{of}; it has: {', '.join(there)}")
-    loaded = [_load_config(path_or_repo, prefix + name, split, revision, streaming) for name in names]
-    if len(loaded) == 1:
-        return loaded[0]
-    return _zip_streams(names, loaded) if streaming else _pair(names, loaded)
+    configs = [prefix + name for name in names]
+    splits = list(place.configs[configs[0]])
+    if split is not None and split not in splits:
+        raise UsageError(f"{path_or_repo} has no split {split!r}; it has: {', '.join(splits)}")
+    wanted = splits if split is None else [split]
+    if streaming:
+        from noisezoo.stream import stream
+
+        return stream(place, configs, names, wanted)
+    return _pair(names, [load_config(place, config, wanted) for config in configs])
 
 
 def matrix(dataset: "Dataset", view: str, dtype: str | None = "float32") -> np.ndarray:
@@ -71,16 +80,29 @@ def matrix(dataset: "Dataset", view: str, dtype: str | None = "float32") -> np.n
         `(n, d)`, image-like views flattened in `(c, h, w)` order.
 
     Raises:
-        UsageError: The dataset has no such column.
+        UsageError: `dataset` is no `datasets.Dataset`, it has no such column, the column holds no numbers or has gaps,
+            or there is no such dtype.
     """
+    from datasets import Dataset
+
+    if not isinstance(dataset, Dataset):
+        kinds = {"DatasetDict": ": choose a split of it", "IterableDataset": ": load it without streaming"}
+        kind = type(dataset).__name__
+        raise UsageError(f"a matrix is made of a datasets.Dataset, not of {kind}{kinds.get(kind, '')}")
     if view not in dataset.column_names:
         raise UsageError(f"the dataset has no column {view!r}; it has: {', '.join(dataset.column_names)}")
     if dataset._indices is None:
         column = dataset.data.column(view)
     else:
         column = dataset.select_columns([view]).with_format("arrow")[:].column(view)
-    values = column_to_numpy(column)
-    return values if dtype is None else values.astype(dtype, copy=False)
+    try:
+        wanted = None if dtype is None else np.dtype(dtype)
+        values = column_to_numpy(column)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"column {view!r} cannot be a matrix of {dtype}: {describe(error)}") from error
+    if values.dtype.kind not in "fiub":
+        raise UsageError(f"column {view!r} holds {values.dtype} values, which are no numbers: choose a view")
+    return values if wanted is None else values.astype(wanted, copy=False)
 
 
 def config_names(path_or_repo: str | Path, revision: str | None = None) -> list[str]:
@@ -89,18 +111,59 @@ def config_names(path_or_repo: str | Path, revision: str | None = None) -> list[
     Raises:
         UsageError: There is no dataset there.
     """
-    from datasets import get_dataset_config_names
+    return list(open_place(path_or_repo, revision).configs)
 
-    if Path(path_or_repo).is_dir() and not (Path(path_or_repo) / CARD).exists():
-        raise UsageError(
-            f"{path_or_repo} is not a finished NoiseZoo folder: it has no {CARD}; see `noisezoo status`, or go on with "
-            "the build, removal or join that was cut short"
-        )
+
+def load_config(place: Place, config: str, splits: Sequence[str] | None = None) -> "Dataset":
+    """One config's rows as a memory-mapped `datasets.Dataset`: the named splits, one after another; all by default.
+
+    Raises:
+        NoiseZooError: Its files are missing or damaged.
+    """
+    from datasets import concatenate_datasets
+    from datasets.exceptions import DatasetsError
+
+    files = place.configs[config]
     try:
-        names: list[str] = get_dataset_config_names(str(path_or_repo), revision=revision)
-    except (FileNotFoundError, ConnectionError, ValueError) as error:
-        raise UsageError(f"no dataset at {path_or_repo}: {str(error).splitlines()[0]}") from error
-    return sorted(names, key=lambda name: (name != PAIRED, name != LABELS))
+        return concatenate_datasets([_prepared(place, config, split, files[split]) for split in splits or files])
+    except (DatasetsError, NoiseZooError, OSError, ValueError, KeyError) as error:
+        cause = error.__cause__ if isinstance(error, DatasetsError) and error.__cause__ else error
+        raise NoiseZooError(
+            f"view {config!r} of {place.name} has missing or damaged files ({describe(cause).splitlines()[0]}): "
+            "rebuild or re-download"
+        ) from error
+
+
+def _prepared(place: Place, config: str, split: str, paths: Sequence[str]) -> "Dataset":
+    """One split of a config in the cache of `datasets`, keyed by its files, so that other files give other rows."""
+    from datasets import DatasetBuilder
+    from datasets.data_files import DataFilesDict, DataFilesList
+    from datasets.packaged_modules.parquet.parquet import Parquet
+
+    files = place.fetched(paths)
+    marks = [(str(file.resolve()), str(file.stat().st_size), str(file.stat().st_mtime_ns)) for file in files]
+    named = DataFilesDict({split: DataFilesList([str(file) for file in files], marks)})  # type: ignore[list-item]
+    builder: DatasetBuilder = Parquet(dataset_name="noisezoo", config_name=config, data_files=named)
+    builder.download_and_prepare()
+    return builder.as_dataset(split)  # type: ignore[return-value]
+
+
+def _check_arguments(views: Any, **names: Any) -> None:
+    """Refuse what is of the wrong kind: a word in the place of a list, a list in the place of a word."""
+    if isinstance(views, str):
+        raise UsageError(f"views={views!r} is one name: give a list, views=[{views!r}]")
+    if views is not None and not all(isinstance(view, str) for view in _items(views)):
+        raise UsageError(f"views={views!r}: give a list of names, or None for the paired config")
+    for name, value in names.items():
+        if value is not None and not isinstance(value, str):
+            raise UsageError(f"{name}={value!r}: give one name, or None")
+
+
+def _items(views: Any) -> list[Any]:
+    try:
+        return list(views)
+    except TypeError:
+        return [views]
 
 
 def _prefix(path_or_repo: str | Path, source: str | None, revision: str | None) -> str:
@@ -116,76 +179,16 @@ def _prefix(path_or_repo: str | Path, source: str | None, revision: str | None) 
     return prefixes[source]
 
 
-def _load_config(
-    path_or_repo: str | Path, config: str, split: str | None, revision: str | None, streaming: bool
-) -> Any:
-    """One config's rows; all splits, one after another, where none is named."""
-    from datasets import concatenate_datasets, load_dataset
-    from datasets.exceptions import DatasetsError
-
-    try:
-        loaded = load_dataset(str(path_or_repo), config, revision=revision, streaming=streaming)
-    except (DatasetsError, FileNotFoundError) as error:
-        raise NoiseZooError(
-            f"view {config!r} of {path_or_repo} has missing or damaged files ({type(error).__name__}): "
-            "rebuild or re-download"
-        ) from error
-    if split is None:
-        return concatenate_datasets(list(loaded.values()))
-    if split not in loaded:
-        raise UsageError(f"{path_or_repo} has no split {split!r}; it has: {', '.join(loaded)}")
-    return loaded[split]
-
-
-def _renames(config: str, columns: Sequence[str]) -> dict[str, str]:
-    """How a view's further columns are called beside other views."""
-    return {column: f"{config}.{column}" for column in columns if column not in (ID, config)}
-
-
-def _pair(configs: Sequence[str], loaded: Sequence["Dataset"]) -> "Dataset":
+def _pair(names: Sequence[str], loaded: Sequence["Dataset"]) -> "Dataset":
+    """Configs side by side; their ids must be the same, in the same order."""
     from datasets import concatenate_datasets
 
-    labels, *others = loaded
-    ids = labels.data.column(ID)
-    paired = [labels]
-    for config, rows in zip(configs[1:], others, strict=True):
-        _check_ids(config, ids, rows.data.column(ID))
-        paired.append(rows.remove_columns(ID).rename_columns(_renames(config, rows.column_names)))
+    from noisezoo.stream import check_ids
+
+    check_ids(names, [rows.data.column(ID) for rows in loaded])
+    columns = beside(names, [rows.column_names for rows in loaded])
+    paired = []
+    for k, rows in enumerate(loaded):
+        own = {old: new for new, (config, old) in columns.items() if config == k}
+        paired.append(rows.select_columns(list(own)).rename_columns(own))
     return concatenate_datasets(paired, axis=1)
-
-
-def _check_ids(config: str, wanted: Any, found: Any) -> None:
-    """`datasets` pairs a shuffled side in silence; we do not."""
-    if wanted.equals(found):
-        return
-    if len(wanted) != len(found):
-        raise NoiseZooError(
-            f"view {config!r} has {len(found)} rows where labels has {len(wanted)}: rebuild or re-download"
-        )
-    differs = next(i for i, (a, b) in enumerate(zip(wanted, found, strict=True)) if a != b)
-    raise NoiseZooError(
-        f"view {config!r} does not pair: row {differs} is {found[differs].as_py()!r} where labels has "
-        f"{wanted[differs].as_py()!r}: rebuild or re-download"
-    )
-
-
-def _zip_streams(configs: Sequence[str], loaded: Sequence["IterableDataset"]) -> "IterableDataset":
-    from datasets import IterableDataset
-
-    return IterableDataset.from_generator(
-        _stream_rows, gen_kwargs={"configs": tuple(configs), "streams": tuple(loaded)}
-    )
-
-
-def _stream_rows(configs: Sequence[str], streams: Sequence["IterableDataset"]) -> Iterator[dict[str, Any]]:
-    for number, rows in enumerate(zip_longest(*streams)):
-        if None in rows:
-            raise NoiseZooError(f"view {configs[rows.index(None)]!r} ends at row {number}: rebuild or re-download")
-        labels, *others = rows
-        row = dict(labels)
-        for config, other in zip(configs[1:], others, strict=True):
-            if other[ID] != row[ID]:
-                raise NoiseZooError(f"view {config!r} does not pair: row {number} is {other[ID]!r}, labels {row[ID]!r}")
-            names = _renames(config, list(other))
-            row |= {names.get(column, column): value for column, value in other.items() if column != ID}
-        yield row

@@ -8,6 +8,7 @@ from typing import Any
 
 from noisezoo.errors import UsageError
 from noisezoo.files import committed
+from noisezoo.hub import fetch
 
 PAIRED, LABELS = "paired", "labels"
 RECORD, CARD, CROISSANT = "noisezoo.json", "README.md", "croissant.json"
@@ -148,10 +149,5 @@ def read_path(path_or_repo: str | Path, name: str, revision: str | None = None) 
     if isinstance(path_or_repo, Path) or Path(path_or_repo).is_dir():
         path = Path(path_or_repo) / name
         return path if path.is_file() else None
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
-
-    try:
-        return Path(hf_hub_download(str(path_or_repo), name, repo_type="dataset", revision=revision))
-    except EntryNotFoundError:
-        return None
+    path = fetch(str(path_or_repo), [name], revision) / name
+    return path if path.is_file() else None

@@ -4,11 +4,13 @@ The layout is measured (DESIGN section 7): zstd and BYTE_STREAM_SPLIT on floats,
 for image-like arrays, a page index and content-defined chunks, so that files are small, load fast and deduplicate.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from noisezoo.errors import NoiseZooError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,6 +54,31 @@ def view_features(
 
     columns = {ID: Value("string"), **{column: array_feature(shape, dtype) for column in (name, *arrays)}}
     return Features({**columns, **{column: Value("float32") for column in quality}})
+
+
+def beside(names: Sequence[str], columns: Sequence[Iterable[str]]) -> dict[str, tuple[int, str]]:
+    """The columns of several configs side by side.
+
+    Args:
+        names: The configs', the labels' first.
+        columns: Each config's columns.
+
+    Returns:
+        Column -> (number of its config, its name there), in order. The first config's columns keep their names; of a
+        view, the array is called as the view, its id is left out, and what else it holds is `VIEW.COLUMN`.
+
+    Raises:
+        NoiseZooError: Two columns would have one name.
+    """
+    found: dict[str, tuple[int, str]] = {}
+    for k, (name, own) in enumerate(zip(names, columns, strict=True)):
+        for column in own:
+            new = column if k == 0 or column == name else f"{name}.{column}"
+            if new in found:
+                raise NoiseZooError(f"view {name!r} has a column {new!r}, and so has {names[found[new][0]]}: rebuild")
+            if k == 0 or column != ID:
+                found[new] = (k, column)
+    return found
 
 
 def to_arrow(values: np.ndarray, arrow_type: "pa.DataType") -> "pa.Array":

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from noisezoo.builder.dataset.contents import File, listed, refuse_unpublishable, version_tag
-from noisezoo.builder.dataset.hub_errors import mended, persistently
+from noisezoo.builder.dataset.retry import persistently
 from noisezoo.errors import NoiseZooError, UsageError
+from noisezoo.hub import PUBLISH, explained
 from noisezoo.record import RECORD
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def publish(
     for file in files:
         refuse_unpublishable(file)
     publication = _Publication(HfApi(endpoint=endpoint, token=token), repo_id, files)
-    with mended(repo_id):
+    with explained(repo_id, PUBLISH):
         if dry_run:
             return publication.dry_run()
         return persistently(lambda: publication.run(private, gated, sensitive))

@@ -21,6 +21,8 @@ from noisezoo.builder.recipe import Recipe
 from noisezoo.builder.sources.source import open_source
 from noisezoo.builder.views.controls import PixelComputer
 from noisezoo.errors import NoiseZooError, UsageError
+from noisezoo.loading import load_config
+from noisezoo.place import open_place
 from tests.builder.building import digits_recipe, leftovers, parts, published, recipe_of
 
 SMALL = ("pixels-8-whitened", "random-64")
@@ -200,8 +202,6 @@ def test_a_changed_model_is_computed_again(copied: Path, monkeypatch: pytest.Mon
 def test_an_image_that_one_view_refuses_is_in_no_config_and_the_card_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import noisezoo
-
     recipe = digits_recipe(("random-64", "pixels-8"), limit=16)
     victim = prepare(recipe, tmp_path / "noisezoo").manifest.ids[3]
     original = PixelComputer.prepare
@@ -215,7 +215,7 @@ def test_an_image_that_one_view_refuses_is_in_no_config_and_the_card_says_so(
     monkeypatch.setattr(PixelComputer, "prepare", refuse)
     assert run(recipe, tmp_path / "noisezoo")
     for config in ("paired", "labels", "random-64", "pixels-8"):
-        rows = noisezoo.loading._load_config(tmp_path / "noisezoo", config, None, None, False)
+        rows = load_config(open_place(tmp_path / "noisezoo"), config)
         assert len(rows) == 15
         assert victim not in rows["image_id"]
     refusal = json.loads((tmp_path / "noisezoo" / "refusals.jsonl").read_text())

@@ -1,0 +1,121 @@
+"""Files of a dataset on the Hub, and the Hub's errors in one line each."""
+
+import glob
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from noisezoo.errors import IncompleteError, NoiseZooError, UsageError
+
+BUSY = (408, 412, 429, 500, 502, 503, 504)
+"""Statuses worth a retry: too busy, out of order, or (412) another commit came first and ours must be made again."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is being done with a repository, as the errors' mends say it."""
+
+    forbidden: str
+    again: str
+    refused: type[NoiseZooError]  # where the Hub refuses
+    failed: type[NoiseZooError]  # where the Hub is busy or cannot be reached
+
+
+READ = Task("this token may not read it ({said}): ask for access on its page on the Hub, then run `hf auth login`",
+            "try again{}", UsageError, NoiseZooError)  # fmt: skip
+PUBLISH = Task("this token may not write there ({said}): run `hf auth login` with one that may",
+               "publish again{}; what was sent is kept", NoiseZooError, IncompleteError)  # fmt: skip
+
+
+def fetch(repo: str, paths: Sequence[str], revision: str | None = None) -> Path:
+    """Fetch files of a dataset repository, all of one commit, into the Hub's cache on this machine.
+
+    Args:
+        repo: `ORG/NAME` on the Hub.
+        paths: Paths in the repository. Those that the cache has are not fetched again, and need no connection.
+        revision: Branch, tag or commit; None for `main`.
+
+    Returns:
+        The folder of that commit in the cache; what of `paths` the commit does not have is not in it.
+
+    Raises:
+        UsageError: There is no such repository or revision, the token may not read it, or this machine is offline and
+            the cache lacks the commit.
+        NoiseZooError: The Hub is busy or cannot be reached.
+    """
+    from huggingface_hub import snapshot_download
+
+    name = repo if revision is None else f"{repo} at revision {revision!r}"
+    with explained(name, READ):
+        patterns = [glob.escape(path) for path in paths]
+        return Path(snapshot_download(repo, repo_type="dataset", revision=revision, allow_patterns=patterns))
+
+
+@contextmanager
+def explained(repo: str, task: Task) -> Iterator[None]:
+    """Turn whatever the Hub's client raises into one line with its mend.
+
+    Raises:
+        NoiseZooError: In place of any error of the Hub, of its client or of the connection.
+    """
+    from huggingface_hub import errors
+
+    transport: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]
+    try:
+        yield
+    except (transport, ConnectionError, TimeoutError, errors.EntryNotFoundError, RuntimeError, ValueError) as error:
+        raise _explained(repo, task, cause_of(error)) from error
+
+
+def _explained(repo: str, task: Task, error: Exception) -> NoiseZooError:
+    from huggingface_hub import errors
+
+    said = _said(error)
+    if isinstance(error, errors.HFValidationError):
+        return UsageError(f"{repo!r} is no name of a repository: give ORG/NAME")
+    if isinstance(error, (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError)):
+        again = task.again.format("")
+        return UsageError(f"{repo}: offline mode is on, and it is not in the cache: unset HF_HUB_OFFLINE, then {again}")
+    if is_transport(error):
+        return task.failed(f"{repo}: the Hub cannot be reached ({said}): {task.again.format(' when online')}")
+    status = status_of(error)
+    missing = isinstance(error, errors.RepositoryNotFoundError) and not isinstance(error, errors.GatedRepoError)
+    if status == 404 or missing:
+        return task.refused(f"{repo}: the Hub does not have it, or not for this token ({said}): check the name, or run "
+                            "`hf auth login`")  # fmt: skip
+    if status == 401:
+        return task.refused(f"{repo}: the Hub refused the access token, or there is none ({said}): run `hf auth login`")
+    if status == 403:
+        return task.refused(f"{repo}: {task.forbidden.format(said=said)}")
+    if status in BUSY:
+        return task.failed(f"{repo}: the Hub is busy ({said}): {task.again.format(' later')}")
+    return NoiseZooError(f"{repo}: the Hub refused: {said}")
+
+
+def cause_of(error: Exception) -> Exception:
+    """The error itself: the client wraps what failed in a thread, and what failed before it looked into its cache."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    wrapped = isinstance(error, (RuntimeError, LocalEntryNotFoundError)) and isinstance(error.__cause__, Exception)
+    return cause_of(error.__cause__) if wrapped else error  # type: ignore[arg-type]
+
+
+def status_of(error: Exception) -> int | None:
+    """The HTTP status that the Hub answered; None where it did not answer."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    return status if isinstance(status, int) else None
+
+
+def is_transport(error: Exception) -> bool:
+    """Whether the connection failed, so that there is no answer."""
+    from huggingface_hub import errors
+
+    transport: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]
+    return status_of(error) is None and isinstance(error, (transport, ConnectionError, TimeoutError))
+
+
+def _said(error: Exception) -> str:
+    """The message of the Hub or the system, in one line."""
+    said = getattr(error, "server_message", None) or str(error) or type(error).__name__
+    return "; ".join(line.strip().rstrip(".") for line in str(said).splitlines() if line.strip())
