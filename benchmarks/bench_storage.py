@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,26 @@ def matrices(folder: Path, n: int, repeats: int) -> Iterator[Row]:
     yield Row(f"{size}, the same in numpy format", mine, f"{arrays * 1e3:.0f} ms", arrays / ours, ">= 10")
 
 
+def streams(folder: Path, repeats: int) -> Iterator[Row]:
+    """One stream of labels and a view, whose ids are checked, against the plain streams of the two configs."""
+    build = str(folder / "build")
+
+    def ours(form: str | None) -> int:
+        rows = noisezoo.load(build, views=["planted"], streaming=True).with_format(form)
+        return sum(1 for _ in rows)
+
+    def plain(form: str | None) -> int:
+        configs = (load_dataset(build, config, streaming=True).values() for config in ("labels", "planted"))
+        return sum(1 for splits in configs for rows in splits for _ in rows.with_format(form)) // 2
+
+    for what, form in (("lists", None), ("numpy arrays", "numpy")):
+        n = ours(form)
+        assert n == plain(form)
+        mine, other = least([partial(ours, form), partial(plain, form)], repeats)
+        label = f"stream of labels and one view as {what}, the configs' plain streams"
+        yield Row(label, f"{n / mine:.0f} rows/s", f"{n / other:.0f} rows/s", mine / other, "<= 1.5")
+
+
 CARD = """---
 configs:
 {}
@@ -186,7 +207,8 @@ def main() -> None:
     print(f"{'':<66} {'ours':>12} {'peer':>12} {'ratio':>8}  {'goal':>8}")
     with tempfile.TemporaryDirectory(dir=_HOME.name) as name:
         folder = Path(name)
-        tables = [writing(folder, n, repeats), matrices(folder, n, repeats), moved(folder, n), memory(folder, sizes)]
+        tables = [writing(folder, n, repeats), streams(folder, repeats), matrices(folder, n, repeats),
+                  moved(folder, n), memory(folder, sizes)]  # fmt: skip
         for table in tables:
             for row in table:
                 print(row, flush=True)
