@@ -1,8 +1,10 @@
 """The published folder as others see it: Parquet readers, the card, the PCA bases."""
 
+import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +21,9 @@ import noisezoo
 from noisezoo.builder.__main__ import run
 from noisezoo.builder.dataset.card import _config_yaml, _model, write_card
 from noisezoo.builder.dataset.layout import blocks, read_config
+from noisezoo.loading import load_config
 from noisezoo.pca import Basis
+from noisezoo.place import open_place
 from noisezoo.record import RECORD, read_record
 from noisezoo.schema import to_table, view_features, write_parquet
 from tests.builder.building import DIGITS_VIEWS, recipe_of
@@ -34,7 +38,7 @@ def is_array(column: pq.ColumnChunkMetaData) -> bool:
     return column.path_in_schema.endswith(".element")
 
 
-def test_every_file_is_compressed_indexed_and_split_by_bytes(built: Path) -> None:
+def test_every_file_is_compressed_and_indexed_and_float32_is_split_by_bytes(built: Path) -> None:
     files = [path for path in built.rglob("*.parquet") if "_build" not in path.parts]
     floats = 0
     for path in files:
@@ -46,7 +50,7 @@ def test_every_file_is_compressed_indexed_and_split_by_bytes(built: Path) -> Non
             assert column.compression == "ZSTD"
             assert column.has_offset_index
             if is_array(column):
-                assert "BYTE_STREAM_SPLIT" in column.encodings
+                assert ("BYTE_STREAM_SPLIT" in column.encodings) == (column.physical_type == "FLOAT")
                 assert not any("DICTIONARY" in encoding for encoding in column.encodings)
                 floats += 1
     assert len(files) >= 4 * 6
@@ -110,6 +114,52 @@ def test_polars_reads_labels_and_arrays(built: Path) -> None:
         assert np.array_equal(np.array(array, np.float16).ravel(), by_id[image_id])
 
 
+PANDAS = """
+import json, sys, pandas
+
+def nested(value):
+    return [nested(part) for part in value] if hasattr(value, "__len__") else float(value)
+
+print(json.dumps([nested(row) for row in pandas.read_parquet(sys.argv[1])["v"]]))
+"""
+
+
+def by_duckdb(path: Path) -> list[np.ndarray]:
+    return [np.array(row[0], np.float64) for row in duckdb.sql(f"SELECT v FROM '{path}'").fetchall()]
+
+
+def by_polars(path: Path) -> list[np.ndarray]:
+    return [np.array(row, np.float64) for row in polars.read_parquet(path)["v"]]
+
+
+def by_pandas(path: Path) -> list[np.ndarray]:
+    """In a process that has not imported `datasets`, as a reader of plain Parquet would."""
+    printed = subprocess.run([sys.executable, "-c", PANDAS, str(path)], capture_output=True, text=True, check=True)
+    return [np.array(row, np.float64) for row in json.loads(printed.stdout)]
+
+
+@pytest.mark.parametrize("read", [by_duckdb, by_polars, by_pandas])
+@pytest.mark.parametrize("shape", [(2, 3, 4), (24,)])
+def test_other_readers_find_every_value_of_an_array(
+    tmp_path: Path, read: Callable[[Path], list[np.ndarray]], shape: tuple[int, ...]
+) -> None:
+    dtype = "float16" if len(shape) == 3 else "float32"
+    values = np.random.default_rng(0).standard_normal((300, *shape)).astype(dtype)
+    values.reshape(-1)[:6] = [np.finfo(dtype).max, np.finfo(dtype).smallest_subnormal, -0.0, 0.0, 1.0, -1.5]
+    table = to_table(view_features("v", shape, dtype), {"image_id": [str(k) for k in range(300)], "v": values})
+    write_parquet(tmp_path / "a.parquet", view_features("v", shape, dtype), [table])
+    assert np.array_equal(np.stack(read(tmp_path / "a.parquet")), values.astype(np.float64))
+
+
+def test_duckdb_reads_the_arrays_of_published_noise_views(built: Path) -> None:
+    for view in ("digits-ddpm", "pixels-8"):
+        rows = noisezoo.load(built, views=[view])
+        by_id = dict(zip(rows["image_id"], noisezoo.matrix(rows, view, "float64"), strict=True))
+        found = duckdb.sql(f"""SELECT image_id, "{view}" FROM '{built}/{view}/*.parquet'""").fetchall()
+        assert len(found) == 40
+        assert all(np.array_equal(np.array(array, np.float64).ravel(), by_id[image_id]) for image_id, array in found)
+
+
 def test_duckdb_joins_labels_with_a_view_by_sql(built: Path) -> None:
     query = f"""
         SELECT labels.digit, avg(noise.latent_std)
@@ -135,7 +185,7 @@ def test_the_card_names_every_config_and_file_and_one_default(built: Path, card:
 def test_the_card_s_features_and_counts_are_the_files_own(built: Path, card: DatasetCard) -> None:
     for info in card.data.dataset_info:
         features = Features._from_yaml_list(info["features"])
-        assert features == noisezoo.loading._load_config(built, info["config_name"], None, None, False).features
+        assert features == load_config(open_place(built), info["config_name"]).features
         assert sum(split["num_examples"] for split in info["splits"]) == 40
     noise = next(info for info in card.data.dataset_info if info["config_name"] == "digits-ddpm")
     assert Features._from_yaml_list(noise["features"]) == Features(
