@@ -142,10 +142,10 @@ def _prepared(place: Place, config: str, split: str, paths: Sequence[str]) -> "D
 
     files = place.fetched(paths)
     marks = [(str(file.resolve()), str(file.stat().st_size), str(file.stat().st_mtime_ns)) for file in files]
-    named = DataFilesDict({split: DataFilesList([str(file) for file in files], marks)})  # type: ignore[list-item]
+    named = DataFilesDict({split: DataFilesList([str(file) for file in files], marks)})
     builder: DatasetBuilder = Parquet(dataset_name="noisezoo", config_name=config, data_files=named)
     builder.download_and_prepare()
-    return builder.as_dataset(split)  # type: ignore[return-value]
+    return builder.as_dataset(split)
 
 
 def _check_arguments(views: Any, **names: Any) -> None:

@@ -50,7 +50,7 @@ def stream(place: Place, configs: Sequence[str], names: Sequence[str], splits: S
 
 
 def _features(name: str, address: str) -> "Features":
-    import fsspec
+    import fsspec  # type: ignore[import-untyped]
     import pyarrow as pa
     import pyarrow.parquet as pq
     from datasets import Features
