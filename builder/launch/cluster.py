@@ -9,7 +9,8 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import ceil, inf
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import yaml
 from noisezoo import zoo
 from noisezoo.builder.engine import GRACE_VARIABLE, LEAVING, READERS, Build, identity
 from noisezoo.builder.launch.local import launch_arguments, launch_environment
+from noisezoo.builder.launch.machines import CPU, machine
+from noisezoo.builder.launch.plan import Plan, plan
 from noisezoo.builder.recipe import Recipe
 from noisezoo.errors import UsageError
 from noisezoo.files import committed
@@ -71,12 +74,50 @@ class Node:
 
 @dataclass(frozen=True)
 class Script:
-    """A script and the commands that start it, show how far the build is, and cancel it."""
+    """A script, the commands that start it, show how far the build is and cancel it, and what to be warned of."""
 
     path: Path
     submit: str
     follow: str
     cancel: str
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Container:
+    """An image that holds noisezoo, in which the nodes work.
+
+    Attributes:
+        text: `apptainer:IMAGE`, or `pyxis:IMAGE` for SLURM's plug-in.
+        gpus: Whether it must see GPUs.
+        mounts: Folders that it sees at the paths they have outside.
+    """
+
+    text: str
+    gpus: bool
+    mounts: Sequence[str]
+
+    def __post_init__(self) -> None:
+        runtime, colon, image = self.text.partition(":")
+        if runtime not in ("apptainer", "pyxis") or not image:
+            raise UsageError(f"--container {self.text}: write apptainer:IMAGE or pyxis:IMAGE")
+        wrong = [path for path in self.mounts if set(path) & set(",:")]
+        if wrong:
+            raise UsageError(f"a container cannot mount {wrong[0]}: its path has a comma or a colon")
+
+    @property
+    def srun_options(self) -> list[str]:
+        """Options of srun, for the runtime that is a plug-in of SLURM."""
+        runtime, _, image = self.text.partition(":")
+        mounts = ",".join(f"{path}:{path}" for path in self.mounts)
+        return [f"--container-image={image}", f"--container-mounts={mounts}"] if runtime == "pyxis" else []
+
+    @property
+    def words(self) -> list[str]:
+        """Words before a command that shall run in it, for the runtime that is a program."""
+        runtime, _, image = self.text.partition(":")
+        gpus = ["--nv"] if self.gpus else []
+        return ["apptainer", "exec", *gpus, "--bind", ",".join(self.mounts), image] if runtime == "apptainer" else []
 
 
 @dataclass(frozen=True)
@@ -85,33 +126,117 @@ class Slurm:
 
     Attributes:
         nodes: Nodes, or jobs of the array.
-        time: Time limit, as SLURM writes it (HH:MM:SS).
+        time: Time limit in one of SLURM's forms, as in 12:00:00.
         array: Whether each node is a job of its own, which starts as soon as there is room for it.
+        at_once: At most so many jobs of the array run at a time.
+        memory: Memory of a node, as SLURM writes it; None for what the plan needs.
+        cpus_per_gpu: CPUs for each GPU; None for what the processes need, asked for by node.
+        container: `apptainer:IMAGE` or `pyxis:IMAGE`.
+        gpu: The nodes' GPUs, for the warning that the time limit is too short for a unit.
         extra: More options of sbatch, by their long names.
+        lines: More lines of sbatch options, as they are.
     """
 
     nodes: int
     time: str
     array: bool = False
+    at_once: int | None = None
+    memory: str | None = None
+    cpus_per_gpu: int | None = None
+    container: str | None = None
+    gpu: str = "h100"
     extra: Mapping[str, str] = field(default_factory=dict)
+    lines: Sequence[str] = ()
 
     def write(self, build: Build, node: Node) -> Script:
-        """Write the script of a prepared build."""
+        """Write the script of a prepared build.
+
+        Raises:
+            UsageError: SLURM could not follow the script; says what to write instead.
+        """
+        self._check(node)
+        seconds, build = slurm_seconds(self.time), replace(build, root=build.root.absolute())
+        made = self._plan(build, node)
+        logs = _for_slurm(build.state / "logs") + ("/slurm-%A_%a.out" if self.array else "/slurm-%j.out")
+        container = self.container and Container(self.container, bool(node.gpus), _mounts(build))
+        shown = ["noisezoo", "status", str(build.root)]
+        if container:
+            step = ["srun", "--overlap", "--nodes=1", "--ntasks=1", *container.srun_options]
+            shown = [*(container.words or step), *shown]
+        path = _write(
+            build, node, "slurm.sh", in_container=bool(container), options=self._options(build, node, made, logs),
+            lines=[line.removeprefix("#SBATCH").strip() for line in self.lines], status=shlex.join(shown),
+            srun_options=container.srun_options if container else [], words=container.words if container else [],
+            on_node=ON_NODE, identity=identity(build), signal_grace=node.grace, status_seconds=STATUS_SECONDS,
+        )  # fmt: skip
+        needed = made.load_seconds + made.longest
+        warnings = (
+            f"--time {self.time} is too short: to start and to compute one slice takes about {needed / 60:.0f} minutes "
+            f"on {made.machine.about}, so that no job finishes anything; give more time or set slice_rows lower",
+        )  # fmt: skip
+        submit = f"sbatch {shlex.quote(str(path))}"
+        return Script(path, submit, _follow(build), "scancel JOB", warnings if needed > seconds else ())
+
+    def _check(self, node: Node) -> None:
         if self.nodes < 1:
             raise UsageError(f"--nodes {self.nodes}: at least one node must work")
-        array = {"array": f"0-{self.nodes - 1}"} if self.array else {}
+        if self.at_once is not None and (not self.array or self.at_once < 1):
+            raise UsageError(f"--at-once {self.at_once}: a number above zero, and only with --array")
+        if self.cpus_per_gpu is not None and not node.gpus:
+            raise UsageError("--cpus-per-gpu: there are no GPUs (--gpus-per-node 0)")
+
+    def _plan(self, build: Build, node: Node) -> Plan:
+        s, slices = build.recipe.settings, len(build.manifest.slices(build.recipe.slice_rows))
+        device = machine(self.gpu if node.gpus else CPU, dtype=s.dtype, threads=s.threads, processes=node.count)
+        return plan(build.recipe, len(build.manifest), device, slices=slices)
+
+    def _options(self, build: Build, node: Node, made: Plan, logs: str) -> dict[str, str]:
+        throttle = "" if self.at_once is None else f"%{self.at_once}"
+        array = {"array": f"0-{self.nodes - 1}{throttle}"} if self.array else {}
         gpus = {"gpus-per-node": str(node.gpus)} if node.gpus else {}
-        cpus = node.count * max(build.recipe.settings.threads, READERS if node.gpus else 1)
-        options = {
+        cpus = str(node.count * max(build.recipe.settings.threads, READERS if node.gpus else 1))
+        needed = made.host_memory * node.count + made.publishing_memory
+        return {
             "job-name": f"noisezoo-{build.recipe.name}", "nodes": "1" if self.array else str(self.nodes), **array,
-            **gpus, "cpus-per-task": str(cpus), "time": self.time, **self.extra,
+            **gpus, **({"cpus-per-gpu": str(self.cpus_per_gpu)} if self.cpus_per_gpu else {"cpus-per-task": cpus}),
+            "mem": self.memory or f"{ceil(needed / 2**30)}G", "time": self.time, **self.extra, "output": logs,
         }  # fmt: skip
-        logs = str(build.state / "logs" / ("slurm-%A_%a.out" if self.array else "slurm-%j.out"))
-        path = _write(
-            build, node, "slurm.sh", options=options | {"output": logs}, on_node=ON_NODE, identity=identity(build),
-            signal_grace=node.grace, status_seconds=STATUS_SECONDS,
-        )  # fmt: skip
-        return Script(path, f"sbatch {shlex.quote(str(path))}", _follow(build), "scancel JOB")
+
+
+def slurm_seconds(text: str) -> float:
+    """Seconds of a time limit in SLURM's forms: M, M:S, H:M:S, D-H, D-H:M or D-H:M:S; 0 is no limit.
+
+    Raises:
+        UsageError: Another form.
+    """
+    if not re.fullmatch(r"\d+(:\d{1,2}){0,2}|\d+-\d{1,2}(:\d{1,2}){0,2}", text):
+        raise UsageError(f"--time {text}: write hours:minutes:seconds, as in 12:00:00, or days-hours, as in 1-12")
+    days, dash, clock = text.rpartition("-")
+    parts = [int(part) for part in clock.split(":")]
+    hours, minutes, seconds = ([*parts, 0, 0] if dash or len(parts) == 3 else [0, *parts, 0])[:3]
+    return (((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds) or inf
+
+
+def _for_slurm(path: Path) -> str:
+    """A path in an option of sbatch, in which % begins a symbol and a backslash ends all symbols."""
+    if set(str(path)) & set('\\"\n'):
+        raise UsageError(f"{path}: SLURM cannot write its logs to a path with a backslash, a quote or a line's end")
+    return str(path).replace("%", "%%")
+
+
+def _mounts(build: Build) -> list[str]:
+    """The folders that a build reads and writes, outermost alone."""
+    from huggingface_hub import constants
+
+    source = Path(build.recipe.source.name.partition(":")[2] or ".")
+    places = {
+        build.root,
+        Path.cwd(),
+        source.absolute(),
+        *map(Path, (constants.HF_HOME, *build.recipe.folders.values())),
+    }
+    there = [place for place in places if place.exists()]
+    return sorted(str(place) for place in there if not set(place.parents) & set(there))
 
 
 @dataclass(frozen=True)
@@ -125,6 +250,7 @@ class Hosts:
         twice = sorted({host for host in self.hosts if self.hosts.count(host) > 1})
         if not self.hosts or twice:
             raise UsageError(f"host {twice[0]} is listed twice" if twice else "no hosts: write one a line")
+        build = replace(build, root=build.root.absolute())
         folder = build.state / "cluster"
         command = shlex.join(["bash", "-c", ON_NODE, str(folder / "node.sh"), identity(build)])
         path = _write(
@@ -155,11 +281,19 @@ class HfJobs:
     attempts: int = 3
 
     def write(self, recipe: Recipe, path: Path) -> Script:
-        """Write the script of a recipe that needs no file of this machine."""
+        """Write the script of a recipe that needs no file of this machine.
+
+        Raises:
+            UsageError: It needs one, or the bucket has no namespace.
+        """
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+", self.bucket):
+            raise UsageError(f"--bucket {self.bucket}: write NAMESPACE/NAME, as in me/builds")
         local = [f"folder {name}={where}" for name, where in recipe.folders.items()]
-        local += [f"source {recipe.source.name}"] if zoo.is_path(recipe.source.name.partition(":")[2]) else []
+        local += [f"view {row.name} ({row.repo})" for row in recipe.rows if zoo.is_path(row.repo)]
+        local += [f"source {recipe.source.name}"] if _is_local(recipe.source.name) else []
         if local:
             raise UsageError(f"{local[0]} is on this machine, and the job is not: put it on the Hub and name it so")
+        path = path.absolute()
         options = ["--flavor", self.flavor, "--timeout", self.timeout, "--attempts", str(self.attempts)]
         place = f"hf://buckets/{self.bucket}/{recipe.name}"
         text = _render(
@@ -171,25 +305,41 @@ class HfJobs:
         return Script(path, f"bash {shlex.quote(str(path))}", follow, "hf jobs cancel JOB")
 
 
+def _is_local(source: str) -> bool:
+    """Whether a source reads files of this machine: every `KIND:PATH` but a Hub dataset, `hf:NAMESPACE/NAME`."""
+    kind, colon, where = source.partition(":")
+    on_hub = kind == "hf" and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", where) and not Path(where).exists()
+    return bool(colon) and not on_hub
+
+
 def _follow(build: Build) -> str:
-    return f"noisezoo status {shlex.quote(str(build.root.absolute()))}"
+    return f"noisezoo status {shlex.quote(str(build.root))}"
 
 
-def _write(build: Build, node: Node, template: str, **fields: Any) -> Path:
-    """Write the recipe, the node's script and the script of a template into the build's folder."""
-    out = build.root.absolute()
-    folder = out / build.state.name / "cluster"
+def _write(build: Build, node: Node, template: str, *, in_container: bool = False, **fields: Any) -> Path:
+    """Write the recipe, the node's script and the script of a template into the build's folder, which is absolute.
+
+    A container has programs of its own; the lines that bring programs then run outside of it.
+    """
+    from huggingface_hub import constants
+
+    folder = build.state / "cluster"
     recipe, script = folder / "recipe.yaml", folder / template
     grace = {GRACE_VARIABLE: f"{node.grace - STATUS_SECONDS - 2 * LEAVING:.0f}",
              "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": f"{node.grace - STATUS_SECONDS - LEAVING:.0f}"}  # fmt: skip
-    shared = {"out": str(out), "env_setup": node.setup, "here": str(Path.cwd())}
-    (out / build.state.name / "logs").mkdir(exist_ok=True)  # SLURM makes none, and fails the job
+    environment = launch_environment(build.recipe.settings.threads, bool(node.gpus)) | grace
+    environment |= {"HF_HOME": constants.HF_HOME} if in_container else {}
+    shared = {"out": str(build.root), "here": str(Path.cwd())}
+    (build.state / "logs").mkdir(exist_ok=True)  # SLURM makes none, and fails the job
     _commit(recipe, _yaml(build.recipe))
     _commit(folder / "node.sh", _render(
         "node.sh", **shared, recipe=str(recipe), arguments=launch_arguments(node.count, bool(node.gpus)),
-        environment=launch_environment(build.recipe.settings.threads, bool(node.gpus)) | grace,
+        env_setup="" if in_container else node.setup, environment=environment,
     ))  # fmt: skip
-    _commit(script, _render(template, **shared, script=str(script), node=str(folder / "node.sh"), **fields))
+    _commit(script, _render(
+        template, **shared, script=str(script), node=str(folder / "node.sh"),
+        env_setup=node.env_setup if in_container else node.setup, **fields,
+    ))  # fmt: skip
     return script
 
 

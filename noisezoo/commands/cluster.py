@@ -38,12 +38,23 @@ def slurm(
     out: options.Out,
     nodes: Annotated[int, typer.Option(help="Nodes, or jobs of the array.")],
     gpus_per_node: Gpus,
-    time: Annotated[str, typer.Option(help="Wall clock, HH:MM:SS; requeued when it is over and work is left.")],
+    time: Annotated[str, typer.Option(help="Time limit, as in 12:00:00 or 1-12; requeued if work is left.")],
     array: Annotated[bool, typer.Option("--array", help="A job a node, each starting when there is room.")] = False,
+    at_once: Annotated[int | None, typer.Option(help="At most this many jobs of the array at a time.")] = None,
     partition: Annotated[str | None, typer.Option(help="As in sbatch.")] = None,
     account: Annotated[str | None, typer.Option(help="As in sbatch.")] = None,
     constraint: Annotated[str | None, typer.Option(help="As in sbatch: ask for one kind of GPU.")] = None,
     qos: Annotated[str | None, typer.Option(help="As in sbatch.")] = None,
+    mem: Annotated[str | None, typer.Option(help="Memory of a node, as in sbatch; as planned by default.")] = None,
+    cpus_per_gpu: Annotated[int | None, typer.Option(help="As in sbatch, instead of CPUs by node.")] = None,
+    mail_user: Annotated[str | None, typer.Option(help="Send mail to this address when a job ends or fails.")] = None,
+    sbatch: Annotated[
+        list[str] | None, typer.Option(help="Any other option, as in --sbatch '--exclusive'; may be repeated.")
+    ] = None,
+    container: Annotated[
+        str | None, typer.Option(help="apptainer:IMAGE or pyxis:IMAGE: work in this image, which holds noisezoo.")
+    ] = None,
+    gpu: Annotated[str, typer.Option(help="The nodes' GPUs, as in `noisezoo plan`: is --time enough?")] = "h100",
     processes_per_node: Processes = None,
     env_setup: Setup = "",
     signal_grace: Grace = 120,
@@ -53,9 +64,13 @@ def slurm(
 
     Example: noisezoo cluster slurm celeba --out /shared/celeba --nodes 4 --gpus-per-node 8 --time 04:00:00
     """
-    asked = {"partition": partition, "account": account, "constraint": constraint, "qos": qos}
+    mail = {"mail-user": mail_user, "mail-type": "END,FAIL"} if mail_user else {}
+    asked = {"partition": partition, "account": account, "constraint": constraint, "qos": qos, **mail}
     node = Node(gpus_per_node, processes_per_node, env_setup, signal_grace)
-    job = Slurm(nodes, time, array, {name: value for name, value in asked.items() if value is not None})
+    job = Slurm(
+        nodes, time, array, at_once, mem, cpus_per_gpu, container, gpu,
+        {name: value for name, value in asked.items() if value is not None}, sbatch or (),
+    )  # fmt: skip
     _show(job.write(_prepared(recipe, out, mixed), node))
 
 
@@ -117,3 +132,5 @@ def _show(script: Script) -> None:
     console.print(f"Wrote {script.path}")
     for what, command in (("submit", script.submit), ("follow", script.follow), ("cancel", script.cancel)):
         console.print(f"  {what}: {command}")
+    for warning in script.warnings:
+        console.print(f"warning: {warning}")

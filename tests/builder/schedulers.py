@@ -19,7 +19,7 @@ for task in $(seq 0 "${last:-0}"); do
   if [ -n "$last" ]; then
     export SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$task SLURM_JOB_ID=$((7 + task))
   else export SLURM_JOB_ID=7; fi
-  output=$(option output | sed "s/%A/7/; s/%a/$task/; s/%j/7/")
+  output=$(option output | sed "s/%%/\x01/g; s/%A/7/; s/%a/$task/; s/%j/7/; s/\x01/%/g")
   SLURM_JOB_NUM_NODES=$(option nodes) bash "$script" >> "$output" 2>&1 &
   jobs+=($!)
   echo $! >> "$STUBS/told.jobs"

@@ -1,9 +1,11 @@
 """Scripts for SLURM, ssh and Hugging Face Jobs: sound as shell, and run here against stand-ins that start processes."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
+from math import ceil, inf
 from pathlib import Path
 
 import pytest
@@ -13,16 +15,26 @@ from noisezoo.builder.__main__ import run
 from noisezoo.builder.dataset.finish import is_finished
 from noisezoo.builder.engine.admission import identity, opened
 from noisezoo.builder.engine.build import open_build
-from noisezoo.builder.launch.cluster import ON_NODE, HfJobs, Hosts, Node, Slurm
+from noisezoo.builder.launch import machines
+from noisezoo.builder.launch.cluster import ON_NODE, HfJobs, Hosts, Node, Slurm, slurm_seconds
+from noisezoo.builder.launch.machines import Machine, machine
+from noisezoo.builder.launch.plan import plan
 from noisezoo.builder.recipe import Recipe
 from noisezoo.cli import make_app
 from noisezoo.errors import UsageError
 from tests.builder.building import digits_recipe, leftovers, published
 from tests.builder.schedulers import STUBS, Cluster, finish, wait_until
 
+CPU = Machine("cpu", "a CPU of 50 GFLOP/s", 50.0, 50.0, 2e-3, 1, None)
 RECIPE = digits_recipe(("random-64", "pixels-8"), limit=16)
 LONGER = digits_recipe(("random-64", "pixels-8"), limit=200, slice_rows=2)
 """200 units, so that a notice comes in the middle of it."""
+
+
+@pytest.fixture(autouse=True)
+def measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This CPU's speed, without measuring it for every script."""
+    monkeypatch.setattr(machines, "calibrate", lambda *_: CPU)
 
 
 def reference(folder: Path, recipe: Recipe = RECIPE) -> dict[str, str]:
@@ -67,8 +79,11 @@ def test_a_job_asks_slurm_for_what_was_said(tmp_path: Path) -> None:
     extra = {"partition": "gpu", "account": "lab", "constraint": "h100&ib"}
     text = Slurm(3, "01:30:00", extra=extra).write(build, Node(8, grace=300)).path.read_text()
     asked = [line.removeprefix("#SBATCH --") for line in text.splitlines() if line.startswith("#SBATCH")]
+    made = plan(RECIPE, 16, machine("h100"))
+    memory = ceil((8 * made.host_memory + made.publishing_memory) / 2**30)
     assert {
-        "job-name=noisezoo-test", "nodes=3", "ntasks-per-node=1", "gpus-per-node=8", "cpus-per-task=64",
+        f"mem={memory}G", "job-name=noisezoo-test", "nodes=3", "ntasks-per-node=1", "gpus-per-node=8",
+        "cpus-per-task=64",
         "time=01:30:00", "partition=gpu", "account=lab", 'constraint="h100&ib"', "requeue", "no-kill",
         "open-mode=append", "signal=B:USR1@300", f"output={build.state}/logs/slurm-%j.out",
     } == set(asked)  # fmt: skip
@@ -80,6 +95,82 @@ def test_a_job_asks_slurm_for_what_was_said(tmp_path: Path) -> None:
         asked
     )
     assert not any("gpus" in line for line in asked)
+
+
+def directives(script: Path) -> list[str]:
+    """The options that a script gives sbatch."""
+    return [line.removeprefix("#SBATCH --") for line in script.read_text().splitlines() if line.startswith("#SBATCH")]
+
+
+def test_more_options_reach_slurm_as_it_spells_them(tmp_path: Path) -> None:
+    build = opened(RECIPE, tmp_path / "out")
+    job = Slurm(
+        3, "1-12", array=True, at_once=2, memory="64G", cpus_per_gpu=6, lines=("--exclusive", "#SBATCH --comment=x"),
+        extra={"mail-user": "me@lab.org", "mail-type": "END,FAIL"},
+    )  # fmt: skip
+    asked = directives(job.write(build, Node(2)).path)
+    assert {
+        "array=0-2%2", "mem=64G", "cpus-per-gpu=6", "exclusive", "comment=x", "mail-user=me@lab.org",
+        "mail-type=END,FAIL", "time=1-12",
+    } <= set(asked)  # fmt: skip
+    assert not any(line.startswith("cpus-per-task") for line in asked)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 5400), ("90:30", 5430), ("4:00:00", 14400), ("2-3", 183600), ("2-3:30", 185400), ("2-3:30:10", 185410),
+     ("0", inf)],
+)  # fmt: skip
+def test_time_limits_are_read_as_slurm_reads_them(text: str, seconds: float) -> None:
+    assert slurm_seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["12h", "4:00:00:00", "1d", "", "-3", "1-2-3", "04:00:00 ", "1:2345"])
+def test_a_time_limit_in_another_form_is_refused_with_the_right_one(text: str) -> None:
+    with pytest.raises(UsageError, match=r"12:00:00.*1-12"):
+        slurm_seconds(text)
+
+
+def test_a_time_limit_that_cannot_hold_a_unit_is_warned_of_and_a_longer_one_is_not(tmp_path: Path) -> None:
+    build = opened(RECIPE, tmp_path / "out")
+    (warning,) = Slurm(1, "0:15").write(build, Node(0)).warnings
+    assert "--time 0:15 is too short" in warning and "slice_rows" in warning
+    assert Slurm(1, "5").write(build, Node(0)).warnings == ()
+
+
+@pytest.mark.parametrize("name", ["50% done", "a %j folder", "run[1]"])
+def test_scripts_written_for_a_relative_folder_work_from_any_other_and_keep_its_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Cluster(tmp_path / "stubs", ("sbatch", "srun", "scontrol", "accelerate"))
+    monkeypatch.chdir(tmp_path)
+    build = opened(RECIPE, Path(name))
+    slurm = Slurm(1, "01:00:00").write(build, Node(0, env_setup=cluster.setup))
+    hosts = Hosts(["alpha"]).write(build, Node(0, env_setup=cluster.setup))
+    (output,) = (line for line in directives(slurm.path) if line.startswith("output="))
+    assert output.removeprefix("output=").strip('"') == f"{tmp_path}/{name.replace('%', '%%')}/_build/logs/slurm-%j.out"
+    for script in (slurm, hosts):
+        assert str(tmp_path / name) in shlex.split(script.submit)[1]
+        assert shlex.split(script.follow)[-1] == str(tmp_path / name)
+    monkeypatch.chdir("/")
+    code, said = finish(cluster.start(slurm.submit))
+    assert (code, said) == (0, "")
+    assert (tmp_path / name / "_build" / "logs" / "slurm-7.out").exists()
+    assert is_finished(open_build(tmp_path / name))
+
+
+def test_a_container_sees_all_that_the_build_reads_and_status_runs_in_it(tmp_path: Path) -> None:
+    build, node = opened(RECIPE, tmp_path / "out"), Node(2, env_setup="module load apptainer")
+    script = Slurm(1, "01:00:00", container="apptainer:noisezoo.sif").write(build, node).path
+    inside, words = (build.state / "cluster" / "node.sh").read_text(), shlex.split(script.read_text(), comments=True)
+    start = words.index("exec") - 1
+    assert words[start : start + 4] == ["apptainer", "exec", "--nv", "--bind"]
+    assert any(build.root.is_relative_to(place) for place in words[start + 4].split(","))
+    assert words[start + 5] == "noisezoo.sif" and "module load apptainer" in script.read_text()
+    assert "module load" not in inside and str(Path(sys.executable).parent) not in inside and "HF_HOME" in inside
+    assert words[words.index("timeout") + 2 :][:2] == ["apptainer", "exec"]
+    pyxis = Slurm(1, "01:00:00", container="pyxis:lab/noisezoo").write(build, node).path
+    assert "--container-image=lab/noisezoo" in pyxis.read_text() and faults(script, pyxis) == ""
 
 
 def test_the_grace_is_spent_before_slurm_kills(tmp_path: Path) -> None:
@@ -247,6 +338,11 @@ def test_a_script_that_its_machines_could_not_follow_is_refused(tmp_path: Path) 
     build = opened(RECIPE, tmp_path / "out")
     for fault, words in (
         (lambda: Slurm(0, "1:00").write(build, Node(1)), "--nodes 0"),
+        (lambda: Slurm(1, "12h").write(build, Node(1)), "--time 12h"),
+        (lambda: Slurm(1, "1:00", at_once=2).write(build, Node(1)), "only with --array"),
+        (lambda: Slurm(1, "1:00", cpus_per_gpu=2).write(build, Node(0)), "there are no GPUs"),
+        (lambda: Slurm(1, "1:00", container="noisezoo.sif").write(build, Node(1)), "apptainer:IMAGE or pyxis:IMAGE"),
+        (lambda: HfJobs("builds", "h200", "1h", "python", "true").write(RECIPE, tmp_path / "j.sh"), "NAMESPACE/NAME"),
         (lambda: Node(-1), "-1 GPUs"),
         (lambda: Node(2, 3), "3 processes for 2 GPUs"),
         (lambda: Node(2, grace=30), "grace of 30 s"),
@@ -255,7 +351,7 @@ def test_a_script_that_its_machines_could_not_follow_is_refused(tmp_path: Path) 
     ):
         with pytest.raises(UsageError, match=words):
             fault()
-    for source in ("imagefolder:/data/mine", "imagefolder:./mine"):
+    for source in ("imagefolder:/data/mine", "imagefolder:./mine", "imagefolder:mine", "celeba:mine", "hf:./mine"):
         recipe = RECIPE.model_copy(update={"source": RECIPE.source.model_copy(update={"name": source})})
         with pytest.raises(UsageError, match=source):
             HfJobs("me/b", "h200", "1h", "python", "true").write(recipe, tmp_path / "j.sh")
