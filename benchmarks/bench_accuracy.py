@@ -1,7 +1,7 @@
 """Distance to the ODE's own noise against forwards spent: every scheme, on closed forms and on the testbed's models.
 
     python -m benchmarks.bench_accuracy            # minutes; prints the table
-    python -m benchmarks.bench_accuracy --write    # and replaces builder/accuracy.csv, which recipes' `accuracy` reads
+    python -m benchmarks.bench_accuracy --write    # and replaces accuracy.csv; prints what `ACCURACIES` must say
     python -m benchmarks.bench_accuracy --small    # seconds: one model, one span
 
 The target of a span of N is where the probability-flow ODE itself leads, at the noise level where a sampler of N steps
@@ -11,23 +11,24 @@ ends: for a closed form by an integrator of eighth order, for a network by Heun'
 
 import argparse
 import csv
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from noisezoo import zoo
-from noisezoo.builder.models.accuracy import PAPER, Measured
 from noisezoo.builder.models.inverter import Inverter
-from noisezoo.builder.models.schedules import read_trajectory
+from noisezoo.builder.models.noise_schedule import read_trajectory
 from noisezoo.builder.models.schemes import SCHEMES, make_scheme
 from noisezoo.builder.sources.pixels import signed
 from noisezoo.builder.sources.source import open_source
 from tests.builder.closed_forms import FLOW, data, error, exact_noise, mixture_network
 from tests.builder.models import STABLE_DIFFUSION
 
+TABLE, PAPER = Path(__file__).with_name("accuracy.csv"), "ddim"
 SPANS, IMAGES = (20, 50, 100), 8
 STEPS = (4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 25, 30, 40, 50, 100)
 LINEAR = {"beta_schedule": "linear", "clip_sample": False}
@@ -37,6 +38,52 @@ MODELS = ("faces-ddpm", "faces-ldm-uncond", "faces-ldm", "digits-ddpm")
 COMPARED = [name for name in SCHEMES if name != "forward-start"]  # which leaves the ODE on purpose
 Run = Callable[[str, int, int | None], tuple[torch.Tensor, int]]
 """(scheme, steps, span) -> (noise, forwards)."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One line of the table.
+
+    Attributes:
+        model: A testbed model or a closed form.
+        span: Steps of the sampler whose x_T is the target.
+        scheme: A key of `SCHEMES`.
+        num_inference_steps: Its steps.
+        forwards: Passes through the network for one image, unguided.
+        error: Distance to the ODE's noise: the root mean square over that of the noise.
+    """
+
+    model: str
+    span: int
+    scheme: str
+    num_inference_steps: int
+    forwards: int
+    error: float
+
+
+def table() -> tuple[Measured, ...]:
+    """Every measurement of the table."""
+    rows = csv.DictReader(TABLE.read_text().splitlines())
+    return tuple(
+        Measured(row["model"], int(row["span"]), row["scheme"], int(row["num_inference_steps"]), int(row["forwards"]),
+                 float(row["error"]))
+        for row in rows
+    )  # fmt: skip
+
+
+def choose(measured: Sequence[Measured], span: int) -> dict[str, Any]:
+    """The cheapest settings that come as near to the ODE's noise as DDIM at `span` steps, on every model measured."""
+    rows = [row for row in measured if row.span == span]
+    wanted = {row.model: row.error for row in rows if (row.scheme, row.num_inference_steps) == (PAPER, span)}
+    ways: dict[tuple[str, int], list[Measured]] = {}
+    for row in rows:
+        ways.setdefault((row.scheme, row.num_inference_steps), []).append(row)
+    good = [way for way in ways.values() if all(row.error <= wanted[row.model] for row in way)]
+    best = min(good, key=lambda way: (max(row.forwards for row in way), max(r.error / wanted[r.model] for r in way)))[0]
+    own = (best.scheme, best.num_inference_steps) == (PAPER, span)  # the folder's own spacing is the paper's
+    return {
+        "scheme": best.scheme, "num_inference_steps": best.num_inference_steps, "span": None if own else span,
+    }  # fmt: skip
 
 
 def closed_form(config: dict[str, object]) -> tuple[Run, Callable[[int], torch.Tensor]]:
@@ -111,14 +158,15 @@ def main() -> None:
             rows += measure(model, run, truth(span), span)
             print(f"measured {model}, span {span}", flush=True)
     report(rows)
+    for span in dict.fromkeys(row.span for row in rows):
+        print(f"ddim-{span}: {choose(rows, span)}")
     if options.write:
         write(rows)
 
 
 def write(rows: list[Measured]) -> None:
-    """Replace the table that `noisezoo.builder.models.accuracy` reads."""
-    path = Path(__file__).resolve().parent.parent / "builder" / "accuracy.csv"
-    with path.open("w", newline="") as stream:
+    """Replace the table."""
+    with TABLE.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, list(asdict(rows[0])), lineterminator="\n")
         writer.writeheader()
         writer.writerows({**asdict(row), "error": f"{row.error:.3e}"} for row in rows)

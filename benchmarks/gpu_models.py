@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from noisezoo.builder.models import Encoder, Inverter, Pipeline, Runtime, load_pipeline
+from noisezoo.builder.models import Inverter, Pipeline, Runtime, load_pipeline
 from noisezoo.builder.models.encoders.open_clip import OpenClip
 
 STEPS, TIMED_STEPS, GUIDANCE, SEED = 50, 3, 3.5, 0
@@ -264,11 +264,11 @@ class ImageTower(Subject):
 
     def ours(self, device: torch.device, dtype: str, runtime: Runtime) -> Way:
         """`Encoder`; its tower is compiled here, as it has no setting for it."""
-        family = OpenClip()
-        family.model = self._start(device)
-        encoder = Encoder(family, dtype=getattr(torch, dtype), device=device)
+        encoder = OpenClip()
+        encoder.model = self._start(device)
+        encoder.to(device, getattr(torch, dtype))
         if runtime.compile:
-            family.model.visual.compile()  # type: ignore[operator, union-attr]
+            encoder.model.visual.compile()  # type: ignore[operator, union-attr]
 
         run = lambda pixels: torch.from_numpy(encoder.embed_prepared(pixels))  # noqa: E731
         return Way(run, run, 1.0, 1)

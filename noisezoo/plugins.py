@@ -7,7 +7,9 @@ A package names a module in its entry points, and the module registers what it a
 """
 
 from functools import cache
+from importlib import import_module
 from importlib.metadata import entry_points
+from pkgutil import iter_modules
 
 from noisezoo.errors import UsageError, describe
 
@@ -35,3 +37,18 @@ def load_plugins() -> tuple[str, ...]:
             ) from error
         names.append(entry.name)
     return tuple(names)
+
+
+@cache
+def load_package(name: str) -> None:
+    """Import every module of a package, and every plug-in: whatever registers itself is then in its table.
+
+    Args:
+        name: The package's dotted name.
+
+    Raises:
+        UsageError: A plug-in fails to import.
+    """
+    for module in iter_modules(import_module(name).__path__):
+        import_module(f"{name}.{module.name}")
+    load_plugins()

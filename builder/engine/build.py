@@ -10,7 +10,7 @@ from typing import Any
 
 from noisezoo import zoo
 from noisezoo.builder.engine.leases import LEASES, Lease, once, owners
-from noisezoo.builder.models import check_access, pin
+from noisezoo.builder.models import check_access, model_files, pin
 from noisezoo.builder.recipe import Recipe, make_recipe
 from noisezoo.builder.sources import Manifest, Refusal, Source, freeze, open_source
 from noisezoo.builder.views import check_metrics, shared
@@ -267,19 +267,13 @@ def source_refusals(build: Build) -> list[Refusal]:
 def fingerprint(view: zoo.View) -> str:
     """A short text that changes when the numbers of a view may: model files' hashes, or repository and commit."""
     start = "" if view.start_seed is None else f" from seed {view.start_seed}"
-    where = f"{view.repo}@{view.revision}" if view.folder is None else f"files {_digest_of(view.folder)}"
+    where = f"{view.repo}@{view.revision}" if view.folder is None else f"files {_digest_of(view, view.folder)}"
     return f"{view.family} {where} {view.resolution} {view.shape}{start}"
 
 
-def _digest_of(folder: Path) -> str:
-    files = [path for path in model_files(folder) if path.name != "training.json"]
-    lines = [f"{path.relative_to(folder).as_posix()} {sha256_of(path)}" for path in files]
+def _digest_of(view: zoo.View, folder: Path) -> str:
+    lines = [f"{path.relative_to(folder).as_posix()} {sha256_of(path)}" for path in model_files(view)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def model_files(folder: Path) -> list[Path]:
-    """Files of a model's folder that decide what it computes: weights, configurations, vocabularies."""
-    return sorted(path for path in folder.rglob("*") if path.suffix in (*WEIGHTS, ".json", ".txt", ".model"))
 
 
 def public_recipe(build: Build) -> dict[str, Any]:
@@ -289,15 +283,14 @@ def public_recipe(build: Build) -> dict[str, Any]:
         row["repo"] = public_name(row["repo"])
     name, _, argument = build.recipe.source.name.partition(":")
     fields["source"]["name"] = f"{name}:{public_name(argument)}".rstrip(":")
-    local = {v.name: v.folder for v in build.views if v.folder is not None and zoo.is_path(v.repo)}
-    hashes = {name: _weight_hashes(folder) for name, folder in local.items()}
+    hashes = {view.name: _weight_hashes(view) for view in build.views if zoo.is_path(view.repo)}
     return {**fields, "weights": hashes} if hashes else fields
 
 
-def _weight_hashes(folder: Path) -> dict[str, str]:
+def _weight_hashes(view: zoo.View) -> dict[str, str]:
     """SHA-256 of each file of weights, which the Hub too shows of its files."""
-    weights = [path for path in model_files(folder) if path.suffix in WEIGHTS]
-    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in weights}
+    weights = [path for path in model_files(view) if path.suffix in WEIGHTS]
+    return {path.relative_to(view.folder or "").as_posix(): sha256_of(path) for path in weights}
 
 
 def public_name(text: str) -> str:

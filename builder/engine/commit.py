@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from noisezoo.builder.engine.build import Unit
 from noisezoo.builder.engine.log import Log
+from noisezoo.builder.models import families
 from noisezoo.builder.sources import Refusal
 from noisezoo.builder.views import Computer, Rows, Work
 from noisezoo.errors import NoiseZooError
@@ -19,10 +20,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SOFTWARE = (
-    "noisezoo", "torch", "diffusers", "transformers", "open_clip_torch", "timm", "numpy", "pyarrow", "pillow",
-    "scikit-image", "datasets",
+    "noisezoo", "torch", "diffusers", "transformers", "numpy", "pyarrow", "pillow", "scikit-image", "datasets",
 )  # fmt: skip
-"""Packages whose versions can change a byte."""
+"""Packages whose versions can change a byte, beside the encoders' own."""
 
 
 def commit(unit: Unit, work: Work, started: float, log: Log) -> None:
@@ -84,7 +84,8 @@ def _marker(unit: Unit, computer: Computer, ids: list[str], refusals: list[Refus
 @cache
 def software() -> dict[str, str]:
     """Versions of all that can change a byte."""
-    return {"python": platform.python_version(), **{name: version(name) for name in SOFTWARE}}
+    names = dict.fromkeys((*SOFTWARE, *(family.package for family in families().values())))
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
 @cache

@@ -1,7 +1,14 @@
 from noisezoo.builder.models.accuracy import pick as pick
+from noisezoo.builder.models.denoisers import Denoiser as Denoiser
 from noisezoo.builder.models.describe import describe as describe, row_yaml as row_yaml
-from noisezoo.builder.models.encoder import Encoder as Encoder
-from noisezoo.builder.models.files import check_access as check_access, pin as pin, resolve as resolve
+from noisezoo.builder.models.encoders import Encoder as Encoder, families as families
+from noisezoo.builder.models.files import (
+    Layout as Layout,
+    check_access as check_access,
+    model_files as model_files,
+    pin as pin,
+    resolve as resolve,
+)
 from noisezoo.builder.models.footprint import (
     Footprint as Footprint,
     activations as activations,
@@ -10,6 +17,6 @@ from noisezoo.builder.models.footprint import (
     unique as unique,
 )
 from noisezoo.builder.models.inverter import Inverter as Inverter, encode as encode
+from noisezoo.builder.models.noise_schedule import Trajectory as Trajectory
 from noisezoo.builder.models.pipeline import Pipeline as Pipeline, Runtime as Runtime, load_pipeline as load_pipeline
-from noisezoo.builder.models.schemes import SCHEMES as SCHEMES, make_scheme as make_scheme
-from noisezoo.builder.models.trajectory import Trajectory as Trajectory
+from noisezoo.builder.models.schemes import SCHEMES as SCHEMES, Scheme as Scheme, make_scheme as make_scheme

@@ -1,21 +1,21 @@
 """A row of the zoo for a model that has none: what its own files say, and what one forward on a blank picture shows."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, fields
-from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from noisezoo.builder.models.encoder import FAMILIES, Encoder
-from noisezoo.builder.models.encoders.family import read_json
-from noisezoo.builder.models.files import resolve
+from yaml import YAMLError
+
+from noisezoo.builder.models.encoders import Encoder, families
+from noisezoo.builder.models.files import read_json, resolve
 from noisezoo.errors import UsageError
 from noisezoo.loading import LABELS, PAIRED
 from noisezoo.schema import ID, SPLIT
-from noisezoo.zoo import ROWS, View, is_path
+from noisezoo.zoo import View, is_path, rows
 
 if TYPE_CHECKING:
     from torch.utils.flop_counter import FlopCounterMode
@@ -42,19 +42,13 @@ def describe(family: str, folder_or_hub_id: str | Path, revision: str | None = N
     Raises:
         UsageError: Not a folder of this family, it cannot be loaded, or its files do not say what the row needs.
     """
-    describers: Mapping[str, Callable[[Path], dict[str, Any]]] = {
-        "diffusers": partial(_noise, pickled=pickled),
-        **{name: partial(_embedding, family=name) for name in FAMILIES},
-    }
-    if family not in describers:
-        raise UsageError(f"unknown family {family!r}; choose one of: {', '.join(describers)}")
-    if pickled and family in FAMILIES:
+    known = ("diffusers", *families())
+    if family not in known:
+        raise UsageError(f"unknown family {family!r}; choose one of: {', '.join(known)}")
+    if pickled and family in families():
         raise UsageError("an encoder is read from safetensors alone: convert its weights")
-    folder = resolve(folder_or_hub_id, revision, family=family, pickled=pickled)
-    told = describers[family](folder)
-    name = _name(folder_or_hub_id)
-    if told.pop("latent", False):
-        told["autoencoder"] = f"{name}-vae"
+    folder, name = resolve(folder_or_hub_id, revision, family=family, pickled=pickled), _name(folder_or_hub_id)
+    told = _noise(folder, name, pickled) if family == "diffusers" else _embedding(folder, family)
     return View(
         name=name, family=family, repo=_repo(folder_or_hub_id), revision=revision, license=_license(folder), **told
     )
@@ -86,7 +80,7 @@ def _embedding(folder: Path, family: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _noise(folder: Path, pickled: bool) -> dict[str, Any]:
+def _noise(folder: Path, name: str, pickled: bool) -> dict[str, Any]:
     import torch
 
     from noisezoo.builder.models.inverter import Inverter
@@ -102,29 +96,27 @@ def _noise(folder: Path, pickled: bool) -> dict[str, Any]:
     return {
         "kind": "noise", "resolution": resolution, "shape": tuple(latents.shape[1:]),
         "gflops": _giga(work / inverter.network.forwards), "clip_conditioned": _reads_clip(folder),
-        "latent": inverter.pipeline.autoencoder is not None,
+        "autoencoder": None if inverter.pipeline.autoencoder is None else f"{name}-vae",
         "autoencoder_gflops": _giga(encoding.get_total_flops()), "pickled": pickled, "about": _about(denoiser),
     }  # fmt: skip
 
 
 def _resolution(pipeline: Any, folder: Path) -> int:
     """Pixels a side: the denoiser's own size in latents, else its autoencoder's in pixels (FLUX)."""
-    autoencoder = pipeline.autoencoder
-    downscale = 1 if autoencoder is None else 2 ** (len(autoencoder.config.block_out_channels) - 1)
     latents = pipeline.denoiser.config.get("sample_size")
     if latents:
-        return _side(latents, folder) * downscale
-    pixels = None if autoencoder is None else autoencoder.config.get("sample_size")
+        return _side(latents, folder) * pipeline.downscale
+    pixels = None if pipeline.autoencoder is None else pipeline.autoencoder.config.get("sample_size")
     if not pixels:
         raise UsageError(f"{folder}: no sample_size in its configs says the resolution: write its row by hand")
     return _side(pixels, folder)
 
 
 def _side(size: Any, folder: Path) -> int:
-    sides = {size} if isinstance(size, int) else set(size)
+    sides: set[int] = {size} if isinstance(size, int) else set(size)
     if len(sides) != 1:
         raise UsageError(f"{folder} is for pictures of {tuple(size)} pixels: a view's are square")
-    return int(sides.pop())
+    return sides.pop()
 
 
 def _reads_clip(folder: Path) -> bool:
@@ -167,21 +159,17 @@ def _name(folder_or_hub_id: str | Path) -> str:
     text = str(folder_or_hub_id)
     last = Path(text).expanduser().resolve().name if is_path(text) else text.rsplit("/", 1)[-1]
     name = re.sub(r"[^a-z0-9.]+", "-", last.lower()).strip("-.") or "model"
-    taken = {*ROWS, PAIRED, LABELS, ID, SPLIT}
+    taken = {*(row.name for row in rows()), PAIRED, LABELS, ID, SPLIT}
     return next(free for free in (name if n == 1 else f"{name}-{n}" for n in count(1)) if free not in taken)
 
 
 def _license(folder: Path) -> str:
     """What the README's front matter says; its `license_name` where the licence is one of the Hub's `other`."""
-    import yaml
+    from huggingface_hub.repocard import metadata_load
 
-    path = folder / "README.md"
-    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    matter = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", text, flags=re.DOTALL)
     try:
-        said = yaml.safe_load(matter[1]) if matter else None
-    except yaml.YAMLError:
-        said = None
-    told = said if isinstance(said, dict) else {}
+        told = metadata_load(folder / "README.md") or {}
+    except (OSError, ValueError, YAMLError):
+        told = {}
     license = told.get("license_name") or told.get("license")
     return str(license) if license and license != "other" else "unknown"

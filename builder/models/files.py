@@ -1,93 +1,266 @@
-"""Where a model's files come from: a local folder, or a snapshot of a Hub repository with only what its family needs.
+"""The files of a model: one function tells which ones a row needs; download, check, fingerprint, plan and load use it.
 
-Remote code never comes along (no family asks for `*.py`), and pickles only where a row says that there is nothing else.
+Only configurations, vocabularies and safetensors weights are needed: never code (nothing asks for `*.py`), and pickles
+only where a row says that there is nothing else.
 """
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from noisezoo.errors import UsageError
+from noisezoo.errors import NoiseZooError, UsageError
+from noisezoo.plugins import load_package
 from noisezoo.zoo import View, is_path
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
 
-__all__ = ["check_access", "commit_of", "is_path", "pin", "resolve"]
-
 COMMIT = re.compile(r"[0-9a-f]{40}")
-AUTOENCODERS = ("vae", "vqvae")
-DENOISERS = ("unet", "transformer")
-TOWERS = ("text_encoder*", "tokenizer*")
+DENOISERS, AUTOENCODERS = ("unet", "transformer"), ("vae", "vqvae")
+TOWERS = tuple(f"{part}{number}" for part in ("tokenizer", "text_encoder") for number in ("", "_2", "_3"))
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a family's repository holds.
+    """Where a family of models keeps its files.
 
     Attributes:
-        mark: The file without which it is not of this family.
+        mark: The file without which a folder is not of this family.
+        key: A key that the mark has, where other families have a file of that name.
         texts: Patterns of configurations and vocabularies.
-        weights: Patterns of weights, without their suffix.
+        weights: Names that the weights may have, without `.safetensors`, the preferred one first.
+        components: Of a diffusers pipeline: the components that are read, where its index (the mark) names them.
     """
+
+    TABLE: ClassVar[dict[str, "Layout"]] = {}
+    """Family -> its layout."""
 
     mark: str
-    texts: tuple[str, ...]
-    weights: tuple[str, ...]
-
-    def selection(self, pickled: bool) -> dict[str, Any]:
-        """Arguments of `snapshot_download`: half-precision copies and non-averaged weights stay where they are."""
-        suffixes = (".safetensors", ".bin") if pickled else (".safetensors",)
-        weights = [pattern + suffix for pattern in self.weights for suffix in suffixes]
-        return {"allow_patterns": [self.mark, *self.texts, *weights], "ignore_patterns": ["*fp16*", "*non_ema*"]}
+    key: str = ""
+    texts: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ("model",)
+    components: tuple[str, ...] = ()
 
 
-def _components(*names: str) -> Layout:
-    """A diffusers pipeline, or a part of it. Old unconditional ones keep network and schedule at the top level.
+for _family, _components in (
+    ("diffusers", (*DENOISERS, *AUTOENCODERS, *TOWERS)),
+    ("vae", AUTOENCODERS),
+):
+    Layout.TABLE[_family] = Layout(
+        "model_index.json", "", ("*.json", "*.txt", "*.model"), ("diffusion_pytorch_model", "model"), _components
+    )
 
-    Nothing else is taken from the top level, where many repositories keep the same weights again in a single file.
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of a folder or of a repository on the Hub.
+
+    Attributes:
+        place: The folder or the Hub id, for messages.
+        names: Paths of all files, from the root.
+        fetch: Name -> where the file can be read.
     """
-    texts = [f"{name}/*.{suffix}" for name in (*names, "scheduler") for suffix in ("json", "txt", "model")]
-    weights = [f"{name}/*" for name in names if "tokenizer" not in name]
-    top = ("config.json", "scheduler_config.json")
-    return Layout("model_index.json", (*top, *texts), ("diffusion_pytorch_model*", *weights))
+
+    place: str
+    names: frozenset[str]
+    fetch: Callable[[str], Path]
+
+    @classmethod
+    def of(cls, folder: Path) -> "Listing":
+        """The files of a local folder and of its sub-folders, which may be links."""
+        paths = [path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.is_file()]
+        return cls(str(folder), frozenset(path.relative_to(folder).as_posix() for path in paths), folder.joinpath)
+
+    def read(self, name: str) -> dict[str, Any]:
+        """The JSON object that a file holds."""
+        return read_json(self.fetch(name))
+
+    def matching(self, component: str, patterns: Sequence[str]) -> list[str]:
+        """Names in a component's folder ("" or "NAME/") that match a pattern, without the lists of shards."""
+        own = [name for name in self.names if name.startswith(component) and name.count("/") == component.count("/")]
+        texts = [name for name in own if any(fnmatchcase(name, component + pattern) for pattern in patterns)]
+        return [name for name in texts if ".index." not in name]
+
+    def component(self, name: str) -> str:
+        """The folder of a pipeline's component, "NAME/"; "" where its network lies beside the index (DDPM's).
+
+        Raises:
+            UsageError: The place has no files of it.
+        """
+        if any(path.startswith(f"{name}/") for path in self.names):
+            return f"{name}/"
+        if name in DENOISERS and "config.json" in self.names:
+            return ""
+        raise UsageError(f"{self.place} lacks its component {name}/: download the whole folder again")
+
+    def weights(self, component: str, stems: Sequence[str], pickled: bool) -> list[str]:
+        """Names of a network's weights: one file, or the shards that an index lists, after that index.
+
+        Args:
+            component: The folder where they lie, "" or "NAME/".
+            stems: Names that they may have, without `.safetensors`, the preferred one first.
+            pickled: Whether `.bin` will do where there are no safetensors.
+
+        Raises:
+            UsageError: There are none that may be read, or a shard is missing.
+        """
+        safe = [f"{component}{stem}.safetensors" for stem in stems]
+        pickles = [f"{component}{'pytorch_model' if stem == 'model' else stem}.bin" for stem in stems]
+        for name in (*safe, *pickles) if pickled else safe:
+            if name in self.names:
+                return [name]
+            if (index := f"{name}.index.json") in self.names:
+                return [index, *self._shards(component, index)]
+        fault = f"{self.place} holds no weights in safetensors: it lacks {' or '.join(safe)}"
+        there = [name for name in self.names if name.startswith(component) and name.endswith(".bin")]
+        if there and not pickled:
+            fault += f"; it holds {there[0]}, which is read where its row says `pickled`: convert it to safetensors"
+        raise UsageError(fault)
+
+    def _shards(self, component: str, index: str) -> list[str]:
+        shards = sorted({f"{component}{shard}" for shard in self.read(index).get("weight_map", {}).values()})
+        missing = next((shard for shard in shards if shard not in self.names), None)
+        if missing is not None:
+            raise UsageError(f"{self.place} lacks {missing}, which {index} lists: download it again")
+        return shards
 
 
-LAYOUTS: Mapping[str, Layout] = {
-    "diffusers": _components(*DENOISERS, *AUTOENCODERS, *TOWERS),
-    "vae": _components(*AUTOENCODERS),
-    "open_clip": Layout("open_clip_config.json", ("*.txt", "vocab.json", "*token*.json"), ("open_clip*",)),
-    "timm": Layout("config.json", (), ("model", "pytorch_model")),
-    "transformers": Layout("config.json", ("*.json", "*.txt"), ("model*", "pytorch_model*")),
-}
+def layout_of(family: str) -> Layout:
+    """The layout of a family.
+
+    Raises:
+        UsageError: No such family.
+    """
+    load_package("noisezoo.builder.models.encoders")
+    if family not in Layout.TABLE:
+        raise UsageError(f"unknown family {family!r}; choose one of: {', '.join(Layout.TABLE)}")
+    return Layout.TABLE[family]
+
+
+def needed(listing: Listing, family: str, pickled: bool = False) -> list[str]:
+    """Names of the files that a model of a family needs, sorted: configurations, vocabularies and weights.
+
+    Args:
+        listing: The files of its folder or repository.
+        family: A key of `Layout.TABLE`.
+        pickled: Whether `.bin` weights will do where there are no safetensors.
+
+    Raises:
+        UsageError: The files are not a whole model of this family; names what is missing.
+    """
+    layout = layout_of(family)
+    if layout.mark not in listing.names:
+        raise UsageError(f"{listing.place} is no {family} model: it has no {layout.mark}")
+    if not layout.components:
+        return sorted({layout.mark, *listing.matching("", layout.texts),
+                       *listing.weights("", layout.weights, pickled)})  # fmt: skip
+    found = {layout.mark, *listing.matching("", ("config.json", "scheduler_config.json"))}
+    found.update(listing.matching("scheduler/", layout.texts))
+    for name in listed(listing.read(layout.mark), layout.components):
+        component = listing.component(name)
+        found.update(listing.matching(component, layout.texts) if component else ())
+        if not name.startswith("tokenizer"):
+            found.update(listing.weights(component, layout.weights, pickled))
+    return sorted(found)
+
+
+def listed(index: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """Those of the named components that a pipeline's index has: entries of [null, null] stand for none."""
+    return [name for name in names if (index.get(name) or [None])[0] is not None]
+
+
+def model_files(view: View) -> list[Path]:
+    """The files of a view's local folder that decide its numbers, sorted by name.
+
+    Raises:
+        UsageError: The files are not a whole model of the row's family.
+    """
+    folder = view.folder
+    return [] if folder is None else [folder / name for name in needed(Listing.of(folder), view.family, view.pickled)]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        UsageError: No such file, or it is not a JSON object.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path.parent} lacks {path.name}")
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{path} is not a JSON object: {error}") from error
+
+
+def tensors(path: Path) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of the tensors in a safetensors file; reads its header alone.
+
+    Raises:
+        UsageError: The file is truncated or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as stored:
+            return {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise UsageError(f"{path.parent}: {path.name} is truncated or damaged ({error}): download it again") from error
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Tell whatever a foreign file makes its library raise in one line that begins with what was read.
+
+    Raises:
+        UsageError: Anything was raised; our own errors pass as they are.
+    """
+    try:
+        yield
+    except NoiseZooError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UsageError(f"{what} cannot be loaded: {reason[:300]}") from error
 
 
 def resolve(
     folder_or_hub_id: str | Path, revision: str | None = None, *, family: str = "diffusers", pickled: bool = False
 ) -> Path:
-    """The local folder of a model: itself, or a snapshot of the files its family needs.
+    """The local folder of a model: itself, or a snapshot of the files that its family needs.
 
     Args:
         folder_or_hub_id: A folder, or a Hub id.
         revision: Branch, tag or commit on the Hub.
-        family: A key of `LAYOUTS`.
-        pickled: Take `.bin` files too.
+        family: A key of `Layout.TABLE`.
+        pickled: Take `.bin` files where there are no safetensors.
 
     Raises:
         UsageError: There is neither such a folder nor such a repository, it is gated and access is not granted, or it
-            holds pickles alone and they were not asked for.
+            does not hold a whole model of the family.
     """
-    if isinstance(folder_or_hub_id, Path) or is_path(folder_or_hub_id) or Path(folder_or_hub_id).is_dir():
-        return _local(Path(folder_or_hub_id).expanduser())
-    folder = _snapshot(folder_or_hub_id, revision, family, pickled)
-    if not _has_weights(folder, family, pickled):
-        raise UsageError(
-            f"{folder_or_hub_id} holds no safetensors of a {family} model; if it holds .bin pickles and you trust "
-            "their maker, say `pickled: true` in its row"
-        )
-    return folder
+    if _is_local(folder_or_hub_id):
+        return _local(folder_or_hub_id)
+    repo, mark = str(folder_or_hub_id), layout_of(family).mark
+    listing, commit = _remote(repo, revision, mark)
+    return _snapshot(repo, commit, mark, [escape(name) for name in needed(listing, family, pickled)])
+
+
+def list_files(folder_or_hub_id: str | Path, revision: str | None, mark: str) -> Listing:
+    """The files of a folder or of a Hub repository; `mark` is the one that tells the family.
+
+    Raises:
+        UsageError: There is no such folder or repository, or access is not granted.
+    """
+    if _is_local(folder_or_hub_id):
+        return Listing.of(_local(folder_or_hub_id))
+    return _remote(str(folder_or_hub_id), revision, mark)[0]
 
 
 def check_access(view: View) -> None:
@@ -128,13 +301,18 @@ def commit_of(view: View) -> str | None:
 def pin(view: View, commits: Mapping[str, str]) -> View:
     """The row at one commit: the one that is known for it, or where its branch stands now.
 
-    A branch may move between two processes of a build; what the first found is what all of them read.
+    A branch may move between two processes of a build; all of them read what the first one found.
     """
     commit = commits.get(view.name) or commit_of(view)
     return view if commit is None else replace(view, revision=commit)
 
 
-def _local(folder: Path) -> Path:
+def _is_local(folder_or_hub_id: str | Path) -> bool:
+    return isinstance(folder_or_hub_id, Path) or is_path(folder_or_hub_id) or Path(folder_or_hub_id).is_dir()
+
+
+def _local(path: str | Path) -> Path:
+    folder = Path(path).expanduser()
     if not folder.is_dir():
         raise UsageError(f"there is no model folder {folder}")
     return folder
@@ -147,41 +325,49 @@ def _check_folder(view: View, folder: Path) -> None:
     raise UsageError(f"view {view.name}: its model folder {folder} is missing: {mend}")
 
 
-def _has_weights(folder: Path, family: str, pickled: bool) -> bool:
-    suffixes = (".safetensors", ".bin") if pickled else (".safetensors",)
-    return any(path.suffix in suffixes for path in folder.rglob("*")) and (folder / LAYOUTS[family].mark).is_file()
+def _remote(repo: str, revision: str | None, mark: str) -> tuple[Listing, str]:
+    """A repository's files and its commit; where the Hub is out of reach, those of its snapshot in the cache."""
+    from huggingface_hub import HfApi
+
+    folder = _snapshot(repo, revision, mark, [mark])
+    try:
+        names = HfApi().list_repo_files(repo, revision=folder.name)
+    except _faults():
+        return Listing.of(folder), folder.name
+    fetch = lambda name: _snapshot(repo, folder.name, mark, [escape(name)]) / name  # noqa: E731
+    return Listing(repo, frozenset(names), fetch), folder.name
 
 
 def _cached(view: View) -> Path | None:
-    """The snapshot in the cache, if it has all that the family needs."""
+    """The snapshot in the cache, if it has all that the row needs."""
+    mark = layout_of(view.family).mark
     try:
-        folder = _snapshot(view.repo, view.revision, view.family, view.pickled, local_files_only=True)
+        folder = _snapshot(view.repo, view.revision, mark, [mark], local_files_only=True)
+        needed(Listing.of(folder), view.family, view.pickled)
     except UsageError:
         return None
-    return folder if _has_weights(folder, view.family, view.pickled) else None
+    return folder
 
 
-def _snapshot(repo: str, revision: str | None, family: str, pickled: bool, **options: Any) -> Path:
+def _snapshot(repo: str, revision: str | None, mark: str, names: list[str], **options: Any) -> Path:
     from huggingface_hub import snapshot_download
 
-    if family not in LAYOUTS:
-        raise UsageError(f"unknown family {family!r}; choose one of: {', '.join(LAYOUTS)}")
     try:
-        return Path(snapshot_download(repo, revision=revision, **LAYOUTS[family].selection(pickled), **options))
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=names, **options))
     except _faults() as error:
-        raise UsageError(_reason(error, repo, revision, family)) from error
+        raise UsageError(_reason(error, repo, revision, mark)) from error
 
 
 def _head(view: View) -> "HfFileMetadata":
-    """What the Hub says of the family's first file, without fetching it: gated and missing show here."""
+    """What the Hub tells of the family's first file, without fetching it: gated and missing repositories show here."""
     from huggingface_hub import get_hf_file_metadata, get_token, hf_hub_url
     from huggingface_hub.errors import GatedRepoError
 
+    mark = layout_of(view.family).mark
     try:
-        url = hf_hub_url(view.repo, LAYOUTS[view.family].mark, revision=view.revision)
-        return get_hf_file_metadata(url, token=get_token())
+        return get_hf_file_metadata(hf_hub_url(view.repo, mark, revision=view.revision), token=get_token())
     except _faults() as error:
-        reason = _reason(error, view.repo, view.revision, view.family)
+        reason = _reason(error, view.repo, view.revision, mark)
         if view.gated and not isinstance(error, GatedRepoError):
             reason += f"; it is gated: accept its licence on its page ({view.repo}) and run `hf auth login`"
         raise UsageError(f"view {view.name}: {reason}, or give a local folder: --folder {view.name}=PATH") from error
@@ -195,7 +381,7 @@ def _faults() -> tuple[type[Exception], ...]:
     return transport, OSError, ValueError
 
 
-def _reason(error: Exception, repo: str, revision: str | None, family: str) -> str:
+def _reason(error: Exception, repo: str, revision: str | None, mark: str) -> str:
     """One line that names the fault and its mend; the narrower kinds of error come first."""
     from huggingface_hub import constants, errors
 
@@ -203,7 +389,7 @@ def _reason(error: Exception, repo: str, revision: str | None, family: str) -> s
     faults: tuple[tuple[type[Exception], str], ...] = (
         (errors.GatedRepoError, f"{repo} is gated: accept its licence at {page} and run `hf auth login`"),
         (errors.RevisionNotFoundError, f"{repo} has no revision {revision}: name one that {page} shows"),
-        (errors.RemoteEntryNotFoundError, f"{repo} is no {family} model: it has no {LAYOUTS[family].mark}"),
+        (errors.RemoteEntryNotFoundError, f"{repo} is no model of this family: it has no {mark}"),
         (errors.RepositoryNotFoundError,
          f"{repo} is not on the Hub, or it is private: look for it at {page}, or run `hf auth login`"),
         (errors.HFValidationError, f"{repo} is neither a folder nor a Hub id"),

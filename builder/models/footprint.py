@@ -1,32 +1,28 @@
 """What a model is before it is loaded: parameters, download, how it takes guidance, and the memory that it will need.
 
-Of folders it is read from their configurations and the heads of their weights; of the zoo's repositories it stands in
-`weights.csv`, so that nothing need be downloaded to plan.
+A folder's are read from its configurations and the headers of its weights; a Hub repository's stand in its zoo row, so
+that a plan downloads nothing.
 """
 
-import csv
-import json
-import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from math import prod
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from noisezoo import zoo
+from noisezoo.builder.models.denoisers import denoiser_of
+from noisezoo.builder.models.files import AUTOENCODERS, DENOISERS, model_files, tensors
+from noisezoo.errors import UsageError
 from noisezoo.files import read_json
 
 if TYPE_CHECKING:
     from noisezoo.builder.recipe import Settings
     from noisezoo.zoo import View
 
-TABLE = files("noisezoo.builder.models") / "weights.csv"
-PARTS = ("network", "text", "autoencoder")
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
-NETWORKS, AUTOENCODERS = ("unet", "transformer"), ("vae", "vqvae")
 NULL: dict[str, str | None] = {"text": "", "zeros": None}
-"""How a model takes guidance, where it does by a second pass -> its own "no prompt"."""
+"""Models that take guidance by a second pass: their kind of guidance -> their own "no prompt"."""
 LIVE, LATENT_WIDTH, PIXEL_WIDTH, ENCODER_WIDTH, ENCODER_PATCH = 24, 320, 128, 1024, 16
 """Tensors of the widest level that live at a time, its channels in latent and pixel networks and encoders, a patch."""
 AUTOENCODER_LIVE, AUTOENCODER_WIDTH, TILE = 5, 128, 512
@@ -61,47 +57,35 @@ def footprint(row: "View") -> Footprint | None:
     if not row.repo:
         return Footprint(0, 0, 0, 0, "none")
     if row.folder is not None:
-        return _of_folder(row.folder) if row.folder.is_dir() else None
-    return _table().get(row.repo)
+        return _of_folder(row, row.folder) if row.folder.is_dir() else None
+    known = next((other for other in (row, *zoo.rows()) if other.repo == row.repo and other.millions), None)
+    if known is None:
+        return None
+    network, text, autoencoder = (1e6 * millions for millions in known.millions)
+    guidance = known.guidance or ("none" if known.clip_conditioned is False else "text")
+    return Footprint(network, text, autoencoder, 1e9 * known.gigabytes, guidance)
 
 
-@cache
-def _table() -> dict[str, Footprint]:
-    found = {}
-    for row in csv.DictReader(TABLE.read_text().splitlines()):
-        network, text, autoencoder = (float(row[f"{part}_millions"]) * 1e6 for part in PARTS)
-        found[row["repo"]] = Footprint(network, text, autoencoder, float(row["download_gb"]) * 1e9, row["guidance"])
-    return found
-
-
-def _of_folder(folder: Path) -> Footprint:
-    parts = {path: _parameters(path) for path in sorted(folder.rglob("*.safetensors"))}
-    texts = sum(n for path, n in parts.items() if path.parent.name.startswith("text_encoder"))
-    vae = sum(n for path, n in parts.items() if path.parent.name in AUTOENCODERS)
-    return Footprint(sum(parts.values()) - texts - vae, texts, vae, 0.0, _guidance(folder))
-
-
-def _parameters(path: Path) -> int:
-    """Numbers in a safetensors file, by its head: 8 bytes of length, then JSON; none in a file that is no such."""
-    with path.open("rb") as stream:
-        try:
-            head = json.loads(stream.read(struct.unpack("<Q", stream.read(8))[0]))
-        except (struct.error, ValueError):
-            return 0
-    return sum(prod(tensor["shape"]) for name, tensor in head.items() if name != "__metadata__")
+def _of_folder(row: "View", folder: Path) -> Footprint:
+    counts = dict.fromkeys(("network", "text", "autoencoder"), 0)
+    for path in (path for path in model_files(row) if path.suffix == ".safetensors"):
+        component = PurePosixPath(path.relative_to(folder)).parts[0]
+        part = "text" if component.startswith("text_encoder") else "network"
+        counts["autoencoder" if component in AUTOENCODERS else part] += sum(map(prod, tensors(path).values()))
+    return Footprint(**counts, download=0.0, guidance=_guidance(folder))
 
 
 def _guidance(folder: Path) -> str:
-    """As the denoisers decide it, from the same fields."""
+    """How the folder's denoiser takes guidance; `none` where it has no denoiser."""
     index = read_json(folder / "model_index.json") or {}
-    config = next((c for name in NETWORKS if (c := read_json(folder / name / "config.json")) is not None), {})
-    kind = config.get("_class_name")
-    if kind in (None, "UNet2DModel"):
+    configs = [read_json(folder / name / "config.json") for name in DENOISERS]
+    config = next((config for config in configs if config is not None), None)
+    if config is None:
         return "none"
-    if kind == "FluxTransformer2DModel" or config.get("time_cond_proj_dim") is not None:
-        return "input"
-    sized = config.get("addition_embed_type") == "text_time"
-    return "zeros" if sized and index.get("force_zeros_for_empty_prompt") else "text"
+    try:
+        return denoiser_of(config).guidance(config, index)
+    except UsageError:
+        return "text"
 
 
 def is_guided(kind: str, settings: "Settings") -> bool:

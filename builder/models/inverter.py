@@ -10,10 +10,9 @@ import numpy as np
 
 from noisezoo.builder.models.denoisers import make_denoiser
 from noisezoo.builder.models.files import resolve
+from noisezoo.builder.models.noise_schedule import Trajectory, read_trajectory
 from noisezoo.builder.models.pipeline import Pipeline, Runtime, load_pipeline
-from noisezoo.builder.models.schedules import read_trajectory
 from noisezoo.builder.models.schemes import Scheme, make_scheme
-from noisezoo.builder.models.trajectory import Trajectory
 
 if TYPE_CHECKING:
     import torch

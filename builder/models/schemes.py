@@ -1,7 +1,7 @@
 """Inversion schemes: each walks the levels of a trajectory from the image to the noise, and back.
 
-A scheme integrates du / dtau = g (see `trajectory`). It knows neither the schedule nor what the network predicts, so
-every scheme serves diffusion models and rectified flows alike.
+A scheme integrates du / dtau = g (see `noise_schedule`). It knows neither the schedule nor what the network predicts,
+so every scheme serves diffusion models and rectified flows alike.
 """
 
 from abc import ABC
@@ -11,8 +11,9 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from noisezoo.builder.models.trajectory import Coordinates, Level, Trajectory
+from noisezoo.builder.models.noise_schedule import Coordinates, Level, Trajectory
 from noisezoo.errors import UsageError
+from noisezoo.plugins import load_plugins
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,15 +22,23 @@ Network = Callable[["Tensor", float], "Tensor"]
 """(state (b, c, h, w) float32, time) -> output (b, c, h, w) float32, in the network's own prediction type."""
 Draw = Callable[[], "Tensor"]
 """Fresh Gaussian noise in the state's shape, from each image's own seed."""
+SCHEMES: "dict[str, type[Scheme]]" = {}
+"""Name in a recipe -> scheme; a subclass enters by its `name`."""
 
 
 @dataclass
 class Scheme(ABC):
-    """A way to integrate the probability-flow ODE; the state stays float32 throughout. Options are fields."""
+    """A way to integrate the probability-flow ODE; the state stays float32 throughout. Options are fields.
+
+    `class Mine(Scheme, name="mine")` adds a scheme. One of one-step methods says `step`, others `walk`.
+    """
 
     trajectory: Trajectory
     keeps_previous: ClassVar[bool] = False
     straight: ClassVar[bool] = True
+
+    def __init_subclass__(cls, *, name: str) -> None:
+        SCHEMES[name] = cls
 
     @cached_property
     def path(self) -> Coordinates:
@@ -45,10 +54,14 @@ class Scheme(ABC):
         return self.walk(y, network, self.path.levels[::-1])
 
     def walk(self, y: "Tensor", network: Network, levels: Sequence[Level]) -> "Tensor":
-        """Integrate through the levels, in either direction; Euler's method (first order, one call a step) here."""
+        """Integrate through the levels, in either direction."""
         for here, there in pairwise(levels):
-            y = move(y, slope(y, here, network), here, there)
+            y = self.step(y, network, here, there)
         return y
+
+    def step(self, y: "Tensor", network: Network, here: Level, there: Level) -> "Tensor":
+        """From one level to the next; Euler's method (first order, one call) here."""
+        return move(y, slope(y, here, network), here, there)
 
 
 def slope(y: "Tensor", level: Level, network: Network) -> "Tensor":
@@ -62,11 +75,7 @@ def move(y: "Tensor", g: "Tensor", here: Level, there: Level) -> "Tensor":
     return ratio * y + (there.s - ratio * here.s) * g
 
 
-class Euler(Scheme):
-    """Euler's method; on a rectified flow, its plain inversion (Liu et al. 2022)."""
-
-
-class Ddim(Scheme):
+class Ddim(Scheme, name="ddim"):
     """The paper's: DDIM run backwards, the network asked in the state a step starts at, at the time where it ends.
 
     Equals diffusers' `DDIMInverseScheduler` on its own timesteps for epsilon prediction; for v-prediction the network's
@@ -76,19 +85,13 @@ class Ddim(Scheme):
 
     straight = False
 
-    def invert(self, y: "Tensor", network: Network, draw: Draw) -> "tuple[Tensor, Tensor | None]":
-        """One network call a step."""
-        return self.climb(y, network, self.path.levels), None
-
-    def climb(self, y: "Tensor", network: Network, levels: Sequence[Level]) -> "Tensor":
-        """Through ascending levels."""
-        for here, there in pairwise(levels):
-            y = move(y, slope(y, there, network), here, there)
-        return y
+    def step(self, y: "Tensor", network: Network, here: Level, there: Level) -> "Tensor":
+        """One call, at the noisier of the two levels."""
+        return move(y, slope(y, max(here, there, key=lambda level: level.tau), network), here, there)
 
 
 @dataclass
-class FixedPoint(Ddim):
+class FixedPoint(Ddim, name="ddim-fixed-point"):
     """Solves each of DDIM's own steps for the state it came from (Pan et al. 2023): y = F(y), F the step reversed.
 
     Anderson acceleration (Walker & Ni 2011) over all earlier iterates. It inverts the *discrete* sampler: the round
@@ -101,15 +104,11 @@ class FixedPoint(Ddim):
         if self.iterations < 1:
             raise UsageError(f"ddim-fixed-point with {self.iterations} iterations: at least one is needed")
 
-    def climb(self, y: "Tensor", network: Network, levels: Sequence[Level]) -> "Tensor":
-        """`iterations` network calls a step."""
-        for here, there in pairwise(levels):
-            y = self.solve(y, network, here, there)
-        return y
-
-    def solve(self, y: "Tensor", network: Network, here: Level, there: Level) -> "Tensor":
-        """The fixed point of one step, started at the step's own beginning."""
-        guesses, images = [y], [move(y, slope(y, there, network), here, there)]
+    def step(self, y: "Tensor", network: Network, here: Level, there: Level) -> "Tensor":
+        """`iterations` calls towards noise, from the step's own beginning; DDIM's one call towards the image."""
+        if there.tau < here.tau:
+            return super().step(y, network, here, there)
+        guesses, images = [y], [super().step(y, network, here, there)]
         for _ in range(self.iterations - 1):
             guesses.append(anderson(guesses, images))
             images.append(move(y, slope(guesses[-1], there, network), here, there))
@@ -134,14 +133,16 @@ def anderson(guesses: "Sequence[Tensor]", images: "Sequence[Tensor]") -> "Tensor
     return mixed.view_as(guesses[0])
 
 
-class Heun(Scheme):
+class Euler(Scheme, name="euler"):
+    """Euler's method; on a rectified flow, its plain inversion (Liu et al. 2022)."""
+
+
+class Heun(Scheme, name="heun"):
     """Heun's method (second order, two calls a step), as in Karras et al. (2022), algorithm 1."""
 
-    def walk(self, y: "Tensor", network: Network, levels: Sequence[Level]) -> "Tensor":
-        """The mean of the slopes at both ends of a step."""
-        for here, there in pairwise(levels):
-            y = heun_step(y, network, here, there)
-        return y
+    def step(self, y: "Tensor", network: Network, here: Level, there: Level) -> "Tensor":
+        """Along the mean of the slopes at both ends."""
+        return heun_step(y, network, here, there)
 
 
 def heun_step(y: "Tensor", network: Network, here: Level, there: Level) -> "Tensor":
@@ -151,19 +152,17 @@ def heun_step(y: "Tensor", network: Network, here: Level, there: Level) -> "Tens
     return move(y, (first + second) / 2, here, there)
 
 
-class Midpoint(Scheme):
+class Midpoint(Scheme, name="midpoint"):
     """The midpoint rule (second order, two calls a step), asking halfway in tau (Wang et al. 2024)."""
 
-    def walk(self, y: "Tensor", network: Network, levels: Sequence[Level]) -> "Tensor":
-        """The slope at the middle, reached by the slope at the start."""
-        for here, there in pairwise(levels):
-            middle = self.path.between(here, there)
-            halfway = move(y, slope(y, here, network), here, middle)
-            y = move(y, slope(halfway, middle, network), here, there)
-        return y
+    def step(self, y: "Tensor", network: Network, here: Level, there: Level) -> "Tensor":
+        """Along the slope at the middle, reached by the slope at the start."""
+        middle = self.path.between(here, there)
+        halfway = move(y, slope(y, here, network), here, middle)
+        return move(y, slope(halfway, middle, network), here, there)
 
 
-class FireFlow(Scheme):
+class FireFlow(Scheme, name="fireflow"):
     """The midpoint rule at one call a step: the last middle's slope reaches the next middle (Deng et al. 2024)."""
 
     def walk(self, y: "Tensor", network: Network, levels: Sequence[Level]) -> "Tensor":
@@ -176,7 +175,7 @@ class FireFlow(Scheme):
         return y
 
 
-class AdamsBashforth(Scheme):
+class AdamsBashforth(Scheme, name="ab2"):
     """Adams-Bashforth of two steps of any widths (second order, one call a step; the first step is Heun's)."""
 
     def walk(self, y: "Tensor", network: Network, levels: Sequence[Level]) -> "Tensor":
@@ -197,7 +196,7 @@ def distinct(levels: Sequence[Level]) -> list[Level]:
     return [levels[0], *(there for here, there in pairwise(levels) if there.tau != here.tau)]
 
 
-class Bdia(Scheme):
+class Bdia(Scheme, name="bdia"):
     """Bi-directional integration with gamma = 1 (Zhang et al. 2023, eq. 15): exact with its own sampler.
 
     y_{i+1} = y_{i-1} + [DDIM from i to i+1] - [DDIM from i to i-1], both from y_i at one network call; read backwards
@@ -231,7 +230,7 @@ def leap(y: "Tensor", g: "Tensor", last: Level, here: Level, there: Level) -> "T
 
 
 @dataclass
-class ForwardStart(Ddim):
+class ForwardStart(Ddim, name="forward-start"):
     """DDIM whose first `share` of steps is forward diffusion, from a seed per image (Staniszewski et al. 2024).
 
     Remedies the structure of the image that DDIM inversion leaves in the noise, most of it in those steps.
@@ -250,21 +249,7 @@ class ForwardStart(Ddim):
         if m:
             ratio = levels[m].a / levels[0].a
             y = ratio * y + max(levels[m].s ** 2 - (ratio * levels[0].s) ** 2, 0.0) ** 0.5 * draw()
-        return self.climb(y, network, levels[m:]), None
-
-
-SCHEMES: Mapping[str, type[Scheme]] = {
-    "ddim": Ddim,
-    "ddim-fixed-point": FixedPoint,
-    "euler": Euler,
-    "heun": Heun,
-    "midpoint": Midpoint,
-    "ab2": AdamsBashforth,
-    "fireflow": FireFlow,
-    "bdia": Bdia,
-    "forward-start": ForwardStart,
-}
-"""Name in a recipe -> scheme."""
+        return self.walk(y, network, levels[m:]), None
 
 
 def make_scheme(name: str, trajectory: Trajectory, options: Mapping[str, Any] | None = None) -> Scheme:
@@ -273,6 +258,7 @@ def make_scheme(name: str, trajectory: Trajectory, options: Mapping[str, Any] | 
     Raises:
         UsageError: No such scheme, or it has no such option.
     """
+    load_plugins()
     if name not in SCHEMES:
         raise UsageError(f"unknown scheme {name!r}; choose one of: {', '.join(SCHEMES)}")
     known = [field.name for field in fields(SCHEMES[name]) if field.default is not MISSING]

@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from noisezoo.builder.models import families
 from noisezoo.errors import UsageError
 from noisezoo.plugins import load_plugins
 
@@ -13,15 +14,14 @@ if TYPE_CHECKING:
 
 COMPUTERS = {
     "diffusers": "noisezoo.builder.views.networks:NoiseComputer",
-    "open_clip": "noisezoo.builder.views.networks:EmbeddingComputer",
-    "timm": "noisezoo.builder.views.networks:EmbeddingComputer",
-    "transformers": "noisezoo.builder.views.networks:EmbeddingComputer",
     "vae": "noisezoo.builder.views.networks:LatentComputer",
     "pixels": "noisezoo.builder.views.controls:PixelComputer",
     "whitened": "noisezoo.builder.views.controls:WhitenedComputer",
     "random": "noisezoo.builder.views.controls:RandomComputer",
 }
-"""A row's `family` -> `module:class`."""
+"""A row's `family` -> `module:class`, but for the families of encoders."""
+ENCODERS = "noisezoo.builder.views.networks:EmbeddingComputer"
+"""What computes every family of encoders."""
 
 
 def register_family(family: str, target: str) -> None:
@@ -40,9 +40,9 @@ def check_family(view: "View") -> None:
     Raises:
         UsageError: There is no such family; names those that there are.
     """
-    load_plugins()
-    if view.family not in COMPUTERS:
-        raise UsageError(f"view {view.name}: unknown family {view.family!r}; choose one of: {', '.join(COMPUTERS)}")
+    known = _computers()
+    if view.family not in known:
+        raise UsageError(f"view {view.name}: unknown family {view.family!r}; choose one of: {', '.join(known)}")
 
 
 def make_computer(view: "View", settings: "Settings") -> "Computer":
@@ -52,6 +52,11 @@ def make_computer(view: "View", settings: "Settings") -> "Computer":
         UsageError: The row names a family that does not exist.
     """
     check_family(view)
-    module, _, attribute = COMPUTERS[view.family].partition(":")
+    module, _, attribute = _computers()[view.family].partition(":")
     computer: Computer = getattr(import_module(module), attribute)(view, settings)
     return computer
+
+
+def _computers() -> dict[str, str]:
+    load_plugins()
+    return {**dict.fromkeys(families(), ENCODERS), **COMPUTERS}

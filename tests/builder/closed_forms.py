@@ -7,9 +7,8 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from scipy.integrate import solve_ivp
 
-from noisezoo.builder.models.schedules import read_trajectory
+from noisezoo.builder.models.noise_schedule import Trajectory, read_trajectory
 from noisezoo.builder.models.schemes import Network
-from noisezoo.builder.models.trajectory import Trajectory
 from tests.builder.models import STABLE_DIFFUSION
 
 MEANS, WEIGHTS, WIDTH = np.array([-0.8, 0.3, 1.1]), np.array([0.3, 0.5, 0.2]), 0.25

@@ -2,8 +2,9 @@
 
 import pytest
 
-from noisezoo.builder.models.accuracy import names, pick, table
-from noisezoo.builder.models.schedules import read_trajectory
+from benchmarks.bench_accuracy import choose, table
+from noisezoo.builder.models.accuracy import ACCURACIES, pick
+from noisezoo.builder.models.noise_schedule import read_trajectory
 from noisezoo.builder.models.schemes import make_scheme
 from noisezoo.builder.recipe import make_recipe
 from noisezoo.errors import UsageError
@@ -11,7 +12,7 @@ from tests.builder.closed_forms import FLOW, data, error, exact_noise, mixture_n
 from tests.builder.models import STABLE_DIFFUSION
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", ACCURACIES)
 def test_the_pick_is_no_farther_than_ddim_on_any_measured_model(name: str) -> None:
     way, span = pick(name), int(name.removeprefix("ddim-"))
     rows = [row for row in table() if row.span == span]
@@ -23,6 +24,11 @@ def test_the_pick_is_no_farther_than_ddim_on_any_measured_model(name: str) -> No
     assert all(row.error <= ddim[row.model] for row in picked)
 
 
+@pytest.mark.parametrize("name", ACCURACIES)
+def test_the_pick_is_the_cheapest_that_was_measured(name: str) -> None:
+    assert pick(name) == choose(table(), int(name.removeprefix("ddim-")))
+
+
 def test_the_truth_of_the_paper_s_fifty_steps_costs_at_most_twenty_forwards() -> None:
     way = pick("ddim-50")
     rows = [row for row in table() if row.span == 50 and row.scheme == way["scheme"]]
@@ -30,7 +36,7 @@ def test_the_truth_of_the_paper_s_fifty_steps_costs_at_most_twenty_forwards() ->
 
 
 @pytest.mark.parametrize("config", [STABLE_DIFFUSION, FLOW], ids=["diffusion", "flow"])
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", ACCURACIES)
 def test_the_table_holds_for_a_closed_form_measured_now(config: dict[str, object], name: str) -> None:
     span, y = int(name.removeprefix("ddim-")), data()
     paper = read_trajectory(config, span)

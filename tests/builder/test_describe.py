@@ -11,7 +11,7 @@ from transformers import ViTConfig, ViTImageProcessor, ViTModel
 
 from noisezoo import zoo
 from noisezoo.builder.models.describe import describe, row_yaml
-from noisezoo.builder.models.encoder import Encoder
+from noisezoo.builder.models.encoders import Encoder
 from noisezoo.errors import UsageError
 from noisezoo.zoo import View
 from tests.builder.encoder_folders import ENCODER_FOLDERS, pictures
@@ -141,7 +141,7 @@ def test_the_yaml_of_a_row_is_the_row(name: str) -> None:
     row = zoo.get(name)
     text = row_yaml(row)
     (read,) = yaml.safe_load(text)["rows"]
-    assert View(**{**read, "shape": tuple(read["shape"])}) == row
+    assert View(**{key: tuple(value) if isinstance(value, list) else value for key, value in read.items()}) == row
     assert "untrained:" not in text, "fields at their default are left out"
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from safetensors.torch import load_file
 from transformers import Dinov2Model, DINOv3ViTModel, SiglipVisionModel, ViTConfig, ViTModel
 
 from noisezoo import zoo
-from noisezoo.builder.models.encoder import Encoder
+from noisezoo.builder.models.encoders import Encoder
+from noisezoo.builder.models.files import Listing
 from noisezoo.builder.sources.pixels import to_rgb
 from noisezoo.errors import NoiseZooError, UsageError
 from tests.builder.encoder_folders import ENCODER_FOLDERS, FAMILIES, pictures, pixels_by_transformers
@@ -198,7 +200,7 @@ def test_a_number_that_is_not_finite_is_named_by_its_picture_and_costs_the_other
 
 def test_the_family_is_read_off_the_folder(folders: dict[str, Path], tmp_path: Path) -> None:
     for name, family in FAMILIES.items():
-        assert type(Encoder.from_pretrained(folders[name]).family).__name__ == {
+        assert type(Encoder.from_pretrained(folders[name])).__name__ == {
             "open_clip": "OpenClip", "timm": "Timm", "transformers": "Transformers"
         }[family]  # fmt: skip
     (tmp_path / "config.json").write_text("{}")
@@ -214,22 +216,26 @@ def test_the_family_is_read_off_the_folder(folders: dict[str, Path], tmp_path: P
 def test_a_hub_repository_is_fetched_by_the_family_whose_files_it_holds(
     folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    asked = []
+    listed, fetched = [], []
+
+    def files(repo: str, revision: str | None, mark: str) -> Listing:
+        listed.append((repo, revision))
+        return replace(Listing.of(folders[name]), place=repo)
 
     def fetch(repo: str, revision: str | None, *, family: str) -> Path:
-        asked.append((repo, revision, family))
-        if family == "open_clip" != FAMILIES[name]:
-            raise UsageError("maker/model holds no safetensors of a open_clip model")
+        fetched.append((repo, revision, family))
         return folders[name]
 
-    monkeypatch.setattr("noisezoo.builder.models.encoder.resolve", fetch)
+    monkeypatch.setattr("noisezoo.builder.models.encoders.list_files", files)
+    monkeypatch.setattr("noisezoo.builder.models.encoders.resolve", fetch)
     found = Encoder.from_pretrained("maker/model", revision="v1").embed(pictures())
-    assert asked[-1] == ("maker/model", "v1", FAMILIES[name])
-    asked.clear()
+    assert set(listed) == {("maker/model", "v1")}
+    assert fetched == [("maker/model", "v1", FAMILIES[name])], "no other family's files are fetched"
+    listed.clear()
     np.testing.assert_array_equal(
         Encoder.from_pretrained("maker/model", family=FAMILIES[name]).embed(pictures()), found
     )
-    assert asked == [("maker/model", None, FAMILIES[name])], "a family that is named is not searched for"
+    assert listed == [], "a family that is named is not searched for"
 
 
 def test_openai_s_activation_is_the_one_that_its_config_asks_for(

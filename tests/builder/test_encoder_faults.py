@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from noisezoo.builder.models.encoder import Encoder
+from noisezoo.builder.models.encoders import Encoder
 from noisezoo.errors import UsageError
 from tests.builder.encoder_folders import ENCODER_FOLDERS, FAMILIES, pictures
 from tests.builder.models import save_vit
@@ -62,7 +62,7 @@ def test_a_sharded_checkpoint_reads_as_a_whole_one_and_a_missing_shard_is_named(
     expected = Encoder.from_pretrained(tmp_path / "whole").embed(pictures())
     assert np.array_equal(Encoder.from_pretrained(tmp_path / "sharded").embed(pictures()), expected)
     shards[1].unlink()
-    with pytest.raises(UsageError, match=f"sharded lacks {shards[1].name}, a shard that its index lists"):
+    with pytest.raises(UsageError, match=f"sharded lacks {shards[1].name}, which model.safetensors.index.json lists"):
         Encoder.from_pretrained(tmp_path / "sharded")
 
 

@@ -34,7 +34,7 @@ from transformers import (
     ViTModel,
 )
 
-from noisezoo.builder.models.encoder import Encoder
+from noisezoo.builder.models.encoders import Encoder
 from noisezoo.errors import UsageError
 from tests.builder.encoder_folders import ENCODER_FOLDERS, pictures, pixels_by_transformers
 from tests.builder.models import save_vit

@@ -36,6 +36,16 @@ REPOSITORIES: dict[str, tuple[str, ...]] = {
     "me/vit": ("config.json", "preprocessor_config.json", "model-00001-of-00001.safetensors", "modeling_vit.py",
                "model.safetensors.index.json", "pytorch_model.bin", "tf_model.h5"),
 }  # fmt: skip
+NETWORKS = ("unet", "vae", "text_encoder_2", "safety_checker")
+CONTENTS: dict[str, Any] = {
+    "model_index.json": {**dict.fromkeys(NETWORKS, ["diffusers", "Any"]), "tokenizer": ["transformers", "Any"],
+                         "tokenizer_3": ["transformers", "Any"], "scheduler": ["diffusers", "Any"],
+                         "text_encoder": [None, None]},
+    "model.safetensors.index.json": {"weight_map": {"a": "model-00001-of-00002.safetensors"}},
+}  # fmt: skip
+CONTENTS["me/flat/model_index.json"] = {"unet": ["diffusers", "UNet2DModel"], "scheduler": ["diffusers", "Any"]}
+CONTENTS["me/vit/model.safetensors.index.json"] = {"weight_map": {"a": "model-00001-of-00001.safetensors"}}
+"""What those files hold that say which others are needed."""
 ROW = View("mine", "noise", "diffusers", "me/pipeline", 64, (4, 8, 8), "MIT", 1.0, "a test's")
 
 
@@ -62,10 +72,13 @@ class Hub(BaseHTTPRequestHandler):
         elif action == "revision":
             self.answer(200, json.dumps({"id": repo, "sha": COMMIT, "siblings": []}).encode())
         elif action == "tree":
-            entries = [{"type": "file", "path": p, "size": 1, "oid": p.encode().hex()} for p in REPOSITORIES[repo]]
+            entries = [
+                {"type": "file", "path": p, "size": 1, "oid": f"{repo}/{p}".encode().hex()} for p in REPOSITORIES[repo]
+            ]
             self.answer(200, json.dumps(entries).encode())
         elif file in REPOSITORIES[repo]:
-            self.answer(200, b"1", ETag=f'"{file.encode().hex()}"')
+            content = CONTENTS.get(f"{repo}/{file}", CONTENTS.get(Path(file).name, 1))
+            self.answer(200, json.dumps(content).encode(), ETag=f'"{f"{repo}/{file}".encode().hex()}"')
         else:
             self.answer(404, error="EntryNotFound")
 
@@ -143,7 +156,7 @@ def test_a_revision_that_is_not_there_is_refused_by_name(client: Client) -> None
 
 def test_a_repository_of_another_family_is_refused_by_the_file_it_lacks(client: Client) -> None:
     message = client.refusal(check_access, replace(ROW, repo="me/clip"))
-    assert "me/clip is no diffusers model: it has no model_index.json" in message
+    assert "me/clip is no model of this family: it has no model_index.json" in message
 
 
 def test_a_model_that_can_be_had_passes_at_the_cost_of_one_request(client: Client) -> None:
@@ -186,7 +199,8 @@ def test_an_encoder_brings_what_its_library_reads(client: Client, repo: str, fam
 
 
 def test_pickles_come_only_where_the_row_says_so(client: Client) -> None:
-    assert "me/flat holds no safetensors" in client.refusal(resolve, "me/flat")
+    message = client.refusal(resolve, "me/flat")
+    assert "me/flat holds no weights in safetensors" in message and "`pickled`" in message
     assert client.files("me/flat", pickled=True) == set(REPOSITORIES["me/flat"])
 
 

@@ -38,7 +38,7 @@ def test_a_folder_without_an_index_is_not_a_pipeline(tmp_path: Path) -> None:
 
 def test_an_index_that_is_not_json_is_refused(folder: Path) -> None:
     (folder / "model_index.json").write_text("<html>")
-    assert "model_index.json is not JSON" in refusal(folder)
+    assert "model_index.json is not a JSON object" in refusal(folder)
 
 
 def test_a_missing_component_folder_is_refused_by_name(folder: Path) -> None:
@@ -48,7 +48,7 @@ def test_a_missing_component_folder_is_refused_by_name(folder: Path) -> None:
 
 def test_missing_weights_are_refused_by_component(folder: Path) -> None:
     next((folder / "unet").glob("*.safetensors")).unlink()
-    assert "component unet cannot be loaded" in refusal(folder)
+    assert "lacks unet/diffusion_pytorch_model.safetensors" in refusal(folder)
 
 
 def test_truncated_weights_are_refused_by_component(folder: Path) -> None:

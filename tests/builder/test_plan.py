@@ -43,7 +43,7 @@ def test_passes_are_those_that_the_schemes_papers_give(
 
 
 def test_the_accuracy_table_counted_the_same_passes() -> None:
-    from noisezoo.builder.models.accuracy import table
+    from benchmarks.bench_accuracy import table
 
     ways = {(row.scheme, row.num_inference_steps, row.forwards) for row in table() if row.span == 20}
     assert len(ways) > 20

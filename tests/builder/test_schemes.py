@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from noisezoo.builder.models.noise_schedule import Coordinates, Trajectory
 from noisezoo.builder.models.schemes import SCHEMES, anderson, make_scheme
-from noisezoo.builder.models.trajectory import Coordinates, Trajectory
 from noisezoo.errors import UsageError
 from tests.builder.closed_forms import data, diffusion, error, exact_noise, flow, mixture_network
 
@@ -138,7 +138,7 @@ def test_forward_start_takes_what_is_fresh_from_the_seed_and_the_rest_from_ddim(
     ratio = level.a / start.a
     fresh = ratio * y + (level.s**2 - ratio**2 * start.s**2) ** 0.5 * draw()
     ddim = make_scheme("ddim", path)
-    torch.testing.assert_close(noise, ddim.climb(fresh, network, levels[10:]))  # type: ignore[attr-defined]
+    torch.testing.assert_close(noise, ddim.walk(fresh, network, levels[10:]))
     same = make_scheme("forward-start", path, {"share": 0.0}).invert(y, network, draw)[0]
     assert torch.equal(same, ddim.invert(y, network, draw)[0])
 

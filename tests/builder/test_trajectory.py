@@ -8,9 +8,8 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 
-from noisezoo.builder.models.schedules import read_trajectory
+from noisezoo.builder.models.noise_schedule import Coordinates, Trajectory, read_trajectory
 from noisezoo.builder.models.schemes import Ddim, Network, make_scheme
-from noisezoo.builder.models.trajectory import Coordinates, Trajectory
 from noisezoo.errors import UsageError
 from tests.builder.models import STABLE_DIFFUSION
 

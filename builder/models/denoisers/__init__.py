@@ -1,32 +1,157 @@
-"""How each kind of denoising network is called: what it takes beside the state and the time.
+"""Denoising networks as `(state, time) -> output` under guidance: one subclass of `Denoiser` for each kind of network.
 
-A denoiser hides its network's arguments and its guidance, and counts forwards. One row of `DENOISERS` a network;
-prompts are encoded by the network's own diffusers pipeline.
+A subclass says what its network takes beside state and time; prompts are encoded by the network's own diffusers
+pipeline. To add a kind, write `class Mine(Denoiser, network="CLASS")` in a file of this folder or in a plug-in.
 """
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from noisezoo.builder.models.denoisers.denoiser import Denoiser
-from noisezoo.builder.models.denoisers.transformers import ClassConditioned, Flux, Mmdit, PixArt
-from noisezoo.builder.models.denoisers.unets import TextAndSizeConditioned, TextConditioned, Unconditional
 from noisezoo.errors import UsageError
+from noisezoo.plugins import load_package
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from noisezoo.builder.models.pipeline import Pipeline
 
-__all__ = ["DENOISERS", "Denoiser", "make_denoiser"]
+Conditions = dict[str, "Tensor"]
+"""What a network is told beside state and time, a row an image: name -> (b, ...)."""
+PROMPTS_KEPT = 256
+"""Number of encoded prompts that are kept, for sources where every image has its own."""
 
-DENOISERS: Mapping[tuple[str, str | None], type[Denoiser]] = {
-    ("UNet2DModel", None): Unconditional,
-    ("UNet2DConditionModel", None): TextConditioned,
-    ("UNet2DConditionModel", "text_time"): TextAndSizeConditioned,
-    ("DiTTransformer2DModel", None): ClassConditioned,
-    ("PixArtTransformer2DModel", None): PixArt,
-    ("SD3Transformer2DModel", None): Mmdit,
-    ("FluxTransformer2DModel", None): Flux,
-}
-"""Class of the network and what it embeds beside text (its config's `addition_embed_type`) -> how it is called."""
+
+class Denoiser(ABC):
+    """A network as `(state, time) -> output`, both float32, under guidance.
+
+    `forwards` counts the passes; `finite` collects, for each call, the time and which images' outputs were finite.
+    """
+
+    TABLE: ClassVar[dict[tuple[str, str | None], type["Denoiser"]]] = {}
+    """Class of the network and what it embeds beside text (its config's `addition_embed_type`) -> subclass."""
+    text_pipeline: ClassVar[str] = ""
+    """The diffusers pipeline whose `encode_prompt` encodes its prompts."""
+    takes: ClassVar[str] = "text"
+    """How it takes guidance, as `guidance` returns it, where no config says otherwise."""
+
+    def __init_subclass__(cls, *, network: str = "", embeds: str | None = None) -> None:
+        if network:
+            Denoiser.TABLE[network, embeds] = cls
+
+    def __init__(
+        self, pipeline: "Pipeline", *, prompt: str, negative_prompt: str | None, guidance_scale: float
+    ) -> None:
+        self.pipeline, self.network = pipeline, pipeline.denoiser
+        self.prompt, self.negative_prompt, self.guidance_scale = prompt, negative_prompt, guidance_scale
+        self.forwards = 0
+        self.finite: list[tuple[float, Tensor]] = []
+        self._encoded = lru_cache(maxsize=PROMPTS_KEPT)(self._encode_alone)
+        self.condition([prompt])
+
+    def condition(self, prompts: Sequence[str]) -> None:
+        """Set what the next calls are conditioned on: one prompt for all images, or one each.
+
+        The second forward of guidance, u + w (c - u) (Ho & Salimans 2022), is made exactly where it can matter: not
+        where the scale is 1, and not where c and u are given the same conditions, as then the sum is u to the bit.
+        """
+        import torch
+
+        self.conditional = self._rows(prompts)
+        self.unconditional = self._rows([self.negative_prompt])
+        pairs = [(self.conditional[name], self.unconditional[name]) for name in self.conditional]
+        same = all(torch.equal(c, u.expand_as(c)) for c, u in pairs)
+        self.guided = not self.embeds_guidance and self.guidance_scale != 1.0 and not same
+
+    def __call__(self, y: "Tensor", time: float) -> "Tensor":
+        """The guided output for the whole batch at one time: (b, c, h, w) float32 both."""
+        inputs = self.pipeline.cast(y)
+        output = self._forward(inputs, time, self.conditional)
+        if self.guided:
+            without = self._forward(inputs, time, self.unconditional)
+            output = without + self.guidance_scale * (output - without)
+        self.finite.append((time, output.isfinite().flatten(1).all(dim=1)))
+        return output
+
+    @classmethod
+    def guidance(cls, config: Mapping[str, Any], index: Mapping[str, Any]) -> str:
+        """How a network of this kind takes guidance, by its config and its pipeline's index.
+
+        Returns:
+            `text` or `zeros` (a second pass, with the empty prompt or with zeros for no prompt), `input` (the scale is
+            an input of the network, as in a latent consistency model), or `none`.
+        """
+        if config.get("time_cond_proj_dim") is not None:
+            return "input"
+        return "text" if cls.takes == "zeros" and not index.get("force_zeros_for_empty_prompt") else cls.takes
+
+    @cached_property
+    def embeds_guidance(self) -> bool:
+        """Whether the network takes the guidance scale as an input, so that it needs no second forward."""
+        return self.guidance(self.network.config, self.pipeline.index) == "input"
+
+    @cached_property
+    def tower(self) -> Any:
+        """Diffusers' own pipeline around the text towers."""
+        return self.pipeline.text_pipeline(self.text_pipeline)
+
+    @abstractmethod
+    def encode(self, prompt: str | None) -> Conditions:
+        """The conditions of one prompt, (1, ...) each; None stands for no prompt at all, as the pipeline means it."""
+
+    def predict(self, y: "Tensor", time: "Tensor", conditions: Conditions) -> "Tensor":
+        """One pass: (b, c, h, w), times (b,) float32, conditions (b, ...) -> (b, c or more, h, w)."""
+        return self.call(y, timestep=time, **conditions)
+
+    def call(self, *inputs: "Tensor", **named: Any) -> "Tensor":
+        """The network's output for its own arguments."""
+        output: Tensor = self.network(*inputs, **named, return_dict=False)[0]
+        return output
+
+    def _forward(self, y: "Tensor", time: float, conditions: Conditions) -> "Tensor":
+        """One counted pass; of networks that learn a variance too, the first half of the channels (Nichol 2021)."""
+        import torch
+
+        self.forwards += 1
+        rows = {name: value.expand(len(y), *value.shape[1:]) for name, value in conditions.items()}
+        times = torch.full((len(y),), time, dtype=torch.float32, device=y.device)  # half precision does not hold 981
+        if self.pipeline.runtime.compile:
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+        output = self.predict(y, times, rows)[:, : y.shape[1]]
+        return output.to(torch.float32, copy=True)  # a replayed graph writes its next output over this one
+
+    def _rows(self, prompts: Sequence[str | None]) -> Conditions:
+        import torch
+
+        rows = [self._encoded(prompt) for prompt in prompts]
+        return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+
+    def _encode_alone(self, prompt: str | None) -> Conditions:
+        """Every prompt is encoded by itself, so that its encoding does not depend on the other prompts."""
+        import torch
+
+        with torch.no_grad():
+            found = self.encode(prompt)
+        return {name: v.to(self.pipeline.dtype) if v.is_floating_point() else v for name, v in found.items()}
+
+
+def denoiser_of(config: Mapping[str, Any]) -> type[Denoiser]:
+    """The kind of denoiser that a network's config asks for.
+
+    Args:
+        config: A diffusers config with its `_class_name`.
+
+    Raises:
+        UsageError: Networks of that class, or its conditions, are not known.
+    """
+    load_package(__name__)
+    kind, embeds = str(config.get("_class_name")), config.get("addition_embed_type")
+    if (kind, embeds) not in Denoiser.TABLE:
+        treated = ", ".join(dict.fromkeys(name for name, _ in Denoiser.TABLE))
+        also = f" with {embeds} conditions" if embeds else ""
+        raise UsageError(f"cannot invert through a {kind}{also}; treated are: {treated}")
+    return Denoiser.TABLE[kind, embeds]
 
 
 def make_denoiser(
@@ -35,14 +160,7 @@ def make_denoiser(
     """The denoiser for a pipeline's network.
 
     Raises:
-        UsageError: Networks of that kind are not treated.
+        UsageError: Networks of that kind are not known, or the prompt is none that it takes.
     """
-    kind = type(pipeline.denoiser).__name__
-    embeds = pipeline.denoiser.config.get("addition_embed_type")
-    if (kind, embeds) not in DENOISERS:
-        treated = ", ".join(dict.fromkeys(name for name, _ in DENOISERS))
-        also = f" with {embeds} conditions" if embeds else ""
-        raise UsageError(f"cannot invert through a {kind}{also}; treated are: {treated}")
-    return DENOISERS[kind, embeds](
-        pipeline, prompt=prompt, negative_prompt=negative_prompt, guidance_scale=guidance_scale
-    )
+    kind = denoiser_of({**pipeline.denoiser.config, "_class_name": type(pipeline.denoiser).__name__})
+    return kind(pipeline, prompt=prompt, negative_prompt=negative_prompt, guidance_scale=guidance_scale)

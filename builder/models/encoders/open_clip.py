@@ -4,21 +4,24 @@ from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from noisezoo.builder.models.encoders.family import Family, read_json, seeded
+from noisezoo.builder.models.encoders import Encoder, seed_start
+from noisezoo.builder.models.files import Layout, read_json
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
     from torch import Tensor
 
+LAYOUT = Layout(
+    "open_clip_config.json", "model_cfg", ("*.txt", "vocab.json", "*token*.json"),
+    ("open_clip_model", "open_clip_pytorch_model"),
+)  # fmt: skip
+"""Only these two names: given neither, open_clip would rather read a pickle than any other safetensors file."""
 
-class OpenClip(Family):
+
+class OpenClip(Encoder, name="open_clip", layout=LAYOUT, package="open_clip_torch"):
     """`open_clip_config.json` and its weights in one folder."""
 
-    # Only these two: given neither, open_clip would rather read a pickle than any other safetensors file.
-    weights = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors")
-
     def load(self, folder: Path, stored: frozenset[str], untrained_seed: int | None) -> None:
-        """By open_clip's own factory, from `local-dir:`; the text tower is then let go."""
+        """By open_clip's own factory, from `local-dir:`, and its validation transform; the text tower is let go."""
         import open_clip
 
         model, _, self.preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
@@ -26,15 +29,11 @@ class OpenClip(Family):
             # The factory with load_weights=False warns through the root logger, which would configure logging for all.
             settings = deepcopy(read_json(folder / "open_clip_config.json")["model_cfg"])
             settings.pop("custom_text", None)
-            model = seeded(lambda: type(model)(**settings), untrained_seed)
+            seed_start(untrained_seed)
+            model = type(model)(**settings)
         for name in [name for name, _ in model.named_children() if name != "visual"]:
             delattr(model, name)
         self.model = model
-
-    def prepare(self, image: "Image") -> "Tensor":
-        """open_clip's validation transform."""
-        prepared: Tensor = self.preprocess(image)
-        return prepared
 
     def forward(self, pixels: "Tensor") -> "Tensor":
         """`encode_image` without its normalisation, which is the default of some of open_clip's classes."""

@@ -5,16 +5,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from noisezoo.builder.models.encoders.family import Family, read_json, seeded
+from noisezoo.builder.models.encoders import Encoder
+from noisezoo.builder.models.files import Layout, read_json
 from noisezoo.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
-    from PIL.Image import Image
     from torch import Tensor
 
 
-class Transformers(Family):
+CONFIGS = ("config.json", "preprocessor_config.json", "processor_config.json")
+
+
+class Transformers(
+    Encoder, name="transformers", layout=Layout("config.json", "model_type", CONFIGS), package="transformers"
+):
     """`config.json` with transformers' `model_type`, `preprocessor_config.json` and the weights.
 
     A vector a picture, by the first of these that the model offers:
@@ -29,15 +34,14 @@ class Transformers(Family):
        tokens.
     """
 
-    weights = ("model.safetensors",)
-
     def load(self, folder: Path, stored: frozenset[str], untrained_seed: int | None) -> None:
         """By `AutoModel` and `AutoImageProcessor`, no remote code."""
         import torch
         from transformers import AutoConfig, AutoImageProcessor, AutoModel
 
         _refuse_custom_code(folder)
-        self.processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)  # type: ignore[no-untyped-call]
+        processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)  # type: ignore[no-untyped-call]
+        self.preprocess = lambda image: processor(images=image, return_tensors="pt").pixel_values[0]
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         if hasattr(config, "mask_ratio"):
             config.mask_ratio = 0.0  # a masked autoencoder hides patches at random, in evaluation mode as well
@@ -45,16 +49,11 @@ class Transformers(Family):
         if untrained_seed is None:
             self.model = _with_weights(folder, config, options)
         else:
-            self.model = seeded(lambda: AutoModel.from_config(config, **options), untrained_seed)  # type: ignore[no-untyped-call]
+            self.model = AutoModel.from_config(config, **options)  # type: ignore[no-untyped-call]
         for name in ("text_model", "text_projection"):
             if hasattr(self.model, "get_image_features") and hasattr(self.model, name):
                 delattr(self.model, name)
         _refuse_further_inputs(self.model)
-
-    def prepare(self, image: "Image") -> "Tensor":
-        """The folder's own image processor."""
-        prepared: Tensor = self.processor(images=image, return_tensors="pt").pixel_values[0]
-        return prepared
 
     def forward(self, pixels: "Tensor") -> "Tensor":
         """The first read-out of the class's list that the model offers.
@@ -140,7 +139,7 @@ def _pooler_option(config: Any, stored: frozenset[str]) -> dict[str, bool]:
 
 def _refuse_custom_code(folder: Path) -> None:
     read_json(folder / "config.json")
-    for name in ("config.json", "preprocessor_config.json", "processor_config.json"):
+    for name in CONFIGS:
         if (folder / name).is_file() and "auto_map" in read_json(folder / name):
             raise UsageError(f"{folder}: {name} asks for custom code (auto_map), which never runs here")
 
