@@ -22,6 +22,8 @@ Kind = Literal["noise", "embedding", "control"]
 Guidance = Literal["text", "zeros", "input", "none"]
 TESTBED = Path(__file__).parent / "testbed"
 UNTRAINED = "-untrained"
+PLANNED = ("millions", "gigabytes", "guidance")
+"""Fields of a row that only a plan reads; no dataset records them."""
 
 
 @dataclass(frozen=True)

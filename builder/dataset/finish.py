@@ -193,7 +193,8 @@ def describe(build: Build, rows: Rows) -> Section:
 
 def _public_view(view: zoo.View) -> dict[str, Any]:
     """A row of the zoo without this machine's paths."""
-    return {**asdict(view), "repo": public_name(view.repo), "shape": list(view.shape), "dtype": view.dtype}
+    row = {name: value for name, value in asdict(view).items() if name not in zoo.PLANNED}
+    return {**row, "repo": public_name(view.repo), "shape": list(view.shape), "dtype": view.dtype}
 
 
 def count_refused(refusals: Iterable[Mapping[str, Any]]) -> int:

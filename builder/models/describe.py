@@ -20,6 +20,8 @@ from noisezoo.zoo import View, is_path, rows
 if TYPE_CHECKING:
     from torch.utils.flop_counter import FlopCounterMode
 
+    from noisezoo.builder.models.pipeline import Pipeline
+
 BLANK_SIDE = 256
 """Side of the blank picture, in pixels; a preprocessing that resizes or crops makes its own of it."""
 
@@ -101,7 +103,7 @@ def _noise(folder: Path, name: str, pickled: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _resolution(pipeline: Any, folder: Path) -> int:
+def _resolution(pipeline: "Pipeline", folder: Path) -> int:
     """Pixels a side: the denoiser's own size in latents, else its autoencoder's in pixels (FLUX)."""
     latents = pipeline.denoiser.config.get("sample_size")
     if latents:
