@@ -2,9 +2,10 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from noisezoo import zoo
 from noisezoo.builder.engine.leases import LEASES, Lease, once, owners
 from noisezoo.builder.models import check_access, model_files, pin
 from noisezoo.builder.recipe import Recipe, make_recipe
-from noisezoo.builder.sources import Manifest, Refusal, Source, freeze, open_source
+from noisezoo.builder.sources import SPARE_ROWS, Manifest, Refusal, Source, freeze, open_source, spare_keys
 from noisezoo.builder.views import check_metrics, shared
 from noisezoo.errors import UsageError
 from noisezoo.files import make_folder, read_json, read_state, sha256_of, sweep, write_json
@@ -114,6 +115,24 @@ class Build:
             raise UsageError(f"{self.state / 'source.json'} is missing: build into a new folder")
         return facts
 
+    @cached_property
+    def source(self) -> Source:
+        """The recipe's source, at what was pinned as the manifest was frozen.
+
+        Raises:
+            UsageError: An older version began the build, whose manifest names images in another way.
+        """
+        if "pinned" not in self.source_facts:
+            raise UsageError(f"{self.root} was begun by an older NoiseZoo: build into a new folder")
+        return open_source(self.recipe.source.name, self.recipe.source.options | self.source_facts["pinned"])
+
+    def notes(self) -> list[str]:
+        """What a user should know of how the source was understood, and how many of its images came too late."""
+        now, then = self.source.count_images(), self.source_facts["count"]
+        newer = now - then if now is not None and then is not None else 0
+        late = [f"{newer} of {now} images are newer than the manifest, and stay out: build into a new folder for all"]
+        return [*self.source_facts["notes"], *(late if newer > 0 else [])]
+
     def owners(self) -> list[dict[str, Any]]:
         """Living processes that own leases of the build: `host`, `pid`, `leases`."""
         return owners(self.leases)
@@ -151,9 +170,10 @@ def prepare(recipe: Recipe, root: Path) -> Build:
         UsageError: The folder holds another recipe's build or other files, cannot be written, or a model is missing.
     """
     source = open_source(recipe.source.name, recipe.source.options)
-    _check(recipe, source)
-    _take_folder(root)
     state = root / STATE
+    facts = read_state(state / "source.json") if (state / "recipe.json").exists() else None
+    _check(recipe, source.label_features() if facts is None else dict(facts["features"]))
+    _take_folder(root)
     commits = read_state(state / COMMITS) or {}
     views = [pin(view, commits) for view in recipe.zoo_rows()]
     models: dict[str, dict[str, Any]] = {
@@ -189,7 +209,9 @@ def _write(recipe: Recipe, root: Path, source: Source, models: Mapping[str, dict
         features = list(source.label_features().to_dict().items())  # a list, as their order is the columns' order
         facts = {"features": features, "license": source.license, "license_name": source.license_name,
                  "sensitive": source.sensitive, "identity": source.identity,
-                 "refusals": [asdict(r) for r in refusals],
+                 "refusals": [asdict(r) for r in refusals], "notes": source.notes(), "count": source.count_images(),
+                 "pinned": source.pinned(),
+                 "spare": spare_keys(source.scan(), recipe.source, SPARE_ROWS, source.stratify),
                  "options": source.options(), "manifest": manifest.digest}  # fmt: skip
         write_json(state / "source.json", facts)
     write_json(state / "recipe.json", joined.model_dump(mode="json"))
@@ -197,12 +219,22 @@ def _write(recipe: Recipe, root: Path, source: Source, models: Mapping[str, dict
         write_json(state / name, (read_state(state / name) or {}) | entries)
 
 
-def _check(recipe: Recipe, source: Source) -> None:
-    """Refuse, before any work, a model that cannot be had, a metric without its package, an unknown prompt column."""
+def _check(recipe: Recipe, labels: Iterable[str]) -> None:
+    """Refuse, before any work, what cannot be built.
+
+    That is a model that cannot be had, a metric without its package, an unknown prompt column, or a label with the name
+    of a view or of a view's column (`VIEW.COLUMN`): in `paired` one would overwrite the other.
+    """
     for view in recipe.zoo_rows():
         check_access(view)
     check_metrics(recipe.settings.metrics if recipe.settings.reconstruct else ())
-    column, labels = recipe.settings.prompt_column, list(source.label_features())
+    column, labels = recipe.settings.prompt_column, list(labels)
+    for label, name in product(labels, recipe.views):
+        if label.lower() == name.lower() or label.lower().startswith(f"{name.lower()}."):
+            raise UsageError(
+                f"source {recipe.source.name}: its label column {label!r} is called like view {name!r}: rename the "
+                "column, or leave out one of them"
+            )
     if column is not None and column not in labels:
         raise UsageError(
             f"prompt_column {column!r} is not a label of source {recipe.source.name}; it has: {', '.join(labels)}"

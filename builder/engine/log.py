@@ -110,7 +110,10 @@ def parse(text: str) -> list[dict[str, Any]]:
     return events
 
 
-def failures(folder: Path, since: float) -> list[str]:
-    """Messages of the processes that failed after the moment `since` (seconds of the epoch), each once."""
-    events = [event for _, event in Tail(folder).events()]
-    return list(dict.fromkeys(e["message"] for e in events if e["event"] == "failed" and e["time"] >= since))
+def failures(folder: Path, since: float, event: str = "failed") -> list[str]:
+    """Messages of the processes that failed after the moment `since` (seconds of the epoch), each once.
+
+    With `event="incomplete"`, of those that left something for a next run.
+    """
+    events = [found for _, found in Tail(folder).events()]
+    return list(dict.fromkeys(e["message"] for e in events if e["event"] == event and e["time"] >= since))

@@ -15,7 +15,7 @@ from noisezoo.builder.engine.log import Log
 from noisezoo.builder.engine.preemption import reraise_pending, stop_requested
 from noisezoo.builder.engine.queue import Queue
 from noisezoo.builder.engine.scheduler import Task
-from noisezoo.builder.sources import Source, open_source, spare_keys
+from noisezoo.builder.sources import SPARE_ROWS, Source
 from noisezoo.builder.views import PIECE, Slice, Values, Work, ahead, cut, make_computer
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
     from noisezoo.builder.recipe import Settings
     from noisezoo.builder.views import Computer
-
-FIT_ROWS = 1000
-"""At most this many images decide a fit, so that its cost does not grow with the dataset."""
 
 READERS = 8
 """At most this many threads read, unless the recipe says otherwise."""
@@ -56,7 +53,7 @@ def work(build: Build, log: Log) -> int:
     another, so that a model is loaded once. A process that finds no open task leaves when it knows that one process
     stays: the monitor, which takes over what the others may leave.
     """
-    source = open_source(build.recipe.source.name, build.recipe.source.options)
+    source = build.source
     done, checked, pause = 0, False, PAUSE
     with reading_threads(build.recipe.settings) as pool, Queue(build) as queue, Monitor(queue.leases) as monitor:
         group: _Group | None = None
@@ -152,10 +149,14 @@ class _Group:
 
     def _slice(self, unit: Unit) -> Slice:
         rows, manifest = slice(unit.rows.start, unit.rows.stop), self.build.manifest
-        column, keys = self.build.recipe.settings.prompt_column, manifest.keys[rows]
+        column, keys, hashes = self.build.recipe.settings.prompt_column, manifest.keys[rows], manifest.hashes[rows]
         labels = None if column is None else manifest.table.column(column)[rows].to_pylist()
         prompts = None if labels is None else ["" if label is None else str(label) for label in labels]
-        return Slice(unit.ids, lambda piece: self.source.images(keys[piece.start : piece.stop]), prompts)
+
+        def read(piece: range) -> "list[Image | Exception]":
+            return self.source.images(keys[piece.start : piece.stop], hashes[piece.start : piece.stop])
+
+        return Slice(unit.ids, read, prompts)
 
     def _computer(self, unit: Unit) -> "Computer":
         name = unit.view.name
@@ -175,14 +176,16 @@ def load_computer(build: Build, source: Source, unit: Unit, log: Log) -> "Comput
 
 
 def fitting_images(build: Build, source: Source) -> "Iterator[Image]":
-    """The readable images that a view may learn its fit from, `FIT_ROWS` at most.
+    """The readable images that a view may learn its fit from, `SPARE_ROWS` at most.
 
     Images that the recipe's limit leaves out of the dataset, so that all of the dataset's rows are alike to the fit;
     or the first split (`train`, where there is one), where that is more.
     """
-    spare = spare_keys(source.scan(), build.recipe.source, FIT_ROWS, source.stratify)
-    first = next(iter(build.manifest.splits.values()))
-    own = build.manifest.keys[first.start : min(first.stop, first.start + FIT_ROWS)]
-    keys = max(spare, own, key=len)
+    spare, first = build.source_facts["spare"], next(iter(build.manifest.splits.values()))
+    rows = slice(first.start, min(first.stop, first.start + SPARE_ROWS))
+    own = build.manifest.keys[rows]
+    keys, hashes = (own, build.manifest.hashes[rows]) if len(own) > len(spare) else (spare, None)
     for start in range(0, len(keys), 64):
-        yield from (image for image in source.images(keys[start : start + 64]) if not isinstance(image, Exception))
+        part = slice(start, start + 64)
+        images = source.images(keys[part], None if hashes is None else hashes[part])
+        yield from (image for image in images if not isinstance(image, Exception))

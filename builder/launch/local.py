@@ -67,8 +67,12 @@ def build_datasets(
     mixed: bool = False,
 ) -> list[Outcome]:  # fmt: skip
     """`build_dataset` for several datasets by one launch, so that the models' libraries are imported once."""
+    from rich.console import Console
+
     started = time.time()
     builds = [opened(recipe, out) for recipe, out in wanted]
+    for note in dict.fromkeys(note for build in builds for note in build.notes()):
+        (console or Console(stderr=True)).print(f"Note: {note}", soft_wrap=True, highlight=False)
     todo = [build for build in builds if not is_finished(build)]
     for build in todo:
         admit(build, mixed=mixed)
@@ -87,6 +91,8 @@ def _check(build: Build, started: float, code: int) -> None:
     if messages:
         raise NoiseZooError(messages[0])
     if not is_finished(build) and not build.owners():
+        if undone := failures(build.state / "logs", since=started, event="incomplete"):
+            raise IncompleteError(f"{build.root}: {undone[0]}")
         raise IncompleteError(
             f"{build.root}: {len(build.pending())} units are missing as the processes ended (exit {code}); "
             f"the same command goes on. Their output: {log_path(build)}"

@@ -1,4 +1,9 @@
-from noisezoo.builder.sources.manifest import Manifest as Manifest, freeze as freeze, spare_keys as spare_keys
+from noisezoo.builder.sources.manifest import (
+    SPARE_ROWS as SPARE_ROWS,
+    Manifest as Manifest,
+    freeze as freeze,
+    spare_keys as spare_keys,
+)
 from noisezoo.builder.sources.pixels import signed as signed, to_channels as to_channels, to_rgb as to_rgb
 from noisezoo.builder.sources.source import (
     Refusal as Refusal,

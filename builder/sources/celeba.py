@@ -142,6 +142,13 @@ def read_list(path: Path, column: str | None = None) -> Listing:
 class Lists(Folder):
     """Torchvision's layout; a picture that a list leaves out, and a row without a picture, are refused."""
 
+    def count(self) -> int:
+        """How many pictures there are."""
+        return len(self._names())
+
+    def _names(self) -> set[str]:
+        return {path.name for path in self.root.glob(f"{PICTURES}/*") if not path.name.startswith(".")}
+
     def content(self, key: str) -> bytes:
         """The picture's bytes."""
         return super().content(f"{PICTURES}/{key}")
@@ -150,7 +157,7 @@ class Lists(Folder):
         """The rows of each split, labels still as text."""
         lists = {LISTED: read_list(self.root / LISTED), PEOPLE: read_list(self.root / PEOPLE, IDENTITY),
                  PARTITION: read_list(self.root / PARTITION, "partition")}  # fmt: skip
-        pictures = {path.name for path in self.root.glob(f"{PICTURES}/*") if not path.name.startswith(".")}
+        pictures = self._names()
         names = sorted(pictures.union(*(listing.rows for listing in lists.values())))
         faults = {name: why for name in names if (why := _fault(name, pictures, lists))}
         again = [(name, f"{where} lists it again; its first row is kept")

@@ -8,6 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +66,9 @@ class HubImages(ImageRows):
     def open(self) -> Pictures:
         """The chosen splits, with the image column found."""
         self.wanted = None if self.labels is None else dict.fromkeys(self.labels)
-        folder = dataset_folder(self.path, self.name, self.config, self.revision)
-        files = read_files(folder, f"{self.name}: the dataset {self.path}", self.config)
+        files = read_files(self.folder, f"{self.name}: the dataset {self.path}", self.config)
         if not files:
-            return Folder(folder, self.name)
+            return Folder(self.folder, self.name)
         splits = dict.fromkeys(file.split for file in files)
         unknown = [split for split in self.use or () if split not in splits]
         if unknown:
@@ -81,8 +81,13 @@ class HubImages(ImageRows):
 
     def pinned(self) -> dict[str, Any]:
         """The commit, for a repository."""
-        commit = commit_of(dataset_folder(self.path, self.name, self.config, self.revision))
+        commit = commit_of(self.folder)
         return {} if commit is None else {"revision": commit}
+
+    @cached_property
+    def folder(self) -> Path:
+        """The local folder or the repository's snapshot."""
+        return dataset_folder(self.path, self.name, self.config, self.revision)
 
 
 def commit_of(folder: Path) -> str | None:

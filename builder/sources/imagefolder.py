@@ -141,6 +141,10 @@ class Folder:
         except FileNotFoundError as error:
             raise FileNotFoundError(f"there is no file {key}") from error
 
+    def count(self) -> int:
+        """How many pictures there are."""
+        return len(walk(self.root, self.source).pictures)
+
     def pieces(self) -> Iterator[Piece]:
         """The pictures, split by split."""
         found = walk(self.root, self.source)

@@ -1,6 +1,7 @@
 """The manifest: the frozen, ordered list of a source's images. What row k is, for ever."""
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from noisezoo.builder.recipe import SourceSpec
 
 KEY, SHA, GROUP = "key", "sha256", "group"
+SPLIT_NAME = re.compile(r"\w+(\.\w+)*")
 READ_TOGETHER = 64
+SPARE_ROWS = 1000
+"""At most this many images that a limit leaves out are kept, for views that learn from other images than the rows."""
 
 SPLITS: Mapping[str, float] = {"train": 0.7, "validation": 0.1, "test": 0.2}
 """Names and shares of the splits that we make."""
@@ -58,6 +62,11 @@ class Manifest:
     def keys(self) -> list[str]:
         """What the source reads each image by, in order."""
         return list(self.table.column(KEY).to_pylist())
+
+    @cached_property
+    def hashes(self) -> list[str]:
+        """SHA-256 of each image's content, in order."""
+        return list(self.table.column(SHA).to_pylist())
 
     @cached_property
     def digest(self) -> str:
@@ -188,6 +197,12 @@ def _hash(source: Source, table: "pa.Table") -> tuple[list[str | None], list[Ref
 def _with_splits(table: "pa.Table", seed: int) -> "pa.Table":
     """The source's own splits, or a seeded hash of the identity (of the id, if there are no identities)."""
     if SPLIT in table.column_names:
+        for name in table.column(SPLIT).unique().to_pylist():
+            if name == "all" or not SPLIT_NAME.fullmatch(name):
+                raise UsageError(
+                    f"the source has a split called {name!r}, which `datasets` cannot load by that name: rename it, "
+                    "or set the source's option splits: hash"
+                )
         return table
     by = GROUP if GROUP in table.column_names else ID
     return table.append_column(SPLIT, [[split_of(str(value), seed) for value in table.column(by).to_pylist()]])

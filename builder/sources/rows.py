@@ -38,6 +38,9 @@ class Pictures(Protocol):
     def pieces(self) -> Iterable[Piece]:
         """List all images."""
 
+    def count(self) -> int:
+        """How many images there are, without reading their labels."""
+
     def content(self, key: str) -> bytes:
         """Read one image's bytes."""
 
@@ -112,6 +115,10 @@ class ImageRows(Source):
         """How files and columns were understood."""
         notes = self._read[1].notes
         return [*self.pictures.said, *notes]
+
+    def count_images(self) -> int | None:
+        """How many pictures or rows there are now; None at a pinned commit."""
+        return None if self.pinned() else self.pictures.count()
 
     def label_features(self) -> Features:
         """The declared features, and those of columns that are taken as they are stored."""

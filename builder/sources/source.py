@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from noisezoo.builder.redaction import redact
-from noisezoo.errors import UsageError
+from noisezoo.errors import IncompleteError, UsageError
 from noisezoo.plugins import load_plugins
 
 if TYPE_CHECKING:
@@ -105,14 +105,36 @@ class Source(ABC):
         """Read and decode one image."""
         return self.decode(self.content(key))
 
-    def images(self, keys: Sequence[str]) -> "list[Image | Exception]":
-        """Read and decode several images; a failure takes its image's place."""
+    def images(self, keys: Sequence[str], hashes: Sequence[str] | None = None) -> "list[Image | Exception]":
+        """Read and decode several images; a failure takes its image's place.
+
+        Args:
+            keys: The images' keys.
+            hashes: SHA-256 of the content of each, as the manifest froze it, to be compared with what is read.
+
+        Raises:
+            IncompleteError: A picture is another one than the manifest froze: a row would pair different pictures.
+        """
+        contents = self.contents(keys)
+        frozen = dict(zip(keys, hashes, strict=True)) if hashes is not None else {}
+        read = {key: content for key, content in zip(keys, contents, strict=True) if isinstance(content, bytes)}
+        changed = [key for key in frozen if key in read and hashlib.sha256(read[key]).hexdigest() != frozen[key]]
+        if changed:
+            names = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+            raise IncompleteError(
+                f"{names}: no longer the picture that the manifest froze; put the old file back and run the same "
+                "command again, or build into a new folder"
+            )
         return [content if isinstance(content, Exception) else attempt(self.decode, content)
-                for content in self.contents(keys)]  # fmt: skip
+                for content in contents]  # fmt: skip
 
     def refusals(self) -> list[Refusal]:
         """What the scan met and left out, each with its reason."""
         return []
+
+    def count_images(self) -> int | None:
+        """How many images there are now, if they may become more; None if they cannot."""
+        return None
 
     def notes(self) -> list[str]:
         """What a user should know of how the source was understood, a sentence each."""

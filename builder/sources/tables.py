@@ -124,6 +124,10 @@ class Tables:
             self._starts.append((file.split, counts[file.split]))
             counts[file.split] += file.count
 
+    def count(self) -> int:
+        """How many rows there are."""
+        return sum(file.count for file in self.files)
+
     def pieces(self) -> Iterator[Piece]:
         """The rows, file by file."""
         for file, (split, start) in zip(self.files, self._starts, strict=True):
