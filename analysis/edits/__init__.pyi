@@ -16,19 +16,21 @@ from noisezoo.analysis.edits.edit import (
     orthogonal_edit as orthogonal_edit,
 )
 from noisezoo.analysis.edits.entanglement import (
+    MEAN as MEAN,
+    Entanglement as Entanglement,
+    entanglement_differences as entanglement_differences,
     entanglement_matrix as entanglement_matrix,
-    leak_differences as leak_differences,
 )
 from noisezoo.analysis.edits.experiment import (
+    AT_NORM as AT_NORM,
     NOISE as NOISE,
-    ON_SHELL as ON_SHELL,
     ORTHOGONAL as ORTHOGONAL,
     OVERLAY as OVERLAY,
     SHOWN as SHOWN,
-    SHUFFLED as SHUFFLED,
+    Experiment as Experiment,
     Generate as Generate,
+    Space as Space,
     Strip as Strip,
-    Study as Study,
     fit_space as fit_space,
 )
 from noisezoo.analysis.edits.measures import Embed as Embed

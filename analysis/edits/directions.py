@@ -8,12 +8,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from noisezoo.analysis.core import Interval, Matrix, Result, as_labels, as_matrix, principal_frame, refuse_one_class
+from noisezoo.analysis.core import (
+    Draws,
+    Floats,
+    Interval,
+    Matrix,
+    Result,
+    as_labels,
+    as_matrix,
+    assign_folds,
+    half_samples,
+    permuted_rows,
+    principal_frame,
+    refuse_one_class,
+    units_of,
+)
 from noisezoo.analysis.edits.vectors import cosine
 from noisezoo.analysis.probes import Probes, fit_probes
 from noisezoo.pca import Basis
-
-Floats = NDArray[np.float64]
 
 
 def probe_directions(X: ArrayLike, Y: ArrayLike) -> Floats:
@@ -97,7 +109,7 @@ MAKERS: Mapping[str, Callable[[ArrayLike, ArrayLike], Floats]] = MappingProxyTyp
 """Kind of direction -> rows (n, d) and labels (n, k) to directions (d, k), which point to where the attribute is."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Directions(Result):
     """Unit directions of attributes, and how far other rows of the same kind would turn them.
 
@@ -108,22 +120,18 @@ class Directions(Result):
 
     kind: str
     names: tuple[str, ...]  # (k,)
+    refused: Mapping[str, str]  # attribute -> why it has no direction
     normals: Floats  # (k, d) unit vectors
     scales: Floats  # (k,) standard deviation of the rows along each: one unit of an edit's strength
-    agreement: tuple[Interval, ...]  # (k,)
+    agreement: tuple[Interval, ...]  # (k,) NaN where no half-sample holds both classes in both halves
     null: tuple[Interval, ...]  # (k,)
     n: int
-    n_splits: int
-    seed: int
+    d: int
+    draws: Draws
 
     def normal(self, name: str) -> Floats:
         """One attribute's direction (d,); ValueError for one that there is not."""
         return np.asarray(self.normals[self.names.index(name)])
-
-    def settings(self) -> dict[str, Any]:
-        """Kind, sizes, splits and seed."""
-        keys = ("kind", "n", "n_splits", "seed")
-        return {**{key: getattr(self, key) for key in keys}, "d": self.normals.shape[1]}
 
     def records(self) -> list[dict[str, Any]]:
         """One dictionary an attribute."""
@@ -150,6 +158,7 @@ def make_directions(
     *,
     kind: str = PROBE,
     basis: Basis | None = None,
+    groups: ArrayLike | None = None,
     n_splits: int = 4,
     seed: int = 42,
 ) -> Directions:
@@ -162,21 +171,40 @@ def make_directions(
         kind: one of `MAKERS`.
         basis: make them on the view's principal components (the published basis) and carry them back: w on scores is
             V w in the view. What lies outside the basis is then left alone by an edit.
+        groups: (n,) identities: none is in both halves, and the null shuffles labels over whole identities.
         n_splits: random splits in halves for the agreement; 0 leaves it NaN.
         seed: decides the halves.
 
+    Returns:
+        Directions of the attributes that have both classes; the others are in `.refused` with their reason.
+
     Raises:
-        ValueError: an unknown kind, or what the kind's maker refuses; on a half as well.
+        ValueError: an unknown kind, no attribute with both classes, or what the kind's maker refuses.
     """
-    rows, labels = as_matrix(X), as_labels(Y, names=names)
-    scores = rows if basis is None else basis.transform(rows)
-    W = directions_on(scores, labels, kind)  # (r, k)
-    halves = _agreements(scores, labels, kind, n_splits, seed)
-    shuffled = _agreements(scores, labels, kind, n_splits, seed, shuffle=True)
-    normals = carry_back(W, basis).T
+    rows, labels = as_matrix(X), as_labels(Y, rows=len(np.asarray(X)), names=names)
+    both = _both_classes(labels)
+    if not both.any():
+        refuse_one_class(labels, names)
+    refused = {name: "every row has the same value" for name, told in zip(names, both, strict=True) if not told}
+    scores, labels, units = (
+        rows if basis is None else basis.transform(rows),
+        labels[:, both],
+        units_of(len(rows), groups),
+    )
+    normals = carry_back(directions_on(scores, labels, kind), basis).T
     normals = normals / np.linalg.norm(normals, axis=1, keepdims=True)
+    folds = assign_folds(len(rows), 2, seed=seed, groups=units)
+    halves = list(half_samples(folds, n_splits, seed=seed, groups=units)) if n_splits else []
+    rng = np.random.default_rng([seed, 3])
+    agreement, null = (
+        _spans(np.array([_agreement(scores, labels, kind, half, units, chance) for half in halves]), labels.shape[1])
+        for chance in (None, rng)
+    )
     scales = (rows @ normals.T.astype(rows.dtype)).std(axis=0, dtype=np.float64)
-    return Directions(kind, tuple(names), normals, scales, halves, shuffled, len(rows), n_splits, seed)
+    kept = tuple(name for name in names if name not in refused)
+    draws = Draws(n_splits=n_splits, seed=seed)
+    n, d = rows.shape
+    return Directions(kind, kept, refused, normals, scales, agreement, null, n, d, draws)
 
 
 def directions_on(X: ArrayLike, Y: ArrayLike, kind: str) -> Floats:
@@ -198,16 +226,29 @@ def carry_back_probes(probes: Probes, basis: Basis | None) -> Probes:
     return replace(probes, coef=coef, intercept=np.asarray(probes.intercept - shift))
 
 
-def _agreements(
-    X: Matrix, Y: Floats, kind: str, n_splits: int, seed: int, *, shuffle: bool = False
-) -> tuple[Interval, ...]:
-    rng = np.random.default_rng([seed, 3])
-    found = np.full((max(n_splits, 1), Y.shape[1]), np.nan)
-    for split in range(n_splits):
-        order = rng.permutation(len(X))
-        halves = order[: len(X) // 2], order[len(X) // 2 :]
-        labels = [Y[rng.permutation(half) if shuffle else half] for half in halves]
-        a, b = (directions_on(X[half], y, kind) for half, y in zip(halves, labels, strict=True))
-        found[split] = [cosine(u, v, rows=X) for u, v in zip(a.T, b.T, strict=True)]
-    ends = zip(found.mean(axis=0), found.min(axis=0), found.max(axis=0), strict=True)
-    return tuple(Interval(*map(float, each)) for each in ends)
+def _both_classes(Y: Floats) -> NDArray[np.bool_]:
+    return np.asarray((Y.max(axis=0, initial=0) > 0) & (Y.min(axis=0, initial=1) < 1))
+
+
+def _shuffled(units: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.intp]:
+    return permuted_rows(units_of(len(units), units), rng)
+
+
+def _agreement(
+    X: Matrix, Y: Floats, kind: str, half: NDArray[np.bool_], units: NDArray[np.intp], rng: np.random.Generator | None
+) -> Floats:
+    """Cosines (k,) of the directions of both halves, NaN where one lacks a class; of shuffled labels with an `rng`."""
+    sides = [np.flatnonzero(half), np.flatnonzero(~half)]
+    labels = [Y[rows if rng is None else rows[_shuffled(units[rows], rng)]] for rows in sides]
+    told = np.logical_and(*map(_both_classes, labels))
+    found = np.full(Y.shape[1], np.nan)
+    if told.any():
+        a, b = (directions_on(X[rows], y[:, told], kind) for rows, y in zip(sides, labels, strict=True))
+        found[told] = [cosine(u, v, rows=X) for u, v in zip(a.T, b.T, strict=True)]
+    return found
+
+
+def _spans(found: Floats, k: int) -> tuple[Interval, ...]:
+    """Mean, least and greatest of what splits gave (splits, k)."""
+    columns = [column[np.isfinite(column)] for column in found.reshape(-1, k).T]
+    return tuple(Interval(*(float(f(c)) if c.size else np.nan for f in (np.mean, np.min, np.max))) for c in columns)

@@ -1,4 +1,4 @@
-"""Linear edits: move a row along a direction, in units of how much the rows vary along it."""
+"""Linear edits: move a row along a direction, in units of how much the rows vary along it; and where its norm lies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from noisezoo.analysis.core import Matrix, as_matrix
 from noisezoo.analysis.edits.vectors import cosine, orthogonalize
 from noisezoo.analysis.probes import Probes
 
@@ -83,3 +84,56 @@ def most_entangled(attribute: str, names: Sequence[str], probes: Probes, X: Floa
     others = {name: cosine(w[attribute], w[name], rows=X) for name in names if name != attribute}
     name = max(others, key=lambda other: abs(others[other]))
     return name, others[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """Where the norms |z| of a view's rows lie, as those of a Gaussian do: near sqrt(d), with deviation 1 / sqrt(2).
+
+    Mean and deviation are measured on rows, because inverted noise does not have unit variance (plain DDIM: 0.7 to
+    0.97).
+    """
+
+    mean: float
+    deviation: float
+    d: int
+
+    def distance(self, Z: Matrix) -> Floats:
+        """How far the norms of rows Z (..., d) lie above the mean, in standard deviations of the norm: (...)."""
+        return np.asarray((norms(Z) - self.mean) / self.deviation)
+
+    def relative(self, Z: Matrix) -> Floats:
+        """|z| / sqrt(d) of rows Z (..., d): about 1 for standard Gaussian noise, (...)."""
+        return np.asarray(norms(Z) / np.sqrt(self.d))
+
+
+def fit_norm(X: Matrix, name: str = "X") -> Norm:
+    """Mean and standard deviation of the norms of rows X (n, d).
+
+    Raises:
+        ValueError: rows that all have one norm, which leaves no unit to measure a distance in, or what `as_matrix`
+            refuses.
+    """
+    rows = as_matrix(X, name)
+    length = norms(rows)
+    deviation = float(length.std(ddof=1))
+    if deviation <= np.finfo(rows.dtype).eps * length.mean():
+        raise ValueError(f"all rows of {name} have one norm: distances from it have no unit")
+    return Norm(float(length.mean()), deviation, rows.shape[1])
+
+
+def norms(Z: Matrix) -> Floats:
+    """|z| of rows Z (..., d), summed in float64: (...)."""
+    return np.asarray(np.sqrt(np.einsum("...i,...i->...", Z, Z, dtype=np.float64)))
+
+
+def keep_norm(edited: Matrix, Z: Matrix) -> Matrix:
+    """Edited rows (n, d) at the norms that rows Z (n, d) had before.
+
+    Raises:
+        ValueError: an edited row of zeros, which has no direction.
+    """
+    length = norms(edited)
+    if not length.all():
+        raise ValueError(f"row {int(np.argmin(length))} is zero after the edit: it cannot be brought back to a norm")
+    return np.asarray(edited * (norms(Z) / length)[..., None].astype(edited.dtype))

@@ -5,85 +5,54 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from noisezoo.analysis.core import (
-    Counts,
-    Interval,
-    Result,
-    as_matrix,
-    bootstrap_means,
-    mean_intervals,
-    resample_counts,
-    to_intervals,
-)
+from noisezoo.analysis.core import Draws, Floats, Interval, Measured, Result, as_matrix
+from noisezoo.analysis.edits.effect import Effect, average
+from noisezoo.analysis.edits.measures import UNIT
 
-Floats = NDArray[np.float64]
 Changes = Mapping[str, ArrayLike]
-"""Edited attribute -> the judge's logits of every attribute, edited less unedited, of its faces: (m, k)."""
+"""Edited attribute -> the judge encoder's logits of every attribute, edited less unedited, of its faces: (m, k)."""
+MEAN = "mean"
 _NAN = float("nan")
 _UNKNOWN = Interval(_NAN, _NAN, _NAN)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Entanglement(Result):
     """Mean change of every attribute under the edit of each, and how much of an edit goes astray.
 
-    `leak` is the mean over faces and other attributes of |change|, over the mean change of the edited attribute: 0 for
-    an edit that moves nothing else. It is not known (NaN) where the edited attribute's own interval does not lie above
-    0, for then there is no edit to speak of; `settings()["caveats"]` names those. Intervals are bootstrap over faces,
-    given the directions and the judge.
+    The entanglement of an edit is the mean over faces and other attributes of |change|, over the mean change of the
+    edited attribute: 0 for an edit that moves nothing else. It is not known (NaN) where the edited attribute's own
+    interval does not lie above 0, for then there is no edit to speak of; `caveats` name those.
     """
 
     edited: tuple[str, ...]  # (a,)
     names: tuple[str, ...]  # (k,)
-    effects: tuple[tuple[Interval, ...], ...]  # (a, k)
-    null: Floats  # (nulls, k) mean changes under edits that mean nothing; nulls may be 0
-    leak: tuple[Interval, ...]  # (a,)
-    mean_leak: Interval
-    faces: tuple[int, ...]  # (a,)
+    changes: tuple[tuple[Measured, ...], ...]  # (a, k)
+    entanglement: tuple[Interval, ...]  # (a,)
+    mean: Interval
+    faces: Mapping[str, int]
     unit: str
-    n_boot: int
-    confidence: float
-    seed: int
+    draws: Draws
+    caveats: tuple[str, ...]
 
     @property
     def matrix(self) -> Floats:
         """Mean changes (a, k)."""
-        return np.array([[cell.estimate for cell in row] for row in self.effects])
-
-    def settings(self) -> dict[str, Any]:
-        """Faces, unit, resamples, confidence, seed and caveats."""
-        keys = ("unit", "n_boot", "confidence", "seed")
-        faces = dict(zip(self.edited, self.faces, strict=True))
-        return {"faces": faces, **{key: getattr(self, key) for key in keys}, "caveats": self._caveats()}
-
-    def _caveats(self) -> list[str]:
-        lost = [name for name, leak in zip(self.edited, self.leak, strict=True) if np.isnan(leak.estimate)]
-        if not lost:
-            return []
-        return [f"The judge does not see the edit of {', '.join(lost)} at this strength: its leak is not known."]
+        return np.array([[cell.estimate for cell in row] for row in self.changes])
 
     def records(self) -> list[dict[str, Any]]:
-        """One dictionary a cell of the matrix, then one a leak, then the mean leak."""
+        """One dictionary a cell of the matrix, then one an edit's entanglement, then their mean."""
         cells = [
-            {"edited": name, "measured": measured, "measure": "change", **self._cell(i, j)}
-            for i, name in enumerate(self.edited)
-            for j, measured in enumerate(self.names)
+            {"edited": name, "measured": measured, **cell.row("change")}
+            for name, row in zip(self.edited, self.changes, strict=True)
+            for measured, cell in zip(self.names, row, strict=True)
         ]
-        leaks = [*zip(self.edited, self.leak, strict=True), ("mean", self.mean_leak)]
+        of_edits = [*zip(self.edited, self.entanglement, strict=True), (MEAN, self.mean)]
+        rest = {"measured": "others", "measure": "entanglement"}
         no_null = dict.fromkeys(("null", "null_low", "null_high", "p_value"), _NAN)
-        rows = [{"edited": name, "measured": "others", "measure": "leak", **leak.to_dict()} for name, leak in leaks]
-        return cells + [{**row, **no_null} for row in rows]
-
-    def _cell(self, i: int, j: int) -> dict[str, Any]:
-        """A mean change beside its null; the p-value is Monte Carlo, two-sided, never below 1 / (1 + nulls)."""
-        effect, null = self.effects[i][j], self.null[:, j]
-        if not null.size:
-            return {**effect.to_dict(), **dict.fromkeys(("null", "null_low", "null_high", "p_value"), _NAN)}
-        p_value = (1 + (np.abs(null) >= abs(effect.estimate)).sum()) / (1 + null.size)
-        ends = {"null": null.mean(), "null_low": null.min(), "null_high": null.max(), "p_value": p_value}
-        return {**effect.to_dict(), **{key: float(value) for key, value in ends.items()}}
+        return cells + [{"edited": name, **rest, **found.to_dict(), **no_null} for name, found in of_edits]
 
 
 def entanglement_matrix(
@@ -93,130 +62,109 @@ def entanglement_matrix(
     null: Changes | None = None,
     faces: Mapping[str, ArrayLike] | None = None,
     unit: str = "log-odds",
-    n_boot: int = 1000,
     confidence: float = 0.95,
-    seed: int = 42,
 ) -> Entanglement:
-    """Mean change of each of k attributes under the edit of each of some, with bootstrap intervals over faces.
+    """Mean change of each of k attributes under the edit of each of some, with Student's intervals over faces.
+
+    They take directions and probes as given; `EditStudy.entanglement` does not.
 
     Args:
-        changes: edited attribute -> (m, k) changes of the judge's logits, a row a face; m may differ.
+        changes: edited attribute -> (m, k) changes of the judge encoder's logits, a row a face; m may differ.
         names: (k,) measured attributes, the edited ones among them.
         null: the same for edits that mean nothing, such as those along directions of shuffled labels.
-        faces: edited attribute -> (m,) which faces its rows are, where edits share faces: the mean leak's resamples
-            are of faces. None: no two edits share one.
+        faces: edited attribute -> (m,) which faces its rows are, where edits share faces. None: no two edits do.
         unit: what the changes are in, for the record.
-        n_boot: resamples of faces.
-        confidence: of the intervals, which allow for few faces (`few_rows_confidence`).
-        seed: of the resamples.
+        confidence: of the intervals.
 
     Raises:
         ValueError: an edited attribute that is not measured, fewer than 2 faces, or columns that are not `names`.
     """
-    tables = {name: _as_changes(name, table, names) for name, table in changes.items()}
-    nulls = [_as_changes(name, table, names).mean(axis=0) for name, table in (null or {}).items()]
-    effects, leaks, stray = [], [], {}
-    for name, table in tables.items():
-        level, target = few_rows_confidence(len(table), confidence), list(names).index(name)
-        effects.append(tuple(mean_intervals(table, n_boot=n_boot, seed=seed, confidence=level)))
-        both = _stray_and_target(table, target)
-        seen = effects[-1][target].low > 0
-        leaks.append(_leak_interval(both, level, n_boot, seed) if seen else _UNKNOWN)
-        stray.update({name: both} if seen else {})
-    return Entanglement(
-        edited=tuple(tables),
-        names=tuple(names),
-        effects=tuple(effects),
-        null=np.array(nulls).reshape(-1, len(names)),
-        leak=tuple(leaks),
-        mean_leak=_mean_leak(stray, faces, confidence, n_boot, seed),
-        faces=tuple(len(table) for table in tables.values()),
-        unit=unit,
-        n_boot=n_boot,
-        confidence=confidence,
-        seed=seed,
-    )
+    draws = [_as_changes(name, table, names).mean(axis=0) for name, table in (null or {}).items()]
+    found = _effects(changes, names, faces, np.reshape(draws, (len(draws), len(names))))
+    return entangle(*found, names, unit=unit, draws=Draws(confidence=confidence))
 
 
-def leak_differences(
-    after: Changes,
-    before: Changes,
-    names: Sequence[str],
-    *,
-    n_boot: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 42,
+def entanglement_differences(
+    after: Changes, before: Changes, names: Sequence[str], *, confidence: float = 0.95
 ) -> dict[str, Interval]:
-    """Leak of each attribute's edit after a treatment (such as orthogonalisation) less before, paired over faces.
+    """Entanglement of each edit after a treatment (such as orthogonalisation) less before, paired over faces.
 
     Negative where the treatment removes entanglement. Arguments as in `entanglement_matrix`; the same faces in both.
 
     Returns:
-        Edited attribute -> interval; all NaN where the judge sees no edit, before or after.
+        Edited attribute -> interval, and their mean; NaN where the judge encoder sees no edit, before or after.
 
     Raises:
         ValueError: as `entanglement_matrix`, or faces that differ in number.
     """
-    found = {}
     for name in before:
-        tables = [_as_changes(name, table[name], names) for table in (after, before)]
-        if len(tables[0]) != len(tables[1]):
-            raise ValueError(f"{len(tables[0])} faces of {name!r} after and {len(tables[1])} before cannot be paired")
-        level, target = few_rows_confidence(len(tables[0]), confidence), list(names).index(name)
-        means = [mean_intervals(t[:, [target]], n_boot=n_boot, seed=seed, confidence=level)[0] for t in tables]
-        counts = resample_counts(len(tables[0]), n_boot, seed=seed)
-        a, b = (_leaks(_stray_and_target(table, target), counts) for table in tables)
-        seen = all(mean.low > 0 for mean in means)
-        found[name] = to_intervals([a[0] - b[0]], (a[1] - b[1])[:, None], level)[0] if seen else _UNKNOWN
-    return found
+        m, other = len(np.asarray(after[name])), len(np.asarray(before[name]))
+        if m != other:
+            raise ValueError(f"{m} faces of {name!r} after and {other} before cannot be paired")
+    rows = {name: np.arange(len(np.asarray(table))) for name, table in before.items()}
+    a, b = (_effects(tables, names, rows, np.empty((0, len(names)))) for tables in (after, before))
+    return differences(a, b, names, confidence)
 
 
-def few_rows_confidence(m: int, confidence: float = 0.95) -> float:
-    """The level at which a percentile interval of a mean of m rows is as wide as Student's.
-
-    The plain percentile interval is too narrow by sqrt((m - 1) / m) and by Student's t (Hesterberg 2015, The American
-    Statistician 69, section 5.3): at m = 12 its 95 % hold about 91 %.
-    """
-    from scipy.special import ndtr, stdtrit
-
-    reach = stdtrit(m - 1, (1 + confidence) / 2) * np.sqrt(m / (m - 1))
-    return float(2 * ndtr(reach) - 1)
+Effects = tuple[Mapping[str, Effect], Mapping[str, Effect]]
+"""Edited attribute -> its change of every attribute (k,), and -> the mean |change| of the others (1,)."""
 
 
-def _stray_and_target(table: Floats, target: int) -> Floats:
-    """Of each face, the mean |change| of the other attributes and the change of the target: (m, 2)."""
-    others = np.abs(np.delete(table, target, axis=1))
-    stray = others.mean(axis=1) if others.shape[1] else np.zeros(len(table))
-    return np.stack([stray, table[:, target]], axis=1)
+def entangle(
+    changes: Mapping[str, Effect], stray: Mapping[str, Effect], names: Sequence[str], *, unit: str = UNIT, draws: Draws
+) -> Entanglement:
+    """The matrix of effects of edits, and what goes astray."""
+    ratios = _ratios((changes, stray), names, draws.confidence)
+    lost = ", ".join(name for name in changes if name not in ratios)
+    return Entanglement(
+        edited=tuple(changes),
+        names=tuple(names),
+        changes=tuple(tuple(effect.measured(draws.confidence)) for effect in changes.values()),
+        entanglement=tuple(_interval(ratios.get(name), draws.confidence) for name in changes),
+        mean=_interval(average(list(ratios.values())) if ratios else None, draws.confidence),
+        faces={name: int(effect.present.sum()) for name, effect in changes.items()},
+        unit=unit,
+        draws=draws,
+        caveats=(f"The judge encoder does not see the edit of {lost} at this strength: its entanglement is not known.",)
+        if lost
+        else (),
+    )
 
 
-def _leaks(both: Floats, counts: Counts) -> tuple[float, Floats]:
-    """Mean stray change over mean change of the target: on all faces, and in resamples of them (n_boot,)."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        resampled = bootstrap_means(both, counts)
-        return float(np.divide(*both.mean(axis=0))), resampled[:, 0] / resampled[:, 1]
+def differences(after: Effects, before: Effects, names: Sequence[str], confidence: float) -> dict[str, Interval]:
+    """Entanglement after less before, of each edit and of the mean over those that are seen in both."""
+    a, b = (_ratios(effects, names, confidence) for effects in (after, before))
+    both = {name: a[name] - b[name] for name in before[0] if name in a and name in b}
+    found = {name: _interval(both.get(name), confidence) for name in before[0]}
+    return found | {MEAN: _interval(average(list(both.values())) if both else None, confidence)}
 
 
-def _leak_interval(both: Floats, level: float, n_boot: int, seed: int) -> Interval:
-    estimate, replicates = _leaks(both, resample_counts(len(both), n_boot, seed=seed))
-    return to_intervals([estimate], replicates[:, None], level)[0]
+def _ratios(effects: Effects, names: Sequence[str], confidence: float) -> dict[str, Effect]:
+    """Stray change over the target's, of the edits that the judge encoder sees."""
+    changes, stray = effects
+    targets = {name: effect.take([list(names).index(name)]) for name, effect in changes.items()}
+    return {name: stray[name].over(t) for name, t in targets.items() if t.intervals(confidence)[0].low > 0}
 
 
-def _mean_leak(
-    stray: Mapping[str, Floats], faces: Mapping[str, ArrayLike] | None, confidence: float, n_boot: int, seed: int
-) -> Interval:
-    """Of the edits that the judge sees, over resamples of all their faces."""
-    if not stray:
-        return _UNKNOWN
-    ids = [np.asarray(faces[name]) if faces else np.array([f"{name} {i}" for i in range(len(both))])
-           for name, both in stray.items()]  # fmt: skip
-    unique, face = np.unique(np.concatenate(ids), return_inverse=True)
-    counts = resample_counts(len(unique), n_boot, seed=seed)
-    ends = np.cumsum([len(each) for each in ids])[:-1]
-    found = [_leaks(both, counts[:, rows]) for both, rows in zip(stray.values(), np.split(face, ends), strict=True)]
-    replicates = np.mean([resampled for _, resampled in found], axis=0)
-    level = few_rows_confidence(min(map(len, stray.values())), confidence)
-    return to_intervals([float(np.mean([leak for leak, _ in found]))], replicates[:, None], level)[0]
+def _interval(effect: Effect | None, confidence: float) -> Interval:
+    return _UNKNOWN if effect is None else effect.intervals(confidence)[0]
+
+
+def _effects(changes: Changes, names: Sequence[str], faces: Mapping[str, ArrayLike] | None, null: Floats) -> Effects:
+    tables = {name: _as_changes(name, table, names) for name, table in changes.items()}
+    ids = [
+        np.asarray(faces[name]) if faces else np.array([f"{name} {i}" for i in range(len(table))])
+        for name, table in tables.items()
+    ]
+    unique, unit = np.unique(np.concatenate(ids), return_inverse=True)
+    units = np.split(unit, np.cumsum([len(each) for each in ids])[:-1])
+    found, stray = {}, {}
+    for (name, table), rows in zip(tables.items(), units, strict=True):
+        others = np.abs(np.delete(table, list(names).index(name), axis=1))
+        mean = others.sum(axis=1, keepdims=True) / max(others.shape[1], 1)
+        found[name] = Effect.of(table, rows, len(unique), null=null)
+        stray[name] = Effect.of(mean, rows, len(unique))
+    return found, stray
 
 
 def _as_changes(name: str, table: ArrayLike, names: Sequence[str]) -> Floats:

@@ -1,18 +1,34 @@
-"""Regenerate edited noise and measure what changed: another view judges, and a pixel overlay is the control."""
+"""Regenerate edited noise and measure what changed: another view reads it, and a pixel overlay is the control.
+
+Labels that mean nothing still agree with rows by chance. Directions and readers that are fitted on the same rows learn
+the same chance, and then an attribute that is not there seems to be edited every time. So the training rows are split
+in two, identities whole: directions and overlays are made on one half, and the judge encoder's probes fitted on the
+other. The same edits along directions of shuffled labels say what a direction of nothing does.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from noisezoo.analysis.core import as_labels, assign_folds, half_samples, permuted_rows, units_of
 from noisezoo.analysis.edits.directions import PROBE, carry_back, carry_back_probes, directions_on
-from noisezoo.analysis.edits.edit import Edit, edit_along, make_edit, most_entangled, orthogonal_edit
-from noisezoo.analysis.edits.measures import Embed, Images, look, measure
-from noisezoo.analysis.edits.shell import fit_shell, to_shell
+from noisezoo.analysis.edits.edit import (
+    Edit,
+    Norm,
+    edit_along,
+    fit_norm,
+    keep_norm,
+    make_edit,
+    most_entangled,
+    orthogonal_edit,
+)
+from noisezoo.analysis.edits.effect import Effect
+from noisezoo.analysis.edits.measures import MEASURES, Embed, Images, Reader, Seen, levels, measure, with_interval
 from noisezoo.analysis.probes import Probes, fit_probes
 from noisezoo.pca import Basis
 
@@ -20,110 +36,185 @@ Floats = NDArray[np.floating]
 Generate = Callable[[Floats], Images]
 """Noise rows (b, d) -> pictures (b, 3, h, w) in [-1, 1]."""
 NOISE, ORTHOGONAL, OVERLAY = "noise", "noise, orthogonalised", "pixel overlay"
-ALL_OTHERS, ON_SHELL, SHUFFLED = "noise, orthogonalised to all", "noise, on its shell", "shuffled labels"
-LOG_ODDS, JUDGE_SD = "log-odds", "standard deviations of the judge's logit"
+ALL_OTHERS, AT_NORM = "noise, orthogonalised to all", "noise, at its norm"
 SHOWN = (NOISE, ORTHOGONAL, OVERLAY)
 """What every strip of pictures shows."""
+LEAST = 2
+"""Identities of either class that every fit needs."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Space:
-    """One view as a study needs it: all rows X (n, d), its training rows, and the probes fitted on those.
-
-    `labels` (m, k) of the training rows make directions of other kinds, each when it is first asked for.
-    """
-
-    X: Floats
-    train: Floats
-    probes: Probes
-    labels: NDArray[Any] | None = None
-    basis: Basis | None = None
-    made: dict[str, Floats] = field(default_factory=dict)  # kind -> (d, k)
-
-    @property
-    def logit_scale(self) -> Floats:
-        """Standard deviations (k,) of the probes' logits over the training rows."""
-        return np.asarray((self.train @ self.probes.coef.astype(self.train.dtype)).std(axis=0, dtype=np.float64))
-
-    def directions(self, kind: str) -> Floats:
-        """Directions (d, k) of one of `directions.MAKERS`, made on the training rows."""
-        if kind not in self.made:
-            if self.labels is None:
-                raise ValueError(f"directions of kind {kind!r} need the training rows' labels: use fit_space")
-            self.made[kind] = carry_back(directions_on(_scores(self.train, self.basis), self.labels, kind), self.basis)
-        return self.made[kind]
-
-
-def fit_space(X: Floats, Y: NDArray[Any], train: NDArray[np.bool_], *, basis: Basis | None = None) -> Space:
-    """Probes of every attribute of Y (n, k) on the training rows of a view X (n, d).
+    """One view as an experiment needs it: all rows X (n, d), labels Y (n, k), and which rows are fitted on.
 
     With a `basis` of the view, probes and all other directions are made on its principal scores and carried back.
     """
-    probes = carry_back_probes(fit_probes(_scores(X[train], basis), Y[train]), basis)
-    return Space(X, X[train], probes, Y[train], basis, {PROBE: probes.coef})
+
+    X: Floats
+    Y: NDArray[np.float64]
+    rows: NDArray[np.intp]  # (m,) numbers of the training rows
+    basis: Basis | None = None
+
+    def on(self, rows: NDArray[np.intp], columns: Sequence[int]) -> "Space":
+        """The same view with other training rows, and some of the attributes."""
+        return Space(self.X, self.Y[:, list(columns)], rows, self.basis)
+
+    @cached_property
+    def train(self) -> Floats:
+        """The training rows (m, d)."""
+        return self.X[self.rows]
+
+    @cached_property
+    def labels(self) -> NDArray[np.float64]:
+        """Of the training rows, (m, k)."""
+        return self.Y[self.rows]
+
+    @cached_property
+    def scores(self) -> Floats:
+        """The training rows as directions are made on them: on the basis, where there is one."""
+        return self.train if self.basis is None else self.basis.transform(self.train)
+
+    @cached_property
+    def probes(self) -> Probes:
+        """Probes of every attribute on the training rows, in the view's own coordinates."""
+        return carry_back_probes(fit_probes(self.scores, self.labels), self.basis)
+
+    def directions(self, kind: str, labels: NDArray[np.float64] | None = None) -> Floats:
+        """Directions (d, k) of one of `directions.MAKERS`, made on the training rows, of their labels or of others."""
+        if kind == PROBE and labels is None:
+            return self.probes.coef
+        return carry_back(directions_on(self.scores, self.labels if labels is None else labels, kind), self.basis)
 
 
-def _scores(X: Floats, basis: Basis | None) -> Floats:
-    return X if basis is None else basis.transform(X)
+def fit_space(X: Floats, Y: ArrayLike, train: NDArray[np.bool_], *, basis: Basis | None = None) -> Space:
+    """A view X (n, d), float32 or float64, with attributes Y (n, k) and a mask (n,) of the rows to fit on.
+
+    Args:
+        X: all rows.
+        Y: zeros and ones.
+        train: the rows that directions and readers may be fitted on; edited faces are of the others.
+        basis: make directions on the view's principal components and carry them back.
+
+    Raises:
+        ValueError: what `as_labels` refuses, or a mask that is not (n,).
+    """
+    labels = as_labels(Y, rows=len(X))
+    mask = np.asarray(train)
+    if mask.shape != (len(X),) or mask.dtype != np.bool_:
+        raise ValueError(f"train must be a mask of the {len(X)} rows, not {mask.dtype} of shape {mask.shape}")
+    return Space(X, labels, np.flatnonzero(mask), basis)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Strip:
     """One edit at every strength: pictures (strengths, faces, 3, h, w), and one record a strength."""
 
     attribute: str
+    kind: str
     variant: str
     against: tuple[str, ...]
     strengths: tuple[float, ...]
     images: Images
     records: list[dict[str, Any]]
-    kind: str = PROBE
     rows: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, np.intp))  # (faces,) of the view
-    changes: Floats = field(default_factory=lambda: np.empty((0, 0, 0)))  # (strengths, faces, k) of judge's logits
+    changes: Sequence[Effect] = ()  # (strengths,) change of every attribute (k,), in deviations of its logit
+    stray: Sequence[Effect] = ()  # (strengths,) mean |change| of the attributes that were not edited (1,)
 
 
-@dataclass(frozen=True)
-class Study:
-    """What an edit is made with and judged by.
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """What an edit is made with and read by. Every space has the same rows, labels and training rows.
 
     Attributes:
-        names: (k,) attributes of the probes.
+        names: (k,) attributes. Those of which a half has fewer than two identities of a class are `refused`.
         noise: The generative model's noise.
         pixels: The pictures themselves, rows flattened from `picture_shape`.
-        judge: Probes of another view, which say what a regenerated picture shows.
+        judge: The judge encoder's embeddings: another view, which says what a regenerated picture shows.
         picture_shape: (3, h, w).
         generate: From noise rows to pictures.
-        embed: From pictures to the judge's rows.
+        embed: From pictures to the judge encoder's rows.
         strengths: In projected standard deviations; the first must be 0, the reference of every change.
-        seed: Of resamples and shuffled labels.
-        judge_scale: (k,) what the judge's logits are measured in: `logit_scale` of its space, without which changes
-            are log-odds, and those of attributes that it separates well dwarf the others'.
+        groups: (n,) identities: they are never cut, and count as one face in intervals.
+        n_splits: Halves of the judge encoder's rows that its probes are fitted on again, for intervals.
+        n_permutations: Shuffled labels whose directions are the null; each regenerates the faces at every strength.
+            Below 2 there is no null, and intervals take the direction as given.
+        confidence: Of the intervals.
+        seed: Of splits and shuffled labels.
     """
 
     names: Sequence[str]
     noise: Space
     pixels: Space
-    judge: Probes
+    judge: Space
     picture_shape: tuple[int, int, int]
     generate: Generate
     embed: Embed
     strengths: tuple[float, ...] = (0.0, 1.0, 2.0, 4.0)
+    groups: ArrayLike | None = None
+    n_splits: int = 8
+    n_permutations: int = 8
+    confidence: float = 0.95
     seed: int = 42
-    judge_scale: Floats | None = None
-
-    @property
-    def unit(self) -> str:
-        """Of a change of a logit."""
-        return LOG_ODDS if self.judge_scale is None else JUDGE_SD
 
     @cached_property
-    def shuffled(self) -> Space:
-        """The noise with its labels in another order: directions that mean nothing, made like those that should."""
-        labels = self.noise.labels
-        if labels is None:
-            raise ValueError("shuffled labels need the training rows' labels: use fit_space")
-        order = np.random.default_rng([self.seed, 4]).permutation(len(labels))
-        return replace(self.noise, labels=labels[order], made={})
+    def units(self) -> NDArray[np.intp]:
+        """Number of every row's identity, (n,)."""
+        return units_of(len(self.noise.X), self.groups)
+
+    @cached_property
+    def parts(self) -> tuple[NDArray[np.intp], NDArray[np.intp], list[tuple[NDArray[np.intp], NDArray[np.intp]]]]:
+        """Rows that directions are made on, rows that are read from, and both halves of each split of the latter."""
+        rows = self.noise.rows
+        folds = assign_folds(len(rows), 2, seed=self.seed, groups=self.units[rows])
+        halves = half_samples(folds, max(self.n_splits, 1), seed=self.seed, groups=self.units[rows])[: self.n_splits]
+        read = folds == 1
+        return rows[~read], rows[read], [(rows[read & half], rows[read & ~half]) for half in halves]
+
+    @cached_property
+    def refused(self) -> dict[str, str]:
+        """Attribute -> why it cannot be edited or read."""
+        made, read, halves = self.parts
+        found = {}
+        for j, name in enumerate(self.names):
+            classes = [
+                (rows, value) for rows in (made, read, *(h for pair in halves for h in pair)) for value in (0, 1)
+            ]
+            fewest = min(len(np.unique(self.units[rows[self.noise.Y[rows, j] == value]])) for rows, value in classes)
+            if fewest < LEAST:
+                found[name] = f"{fewest} identities of a class in a part of the training rows: each needs {LEAST}"
+        return found
+
+    @cached_property
+    def measured(self) -> tuple[str, ...]:
+        """Attributes that are edited and read."""
+        return tuple(name for name in self.names if name not in self.refused)
+
+    @cached_property
+    def _columns(self) -> list[int]:
+        return [j for j, name in enumerate(self.names) if name not in self.refused]
+
+    @cached_property
+    def made(self) -> dict[str, Space]:
+        """Noise and pixels with the rows and attributes that directions are made on."""
+        return {
+            "noise": self.noise.on(self.parts[0], self._columns),
+            "pixels": self.pixels.on(self.parts[0], self._columns),
+        }
+
+    @cached_property
+    def readers(self) -> tuple[Reader, list[tuple[Reader, Reader]]]:
+        """The judge encoder's probes, and those of the halves of each split, at the strengths that all rows chose."""
+        E, Y = self.judge.X, self.judge.Y[:, self._columns]
+        whole = Reader.fit(E[self.parts[1]], Y[self.parts[1]])
+        C = whole.probes.C
+        return whole, [(Reader.fit(E[a], Y[a], C), Reader.fit(E[b], Y[b], C)) for a, b in self.parts[2]]
+
+    @cached_property
+    def shuffled(self) -> list[NDArray[np.float64]]:
+        """Labels (m, k) of the rows that directions are made on, in other orders."""
+        rng, rows = np.random.default_rng([self.seed, 4]), self.parts[0]
+        labels, units = self.made["noise"].labels, units_of(len(rows), self.units[rows])
+        return [labels[permuted_rows(units, rng)] for _ in range(self.n_permutations)]
 
     def strips(
         self,
@@ -140,57 +231,130 @@ class Study:
         noise must beat. `kinds` are of `directions.MAKERS`, `variants` of `VARIANTS`.
 
         Raises:
-            ValueError: strengths that do not begin with 0, fewer than 2 rows, or an unknown kind or variant.
+            ValueError: strengths that do not begin with 0, fewer than 2 identities, faces whose identities are trained
+                on, an attribute that is `refused`, or an unknown kind or variant.
         """
         unknown = [variant for variant in variants if variant not in VARIANTS]
         if unknown:
             raise ValueError(f"no variant {', '.join(unknown)}; choose among: {', '.join(VARIANTS)}")
         if len(self.strengths) < 2 or self.strengths[0] != 0:
             raise ValueError(f"strengths must begin with 0, the unedited reference, not {self.strengths}")
-        if len(rows) < 2:
-            raise ValueError(f"the edit of {attribute!r} needs at least 2 faces for an interval, not {len(rows)}")
-        unedited: dict[Generate, Images] = {}
-        return [self._strip(attribute, kind, variant, rows, unedited) for kind in kinds for variant in variants]
+        if attribute not in self.measured:
+            raise ValueError(f"cannot edit {attribute!r}: {self.refused.get(attribute, 'there is no such attribute')}")
+        faces = np.unique(self.units[rows])
+        if len(faces) < 2:
+            raise ValueError(f"the edit of {attribute!r} needs faces of 2 identities for an interval, not {len(faces)}")
+        if np.isin(faces, self.units[self.noise.rows]).any():
+            raise ValueError(
+                f"faces to edit for {attribute!r} are of identities that are trained on: give held-out rows"
+            )
+        made = _Made(self, attribute, rows)
+        return [made.strip(kind, variant) for kind in kinds for variant in variants]
 
     def picture(self, X: Floats) -> Images:
         """Pixel rows (b, d) as pictures in [-1, 1]."""
         return np.asarray(np.clip(X.reshape(-1, *self.picture_shape), -1, 1))
 
-    def _strip(
-        self, attribute: str, kind: str, variant: str, rows: NDArray[np.intp], unedited: dict[Generate, Images]
-    ) -> Strip:
-        how = VARIANTS[variant]
-        space, render = how.medium(self)
-        edit = self._edit(attribute, kind, how.against(self, space, attribute), space)
-        X = space.X[rows]
-        edited = np.stack([how.finish(edit.apply(X, strength), X) for strength in self.strengths])
-        if render not in unedited:  # pictures through a model are dear: once for all edits of these rows
-            unedited[render] = render(X)
-        made = render(np.concatenate(edited[1:]))  # one large batch is faster than one a strength
-        images = np.concatenate([unedited[render][None], made.reshape(-1, *unedited[render].shape)])
-        seen = look(images, self.embed, self.judge, self.judge_scale)
-        measured = measure(seen, list(self.names).index(attribute), edited, fit_shell(space.train), seed=self.seed)
-        facts = {"attribute": attribute, "kind": kind, "against": list(edit.against)}
-        records = [{**facts, "strength": s, **row} for s, row in zip(self.strengths, measured, strict=True)]
-        return Strip(attribute, variant, edit.against, self.strengths, images, records, kind, rows, seen.changes)
 
-    def _edit(self, attribute: str, kind: str, against: Sequence[str], space: Space) -> Edit:
-        """Along the kind's direction, with the *probes* of others taken out: those read, whatever the kind."""
-        plain = edit_along(attribute, space.directions(kind)[:, list(self.names).index(attribute)], space.train)
-        readers = [make_edit(name, self.names, space.probes, space.train) for name in against]
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """The edits of one attribute on some faces, and what they share: unedited pictures, and the null of each medium."""
+
+    experiment: Experiment
+    attribute: str
+    rows: NDArray[np.intp]
+    unedited: dict[str, Images] = field(default_factory=dict)  # of each medium
+    nulls: dict[tuple[str, str], list[Seen]] = field(default_factory=dict)  # (kind, medium) -> a draw each
+
+    @property
+    def target(self) -> int:
+        return self.experiment.measured.index(self.attribute)
+
+    def strip(self, kind: str, variant: str) -> Strip:
+        e, how = self.experiment, VARIANTS[variant]
+        space = e.made[how.medium]
+        edit = self._edit(space, space.directions(kind)[:, self.target], how.against(e, space, self.attribute))
+        edited, images = self._pictures(how.medium, edit, how.finish)
+        main, pairs = e.readers
+        seen = self._seen(edited, images)
+        halves = [(seen.again(a), seen.again(b)) for a, b in pairs]
+        null = self._null(kind, how.medium)
+        norm = fit_norm(space.train)
+        units = e.units[self.rows]
+
+        def effect(read: Callable[[Seen], Floats]) -> Effect:
+            return measure(seen, halves, null, read, units, int(e.units.max()) + 1)
+
+        found = {name: effect(partial(_scores, read, self.target, norm)) for name, read in MEASURES.items()}
+        columns = {name: with_interval(name, each, e.confidence) for name, each in found.items()}
+        facts = {"attribute": self.attribute, "kind": kind, "against": list(edit.against)}
+        records = [
+            {**facts, "strength": strength, **{name: _row(each[i]) for name, each in columns.items()}, **level}
+            for i, (strength, level) in enumerate(zip(e.strengths, levels(seen), strict=True))
+        ]
+        at = range(len(e.strengths))
+        changes = [effect(partial(_changes, i)) for i in at]
+        stray = [found["stray"].take([i]) for i in at]
+        return Strip(
+            self.attribute, kind, variant, edit.against, e.strengths, images, records, self.rows, changes, stray
+        )
+
+    def _edit(self, space: Space, direction: Floats, against: Sequence[str]) -> Edit:
+        """Along a direction, with the *probes* of other attributes taken out: those read, whatever the kind."""
+        plain = edit_along(self.attribute, direction, space.train)
+        readers = [make_edit(name, self.experiment.measured, space.probes, space.train) for name in against]
         return orthogonal_edit(plain, readers, space.train)
 
+    def _pictures(self, medium: str, edit: Edit, finish: Callable[[Floats, Floats], Floats]) -> tuple[Floats, Images]:
+        """Edited rows (strengths, faces, d) and their pictures; those of the unedited are made once."""
+        e = self.experiment
+        X = e.made[medium].X[self.rows]
+        render = e.generate if medium == "noise" else e.picture
+        edited = np.stack([finish(edit.apply(X, strength), X) for strength in e.strengths])
+        if medium not in self.unedited:
+            self.unedited[medium] = render(X)
+        before = self.unedited[medium]
+        made = render(np.concatenate(edited[1:]))  # one large batch is faster than one a strength
+        return edited, np.concatenate([before[None], made.reshape(-1, *before.shape)])
 
-def _nothing(study: Study, space: Space, attribute: str) -> list[str]:
+    def _seen(self, edited: Floats, images: Images) -> Seen:
+        return Seen.by(self.experiment.readers[0], edited, np.stack([self.experiment.embed(each) for each in images]))
+
+    def _null(self, kind: str, medium: str) -> list[Seen]:
+        """The same faces edited along directions of shuffled labels, as the reader of all rows sees them."""
+        if (kind, medium) not in self.nulls:
+            space, labels = self.experiment.made[medium], self.experiment.shuffled
+            columns = np.stack([each[:, self.target] for each in labels], axis=1) if labels else None
+            W = np.empty((space.X.shape[1], 0)) if columns is None else space.directions(kind, columns)
+            edits = [self._edit(space, w, ()) for w in W.T]
+            self.nulls[kind, medium] = [self._seen(*self._pictures(medium, edit, _leave)) for edit in edits]
+        return self.nulls[kind, medium]
+
+
+def _scores(read: Callable[[Seen, int, Norm], Floats], target: int, norm: Norm, seen: Seen) -> Floats:
+    return read(seen, target, norm).T
+
+
+def _changes(strength: int, seen: Seen) -> Floats:
+    return np.asarray(seen.changes[strength])
+
+
+def _row(found: Any) -> dict[str, Any]:
+    row = found.row("")
+    return {key: value for key, value in row.items() if key != "measure"}
+
+
+def _nothing(experiment: Experiment, space: Space, attribute: str) -> list[str]:
     return []
 
 
-def _most_entangled(study: Study, space: Space, attribute: str) -> list[str]:
-    return [most_entangled(attribute, study.names, space.probes, space.train)[0]] if len(study.names) > 1 else []
+def _most_entangled(experiment: Experiment, space: Space, attribute: str) -> list[str]:
+    names = experiment.measured
+    return [most_entangled(attribute, names, space.probes, space.train)[0]] if len(names) > 1 else []
 
 
-def _all_others(study: Study, space: Space, attribute: str) -> list[str]:
-    return [name for name in study.names if name != attribute]
+def _all_others(experiment: Experiment, space: Space, attribute: str) -> list[str]:
+    return [name for name in experiment.measured if name != attribute]
 
 
 def _leave(edited: Floats, X: Floats) -> Floats:
@@ -199,24 +363,19 @@ def _leave(edited: Floats, X: Floats) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A way to edit: in which medium and how that is shown, which attributes are taken out, and what is done last."""
+    """A way to edit: in which medium, which attributes are taken out of the direction, and what is done last."""
 
-    medium: Callable[[Study], tuple[Space, Generate]]
-    against: Callable[[Study, Space, str], list[str]] = _nothing
+    medium: str
+    against: Callable[[Experiment, Space, str], list[str]] = _nothing
     finish: Callable[[Floats, Floats], Floats] = _leave  # edited rows, rows before -> rows
-
-
-def _noise(study: Study) -> tuple[Space, Generate]:
-    return study.noise, study.generate
 
 
 VARIANTS: Mapping[str, Variant] = MappingProxyType(
     {
-        NOISE: Variant(_noise),
-        ORTHOGONAL: Variant(_noise, against=_most_entangled),
-        ALL_OTHERS: Variant(_noise, against=_all_others),
-        ON_SHELL: Variant(_noise, finish=to_shell),
-        OVERLAY: Variant(lambda study: (study.pixels, study.picture)),
-        SHUFFLED: Variant(lambda study: (study.shuffled, study.generate)),
+        NOISE: Variant("noise"),
+        ORTHOGONAL: Variant("noise", against=_most_entangled),
+        ALL_OTHERS: Variant("noise", against=_all_others),
+        AT_NORM: Variant("noise", finish=keep_norm),
+        OVERLAY: Variant("pixels"),
     }
 )

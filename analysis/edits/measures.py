@@ -1,54 +1,76 @@
-"""What a judge sees of edited pictures, and where the edited noise lies, face by face and then on average."""
+"""What the judge encoder sees of edited pictures, and where the edited noise lies, face by face and then on average."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from noisezoo.analysis.core import Interval, mean_intervals, wilson
-from noisezoo.analysis.edits.entanglement import few_rows_confidence
-from noisezoo.analysis.edits.shell import Shell, norms
-from noisezoo.analysis.probes import Probes
+from noisezoo.analysis.core import Interval, Measured
+from noisezoo.analysis.edits.edit import Norm, norms
+from noisezoo.analysis.edits.effect import Effect, Units
+from noisezoo.analysis.probes import Probes, fit_probes
 
 Floats = NDArray[np.floating]
 Images = NDArray[np.floating]
 Embed = Callable[[Images], Floats]
-"""Pictures (b, 3, h, w) in [-1, 1] -> the judge's embeddings (b, e)."""
-CONFIDENCE = 0.95
+"""Pictures (b, 3, h, w) in [-1, 1] -> the judge encoder's embeddings (b, e)."""
+UNIT = "standard deviations of the judge encoder's logit"
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What the judge makes of pictures at every strength, the first of which is unedited."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Reader:
+    """Probes of k attributes on the judge encoder's embeddings, and the deviations of their logits on its own rows."""
 
-    likeness: Floats  # (strengths, faces, faces) cosine of each face, edited, with each face, unedited
-    logits: Floats  # (strengths, faces, k)
+    probes: Probes
     scale: Floats  # (k,) unit of a change of each logit
+
+    @classmethod
+    def fit(cls, E: Floats, Y: NDArray[Any], C: ArrayLike | None = None) -> "Reader":
+        """On embeddings E (n, e) with labels Y (n, k); C validated when None."""
+        probes = fit_probes(E, Y, C=C)
+        return cls(probes, np.asarray((E @ probes.coef.astype(E.dtype)).std(axis=0, dtype=np.float64)))
+
+    def logits(self, E: Floats) -> Floats:
+        """Of embeddings E (..., e): (..., k)."""
+        return self.probes.decision_function(E.reshape(-1, E.shape[-1])).reshape(*E.shape[:-1], -1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """Faces edited at every strength, the first of which is 0, as one reader sees them."""
+
+    edited: Floats  # (strengths, faces, d) rows of the medium: noise, or pixels
+    embedded: Floats  # (strengths, faces, e)
+    reader: Reader
+    logits: Floats  # (strengths, faces, k)
+    likeness: Floats  # (strengths, faces, faces) cosine of each face, edited, with each face, unedited
+
+    @classmethod
+    def by(cls, reader: Reader, edited: Floats, embedded: Floats) -> "Seen":
+        """What a reader makes of rows and of the embeddings of their pictures."""
+        unit = embedded / np.linalg.norm(embedded, axis=2, keepdims=True)
+        return cls(edited, embedded, reader, reader.logits(embedded), unit @ unit[0].T)
+
+    def again(self, reader: Reader) -> "Seen":
+        """The same pictures by another reader."""
+        return replace(self, reader=reader, logits=reader.logits(self.embedded))
 
     @property
     def changes(self) -> Floats:
         """Logits less those of the unedited picture, each in its own unit: (strengths, faces, k)."""
-        return np.asarray((self.logits - self.logits[:1]) / self.scale)
+        return np.asarray((self.logits - self.logits[:1]) / self.reader.scale)
 
 
-def look(images: Images, embed: Embed, judge: Probes, scale: Floats | None = None) -> Seen:
-    """Embed pictures (strengths, faces, 3, h, w) with the judge, and read its probes; `scale` (k,) as in `Seen`."""
-    rows = np.stack([embed(pictures) for pictures in images])  # (strengths, faces, e)
-    unit = rows / np.linalg.norm(rows, axis=2, keepdims=True)
-    logits = np.stack([judge.decision_function(each) for each in rows])
-    return Seen(unit @ unit[0].T, logits, np.ones(logits.shape[2]) if scale is None else scale)
-
-
-def _judged(seen: Seen, target: int) -> Floats:
+def _judged(seen: Seen, target: int, norm: Norm) -> Floats:
     from scipy.special import expit
 
     return np.asarray(expit(seen.logits[:, :, target]))
 
 
-def _target(seen: Seen, target: int) -> Floats:
+def _target(seen: Seen, target: int, norm: Norm) -> Floats:
     return np.asarray(seen.changes[:, :, target])
 
 
@@ -58,69 +80,76 @@ def _others(table: NDArray[Any], target: int) -> Floats:
     return np.asarray(others.sum(axis=2) / max(others.shape[2], 1))
 
 
-def _collateral(seen: Seen, target: int) -> Floats:
+def _collateral(seen: Seen, target: int, norm: Norm) -> Floats:
     return _others((seen.logits > 0) != (seen.logits[:1] > 0), target)
 
 
-def _stray(seen: Seen, target: int) -> Floats:
+def _stray(seen: Seen, target: int, norm: Norm) -> Floats:
     return _others(np.abs(seen.changes), target)
 
 
-def _identity(seen: Seen, target: int) -> Floats:
-    return np.diagonal(seen.likeness, axis1=1, axis2=2)
+def _identity(seen: Seen, target: int, norm: Norm) -> Floats:
+    return np.asarray(np.diagonal(seen.likeness, axis1=1, axis2=2))
 
 
-_READ: Mapping[str, Callable[[Seen, int], Floats]] = MappingProxyType(
+def _retrieved(seen: Seen, target: int, norm: Norm) -> Floats:
+    return np.asarray(seen.likeness.argmax(axis=2) == np.arange(seen.likeness.shape[1]), np.float64)
+
+
+MEASURES: Mapping[str, Callable[[Seen, int, Norm], Floats]] = MappingProxyType(
     {
         "judged": _judged,  # probability of the edited attribute
         "target": _target,  # change of its logit
         "collateral": _collateral,  # share of the other attributes that flip
         "stray": _stray,  # mean |change| of their logits
         "identity": _identity,  # cosine of the embedding with the unedited picture's
+        "retrieved": _retrieved,  # is the face nearest to its own unedited picture
+        "norm": lambda seen, target, norm: norm.distance(seen.edited),  # in deviations from the unedited rows' mean
+        "radius": lambda seen, target, norm: norm.relative(seen.edited),  # |z| / sqrt(d)
     }
 )
-MEASURES = (*_READ, "retrieved", "shell", "radius")
-"""Those, and: share of faces nearest to their own unedited picture; distance of the edited rows from the shell of the
-unedited, in standard deviations of the norm; |z| / sqrt(d)."""
+"""Name -> a reading (strengths, faces) of what was seen, for the column of the edited attribute."""
+RATES, SHARES = ("collateral", "retrieved"), ("judged",)
+"""Measures that count, and those that lie between 0 and 1 otherwise."""
 
 
-def measure(seen: Seen, target: int, edited: Floats, shell: Shell, *, seed: int = 42) -> list[dict[str, Any]]:
-    """One dictionary a strength: each of `MEASURES` with its interval over faces, and what it is to be held against.
+def measure(
+    seen: Seen,
+    halves: Sequence[tuple[Seen, Seen]],
+    null: Sequence[Seen],
+    read: Callable[[Seen], Floats],
+    units: Units,
+    n_units: int,
+) -> Effect:
+    """The mean over faces of a reading (faces, k) of what was seen, with what it hangs on.
 
     Args:
-        seen: what the judge saw.
-        target: column of the edited attribute.
-        edited: (strengths, faces, d) edited rows, the first unedited.
-        shell: of unedited rows, in the medium that was edited (noise; pixels for an overlay).
-        seed: of the resamples.
-
-    Returns:
-        Also `identity_chance`, the mean cosine of two different unedited faces, and `norm_ratio`.
+        seen: the edited faces.
+        halves: the same by readers that were fitted on the halves of each split.
+        null: the same faces edited along directions of shuffled labels.
+        read: the reading.
+        units: (faces,) identity of each face, among `n_units`.
+        n_units: of the experiment.
     """
-    scores = {name: read(seen, target) for name, read in _READ.items()}
-    scores |= {"shell": shell.distance(edited), "radius": shell.relative(edited)}
-    columns: dict[str, list[Interval]] = {name: _means(table, seed) for name, table in scores.items()}
-    columns["retrieved"] = _retrieved(seen)
-    faces = seen.likeness.shape[1]
-    length, others = norms(edited), ~np.eye(faces, dtype=np.bool_)
-    fixed = {"identity_chance": float(seen.likeness[0][others].mean()), "retrieved_chance": 1 / faces}
-    return [
-        {
-            **{name: columns[name][i].to_dict() for name in MEASURES},
-            **fixed,
-            "norm_ratio": float((length[i] / length[0]).mean()),
-        }
-        for i in range(len(edited))
-    ]
+    scores = np.asarray(read(seen), np.float64)
+    contrasts = [(read(a).mean(axis=0) - read(b).mean(axis=0)) / 2 for a, b in halves]
+    draws = [read(other).mean(axis=0) for other in null]
+    shaped = (np.reshape(each, (len(each), scores.shape[1])) for each in (contrasts, draws))
+    readers, nulls = shaped
+    return Effect.of(scores, units, n_units, readers=readers, null=nulls)
 
 
-def _means(table: Floats, seed: int) -> list[Interval]:
-    """Of each strength over faces, from (strengths, faces)."""
-    return mean_intervals(table.T, seed=seed, confidence=few_rows_confidence(table.shape[1], CONFIDENCE))
+def with_interval(name: str, effect: Effect, confidence: float) -> list[Measured]:
+    """A measure at every strength with its interval and null."""
+    if name in RATES:
+        return effect.measured(confidence, effect.rate_intervals(confidence))
+    found: list[Interval] | None = effect.intervals(confidence, least=0, most=1) if name in SHARES else None
+    return effect.measured(confidence, found)
 
 
-def _retrieved(seen: Seen) -> list[Interval]:
-    faces = seen.likeness.shape[1]
-    own = (seen.likeness.argmax(axis=2) == np.arange(faces)).sum(axis=1)  # (strengths,)
-    low, high = wilson(own, faces, CONFIDENCE)
-    return [Interval(*map(float, ends)) for ends in zip(own / faces, low, high, strict=True)]
+def levels(seen: Seen) -> list[dict[str, float]]:
+    """What a strength's measures are held against: cosine of two faces, chance of retrieval, and the norm's ratio."""
+    faces, length = seen.likeness.shape[1], norms(seen.edited)
+    chance = float(seen.likeness[0][~np.eye(faces, dtype=np.bool_)].mean())
+    ratios = (length / length[0]).mean(axis=1)
+    return [{"identity_chance": chance, "retrieved_chance": 1 / faces, "norm_ratio": float(ratio)} for ratio in ratios]

@@ -1,46 +1,37 @@
 """Edits of several attributes side by side: every kind of direction and variant, held against shuffled labels."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis.core import Interval, Result
+from noisezoo.analysis.core import Draws, Interval, Result
 from noisezoo.analysis.edits.directions import MAKERS
-from noisezoo.analysis.edits.entanglement import Entanglement, entanglement_matrix, leak_differences
-from noisezoo.analysis.edits.experiment import NOISE, SHUFFLED, VARIANTS, Floats, Strip, Study
-from noisezoo.analysis.edits.measures import CONFIDENCE, MEASURES
+from noisezoo.analysis.edits.entanglement import Effects, Entanglement, differences, entangle
+from noisezoo.analysis.edits.experiment import NOISE, VARIANTS, Experiment, Strip
+from noisezoo.analysis.edits.measures import MEASURES, UNIT
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class EditStudy(Result):
     """Edits of several attributes, in every kind and variant asked for, on faces that lack the attribute.
 
-    Each measure of `edit_measures.MEASURES` has its interval over faces, given the directions and the judge; its
-    `null` is the same measure of the edit along a direction of shuffled labels (kind, faces and strength alike).
+    Each of `measures.MEASURES` has an interval over identities, readers and directions (`effect.Effect`). Its `null` is
+    the same measure of edits along directions of shuffled labels, in the same medium and at the same strength. An edit
+    works where its `target` exceeds that null.
     """
 
-    names: tuple[str, ...]
-    strips: tuple[Strip, ...]
+    names: tuple[str, ...]  # attributes that are edited and read
+    refused: Mapping[str, str]  # attribute -> why it is not
+    strips: tuple[Strip, ...] = field(repr=False)
+    faces: Mapping[str, int]  # attribute -> faces that were edited
     unit: str  # of the changes of logits: target, stray, and the entanglement matrix
-    confidence: float
-    seed: int
-
-    def settings(self) -> dict[str, Any]:
-        """Faces of each attribute, unit, confidence and seed."""
-        faces = {strip.attribute: len(strip.rows) for strip in self.strips}
-        return {"faces": faces, "unit": self.unit, "confidence": self.confidence, "seed": self.seed}
+    draws: Draws
 
     def records(self) -> list[dict[str, Any]]:
         """One dictionary a strip, strength and measure."""
-        null = {
-            (s.attribute, s.kind, row["strength"]): row
-            for s in self.strips
-            if s.variant == SHUFFLED
-            for row in s.records
-        }
         return [
             {
                 "attribute": strip.attribute,
@@ -50,7 +41,6 @@ class EditStudy(Result):
                 "strength": row["strength"],
                 "measure": name,
                 **row[name],
-                **_as_null(null.get((strip.attribute, strip.kind, row["strength"]), {}).get(name)),
             }
             for strip in self.strips
             for row in strip.records
@@ -63,55 +53,50 @@ class EditStudy(Result):
         Raises:
             ValueError: no such kind, variant or strength in the study.
         """
-        null = self._changes(kind, SHUFFLED, strength)
-        rows = {strip.attribute: strip.rows for strip in self.strips}
-        changes = self._asked(kind, variant, strength)
-        return entanglement_matrix(
-            changes, self.names, null=null, faces=rows, unit=self.unit, confidence=self.confidence, seed=self.seed
-        )
+        return entangle(*self._effects(kind, variant, strength), self.names, unit=self.unit, draws=self.draws)
 
     def removed(self, kind: str, variant: str, strength: float) -> dict[str, Interval]:
-        """Leak of each attribute's edit in a variant less that of the plain edit, paired over faces.
+        """Entanglement of each edit in a variant less that of the plain edit of noise, and the mean of those.
+
+        Paired over faces, readers and shuffled labels; the mean is over attributes that are seen in both.
 
         Raises:
             ValueError: as `entanglement`.
         """
-        after, before = (self._asked(kind, v, strength) for v in (variant, NOISE))
-        return leak_differences(after, before, self.names, confidence=self.confidence, seed=self.seed)
+        after, before = (self._effects(kind, v, strength) for v in (variant, NOISE))
+        return differences(after, before, self.names, self.draws.confidence)
 
-    def _asked(self, kind: str, variant: str, strength: float) -> dict[str, Floats]:
-        changes = self._changes(kind, variant, strength)
-        if not changes:
+    def _effects(self, kind: str, variant: str, strength: float) -> Effects:
+        strips = [s for s in self.strips if (s.kind, s.variant) == (kind, variant) and strength in s.strengths]
+        if not strips:
             raise ValueError(f"the study holds no edit of kind {kind!r}, variant {variant!r} at strength {strength:g}")
-        return changes
-
-    def _changes(self, kind: str, variant: str, strength: float) -> dict[str, Floats]:
-        return {
-            strip.attribute: strip.changes[strip.strengths.index(strength)]
-            for strip in self.strips
-            if (strip.kind, strip.variant) == (kind, variant) and strength in strip.strengths
-        }
-
-
-def _as_null(interval: Mapping[str, Any] | None) -> dict[str, Any]:
-    ends = interval or {}
-    names = {"estimate": "null", "low": "null_low", "high": "null_high"}
-    return {new: ends.get(old, float("nan")) for old, new in names.items()}
+        at = {s.attribute: s.strengths.index(strength) for s in strips}
+        changes = {s.attribute: s.changes[at[s.attribute]] for s in strips}
+        return changes, {s.attribute: s.stray[at[s.attribute]] for s in strips}
 
 
 def study_edits(
-    study: Study,
+    experiment: Experiment,
     faces: Mapping[str, NDArray[np.intp]],
     *,
     kinds: Sequence[str] = tuple(MAKERS),
     variants: Sequence[str] = tuple(VARIANTS),
 ) -> EditStudy:
-    """Edit each attribute of `faces` (attribute -> rows that lack it) in every kind and variant, and measure.
+    """Edit each attribute of `faces` (attribute -> held-out rows that lack it) in every kind and variant, and measure.
 
-    Pictures through the model: for each attribute, rows x (1 + kinds x variants through noise x (strengths - 1)).
+    Pictures through the model, for each attribute: rows x (1 + kinds x (variants through noise + permutations) x
+    (strengths - 1)).
 
     Raises:
-        ValueError: as `Study.strips`.
+        ValueError: as `Experiment.strips`.
     """
-    strips = [s for name, rows in faces.items() for s in study.strips(name, rows, kinds=kinds, variants=variants)]
-    return EditStudy(tuple(study.names), tuple(strips), study.unit, CONFIDENCE, study.seed)
+    strips = [s for name, rows in faces.items() for s in experiment.strips(name, rows, kinds=kinds, variants=variants)]
+    e = experiment
+    return EditStudy(
+        names=e.measured,
+        refused=e.refused,
+        strips=tuple(strips),
+        faces={name: len(rows) for name, rows in faces.items()},
+        unit=UNIT,
+        draws=Draws(0, e.n_splits, e.n_permutations, confidence=e.confidence, seed=e.seed),
+    )

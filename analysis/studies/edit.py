@@ -10,21 +10,21 @@ from numpy.typing import NDArray
 
 from noisezoo.analysis.core import plain
 from noisezoo.analysis.edits import (
+    AT_NORM,
+    MEAN,
     NOISE,
-    ON_SHELL,
     ORTHOGONAL,
     OVERLAY,
     PROBE,
     SHOWN,
-    SHUFFLED,
     EditStudy,
+    Experiment,
     Strip,
-    Study as Experiment,
     fit_space,
     study_edits,
 )
 from noisezoo.analysis.figures import curves, line, tile
-from noisezoo.analysis.studies.claims import Claim, Evidence, Json, less
+from noisezoo.analysis.studies.claims import Claim, Evidence, Json
 from noisezoo.analysis.studies.data import Data
 from noisezoo.analysis.studies.study import Analysis, Judge, Model, Options, Page, Study, register_study, tidy
 from noisezoo.errors import UsageError
@@ -32,32 +32,34 @@ from noisezoo.errors import UsageError
 SHOWN_FACES = 12
 FACES_ON_PAGE, FACES_ABREAST = 6, 3
 FACE_SIDE, PAIR_SIDE = 64, 96  # pixels on the page
-MEASURED = (NOISE, ORTHOGONAL, ON_SHELL, OVERLAY, SHUFFLED)
-"""Variants that are measured where directions are made in several ways; the last is their null."""
+MEASURED = (NOISE, ORTHOGONAL, AT_NORM, OVERLAY)
+"""Variants that are measured where directions are made in several ways."""
+CLEANER = "pixel overlay minus noise"
 STYLES = {NOISE: ("noise", "-"), ORTHOGONAL: ("noise-2", "--"), OVERLAY: ("control", ":")}
 """Variant -> colour and dash, in the order of the page: the overlay lies directly under the noise's edits."""
-RESPONSES = {"judged": "Judge’s probability of {}, %", "collateral": "Other attributes that flip, %"}
+RESPONSES = {"judged": "Judge encoder’s probability of {}, %", "collateral": "Other attributes that flip, %"}
 
 
 def edits_work(results: Json) -> Iterator[Evidence]:
-    """Change of the edited attribute, as another view sees it."""
+    """Change of the edited attribute, as another view sees it, over that of directions of shuffled labels."""
     for view, record in results.get("edits", {}).items():
         strips = [strip for strip in record.get("strips", ()) if strip["variant"] == NOISE]
         last = {strip["attribute"]: strip for strip in strips}  # strengths rise
         for attribute, strip in last.items():
-            what = f"{attribute} at strength {strip['strength']:g}, standard deviations of the judge"
-            yield Evidence.of(view, what, "unedited", strip["target"])
+            what = f"{attribute} at strength {strip['strength']:g}, {record['unit']}"
+            target = strip["target"]
+            over = {key: None if None in (target[key], target["null"]) else target[key] - target["null"]
+                    for key in ("estimate", "low", "high")}  # fmt: skip
+            yield Evidence.of(view, what, "directions of shuffled labels", over)
 
 
 def edits_are_clean(results: Json) -> Iterator[Evidence]:
-    """Leak of a pixel overlay into other attributes, less that of the edited noise."""
+    """Entanglement of a pixel overlay less that of the edited noise, over the attributes that both move."""
     for view, record in results.get("edits", {}).items():
-        leaks = {(row["kind"], row["variant"]): row for row in record.get("entanglement", ()) if "attribute" not in row}
-        for kind in dict.fromkeys(kind for kind, _ in leaks):
-            overlay, noise = leaks.get((kind, OVERLAY)), leaks.get((kind, NOISE))
-            if overlay and noise and None not in (*overlay.values(), *noise.values()):
-                what = f"leak into other attributes, {kind}"
-                yield Evidence.of(view, what, "a pixel overlay's leak", less(overlay, noise))
+        for row in record.get("entanglement", ()):
+            if (row["variant"], row.get("attribute")) == (CLEANER, MEAN) and row["estimate"] is not None:
+                what = f"change of other attributes, {row['kind']}"
+                yield Evidence.of(view, what, "a pixel overlay's", row)
 
 
 @register_study
@@ -70,7 +72,7 @@ class Editing(Study):
     template = "templates/edits.html.j2"
     claims = (
         Claim("Edits work", "a probe's normal moves its attribute", "Figures 4, 5", edits_work),
-        Claim("Edits are clean", "less leaks than by a pixel overlay", "objection", edits_are_clean),
+        Claim("Edits are clean", "they change less else than a pixel overlay does", "objection", edits_are_clean),
     )
 
     def lacks(self, analysis: Analysis, options: Options) -> str:
@@ -116,29 +118,30 @@ def _regenerate(analysis: Analysis, data: Data, model: Model) -> Json:
 def _edit(analysis: Analysis, data: Data, model: Model, judge: Judge, options: Options) -> Json:
     """Edits of every attribute asked for, as the judge sees them: strips for the eye, tables for the rest."""
     experiment = _experiment(analysis, data, model, judge, options)
-    faces = {name: _lacking(data, name, np.flatnonzero(~data.train)) for name in options.edits}
+    faces = {name: _lacking(data, name, options.seed) for name in options.edits}
     only_probes = list(options.directions) == [PROBE]
     found = study_edits(experiment, faces, kinds=options.directions, variants=SHOWN if only_probes else MEASURED)
     analysis.strips[model.view] = [strip for strip in found.strips if strip.kind == PROBE and strip.variant in SHOWN]
     analysis.rows.setdefault("edits", []).extend(tidy(found.records(), view=model.view, judge=judge.view))
-    shown = [{"variant": s.variant, **entry} for s in analysis.strips[model.view] for entry in s.records]
+    shown = [plain({"variant": s.variant, **entry}) for s in analysis.strips[model.view] for entry in s.records]
     return {"judge": judge.view, **found.settings(), "strips": shown,
             "entanglement": _entanglement(analysis, model.view, found, options)}  # fmt: skip
 
 
 def _entanglement(analysis: Analysis, view: str, found: EditStudy, options: Options) -> list[Json]:
-    """Mean leaks at the largest strength, plain and orthogonalised, with what orthogonalising removed."""
-    strength, rows, leaks = max(found.strips[0].strengths), [], []
+    """Mean entanglement at the largest strength; what orthogonalising removes, and what an overlay has more."""
+    strength, rows, means = max(found.strips[0].strengths), [], []
     for kind in options.directions:
+        facts = {"kind": kind, "strength": strength}
         for variant in (NOISE, ORTHOGONAL, OVERLAY):
             matrix = found.entanglement(kind, variant, strength)
             rows += tidy(matrix.records(), view=view, kind=kind, variant=variant, strength=strength)
-            leaks.append({"kind": kind, "variant": variant, "strength": strength, **matrix.mean_leak.to_dict()})
-        removed = found.removed(kind, ORTHOGONAL, strength)
-        leaks += [{"kind": kind, "variant": "orthogonalised minus plain", "strength": strength, "attribute": name,
-                   **interval.to_dict()} for name, interval in removed.items()]  # fmt: skip
+            means.append({**facts, "variant": variant, **matrix.mean.to_dict()})
+        for named, variant in (("orthogonalised minus plain", ORTHOGONAL), (CLEANER, OVERLAY)):
+            means += [{**facts, "variant": named, "attribute": name, **interval.to_dict()}
+                      for name, interval in found.removed(kind, variant, strength).items()]  # fmt: skip
     analysis.rows.setdefault("entanglement", []).extend(rows)
-    return leaks
+    return means
 
 
 def _experiment(analysis: Analysis, data: Data, model: Model, judge: Judge, options: Options) -> Experiment:
@@ -147,16 +150,18 @@ def _experiment(analysis: Analysis, data: Data, model: Model, judge: Judge, opti
     pictures, eyes = (fit_space(data.matrix(view), data.Y, train) for view in (pixels, judge.view))
     c, h, w = data.shape(pixels)
     return Experiment(
-        data.names, noise, pictures, eyes.probes, (c, h, w), model.generate, judge.embed, seed=options.seed,
-        judge_scale=eyes.logit_scale,
+        data.names, noise, pictures, eyes, (c, h, w), model.generate, judge.embed, groups=data.groups,
+        n_permutations=options.effort.n_permutations, n_splits=options.effort.few_splits, seed=options.seed,
     )  # fmt: skip
 
 
-def _lacking(data: Data, attribute: str, rows: NDArray[np.intp]) -> NDArray[np.intp]:
-    """The first of `rows` that lack an attribute."""
+def _lacking(data: Data, attribute: str, seed: int) -> NDArray[np.intp]:
+    """Held-out rows that lack an attribute, drawn by the seed: at most so many as are shown, in their order."""
     if attribute not in data.names:
         raise UsageError(f"cannot edit {attribute!r}; the attributes are: {', '.join(data.names)}")
-    return np.asarray(rows[data.Y[rows, data.names.index(attribute)] == 0][:SHOWN_FACES])
+    lacking = np.flatnonzero(~data.train & (data.Y[:, data.names.index(attribute)] == 0))
+    drawn = np.random.default_rng([seed, 6]).choice(lacking, min(SHOWN_FACES, len(lacking)), replace=False)
+    return np.sort(drawn)
 
 
 def _edits(dataset: str, view: str, judge: str, strips: Sequence[Strip]) -> Json:

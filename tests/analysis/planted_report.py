@@ -126,7 +126,7 @@ def make_strip(attribute: str, variant: str, rng: np.random.Generator) -> Strip:
         interval = {"estimate": middle, "low": low, "high": high}
         records.append({"strength": strength, "judged": interval, "collateral": interval, "norm_ratio": 1.02})
     against = ("Bald",) if variant == ORTHOGONAL else ()
-    return Strip(attribute, variant, against, strengths, rng.uniform(-1, 1, (3, 7, 3, 8, 8)), records)
+    return Strip(attribute, "probe", variant, against, strengths, rng.uniform(-1, 1, (3, 7, 3, 8, 8)), records)
 
 
 def plant(analysis: Analysis, view: str, estimate: float, low: float, high: float) -> Analysis:

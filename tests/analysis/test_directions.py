@@ -140,3 +140,26 @@ def test_an_unknown_kind_one_class_and_a_wrong_shrinkage_are_refused() -> None:
         lda_directions(X, np.ones((40, 1)))
     with pytest.raises(ValueError, match="shrinkage must lie between 0 and 1"):
         lda_directions(X, y, shrinkage=1.5)
+
+
+def test_one_rare_attribute_does_not_refuse_the_others() -> None:
+    X, y, _, _ = two_gaussians(200, 5)
+    alone, none = np.zeros((200, 1)), np.zeros((200, 1))
+    alone[7] = 1
+    found = make_directions(X, np.hstack([y, alone, none]), ["a", "alone", "none"])
+    assert found.names == ("a", "alone")
+    assert found.refused == {"none": "every row has the same value"}
+    assert np.isnan(found.agreement[1].estimate) and np.isfinite(found.agreement[0].estimate)
+    with pytest.raises(ValueError, match="every row has the same value of attribute 'none'"):
+        make_directions(X, none, ["none"])
+
+
+def test_halves_of_identities_do_not_agree_on_labels_that_only_identities_share() -> None:
+    rng = np.random.default_rng(4)
+    groups = np.repeat(np.arange(60), rng.integers(3, 12, 60))
+    X = rng.standard_normal((60, 10))[groups] + 0.3 * rng.standard_normal((len(groups), 10))
+    y = (rng.random(60) < 0.5).astype(float)[groups][:, None]
+    apart, whole = (make_directions(X, y, ["a"], groups=g, kind="lda", n_splits=20) for g in (None, groups))
+    assert apart.agreement[0].estimate > 0.5  # rows of one identity in both halves
+    assert whole.agreement[0].estimate < 0.35
+    assert whole.null[0].low < whole.agreement[0].estimate < whole.null[0].high

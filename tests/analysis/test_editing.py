@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from noisezoo.analysis.edits.edit import make_edit, most_entangled, orthogonal_edit
-from noisezoo.analysis.edits.experiment import NOISE, ORTHOGONAL, OVERLAY, Study, fit_space
+from noisezoo.analysis.edits.experiment import NOISE, ORTHOGONAL, OVERLAY, Experiment, fit_space
 from noisezoo.analysis.probes.fit import Probes, fit_probes
 
 NAMES = ("a", "b", "c")
@@ -56,25 +56,33 @@ def test_an_orthogonalised_edit_leaves_the_other_attributes_logit_where_it_was(
     assert (plain[:, 1] > before[:, 1] + 1).all()  # without it, b is dragged along
 
 
-def study(planted: tuple[np.ndarray, np.ndarray, np.ndarray], seen: list[int] | None = None) -> Study:
+def experiment(planted: tuple[np.ndarray, np.ndarray, np.ndarray], seen: list[int] | None = None) -> Experiment:
     """A world whose pictures are its noise, so that the truth of every edit is known."""
     X, Y, _ = planted
-    train = np.arange(len(X)) < 400
-    space = fit_space(X, Y, train)
+    space = fit_space(X, Y, np.arange(len(X)) < 400)
 
     def generate(rows: np.ndarray) -> np.ndarray:
         if seen is not None:
             seen.append(len(rows))
         return rows.reshape(-1, 3, 2, 2)
 
-    return Study(NAMES, space, space, space.probes, (3, 2, 2), generate, lambda images: images.reshape(len(images), -1))
+    return Experiment(
+        NAMES,
+        space,
+        space,
+        space,
+        (3, 2, 2),
+        generate,
+        lambda images: images.reshape(len(images), -1),
+        n_permutations=3,
+    )
 
 
-def test_a_study_gives_the_overlay_beside_both_edits_and_the_judge_sees_the_target_rise(
+def test_an_experiment_gives_the_overlay_beside_both_edits_and_the_judge_encoder_sees_the_target_rise(
     planted: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> None:
     rows = 400 + np.flatnonzero(planted[1][400:, 0] == 0)[:20]
-    strips = study(planted).strips("a", rows)
+    strips = experiment(planted).strips("a", rows)
     assert [strip.variant for strip in strips] == [NOISE, ORTHOGONAL, OVERLAY]
     assert strips[1].against == ("b",)
     for strip in strips[:2]:
@@ -89,12 +97,12 @@ def test_orthogonalising_against_the_entangled_attribute_lowers_the_collateral(
     planted: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> None:
     rows = 400 + np.flatnonzero(planted[1][400:, 0] == 0)[:60]
-    plain, orthogonal, _ = study(planted).strips("a", rows)
+    plain, orthogonal, _ = experiment(planted).strips("a", rows)
     at_most = [strip.records[-1]["collateral"]["estimate"] for strip in (plain, orthogonal)]
     assert at_most[1] < 0.5 * at_most[0]
 
 
-def test_the_unedited_pictures_are_made_once_for_both_edits(planted: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+def test_the_unedited_pictures_are_made_once_for_all_edits(planted: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     seen: list[int] = []
-    study(planted, seen).strips("a", np.arange(400, 410))
-    assert seen == [10, 3 * 10, 3 * 10]
+    experiment(planted, seen).strips("a", np.arange(400, 410))
+    assert sorted(seen) == [10, *[3 * 10] * 5]  # both edits of noise, and three directions of shuffled labels

@@ -1,0 +1,112 @@
+"""A mean over edited faces, with all that it hangs on: the faces, the probes that read them, and the direction."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noisezoo.analysis.core import Floats, Interval, Measured, Null, null_of_draws, wilson
+
+Units = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Effect:
+    """Means (k,) over faces, and what other faces, other readers and directions of nothing would have made of them.
+
+    The variance of a mean is that over identities, plus the larger of two that cannot both be whole. One is over probes
+    of the judge encoder that are fitted on halves of its rows (McCarthy 1969). The other is over directions of shuffled
+    labels: a unit direction that is made of signal and noise varies by its noise alone, and so by no more than one
+    that is made of noise. An attribute that is not there has only the second part, and that is its exact law.
+    """
+
+    value: Floats  # (k,)
+    faces: Floats  # (u, k) influence of every identity; of an edit's faces they add up to 0
+    present: NDArray[np.bool_]  # (u,) identities that have a face here
+    readers: Floats  # (splits, k) contrasts (a - b) / 2 of readers that are fitted on halves
+    null: Floats  # (permutations, k) the same means of directions of shuffled labels
+
+    @classmethod
+    def of(
+        cls, scores: Floats, units: Units, n_units: int, *, readers: Floats | None = None, null: Floats | None = None
+    ) -> "Effect":
+        """Of scores (m, k) of faces of the identities `units` (m,) among `n_units`."""
+        faces = np.zeros((n_units, scores.shape[1]))
+        np.add.at(faces, units, (scores - scores.mean(axis=0)) / len(scores))
+        none = np.empty((0, scores.shape[1]))
+        drawn = (none if draws is None else draws for draws in (readers, null))
+        return cls(scores.mean(axis=0), faces, np.bincount(units, minlength=n_units) > 0, *drawn)
+
+    def take(self, columns: Sequence[int]) -> "Effect":
+        """Some of the means."""
+        parts = (part[..., list(columns)] for part in (self.value, self.faces, self.readers, self.null))
+        value, faces, readers, null = parts
+        return Effect(value, faces, self.present, readers, null)
+
+    def __sub__(self, other: "Effect") -> "Effect":
+        return self._with(other, self.value - other.value, lambda a, b: a - b)
+
+    def over(self, other: "Effect") -> "Effect":
+        """The ratio of two means, by the delta method; its `null` holds deviations only."""
+        value = self.value / other.value
+        return self._with(other, value, lambda a, b: (a - value * b) / other.value)
+
+    def _with(self, other: "Effect", value: Floats, combine: Callable[[Floats, Floats], Floats]) -> "Effect":
+        parts = ((self.faces, other.faces), (self.readers, other.readers), (self.null, other.null))
+        faces, readers, null = (combine(a, b) for a, b in parts)
+        return Effect(value, faces, self.present | other.present, readers, null)
+
+    def variances(self) -> tuple[Floats, Floats]:
+        """Variances (k,) of the means, and their degrees of freedom (Satterthwaite 1946)."""
+        m, b, s = int(self.present.sum()), len(self.null), len(self.readers)
+        of_faces = (self.faces**2).sum(axis=0) * m / (m - 1)
+        of_null = self.null.var(axis=0, ddof=1) * (1 + 1 / b) if b > 1 else np.zeros_like(of_faces)
+        of_readers = (self.readers**2).mean(axis=0) if s else np.zeros_like(of_faces)
+        of_fits, freedom = np.maximum(of_null, of_readers), np.where(of_null >= of_readers, max(b - 1, 1), s or 1)
+        total = of_faces + of_fits
+        squares = of_faces**2 / (m - 1) + of_fits**2 / freedom
+        return total, np.where(squares > 0, total**2 / np.where(squares > 0, squares, 1), m - 1)
+
+    def intervals(self, confidence: float, *, least: float = -np.inf, most: float = np.inf) -> list[Interval]:
+        """Student's, in [least, most]."""
+        from scipy.special import stdtrit
+
+        variance, freedom = self.variances()
+        reach = stdtrit(freedom, (1 + confidence) / 2) * np.sqrt(variance)
+        low, high = np.clip([self.value - reach, self.value + reach], least, most)
+        return [Interval(*map(float, ends)) for ends in zip(self.value, low, high, strict=True)]
+
+    def rate_intervals(self, confidence: float) -> list[Interval]:
+        """Wilson's, for means in [0, 1]: of as many trials as would have the variance; identities where nothing varies.
+
+        No more trials than identities are counted.
+        """
+        variance, most = self.variances()[0], float(self.present.sum())
+        spread = self.value * (1 - self.value)
+        trials = np.where(variance > 0, spread / np.where(variance > 0, variance, 1), most)
+        trials = np.where(spread > 0, np.minimum(trials, most), most)
+        low, high = wilson(self.value * trials, trials, confidence)
+        return [Interval(*map(float, ends)) for ends in zip(self.value, low, high, strict=True)]
+
+    def nulls(self, confidence: float) -> list[Null]:
+        """What directions of shuffled labels reach; p-values are two-sided."""
+        found = [null_of_draws(float(v), draws, confidence) for v, draws in zip(self.value, self.null.T, strict=True)]
+        return [Null(n.mean, n.low, n.high, 2 * min(n.p_value, 1 - n.p_value)) for n in found]
+
+    def measured(self, confidence: float, intervals: Sequence[Interval] | None = None) -> list[Measured]:
+        """Each mean with its interval (Student's, or those given) and its null."""
+        found = self.intervals(confidence) if intervals is None else intervals
+        return list(map(Measured.of, found, self.nulls(confidence)))
+
+
+def average(effects: Sequence[Effect]) -> Effect:
+    """The mean of one-column effects of different edits, whose faces may be the same."""
+    parts = [
+        [e.value for e in effects],
+        [e.faces for e in effects],
+        [e.readers for e in effects],
+        [e.null for e in effects],
+    ]
+    value, faces, readers, null = (np.mean(part, axis=0) for part in parts)
+    return Effect(value, faces, np.any([e.present for e in effects], axis=0), readers, null)
