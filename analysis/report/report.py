@@ -14,6 +14,7 @@ from noisezoo.analysis.core import plain
 from noisezoo.analysis.figures import MISSING, STYLE, hue, is_wide, saved_to, signed
 from noisezoo.analysis.report.tables import write_tables
 from noisezoo.analysis.studies import VERDICTS, Analysis, Json, Page, Study, all_studies
+from noisezoo.citation import source_links
 from noisezoo.errors import NoiseZooError
 from noisezoo.files import committed, make_folder, read_json
 
@@ -179,5 +180,10 @@ def _environment() -> Any:
     filters = (percent, signed, decimals, typeset, p_value, place, as_yaml, hue)
     environment.filters |= {run.__name__: run for run in filters}
     environment.tests["wide"] = is_wide
-    environment.globals |= {"MISSING": MISSING, "VERDICTS": list(VERDICTS.values()), "STYLE": Markup(read(str(STYLE)))}
+    environment.globals |= {
+        "MISSING": MISSING,
+        "VERDICTS": list(VERDICTS.values()),
+        "STYLE": Markup(read(str(STYLE))),
+        "PAPER": source_links(),
+    }
     return environment

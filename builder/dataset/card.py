@@ -13,6 +13,7 @@ import yaml
 
 from noisezoo.builder.dataset.layout import PCA_ROWS, basis_path, read_config
 from noisezoo.builder.views import PREFIX, TITLES
+from noisezoo.citation import source_links
 from noisezoo.files import committed, sha256_of
 from noisezoo.pca import Basis
 from noisezoo.record import CARD, PAIRED, Record, Section
@@ -50,7 +51,7 @@ def card_text(root: Path, record: Record, name: str) -> str:
     sections = [_facts(root, section, configs) for section in record.sections]
     return environment.from_string(template).render(
         front_matter=_yaml(root, record, configs), first=sections[0], sections=sections, folder=name,
-        pca_rows=PCA_ROWS, sensitive=any(section.sensitive for section in record.sections),
+        paper=source_links(), pca_rows=PCA_ROWS, sensitive=any(section.sensitive for section in record.sections),
     )  # fmt: skip
 
 

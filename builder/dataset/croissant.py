@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from noisezoo.builder.dataset.layout import read_config
+from noisezoo.citation import BIBTEX
 from noisezoo.files import write_json
 from noisezoo.record import CROISSANT, Record, Section
 
@@ -40,10 +41,6 @@ MEDIA: Mapping[str, str] = {
     ".parquet": "application/x-parquet", ".md": "text/markdown", ".json": "application/json",
     ".jsonl": "application/jsonlines", ".safetensors": "application/octet-stream",
 }  # fmt: skip
-CITATION = (
-    "@inproceedings{tasker2026une, title = {The Universal Normal Embedding}, author = {Tasker and Betser and Gofer and "
-    "Levi and Gilboa}, booktitle = {CVPR}, year = {2026}, note = {arXiv 2603.21786}}"
-)
 
 
 def write_croissant(root: Path, record: Record) -> None:
@@ -64,7 +61,7 @@ def croissant(root: Path, record: Record, name: str) -> dict[str, Any]:
     return {
         "@context": CONTEXT, "@type": "sc:Dataset", "conformsTo": VERSION, "name": name,
         "description": f"Diffusion noise and encoder embeddings of the same images, paired row by row ({sources}).",
-        "license": licenses, "citeAs": CITATION, "version": _version(record), **own,
+        "license": licenses, "citeAs": BIBTEX, "version": _version(record), **own,
         "keywords": ["diffusion", "DDIM inversion", "representation geometry"],
         "distribution": [*_files(record), *(_file_set(config) for _, config in configs)],
         "recordSet": [_record_set(section, config) for section, config in configs],
