@@ -1,4 +1,4 @@
-"""The paper whose claims are tested, its authors' code and dataset, and how to cite it: NoiseZoo is independent of them."""
+"""The paper whose claims are tested, its authors' own code and dataset, and how to cite it."""
 
 TITLE = "The Universal Normal Embedding"
 AUTHORS = ("Chen Tasker", "Roy Betser", "Eyal Gofer", "Meir Yossef Levi", "Guy Gilboa")

@@ -14,6 +14,7 @@ from noisezoo.analysis.figures.exhibits import signed
 from noisezoo.analysis.report.report import begin_report, percent, write_report
 from noisezoo.analysis.studies.run import verdicts
 from noisezoo.analysis.studies.study import Analysis
+from noisezoo.citation import CODE_URL, DATASET_URL, PAPER_URL
 from noisezoo.errors import NoiseZooError
 from tests.analysis.planted_report import ATTRIBUTES, Element, make_analysis, plant, renamed, written
 
@@ -35,7 +36,7 @@ def test_the_page_needs_nothing_but_itself(page: Element) -> None:
             if name == "src":
                 assert value.startswith("data:image/png;base64,")
             if name in ("href", "xlink:href"):
-                assert value.startswith("#") or (element.tag == "a" and value == "https://arxiv.org/abs/2603.21786")
+                assert value.startswith("#") or (element.tag == "a" and value in (PAPER_URL, CODE_URL, DATASET_URL))
             assert not re.search(r"url\((?!#)", value)
     assert "url(" not in page.all("style")[0].text and "@import" not in page.all("style")[0].text
 
