@@ -14,26 +14,42 @@ BUSY = (408, 412, 429, 500, 502, 503, 504)
 
 @dataclass(frozen=True)
 class Task:
-    """What is being done with a repository, as the errors' mends say it."""
+    """What is being done with a repository, as the errors say it; `{said}` is the Hub's own message."""
 
+    missing: str
     forbidden: str
+    offline: str
     again: str
     refused: type[NoiseZooError]  # where the Hub refuses
-    failed: type[NoiseZooError]  # where the Hub is busy or cannot be reached
+    failed: type[NoiseZooError]  # where it is busy or cannot be reached
 
 
-READ = Task("this token may not read it ({said}): ask for access on its page on the Hub, then run `hf auth login`",
-            "try again{}", UsageError, NoiseZooError)  # fmt: skip
-PUBLISH = Task("this token may not write there ({said}): run `hf auth login` with one that may",
-               "publish again{}; what was sent is kept", NoiseZooError, IncompleteError)  # fmt: skip
+READ = Task(
+    missing="it is no folder here, and the Hub does not have it, or not for this token ({said}): check the name, or "
+    "run `hf auth login`",
+    forbidden="this token may not read it ({said}): ask for access on its page on the Hub, then run `hf auth login`",
+    offline="it is no folder here, and offline the cache on this machine lacks it: check the name, or unset "
+    "HF_HUB_OFFLINE",
+    again="try again{}",
+    refused=UsageError,
+    failed=NoiseZooError,
+)
+PUBLISH = Task(
+    missing="the Hub does not have it, or not for this token ({said}): run `hf auth login`",
+    forbidden="this token may not write there ({said}): run `hf auth login` with one that may",
+    offline="offline mode is on: unset HF_HUB_OFFLINE, then publish again",
+    again="publish again{}; what was sent is kept",
+    refused=NoiseZooError,
+    failed=IncompleteError,
+)
 
 
-def fetch(repo: str, paths: Sequence[str], revision: str | None = None) -> Path:
+def fetch(repo: str, paths: Sequence[str] | None, revision: str | None = None) -> Path:
     """Fetch files of a dataset repository, all of one commit, into the Hub's cache on this machine.
 
     Args:
         repo: `ORG/NAME` on the Hub.
-        paths: Paths in the repository. Those that the cache has are not fetched again, and need no connection.
+        paths: Paths in the repository, None for all. What the cache has is not fetched again and needs no connection.
         revision: Branch, tag or commit; None for `main`.
 
     Returns:
@@ -48,7 +64,7 @@ def fetch(repo: str, paths: Sequence[str], revision: str | None = None) -> Path:
 
     name = repo if revision is None else f"{repo} at revision {revision!r}"
     with explained(name, READ):
-        patterns = [glob.escape(path) for path in paths]
+        patterns = None if paths is None else [glob.escape(path) for path in paths]
         return Path(snapshot_download(repo, repo_type="dataset", revision=revision, allow_patterns=patterns))
 
 
@@ -75,15 +91,13 @@ def _explained(repo: str, task: Task, error: Exception) -> NoiseZooError:
     if isinstance(error, errors.HFValidationError):
         return UsageError(f"{repo!r} is no name of a repository: give ORG/NAME")
     if isinstance(error, (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError)):
-        again = task.again.format("")
-        return UsageError(f"{repo}: offline mode is on, and it is not in the cache: unset HF_HUB_OFFLINE, then {again}")
+        return UsageError(f"{repo}: {task.offline}")
     if is_transport(error):
         return task.failed(f"{repo}: the Hub cannot be reached ({said}): {task.again.format(' when online')}")
     status = status_of(error)
     missing = isinstance(error, errors.RepositoryNotFoundError) and not isinstance(error, errors.GatedRepoError)
     if status == 404 or missing:
-        return task.refused(f"{repo}: the Hub does not have it, or not for this token ({said}): check the name, or run "
-                            "`hf auth login`")  # fmt: skip
+        return task.refused(f"{repo}: {task.missing.format(said=said)}")
     if status == 401:
         return task.refused(f"{repo}: the Hub refused the access token, or there is none ({said}): run `hf auth login`")
     if status == 403:

@@ -75,6 +75,8 @@ def open_place(path_or_repo: str | Path, revision: str | None = None) -> Place:
     if isinstance(path_or_repo, Path) or name.count("/") > 1 or name.startswith(("/", ".", "~")):
         raise UsageError(f"no dataset at {name}: there is no such folder")
     root = fetch(name, [CARD], revision)
+    if not (root / CARD).is_file():
+        raise UsageError(f"{name} is no NoiseZoo dataset: it has no {CARD}")
     return Place(name, root, name, _configs(name, root))
 
 

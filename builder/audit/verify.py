@@ -17,6 +17,7 @@ from noisezoo.builder.audit.finding import Finding
 from noisezoo.builder.audit.recompute import Recomputed, recompute_rows
 from noisezoo.builder.audit.shards import Shards
 from noisezoo.errors import NoiseZooError, UsageError, describe
+from noisezoo.hub import fetch
 from noisezoo.record import CARD, RECORD, REFUSALS, Record, Section
 from noisezoo.zoo import is_path
 
@@ -87,7 +88,8 @@ def verify(
         `reconstruction_*` may. Memory: one block of rows, and 8 bytes a row to find ids that come twice.
 
     Raises:
-        UsageError: There is no such folder or repository.
+        UsageError: There is no such folder or repository, or the token may not read it.
+        NoiseZooError: The Hub is busy or cannot be reached.
     """
     root = _folder(path_or_repo, revision)
     record = _record(root)
@@ -112,22 +114,12 @@ def verify(
 
 def _folder(path_or_repo: str | Path, revision: str | None) -> Path:
     """The dataset's folder: itself, or a snapshot of the repository."""
-    from huggingface_hub import errors, snapshot_download
-
     text = str(path_or_repo)
     if Path(text).expanduser().is_dir():
         return Path(text).expanduser().resolve()
     if isinstance(path_or_repo, Path) or is_path(text):
         raise UsageError(f"there is no folder {text}")
-    transport: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]
-    try:
-        return Path(snapshot_download(text, repo_type="dataset", revision=revision))
-    except (transport, OSError, ValueError) as error:
-        said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise UsageError(
-            f"{text} is neither a folder nor a dataset that can be reached ({said}): check its name, go online, or "
-            "run `hf auth login`"
-        ) from error
+    return fetch(text, None, revision)
 
 
 def _record(root: Path) -> Record | Finding:

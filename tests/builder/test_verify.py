@@ -258,4 +258,4 @@ def test_a_dataset_on_the_hub_is_verified_at_its_revision(copied: Path, tmp_path
             "try:\n    verify('me/nothing')\nexcept UsageError as error:\n    print(error)",
             tmp_path / "home",
         )
-    assert "True 40" in told and "me/nothing is neither" in told
+    assert "True 40" in told and "me/nothing: it is no folder here, and the Hub does not have it" in told
