@@ -1,5 +1,6 @@
 """How a file comes to be: under a hidden name, forced to disk, reread, then renamed. No other way to a final name."""
 
+import glob
 import hashlib
 import json
 import os
@@ -111,9 +112,9 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def sweep(folder: Path, name: str = "") -> None:
+def clean_up(folder: Path, name: str = "") -> None:
     """Remove what killed writers of `name` (of any file, where it is empty) left in a folder."""
-    for leftover in folder.glob(f".{name}*{TEMPORARY}"):
+    for leftover in folder.glob(f".{glob.escape(name)}*{TEMPORARY}"):
         leftover.unlink(missing_ok=True)
 
 

@@ -30,7 +30,7 @@ from noisezoo.builder.engine import STATE, Build, Unit, public_name, public_reci
 from noisezoo.builder.sources import Refusal
 from noisezoo.builder.views import cut
 from noisezoo.errors import IncompleteError, NoiseZooError
-from noisezoo.files import committed, read_json, read_state, sha256_of, sweep, write_json
+from noisezoo.files import clean_up, committed, read_json, read_state, sha256_of, write_json
 from noisezoo.record import (
     CARD,
     CROISSANT,
@@ -117,7 +117,7 @@ def write_hashes(build: Build, record: Record) -> None:
     """Note the hashes of the published files in the build, as those of its finished dataset."""
     hashes = {name: file["sha256"] for name, file in record.files.items()}
     hashes[RECORD] = sha256_of(build.root / RECORD)
-    sweep(build.state, "dataset.json")
+    clean_up(build.state, "dataset.json")
     write_json(build.state / "dataset.json", {"build": build_digest(build), "sha256": hashes})
 
 
@@ -213,7 +213,7 @@ def write_refusals(path: Path, refusals: Iterable[Mapping[str, Any]]) -> None:
 def _clean_up(build: Build) -> None:
     """Remove what killed publishers and fits left; shards' folders are cleaned as they are written."""
     for folder in (build.root, build.root / PAIRED / "basis", build.state / "fits"):
-        sweep(folder)
+        clean_up(folder)
     shutil.rmtree(build.root / STAGED, ignore_errors=True)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from noisezoo.files import committed, sweep
+from noisezoo.files import clean_up, committed
 from noisezoo.pca import Basis, constant_basis, fit_pca
 from noisezoo.record import CARD, LABELS, PAIRED, RECORD, Section, read_record
 from noisezoo.schema import ID, array_feature, column_to_numpy, open_parquet, to_table, write_parquet
@@ -85,7 +85,7 @@ def write_config(
     for split, paths in files.items():
         stream = _Stream(kept(split))
         for path in paths:
-            sweep(path.parent)
+            clean_up(path.parent)
             with committed(path) as temporary:
                 write_parquet(temporary, features, stream.take(section.shard_rows))
     wanted = {path for paths in files.values() for path in paths}

@@ -35,7 +35,7 @@ from noisezoo.builder.dataset.layout import (
 )
 from noisezoo.builder.engine import STATE, Lease, open_build, publishing_lease
 from noisezoo.errors import NoiseZooError, UsageError
-from noisezoo.files import read_state, sweep, write_json
+from noisezoo.files import clean_up, read_state, write_json
 from noisezoo.record import LABELS, RECIPE, REFUSALS, Record, Section, record_of
 from noisezoo.schema import ID, NOISE_ROWS_PER_GROUP
 
@@ -171,7 +171,7 @@ def _new_version(parts: Sequence[_Part], gone: Sequence[frozenset[str]]) -> Reco
     root, ids = parts[0].root, sorted(frozenset().union(*gone))
     sections = [part.without(own) for part, own in zip(parts, gone, strict=True)]
     if (root / STATE).is_dir():
-        sweep(root / STATE, REMOVED)
+        clean_up(root / STATE, REMOVED)
         write_json(root / STATE / REMOVED, {"image_ids": sorted({*ids, *removed_ids(root)})})
     write_json(root / STAGED / REMOVED, {"image_ids": ids})
     staged = staging(root)

@@ -16,7 +16,7 @@ from noisezoo.builder.engine.commit import device_name, software
 from noisezoo.builder.engine.leases import LEASES, Lease, once
 from noisezoo.builder.recipe import Recipe
 from noisezoo.errors import UsageError
-from noisezoo.files import read_json, sweep, write_json
+from noisezoo.files import clean_up, read_json, write_json
 
 FORMAT = 1
 """Version of the build's state; raised whenever an older NoiseZoo could misread what a newer one wrote."""
@@ -160,7 +160,7 @@ def _first(path: Path, value: dict[str, Any]) -> dict[str, Any]:
     """What the file says, which is `value` where no process has written it before."""
 
     def write() -> None:
-        sweep(path.parent, path.name)
+        clean_up(path.parent, path.name)
         write_json(path, value)
 
     return once(Lease(path.parent / LEASES / path.name), lambda: read_json(path), write)

@@ -16,7 +16,7 @@ from noisezoo.builder.recipe import Recipe, make_recipe
 from noisezoo.builder.sources import SPARE_ROWS, Manifest, Refusal, Source, freeze, open_source, spare_keys
 from noisezoo.builder.views import check_metrics, shared
 from noisezoo.errors import UsageError
-from noisezoo.files import make_folder, read_json, read_state, sha256_of, sweep, write_json
+from noisezoo.files import clean_up, make_folder, read_json, read_state, sha256_of, write_json
 
 STATE, MODELS, COMMITS = "_build", "models.json", "commits.json"
 WEIGHTS = (".safetensors", ".bin")
@@ -201,7 +201,7 @@ def _write(recipe: Recipe, root: Path, source: Source, models: Mapping[str, dict
     """Write what decides the build, under the lease that lets one process do so."""
     state = root / STATE
     for name in ("manifest.parquet", "source.json", "recipe.json", *models):
-        sweep(state, name)
+        clean_up(state, name)
     joined = _reconcile(recipe, root)
     if not (state / "recipe.json").exists():  # written last: without it, the others may be another recipe's
         manifest, refusals = freeze(source, recipe.source)

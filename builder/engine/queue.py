@@ -18,7 +18,7 @@ from noisezoo.builder.engine.build import Build, Unit, names
 from noisezoo.builder.engine.leases import PAUSE, Lease, file_system_time, leases_in
 from noisezoo.builder.engine.scheduler import Scheduler, Task, image_work, point_of
 from noisezoo.builder.views import groups, shared
-from noisezoo.files import TEMPORARY, read_json, sweep
+from noisezoo.files import TEMPORARY, clean_up, read_json
 
 SHARED_FROM = 2000
 """From so many units on, one process lists the folder for all, and the others read what it found."""
@@ -110,7 +110,7 @@ class Queue(Scheduler):
         """Remove what dead processes left, where no process works any more: temporary files and leases."""
         parts = {units[0].part.parent for units in self._units.values() if units}
         for folder in (self.leases, *(self.leases / group for group in self.views), *sorted(parts)):
-            sweep(folder)
+            clean_up(folder)
         for lease in leases_in(self.leases):
             if lease.is_expired():
                 lease.path.unlink(missing_ok=True)
@@ -118,7 +118,7 @@ class Queue(Scheduler):
     def _write(self, path: Path) -> dict[str, Any]:
         tasks = {group: np.packbits(tasks).tobytes().hex() for group, tasks in self._list().items()}
         found = {"token": uuid.uuid4().hex, "living": self.living, "open": tasks}
-        sweep(path.parent, path.name)
+        clean_up(path.parent, path.name)
         aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}{TEMPORARY}")
         aside.write_text(json.dumps(found))
         os.replace(aside, path)  # not forced to disk: if it is lost, the next listing is written all the same

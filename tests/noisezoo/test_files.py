@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from noisezoo.errors import NoiseZooError
-from noisezoo.files import committed, read_json, read_state, sha256_of, sweep, write_json
+from noisezoo.files import clean_up, committed, read_json, read_state, sha256_of, write_json
 from tests.builder.building import in_child, leftovers
 
 ENDS = [RuntimeError, KeyboardInterrupt, SystemExit, OSError]
@@ -76,7 +76,7 @@ def test_a_failed_rewrite_leaves_the_old_file(tmp_path: Path) -> None:
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("file", "old")]
 
 
-def test_a_killed_writer_leaves_no_final_file_and_the_next_sweep_takes_the_rest(tmp_path: Path) -> None:
+def test_a_killed_writer_leaves_no_final_file_and_the_next_cleaning_takes_the_rest(tmp_path: Path) -> None:
     def die_writing() -> None:
         with committed(tmp_path / "file") as temporary:
             temporary.write_text("half")
@@ -86,9 +86,9 @@ def test_a_killed_writer_leaves_no_final_file_and_the_next_sweep_takes_the_rest(
     assert not (tmp_path / "file").exists()
     assert len(leftovers(tmp_path)) == 1
     (tmp_path / "another.tmp").write_text("not ours")
-    sweep(tmp_path, "other")
+    clean_up(tmp_path, "other")
     assert len(leftovers(tmp_path)) == 2
-    sweep(tmp_path, "file")
+    clean_up(tmp_path, "file")
     assert [p.name for p in tmp_path.iterdir()] == ["another.tmp"]
 
 
