@@ -33,6 +33,7 @@ from noisezoo.analysis.core.intervals import (
     Measured as Measured,
     Null as Null,
     bootstrap_means as bootstrap_means,
+    interval_of_difference as interval_of_difference,
     interval_of_influences as interval_of_influences,
     interval_of_rate as interval_of_rate,
     interval_of_share as interval_of_share,
@@ -54,6 +55,7 @@ from noisezoo.analysis.core.linalg import (
 )
 from noisezoo.analysis.core.permutation import permuted_rows as permuted_rows
 from noisezoo.analysis.core.result import Draws as Draws, Result as Result, plain as plain
+from noisezoo.analysis.core.settings import refuse_settings as refuse_settings
 from noisezoo.analysis.core.units import (
     Counts as Counts,
     Units as Units,

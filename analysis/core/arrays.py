@@ -23,17 +23,34 @@ def namespace(X: AnyArray) -> Any:
     return torch if torch is not None and isinstance(X, torch.Tensor) else np
 
 
+def held(X: AnyArray, name: str) -> AnyArray:
+    """`X` as a numpy array or, detached, the tensor that it is; pandas' nullable numbers become float64, NA to NaN.
+
+    Raises:
+        ValueError: masked values, which every computation would read as if they were there, or objects.
+    """
+    if namespace(X) is not np:
+        return X.detach()
+    if np.ma.isMaskedArray(X) and np.ma.getmaskarray(X).any():
+        rows = np.flatnonzero(np.ma.getmaskarray(X).reshape(len(X), -1).any(axis=1))
+        raise ValueError(f"{name} is masked in {len(rows)} rows, the first row {rows[0]}; drop those rows")
+    A = np.asarray(X)
+    if A.dtype == object and hasattr(X, "to_numpy") and not any(isinstance(value, str) for value in A.flat):
+        A = X.to_numpy(dtype=np.float64, na_value=np.nan)
+    return A
+
+
 def as_array(X: AnyArray, name: str = "X", *, min_rows: int = 2) -> AnyArray:
     """Give `X` as a finite (n, d) matrix of float32 or float64 where it is: a tensor stays on its device, detached.
 
     float32 and float64 pass without a copy, half precisions become float32, integers and booleans float64. What is not
-    a tensor becomes a numpy array.
+    a tensor becomes a numpy array, pandas' nullable columns too.
 
     Raises:
-        ValueError: not numeric, not two-dimensional, fewer than `min_rows` rows, no columns, NaN or infinite values.
+        ValueError: not numeric, not two-dimensional, fewer than `min_rows` rows, no columns, NaN, infinite or masked
+            values.
     """
-    xp = namespace(X)
-    A: AnyArray = np.asarray(X) if xp is np else X.detach()
+    xp, A = namespace(X), held(X, name)
     real = A.dtype.kind in "fiub" if xp is np else not A.is_complex()
     if not real:
         raise ValueError(f"{name} must hold real numbers, not {A.dtype}")
@@ -86,7 +103,7 @@ def as_labels(Y: ArrayLike, name: str = "Y", *, rows: int | None = None, names: 
     Raises:
         ValueError: values other than 0 and 1 (CelebA's -1 included), the wrong number of rows (`rows`) or of `names`.
     """
-    array: AnyArray = Y if namespace(Y) is not np else np.asarray(Y)
+    array = held(Y, name)
     labels = as_matrix(array[:, None] if array.ndim == 1 else array, name, min_rows=1).astype(np.float64)
     wrong = (labels != 0) & (labels != 1)
     if wrong.any():

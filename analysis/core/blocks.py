@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis.core.arrays import AnyArray, Matrix, as_matrix, like, namespace, to_numpy
+from noisezoo.analysis.core.arrays import AnyArray, Matrix, as_matrix, held, like, namespace, to_numpy
 
 _BLOCK = 1 << 23  # values of a block: 32 MB in float32
 
@@ -96,7 +96,7 @@ def as_rows(X: AnyArray | Blocks, name: str = "X", *, min_rows: int = 2) -> Rows
     """
     if isinstance(X, Rows):
         return X
-    source: Any = X if _is_stream(X) or namespace(X) is not np else np.asarray(X)
+    source: Any = X if _is_stream(X) else held(X, name)
     if len(source.shape) != 2 or source.shape[0] < min_rows or source.shape[1] == 0:
         if not _is_stream(X):
             as_matrix(source, name, min_rows=min_rows)  # which words the refusals

@@ -1,5 +1,6 @@
 """Intervals and nulls: Wilson's for rates, the bootstrap over rows for means, and laws of shuffled draws."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -8,7 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from noisezoo.analysis.core.arrays import Floats, as_matrix
 from noisezoo.analysis.core.result import plain
-from noisezoo.analysis.core.units import Counts, resample_counts
+from noisezoo.analysis.core.settings import refuse_settings
+from noisezoo.analysis.core.units import Counts, Units, resample_counts, units_of
 
 _NAN = float("nan")
 _EQUAL = 1e-9  # relative spread that is rounding
@@ -34,14 +36,18 @@ def wilson(successes: ArrayLike, trials: ArrayLike, confidence: float = 0.95) ->
     """Wilson's score interval (1927) of a rate from independent trials; vectorised, returns (low, high).
 
     Raises:
-        ValueError: successes outside [0, trials], or no trials.
+        ValueError: successes outside [0, trials], no trials, or a confidence outside (0, 1).
     """
     from scipy.special import ndtri
 
+    refuse_settings(confidence=confidence)
+    return _wilson(successes, trials, float(ndtri((1 + confidence) / 2)))
+
+
+def _wilson(successes: ArrayLike, trials: ArrayLike, z: float) -> tuple[Floats, Floats]:
     k, n = np.broadcast_arrays(np.asarray(successes, float), np.asarray(trials, float))
     if np.any((k < 0) | (k > n) | (n <= 0)):
         raise ValueError("a rate needs 0 <= successes <= trials and at least one trial")
-    z = ndtri((1 + confidence) / 2)
     centre = (k + z**2 / 2) / (n + z**2)
     half = z * np.sqrt(k * (n - k) / n + z**2 / 4) / (n + z**2)
     # Rounding must not exclude the ends that the closed form reaches exactly.
@@ -56,12 +62,31 @@ def bootstrap_means(scores: ArrayLike, counts: Counts) -> Floats:
     return np.asarray(counts @ S.astype(precision) / counts.sum(axis=1, keepdims=True), dtype=np.float64)
 
 
-def to_intervals(estimates: ArrayLike, replicates: Floats, confidence: float = 0.95) -> list[Interval]:
-    """Percentile intervals of estimates (m,) from replicates (b, m); NaN replicates are left out."""
+def to_intervals(
+    estimates: ArrayLike, replicates: Floats, confidence: float = 0.95, *, units: int | None = None
+) -> list[Interval]:
+    """Percentile intervals of estimates (m,) from bootstrap replicates (b, m); NaN replicates are left out.
+
+    For statistics of few `units` the ends are moved away from the estimate by Student's t over the normal quantile and
+    by sqrt(units / (units - 1)): plain percentiles are too narrow by both (Hesterberg 2015, The American Statistician
+    69, section 5.3), and cannot leave the range of the units that were seen. One unit has no ends (NaN).
+    """
     tail = (1 - confidence) / 2
     ends = np.nanquantile(replicates, [tail, 1 - tail], axis=0)
     low, high = ends.reshape(2, replicates.shape[1])  # numpy forgets the two where nothing is to be sorted
-    return [Interval(float(e), float(a), float(b)) for e, a, b in zip(np.asarray(estimates), low, high, strict=True)]
+    centre, factor = np.asarray(estimates, np.float64), 1.0 if units is None else _student(units, confidence)
+    low, high = (centre + factor * (end - centre) for end in (low, high))
+    return [Interval(*map(float, each)) for each in zip(centre, low, high, strict=True)]
+
+
+def _student(units: int, confidence: float) -> float:
+    """What a normal interval of an estimated variance grows by when there are few units; NaN for one."""
+    from scipy.special import ndtri, stdtrit
+
+    if units < 2:
+        return _NAN
+    level = (1 + confidence) / 2
+    return float(stdtrit(units - 1, level) / ndtri(level) * np.sqrt(units / (units - 1)))
 
 
 def mean_intervals(
@@ -72,14 +97,31 @@ def mean_intervals(
     groups: ArrayLike | None = None,
     confidence: float = 0.95,
 ) -> list[Interval]:
-    """Means of per-row scores (n, m), each with its bootstrap percentile interval over rows (or `groups`).
+    """Means of per-row scores (n, m), each with its interval over rows (or `groups`).
+
+    Columns of zeros and ones are rates and have Wilson's interval (`interval_of_rate`), the others the bootstrap's,
+    widened for few units (`to_intervals`). One unit has no ends (NaN). Simulated, a nominal 95 % held the mean of 2 to
+    40 units in 91 to 100 % for rates of groups, in 93 to 96 % for Gaussian and t3 scores; for skewed scores of so few
+    in less: 82 to 91 % of lognormal ones, 87 to 93 % of exponential ones.
 
     Raises:
-        ValueError: scores that `as_matrix` refuses.
+        ValueError: scores that `as_matrix` refuses, groups that `units_of` refuses, or a confidence outside (0, 1).
     """
-    S = as_matrix(scores, "scores").astype(np.float64)
-    counts = resample_counts(len(S), n_boot, seed=seed, groups=groups)
-    return to_intervals(S.mean(axis=0), bootstrap_means(S, counts), confidence)
+    refuse_settings(confidence=confidence, n_boot=n_boot, seed=seed)
+    S = as_matrix(scores, "scores", min_rows=1).astype(np.float64)
+    units = units_of(len(S), groups)
+    return _means(S, units, interval_of_rate, ((S == 0) | (S == 1)).all(axis=0), n_boot, seed, confidence)
+
+
+def _means(
+    S: Floats, units: Units, closed: Callable[..., Interval], countable: NDArray[np.bool_], n_boot: int, seed: int,
+    confidence: float,
+) -> list[Interval]:  # fmt: skip
+    """Means of scores (n, m): those of `countable` columns (m,) with their closed form, the others by the bootstrap."""
+    replicates = bootstrap_means(S, resample_counts(len(S), n_boot, seed=seed, groups=units))
+    found = to_intervals(S.mean(axis=0), replicates, confidence, units=int(units.max()) + 1)
+    counted = {int(j): closed(S[:, j], units, confidence) for j in np.flatnonzero(countable)}
+    return [counted.get(j, interval) for j, interval in enumerate(found)]
 
 
 def paired_differences(
@@ -91,15 +133,20 @@ def paired_differences(
     groups: ArrayLike | None = None,
     confidence: float = 0.95,
 ) -> list[Interval]:
-    """`mean_intervals` of a - b, per-row scores (n, m) of the same rows.
+    """Means of a - b, per-row scores (n, m) of the same rows, with intervals as in `mean_intervals`.
+
+    Differences of columns of zeros and ones have Agresti and Min's interval (`interval_of_difference`), which has a
+    width where no row differs too.
 
     Raises:
-        ValueError: different shapes: scores of different rows cannot be paired.
+        ValueError: different shapes, for scores of different rows cannot be paired, or as `mean_intervals`.
     """
-    A, B = as_matrix(a, "a"), as_matrix(b, "b")
+    refuse_settings(confidence=confidence, n_boot=n_boot, seed=seed)
+    A, B = (as_matrix(scores, name, min_rows=1).astype(np.float64) for scores, name in ((a, "a"), (b, "b")))
     if A.shape != B.shape:
         raise ValueError(f"paired scores must have one shape, not {A.shape} and {B.shape}")
-    return mean_intervals(A.astype(np.float64) - B, n_boot=n_boot, seed=seed, groups=groups, confidence=confidence)
+    binary = ((A == 0) | (A == 1)).all(axis=0) & ((B == 0) | (B == 1)).all(axis=0)
+    return _means(A - B, units_of(len(A), groups), interval_of_difference, binary, n_boot, seed, confidence)
 
 
 def null_columns(draws: Floats, tail: float = 0.0) -> dict[str, float]:
@@ -190,33 +237,70 @@ def null_of_moments(value: float, spread: float, skewness: float, confidence: fl
 
 
 def interval_of_influences(
-    value: float, influence: Floats, units: NDArray[np.intp], confidence: float, *, least: float = -1.0
+    value: float, influence: Floats, units: Units, confidence: float, *, least: float = -1.0
 ) -> Interval:
-    """Value +- z sd in [least, 1]: sd^2 is the sum of squares of influences (n,), added up in `units` (n,)."""
-    from scipy.special import stdtrit
+    """Value +- t sd in [least, 1]: sd^2 is the sum of squares of influences (n,), added up in `units` (n,).
 
-    of_unit = np.bincount(units, influence)[np.bincount(units) > 0]
-    reach = float(stdtrit(max(len(of_unit) - 1, 1), (1 + confidence) / 2) * np.sqrt(of_unit @ of_unit))
+    Student's t has a degree of freedom less than there are units; one unit has no ends (NaN).
+    """
+    from scipy.special import ndtri
+
+    variance, count = _variance(influence, units)
+    reach = float(ndtri((1 + confidence) / 2)) * _student(count, confidence) * np.sqrt(variance)
     return Interval(value, *(float(np.clip(value + side * reach, least, 1.0)) for side in (-1, 1)))
 
 
-def interval_of_share(value: float, influence: Floats, units: NDArray[np.intp], confidence: float) -> Interval:
+def _variance(influence: Floats, units: Units) -> tuple[float, int]:
+    """Sum of squares of influences (n,) added up in units (n,), and the number of units."""
+    there = np.bincount(units) > 0  # a part of the rows may miss units
+    of_unit = np.bincount(units, influence)[there]
+    return float(of_unit @ of_unit), int(there.sum())
+
+
+def _trials(single: float, influence: Floats, units: Units, confidence: float) -> tuple[float, float]:
+    """How many independent trials have the variance that is seen, and the quantile for them.
+
+    `single` is the variance of one trial. Where units are rows the rate itself tells the variance, and the quantile is
+    the normal one; where they are groups the variance is estimated from them, and it is Student's. Where nothing
+    varies, the units themselves are counted. One unit has none (NaN).
+    """
+    from scipy.special import ndtri
+
+    z = float(ndtri((1 + confidence) / 2))
+    variance, count = _variance(influence, units)
+    if count < 2 or not np.isfinite(variance):
+        return _NAN, z
+    wider = 1.0 if count == len(units) else _student(count, confidence)
+    return (single / variance if single * variance > 0 else float(count)), z * wider
+
+
+def interval_of_share(value: float, influence: Floats, units: Units, confidence: float) -> Interval:
     """Wilson's interval of a share in [0, 1], for as many independent trials as would have the variance that is seen.
 
-    The variance is the sum of squares of influences (n,), added up in `units` (n,). Where nothing varies, the units
-    themselves are counted. NaN has no ends.
+    The variance is the sum of squares of influences (n,), added up in `units` (n,) (`_trials`). In simulation of shares
+    of 0.05 to 0.9 over 2 to 40 groups of 1 to 6 rows a nominal 95 % held 91 to 100 %, whether all rows of a group were
+    alike or none. One unit has no ends (NaN).
     """
-    of_unit = np.bincount(units, influence)
-    of_unit = of_unit[np.bincount(units) > 0]
-    variance = float(of_unit @ of_unit)
-    trials = value * (1 - value) / variance if variance > 0 else float(len(of_unit))
+    trials, z = _trials(value * (1 - value), influence, units, confidence)
     if not trials > 0:
         return Interval(value, _NAN, _NAN)
-    low, high = wilson(value * trials, trials, confidence)
+    low, high = _wilson(value * trials, trials, z)
     return Interval(value, float(low), float(high))
 
 
-def interval_of_rate(scores: Floats, units: NDArray[np.intp], confidence: float) -> Interval:
+def interval_of_rate(scores: Floats, units: Units, confidence: float) -> Interval:
     """`interval_of_share` of the mean of scores (n,) in [0, 1]."""
     rate = float(scores.mean())
     return interval_of_share(rate, (scores - rate) / len(scores), units, confidence)
+
+
+def interval_of_difference(scores: Floats, units: Units, confidence: float) -> Interval:
+    """Agresti and Min's interval (2005) of a mean of -1, 0 and 1 (n,), a difference of paired rates, in `units` (n,).
+
+    As many trials as would have the variance that is seen (`_trials`), and two more of which one moves up or down.
+    """
+    value, moved = float(scores.mean()), float(np.abs(scores).mean())
+    trials, z = _trials(moved - value**2, (scores - value) / len(scores), units, confidence)
+    n, difference = trials + 2, value * trials / (trials + 2)
+    reach = z * np.sqrt(max((moved * trials + 1) / n - difference**2, 0.0) / n) if trials > 0 else _NAN
+    return Interval(value, max(difference - reach, -1.0), min(difference + reach, 1.0))

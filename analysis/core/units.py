@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from noisezoo.analysis.core.settings import refuse_settings
+
 Counts = NDArray[np.float32]
 Units = NDArray[np.intp]
 """Number of the unit that each row belongs to, (n,) in [0, units)."""
@@ -101,8 +103,9 @@ def resample_counts(n: int, n_boot: int = 1000, *, seed: int = 42, groups: Array
     groups give the same resamples, so that statistics of two views on the same rows are paired by construction.
 
     Raises:
-        ValueError: as `units_of`.
+        ValueError: as `units_of`, or no resample.
     """
+    refuse_settings(n_boot=n_boot, seed=seed)
     unit = units_of(n, groups)
     units = int(unit.max()) + 1
     drawn = np.random.default_rng(seed).integers(units, size=(n_boot, units))

@@ -16,6 +16,7 @@ from noisezoo.analysis.core import (
     assign_folds,
     caveats,
     refuse_one_class,
+    refuse_settings,
     single,
     to_numpy,
 )
@@ -90,6 +91,7 @@ def fit_probes(
     Raises:
         ValueError: an attribute with one class only, C not positive, or what `as_matrix` and `as_labels` refuse.
     """
+    refuse_settings(seed=seed)
     X = as_array(X)
     labels = as_labels(Y, rows=len(X))
     refuse_one_class(labels)

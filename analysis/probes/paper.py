@@ -18,10 +18,12 @@ from noisezoo.analysis.core import (
     as_matrix,
     caveats,
     constant_columns,
+    interval_of_difference,
     interval_of_influences,
     interval_of_share,
     null_columns,
     principal_frame,
+    refuse_settings,
     units_of,
 )
 from noisezoo.analysis.probes.fit import Probes, fit_probes
@@ -120,7 +122,8 @@ def paper_probes(
         classifier: a key of CLASSIFIERS.
         groups: (n,) identities: rows of one count together in intervals. One on both sides of `train` is a caveat.
         n_permutations: shuffled copies of the training labels, attributes together; 0 leaves the null NaN.
-        confidence: of the intervals: Wilson's for shares, Student's over rows or groups for differences and means.
+        confidence: of the intervals: Wilson's for shares, Agresti and Min's for gains, Student's over rows or groups
+            for means over attributes. With test rows of one group they have no ends (NaN), and a caveat says so.
         seed: of permutations.
 
     Returns:
@@ -134,6 +137,7 @@ def paper_probes(
     for what, value, known in (("kind", kind, DIMENSIONS), ("classifier", classifier, CLASSIFIERS)):
         if value not in known:
             raise ValueError(f"{what} must be one of {', '.join(known)}, not {value!r}")
+    refuse_settings(n_permutations=n_permutations, confidence=confidence, seed=seed)
     X = as_matrix(X)
     labels, mask = as_labels(Y, rows=len(X), names=names), _as_mask(train, len(X))
     units = units_of(len(X), groups)
@@ -149,7 +153,7 @@ def paper_probes(
         names=tuple(name for name in names if name not in refused),
         refused=refused,
         scores={what: _intervals(what, found, units[~mask], confidence) for what, found in of.items()},
-        mean={what: _intervals(what, _mean(found), units[~mask], confidence)[0] for what, found in of.items()},
+        mean={what: _mean_interval(found, units[~mask], confidence) for what, found in of.items()},
         null=((answers[:, 1:] > 0) == (Y_test > 0)[:, None]).mean(axis=0),
         probes=fitted.take(slice(Y_train.shape[1])),
         classifier=classifier,
@@ -195,20 +199,23 @@ def _scores(logits: Floats, Y: Floats, prior: Floats) -> dict[str, Scores]:
     probe = OutOfFold(logits, np.zeros_like(Y), Y, once, once > 0)
     found = {"accuracy": accuracy(probe), "auc": auc(probe)}
     found["majority"] = accuracy(OutOfFold(np.zeros_like(Y) + prior, np.zeros_like(Y), Y, once, once > 0))
-    gain = [ours - theirs for ours, theirs in zip(found["accuracy"], found["majority"], strict=True)]
-    return {**found, "gain": (gain[0], gain[1])}
-
-
-def _mean(of: Scores) -> Scores:
-    """Of the attributes that have a value, as one."""
-    known = np.isfinite(of[0])
-    known = known if known.any() else ~known
-    return of[0][known].mean(keepdims=True), of[1][:, known].mean(axis=1, keepdims=True)
+    gain, influence = (ours - theirs for ours, theirs in zip(found["accuracy"], found["majority"], strict=True))
+    return {**found, "gain": (gain, influence)}
 
 
 def _intervals(what: str, of: Scores, units: NDArray[np.intp], confidence: float) -> tuple[Interval, ...]:
-    interval = interval_of_influences if what == "gain" else interval_of_share
-    return tuple(interval(float(value), i, units, confidence) for value, i in zip(of[0], of[1].T, strict=True))
+    """Of shares by their influences; of the gain by the answers that are right more, or less, than the majority's."""
+    columns = zip(of[0], of[1].T, strict=True)
+    if what == "gain":
+        return tuple(interval_of_difference(i * len(i) + value, units, confidence) for value, i in columns)
+    return tuple(interval_of_share(float(value), i, units, confidence) for value, i in columns)
+
+
+def _mean_interval(of: Scores, units: NDArray[np.intp], confidence: float) -> Interval:
+    """Of the mean over the attributes that have a value."""
+    known = np.isfinite(of[0])
+    known = known if known.any() else ~known
+    return interval_of_influences(float(of[0][known].mean()), of[1][:, known].mean(axis=1), units, confidence)
 
 
 def _caveats(
@@ -217,4 +224,6 @@ def _caveats(
     both = len(np.intersect1d(units[mask], units[~mask]))
     few = f"{n_components} principal components instead of the paper's {wanted}: there are no more"
     astride = f"{both} groups lie on both sides of the split, so that probes are scored on whom they were fitted on"
-    return caveats(X, mask.astype(np.intp)) + (few,) * (n_components < wanted) + (astride,) * (both > 0)
+    alone = "all test rows are of one group: no interval can be given"
+    said = {few: n_components < wanted, astride: both > 0, alone: len(np.unique(units[~mask])) < 2}
+    return caveats(X, mask.astype(np.intp)) + tuple(sentence for sentence, holds in said.items() if holds)

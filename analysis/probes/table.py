@@ -18,6 +18,8 @@ from noisezoo.analysis.core import (
     as_array,
     caveats,
     null_columns,
+    null_of_rates,
+    refuse_settings,
     single,
     to_numpy,
 )
@@ -78,8 +80,9 @@ class ProbeTable(Result):
 
 
 def _record(attribute: str, metric: str, rate: float, interval: Interval, null: Floats) -> dict[str, Any]:
+    found = null_columns(null) | {"p_value": null_of_rates(interval.estimate, null).p_value}
     rates = {"positive_rate": rate, "majority_rate": max(rate, 1 - rate)}
-    return {"attribute": attribute, "metric": metric, **asdict(interval), **null_columns(null), **rates}
+    return {"attribute": attribute, "metric": metric, **asdict(interval), **found, **rates}
 
 
 def probe_table(
@@ -120,6 +123,7 @@ def probe_table(
     Raises:
         ValueError: what `as_matrix`, `as_labels`, `assign_folds` and `half_samples` refuse, or a constant X.
     """
+    refuse_settings(n_permutations=n_permutations, confidence=confidence, seed=seed)
     X = as_array(X)
     design = Design.of(len(X), Y, names, groups, n_folds=n_folds, n_splits=n_splits, seed=seed)
     scaled = scaled_frame(X)

@@ -29,5 +29,6 @@ def test_the_interval_of_independent_hits_is_wilsons_and_copies_do_not_narrow_it
     found = interval_of_rate(hits, np.arange(50), 0.95)
     assert (found.low, found.high) == pytest.approx([float(end) for end in wilson(20, 50)])
     copied = interval_of_rate(np.repeat(hits, 3), np.repeat(np.arange(50), 3), 0.95)
-    assert (copied.low, copied.high) == pytest.approx((found.low, found.high))
+    assert copied.low <= found.low and copied.high >= found.high
+    assert (copied.low, copied.high) == pytest.approx((found.low, found.high), abs=0.01)  # Student's instead of normal
     assert interval_of_rate(np.ones(50), np.arange(50), 0.95).low == pytest.approx(float(wilson(50, 50)[0]))

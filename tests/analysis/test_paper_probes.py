@@ -1,9 +1,12 @@
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import stats
 from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -96,3 +99,58 @@ def test_identities_and_pictures_on_both_sides_of_the_split_are_told() -> None:
     assert any("2 rows of X have an exact copy" in sentence for sentence in said)
     assert any("groups lie on both sides" in sentence for sentence in said)
     assert any("30 principal components instead of the paper's 500" in sentence for sentence in said)
+
+
+def test_the_area_under_the_curve_is_scikit_learns_with_delongs_error() -> None:
+    X, Y, train = view(600, 30)
+    found = paper_probes(X, Y, NAMES, train=train, kind="noise")
+    logits = found.probes.decision_function(X[~train])
+    for j in range(3):
+        area = found.scores["auc"][j]
+        assert area.estimate == pytest.approx(roc_auc_score(Y[~train, j], logits[:, j]))
+        assert area.low < area.estimate < area.high <= 1
+    drawn = np.random.default_rng(0).integers(200, size=(400, 200))
+    areas = [roc_auc_score(Y[~train, 0][rows], logits[rows, 0]) for rows in drawn]
+    width = found.scores["auc"][0].high - found.scores["auc"][0].low
+    assert width == pytest.approx(2 * 1.96 * np.std(areas), rel=0.15)
+
+
+def test_the_class_mean_classifier_is_lda_with_an_identity_covariance() -> None:
+    X, Y, train = view(600, 30)
+    found = paper_probes(X, Y, NAMES, train=train, kind="noise", classifier="lda")
+    scaled = make_pipeline(PCA(30, svd_solver="full"), StandardScaler()).fit(X[train])
+    T = scaled.transform(X)
+    for j in range(3):
+        y, means = Y[train, j], [T[train][Y[train, j] == c].mean(axis=0) for c in (0, 1)]
+        prior = np.log(y.mean() / (1 - y.mean()))
+        expected = (((T - means[0]) ** 2).sum(axis=1) - ((T - means[1]) ** 2).sum(axis=1)) / 2 + prior
+        np.testing.assert_allclose(found.probes.decision_function(X)[:, j], expected, atol=1e-8)
+    assert found.settings()["classifier"] == "lda"
+    peer = LinearDiscriminantAnalysis().fit(T[train], Y[train, 0]).score(T[~train], Y[~train, 0])
+    assert abs(found.scores["accuracy"][0].estimate - peer) < 0.1
+
+
+def test_one_test_identity_has_no_interval_and_a_caveat() -> None:
+    X, Y, train = view(90, 25)
+    found = paper_probes(X, Y, NAMES, train=train, kind="noise", groups=np.where(train, np.arange(90), -1))
+    for what in ("accuracy", "auc", "majority", "gain"):
+        for interval in (*found.scores[what], found.mean[what]):
+            assert np.isfinite(interval.estimate) and np.isnan([interval.low, interval.high]).all()
+    assert any("of one group" in sentence for sentence in found.caveats)
+
+
+@pytest.mark.parametrize("people", [2, 3, 5, 12, 40])
+def test_accuracies_over_few_test_identities_are_held(people: int) -> None:
+    """Labels of identities, half of them positive, that nothing tells: every probe is right half of the time."""
+    held = np.zeros(4)
+    for seed in range(150):
+        rng = np.random.default_rng([seed, people])
+        groups = np.repeat(np.arange(20 + people), rng.integers(1, 7, 20 + people))
+        train, X = groups < 20, rng.standard_normal((len(groups), 5))
+        Y = (rng.random((20 + people, 3)) < 0.5)[groups].astype(float)
+        Y[:2] = [[0, 0, 0], [1, 1, 1]]
+        found = paper_probes(X, Y, NAMES, train=train, kind="noise", groups=groups, n_permutations=0)
+        intervals = (found.scores["accuracy"][0], found.mean["accuracy"], found.scores["gain"][0], found.mean["gain"])
+        truth = (0.5, 0.5, 0.0, 0.0)
+        held += [not (i.low > t or i.high < t) for i, t in zip(intervals, truth, strict=True)]
+    assert (held >= stats.binom.ppf(0.001, 150, [0.93, 0.90, 0.93, 0.90])).all(), held / 150

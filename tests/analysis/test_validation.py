@@ -1,7 +1,11 @@
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 
 from noisezoo.analysis.core.arrays import as_labels, as_matrix, refuse_one_class
+from noisezoo.analysis.core.blocks import as_rows
+from noisezoo.analysis.core.settings import refuse_settings
 
 
 def test_floats_pass_without_a_copy_and_half_floats_become_single() -> None:
@@ -63,3 +67,52 @@ def test_labels_must_match_rows_and_names() -> None:
 def test_an_attribute_of_one_class_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="'Bald'"):
         refuse_one_class(as_labels([[0, 1], [1, 1]]), ["Smiling", "Bald"])
+
+
+def test_pandas_nullable_numbers_are_numbers_and_na_is_named() -> None:
+    frame = pd.DataFrame({"a": pd.array([1, 2, 3], dtype="Int64"), "b": pd.array([0.5, 1, 2], dtype="Float64")})
+    np.testing.assert_array_equal(as_matrix(frame), [[1, 0.5], [2, 1], [3, 2]])
+    frame.loc[1, "a"] = pd.NA
+    with pytest.raises(ValueError, match="X holds 1 NaN or infinite values, the first at row 1, column 0"):
+        as_matrix(frame)
+    labels = pd.array([True, False, True], dtype="boolean")
+    np.testing.assert_array_equal(as_labels(labels), [[1], [0], [1]])
+    with pytest.raises(ValueError, match="real numbers, not object"):
+        as_matrix(pd.DataFrame({"a": ["1", "2"], "b": [1, 2]}))
+
+
+def test_masked_values_are_refused_and_a_mask_of_nothing_passes() -> None:
+    X = np.ma.masked_array(np.ones((4, 2)), mask=np.zeros((4, 2)))
+    np.testing.assert_array_equal(as_matrix(X), 1)
+    X[2, 1] = np.ma.masked
+    for use in (lambda: as_matrix(X, "noise"), lambda: as_labels(X, "noise"), lambda: as_rows(X, "noise"),
+                lambda: as_labels(X[:, 1], "noise")):  # fmt: skip
+        with pytest.raises(ValueError, match="noise is masked in 1 rows, the first row 2"):
+            use()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.bool, torch.int8])
+def test_labels_of_any_tensor_are_labels(dtype: torch.dtype) -> None:
+    labels = torch.tensor([1, 0, 1]).to(dtype)
+    np.testing.assert_array_equal(as_labels(labels), [[1], [0], [1]])
+    np.testing.assert_array_equal(as_labels(labels[:, None]), [[1], [0], [1]])
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"confidence": 95}, "confidence must lie between 0 and 1"),
+        ({"confidence": 1.0}, "confidence must lie"),
+        ({"alpha": 0}, "alpha must lie between 0 and 1, such as 0.05, not 0"),
+        ({"n_projections": 0}, "n_projections must be a whole number, 1 or more"),
+        ({"n_folds": 1}, "n_folds must be"),
+        ({"n_folds": 5.0}, "n_folds must be"),
+        ({"n_permutations": -1}, "n_permutations must be"),
+        ({"n_splits": True}, "n_splits must be"),
+        ({"seed": None, "alpha": np.float32(2)}, "alpha must"),
+    ],
+)
+def test_a_setting_that_means_nothing_is_refused_by_name(settings: dict[str, object], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        refuse_settings(**settings)
+    refuse_settings(confidence=np.float64(0.9), alpha=0.05, n_folds=np.int64(3), n_permutations=0, n_null=None, seed=0)
