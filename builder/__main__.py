@@ -18,6 +18,7 @@ from noisezoo.builder.engine import (
     end_with_launcher,
     exit_if_stopped,
     handle_preemption,
+    lease_creation,
     open_build,
     opened,
     publishing_lease,
@@ -59,6 +60,7 @@ def run(recipe: Recipe, out: Path, expected: str | None = None) -> bool:
     try:
         admit(build)
         admit_device(build)
+        log.write("leases", created_by=lease_creation(build))
         while not stop_requested() and (work(build, log) or _publish(build, log)):
             if is_finished(build):
                 return True

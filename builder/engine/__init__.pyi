@@ -2,6 +2,7 @@ from noisezoo.builder.engine.admission import (
     admit as admit,
     admit_device as admit_device,
     identity as identity,
+    lease_creation as lease_creation,
     opened as opened,
     take_place as take_place,
 )

@@ -13,7 +13,7 @@ from typing import Any
 
 from noisezoo.builder.engine.build import STATE, Build, prepare
 from noisezoo.builder.engine.commit import device_name, software
-from noisezoo.builder.engine.leases import LEASES, Lease, once
+from noisezoo.builder.engine.leases import LEASES, Lease, creation_of, once
 from noisezoo.builder.recipe import Recipe
 from noisezoo.errors import UsageError
 from noisezoo.files import clean_up, read_json, write_json
@@ -109,6 +109,11 @@ def identity(build: Build) -> str:
     return str(_begun(build)["id"])
 
 
+def lease_creation(build: Build) -> str:
+    """How the build's leases are created: by `hard links` or by `exclusive creation`."""
+    return str(_begun(build).get("leases", "hard links"))
+
+
 def admit(build: Build, *, mixed: bool = False) -> None:
     """Check this process's software against that of the build's first process.
 
@@ -152,7 +157,8 @@ def admit_device(build: Build) -> None:
 
 
 def _begun(build: Build) -> dict[str, Any]:
-    fresh = {"format": FORMAT, "id": uuid.uuid4().hex, "software": software(), "mixed": False}
+    fresh = {"format": FORMAT, "id": uuid.uuid4().hex, "software": software(), "mixed": False,
+             "leases": creation_of(build.state)}  # fmt: skip
     return _first(build.state / BEGUN, fresh)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from noisezoo import zoo
-from noisezoo.builder.engine.leases import LEASES, Lease, once, owners
+from noisezoo.builder.engine.leases import LEASES, Lease, creation_of, once, owners
 from noisezoo.builder.models import check_access, model_files, pin
 from noisezoo.builder.recipe import Recipe, make_recipe
 from noisezoo.builder.sources import SPARE_ROWS, Manifest, Refusal, Source, freeze, open_source, spare_keys
@@ -174,6 +174,8 @@ def prepare(recipe: Recipe, root: Path) -> Build:
     facts = read_state(state / "source.json") if (state / "recipe.json").exists() else None
     _check(recipe, source.label_features() if facts is None else dict(facts["features"]))
     _take_folder(root)
+    if facts is None:
+        creation_of(state)
     commits = read_state(state / COMMITS) or {}
     views = [pin(view, commits) for view in recipe.zoo_rows()]
     models: dict[str, dict[str, Any]] = {

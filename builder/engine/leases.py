@@ -7,17 +7,21 @@ names of their own, and the rename would keep one of them.
 No file's time is ever compared with this host's clock, which a shared file system need not share.
 """
 
+import errno
 import json
 import os
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, Generic, TypeVar
+
+from noisezoo.errors import UsageError
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
@@ -39,6 +43,9 @@ SUFFIXES = (".json", ".scan", ".takeover")
 
 ATTEMPTS = 10
 """Creating a lease is tried so often while its folder, or the file it is linked from, is being cleaned up."""
+
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EACCES)
+"""Errors of a file system without hard links."""
 
 EXIT_SECONDS = 5.0
 """On exit the monitor waits at most this long for a scan in progress, which may own a lease on removing another."""
@@ -96,19 +103,18 @@ class Lease:
         with suppress(FileNotFoundError):
             os.utime(self.path)
 
-    def last_heartbeat(self) -> tuple[float, int] | None:
-        """Time and inode of the file, which each heartbeat and each new owner change; None where there is no lease.
+    def last_heartbeat(self) -> tuple[float, bytes] | None:
+        """Time and content of the file, which each heartbeat and each new owner change; None where there is no lease.
 
         The file is opened: a client of NFS then asks the server, while for a mere stat it answers from its cache.
         """
         try:
-            with self.path.open() as stream:
-                found = os.fstat(stream.fileno())
+            with self.path.open("rb") as stream:
+                return os.fstat(stream.fileno()).st_mtime, stream.read()
         except FileNotFoundError:
             return None
-        return found.st_mtime, found.st_ino
 
-    def expire(self, beat: tuple[float, int]) -> None:
+    def expire(self, beat: tuple[float, bytes]) -> None:
         """Remove a dead process's lease, unless there has been a heartbeat since `beat`.
 
         This needs a lease of its own and a second look under it: otherwise a second process, late from its first
@@ -125,34 +131,75 @@ class Lease:
         return self._create()
 
     def _create(self) -> str | None:
-        """Create the file whole: write it aside, then link it, as a link to an existing name fails (also over NFS).
-
-        Returns what it says; None where it is another process's.
-        """
+        """Create the file, if there is none; returns what it says, or None where it is another process's."""
         pid, host = os.getpid(), socket.gethostname()
         owner = {"host": host, "pid": pid, "process_start": process_start(pid), "claimed_at": time.time()}
         written = json.dumps({**owner, "nonce": time.monotonic_ns()})
-        for attempt in range(ATTEMPTS):
-            aside = self.path.with_name(f".{self.path.name}.{host}.{pid}.{time.monotonic_ns()}.tmp")
+        for _ in range(ATTEMPTS):
             try:
-                aside.write_text(written)
-                os.link(aside, self.path)
-                return written
-            except FileExistsError:  # a server that lost its first answer says so of our own link
-                return written if _text(self.path) == written else None
-            except FileNotFoundError:
-                if attempt == ATTEMPTS - 1:
-                    raise
+                return written if create_exclusively(self.path, written) else None
+            except FileNotFoundError as error:  # the folder is not there yet, or is being cleaned up
+                missing = error
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-            finally:
-                aside.unlink(missing_ok=True)
-        return None
+        raise missing
 
     def _beat(self, over: threading.Event) -> None:
         """Send heartbeats from a thread: one batch may take longer than other processes would wait."""
         while not over.wait(HEARTBEAT_SECONDS):
             with suppress(OSError):  # the work itself will meet what is wrong with the folder, and say so
                 self.heartbeat()
+
+
+def create_exclusively(path: Path, text: str) -> bool:
+    """Create a file whole, if there is none of its name; False where there is one.
+
+    It is written aside and linked, as a link to an existing name fails, also over NFS. Where the file system has no
+    hard links (exFAT, many FUSE and SMB mounts), it is created exclusively and then written.
+    """
+    aside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.{time.monotonic_ns()}.tmp")
+    try:
+        aside.write_text(text)
+        os.link(aside, path)
+    except FileExistsError:
+        return _text(path) == text  # a server that lost its first answer says so of our own link
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        try:
+            with path.open("x") as stream:
+                stream.write(text)
+        except FileExistsError:
+            return False
+    finally:
+        aside.unlink(missing_ok=True)
+    return True
+
+
+def creation_of(folder: Path) -> str:
+    """How leases are created in a folder: by `hard links` or by `exclusive creation`.
+
+    Raises:
+        UsageError: Its file system has neither.
+    """
+    probe = folder / f".{uuid.uuid4().hex}.tmp"
+    beside = probe.with_suffix(".link.tmp")
+    try:
+        probe.touch()
+        os.link(probe, beside)
+        return "hard links"
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        with suppress(FileExistsError):
+            probe.open("x").close()
+            raise UsageError(
+                f"the file system of {folder} has neither hard links nor exclusive creation, by which processes would "
+                "share the work: choose another --out"
+            ) from error
+        return "exclusive creation"
+    finally:
+        probe.unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
 
 
 def leases_in(folder: Path) -> list[Lease]:
@@ -251,7 +298,7 @@ class Monitor:
         self._held, self._over, self._guard = ExitStack(), threading.Event(), threading.Lock()
         self._scans: MissedScans[Lease] = MissedScans()
         self._monitors, self._lives = False, False
-        self._beat: tuple[float, int] | None = None
+        self._beat: tuple[float, bytes] | None = None
         self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
 
     def __enter__(self) -> "Monitor":

@@ -24,6 +24,7 @@ from noisezoo.builder.engine import (
     admit,
     failures,
     launcher_environment,
+    lease_creation,
     opened,
     raise_preempted,
 )
@@ -76,6 +77,8 @@ def build_datasets(
     todo = [build for build in builds if not is_finished(build)]
     for build in todo:
         admit(build, mixed=mixed)
+        if console is not None and (creation := lease_creation(build)) != "hard links":
+            console.print(f"{build.root}: no hard links here, so that leases are files made by {creation}")
     while todo:
         code = _watch(todo, processes or default_processes(todo[0].recipe.settings.threads), console)
         for build in todo:
