@@ -32,9 +32,10 @@ class Batch:
     ids: Sequence[str]
     prompts: Sequence[str] | None = None
 
-    def __getitem__(self, part: slice) -> "Batch":
-        """A part of the batch."""
-        return Batch(self.ids[part], None if self.prompts is None else self.prompts[part])
+    def __getitem__(self, part: np.ndarray) -> "Batch":
+        """The images of these indices, (b,) int."""
+        ids = [self.ids[i] for i in part]
+        return Batch(ids, None if self.prompts is None else [self.prompts[i] for i in part])
 
 
 class Computer(ABC):
@@ -139,12 +140,12 @@ class Work:
         kept, array = _stacked(encoded)
         if kept:
             computer, known = self.computer, self._batch(kept)
-            parts = computer.stages.run("network", lambda p: computer.compute(array[p], known[p]), len(kept))
-            self._keep(_concatenated(parts), kept)
+            parts = computer.stages.run("network", lambda p: computer.compute(array[p], known[p]), places(batch, kept))
+            self._keep(concatenated(parts), kept)
 
     def finish(self) -> tuple[list[str], Rows, list[Refusal]]:
         """(ids kept, their columns, refusals), each in the slice's order."""
-        rows, kept = _concatenated(self._parts) if self._parts else self._empty(), self._kept
+        rows, kept = concatenated(self._parts) if self._parts else self._empty(), self._kept
         if kept:
             rows, kept = self._sound({**rows, **self.computer.measure(rows, kept, self.part)}, kept, finite=())
         refusals = [self._refusals[position] for position in sorted(self._refusals)]
@@ -163,7 +164,7 @@ class Work:
             return self.part.encodings[key]
         self._check_sizes(values)
         kept, array = _stacked(values)
-        encoded = computer.stages.run("encode", lambda p: computer.encode(array[p]), len(kept))
+        encoded = computer.stages.run("encode", lambda p: computer.encode(array[p]), places(batch, kept))
         found = values | dict(zip(kept, (row for part in encoded for row in part), strict=True))
         if computer.encoding is not None:
             self.part.encodings[key] = found
@@ -225,7 +226,14 @@ def image_digest(view: str, seed: int, image_id: str) -> bytes:
     return hashlib.sha256(f"{view}/{seed}/{image_id}".encode()).digest()
 
 
-def _concatenated(parts: Sequence[Rows]) -> Rows:
+def places(positions: Sequence[int], kept: Sequence[int]) -> np.ndarray:
+    """(n,) int. Index in `kept` of each position, -1 where it is not kept."""
+    index = {position: i for i, position in enumerate(kept)}
+    return np.array([index.get(position, -1) for position in positions], int)
+
+
+def concatenated(parts: Sequence[Rows]) -> Rows:
+    """Rows of several batches, one after another."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

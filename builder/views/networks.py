@@ -10,9 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisezoo.builder.sources import to_rgb
-from noisezoo.builder.views.computer import FAULT, Batch, Computer, Rows, check_shape, image_digest
+from noisezoo.builder.views.computer import (
+    FAULT,
+    Batch,
+    Computer,
+    Rows,
+    check_shape,
+    concatenated,
+    image_digest,
+    places,
+)
 from noisezoo.builder.views.quality import PREFIX, is_sampled, measure
-from noisezoo.builder.views.slices import Slice
+from noisezoo.builder.views.slices import Slice, cut
 from noisezoo.errors import UsageError
 from noisezoo.schema import PREVIOUS
 
@@ -139,40 +148,41 @@ class NoiseComputer(LatentComputer):
 
         Batches are cut from the sample before anything is refused, so that no row's batch depends on who computes it.
         """
-        s, place = self.settings, {position: i for i, position in enumerate(positions)}
+        s = self.settings
         if not s.reconstruct:
             return {}
         added = {PREFIX + metric: np.full(len(positions), np.nan, np.float32) for metric in s.metrics}
         added[FAULT] = np.full(len(positions), None, dtype=object)
         sample = [i for i, image_id in enumerate(part.ids) if is_sampled(image_id, s.seed, s.reconstruct)]
-        for start in range(0, len(sample), s.batch_size):
-            kept = [position for position in sample[start : start + s.batch_size] if position in place]
-            chosen = [place[position] for position in kept]
-            for name, column in self._regenerated(rows, chosen, kept, part).items():
-                added[name][chosen] = column
+        for batch in cut(range(len(sample)), s.batch_size):
+            at = places([sample[i] for i in batch], positions)
+            chosen = at[at >= 0]
+            found = self.stages.run("reconstruct", lambda p: self._generate(rows, p, positions, part), at)
+            if found:
+                for name, column in self._measures(np.concatenate(found), chosen, positions, part).items():
+                    added[name][chosen] = column
         return added
 
-    def _regenerated(self, rows: Rows, chosen: list[int], positions: list[int], part: Slice) -> Rows:
-        """The metrics of the chosen rows, which stand at these positions; a fault where one is not finite."""
-        if not chosen:
-            return {}
-        reference = np.stack([self.prepare(_opened(part.picture(position))) for position in positions])
-        held = {name: rows[name][chosen].astype(np.float32) for name in self.arrays}
-        prompts = None if part.prompts is None else [part.prompts[position] for position in positions]
-        images = self.stages.run("reconstruct", lambda p: self._generate(held, prompts, p), len(chosen))
-        columns = measure(self.settings.metrics, np.concatenate(images), reference)
+    def _generate(self, rows: Rows, chosen: np.ndarray, positions: Sequence[int], part: Slice) -> np.ndarray:
+        """Pictures of the chosen rows, (b,) int: (b, 3, h, w) float32."""
+        import torch
+
+        states = {name: torch.from_numpy(rows[name][chosen].astype(np.float32)) for name in self.arrays}
+        prompts = None if part.prompts is None else [part.prompts[positions[i]] for i in chosen]
+        noise, previous = states[self.view.name], states.get(PREVIOUS)
+        return np.asarray(self.inverter.generate(noise, previous=previous, prompts=prompts).cpu().numpy())
+
+    def _measures(self, images: np.ndarray, chosen: np.ndarray, positions: Sequence[int], part: Slice) -> Rows:
+        """The metrics of the chosen rows' pictures; a fault where one is not finite."""
+
+        def measured(p: np.ndarray) -> Rows:
+            given = np.stack([self.prepare(_opened(part.picture(positions[i]))) for i in chosen[p]])
+            return measure(self.settings.metrics, images[p], given)
+
+        columns = concatenated(self.stages.run("metrics", measured, np.arange(len(chosen))))
         fine = np.all([np.isfinite(column) for column in columns.values()], axis=0)
         faults = [None if each else "the picture regenerated from the row is not finite" for each in fine]
         return {**columns, FAULT: np.array(faults, dtype=object)}
-
-    def _generate(self, held: Rows, prompts: Sequence[str] | None, part: slice) -> np.ndarray:
-        """Pictures of a part of the held states: (b, 3, h, w) float32."""
-        import torch
-
-        states = {name: torch.from_numpy(array[part]) for name, array in held.items()}
-        noise, previous = states[self.view.name], states.get(PREVIOUS)
-        images = self.inverter.generate(noise, previous=previous, prompts=None if prompts is None else prompts[part])
-        return np.asarray(images.cpu().numpy())
 
     def _faults(self, n: int) -> np.ndarray:
         """At which step the network's output stopped being finite, in words; None for rows where it did not."""
