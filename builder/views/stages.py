@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -150,7 +150,7 @@ def is_shortage(error: BaseException, batch: int) -> bool:
     return is_out_of_memory(error) or (batch > 1 and library)
 
 
-def _rows(result: Result, rows: np.ndarray) -> Result:
+def _rows(result: Any, rows: np.ndarray) -> Any:
     """Some rows of arrays; the arrays themselves where these are all rows."""
     if isinstance(result, dict):
         return {name: _rows(array, rows) for name, array in result.items()}
