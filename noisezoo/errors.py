@@ -27,3 +27,9 @@ class IncompleteError(NoiseZooError):
     """The work stopped before all of it was done; running the same command again goes on."""
 
     exit_code = 3
+
+
+class StoppedError(NoiseZooError):
+    """The user pressed Ctrl-C; says how much is kept."""
+
+    exit_code = 130

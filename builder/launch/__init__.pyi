@@ -11,6 +11,7 @@ from noisezoo.builder.launch.local import (
     build_dataset as build_dataset,
     build_datasets as build_datasets,
     default_processes as default_processes,
+    progress_of as progress_of,
 )
 from noisezoo.builder.launch.machines import CPU as CPU, SHARE as SHARE, machine as machine, names as names
 from noisezoo.builder.launch.plan import (
@@ -24,6 +25,7 @@ from noisezoo.builder.launch.status import (
     ViewStatus as ViewStatus,
     Watcher as Watcher,
     WorkerStatus as WorkerStatus,
+    missing_text as missing_text,
     ranges as ranges,
     status as status,
 )

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import yaml
 
@@ -28,15 +27,14 @@ from noisezoo.builder.engine import (
     opened,
     raise_preempted,
 )
-from noisezoo.builder.launch.status import Scan, ViewStatus, Watcher, status
+from noisezoo.builder.launch.status import Scan, ViewStatus, Watcher, missing_text, status
 from noisezoo.builder.recipe import Recipe
-from noisezoo.errors import IncompleteError, NoiseZooError
+from noisezoo.errors import IncompleteError, NoiseZooError, StoppedError
 from noisezoo.files import committed
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
 POLL_SECONDS = 0.5
+Watch = Callable[[Sequence[Scan]], object]
+Say = Callable[[str], object]
 
 
 @dataclass(frozen=True)
@@ -49,42 +47,52 @@ class Outcome:
 
 
 def build_dataset(
-    recipe: Recipe, out: Path, *, processes: int | None = None, console: "Console | None" = None, mixed: bool = False
-) -> Outcome:
-    """Build, or go on building, the dataset of `recipe` in `out`, by `processes` processes on this machine.
+    recipe: Recipe, out: Path, *, processes: int | None = None, watch: Watch | None = None, say: Say | None = None,
+    mixed: bool = False,
+) -> Outcome:  # fmt: skip
+    """Build, or go on building, the dataset of `recipe` in `out` on this machine.
 
-    With `mixed`, the software or the kind of device may differ from those that the build was started with.
+    Args:
+        recipe: The recipe.
+        out: The dataset's folder.
+        processes: How many; `default_processes` if None.
+        watch: Called with a scan of each build, about twice a second.
+        say: Called with a line of text where the build waits for another launch; None prints to stderr.
+        mixed: Let the software and the kind of device differ from those that the build was started with.
 
     Raises:
         UsageError: The recipe, a model, the software or the folder is unfit; raised before any process starts.
         NoiseZooError: A process failed; the message is its own.
-        IncompleteError: Units are missing, for instance because a process was killed; the same call goes on.
+        IncompleteError: Images are missing, for instance because a process was killed; the same call goes on.
+        StoppedError: Ctrl-C; says how much is kept.
     """
-    return build_datasets([(recipe, out)], processes=processes, console=console, mixed=mixed)[0]
+    return build_datasets([(recipe, out)], processes=processes, watch=watch, say=say, mixed=mixed)[0]
 
 
 def build_datasets(
-    wanted: Sequence[tuple[Recipe, Path]], *, processes: int | None = None, console: "Console | None" = None,
-    mixed: bool = False,
+    wanted: Sequence[tuple[Recipe, Path]], *, processes: int | None = None, watch: Watch | None = None,
+    say: Say | None = None, mixed: bool = False,
 ) -> list[Outcome]:  # fmt: skip
     """`build_dataset` for several datasets by one launch, so that the models' libraries are imported once."""
-    from rich.console import Console
-
-    started = time.time()
+    started, say = time.time(), say or _say
     builds = [opened(recipe, out) for recipe, out in wanted]
     for note in dict.fromkeys(note for build in builds for note in build.notes()):
-        (console or Console(stderr=True)).print(f"Note: {note}", soft_wrap=True, highlight=False)
+        say(f"Note: {note}")
     todo = [build for build in builds if not is_finished(build)]
     for build in todo:
         admit(build, mixed=mixed)
-        if console is not None and (creation := lease_creation(build)) != "hard links":
-            console.print(f"{build.root}: no hard links here, so that leases are files made by {creation}")
-    while todo:
-        code = _watch(todo, processes or default_processes(todo[0].recipe.settings.threads), console)
-        for build in todo:
-            _check(build, started, code)
-            _wait_for_others(build, console)
-        todo = [build for build in todo if not is_finished(build)]
+        if (creation := lease_creation(build)) != "hard links":
+            say(f"{build.root}: no hard links here, so that leases are files made by {creation}")
+    try:
+        while todo:
+            code = _run(todo, processes or default_processes(todo[0].recipe.settings.threads), watch)
+            for build in todo:
+                _check(build, started, code)
+                _wait_for_others(build, say)
+            todo = [build for build in todo if not is_finished(build)]
+    except KeyboardInterrupt as error:
+        share, _ = progress_of([Watcher(build).scan() for build in builds])
+        raise StoppedError(f"stopped; {100 * share:.0f} % is kept, run the same command to go on") from error
     return [Outcome(build.root, status(build), time.time() - started) for build in builds]
 
 
@@ -97,25 +105,26 @@ def _check(build: Build, started: float, code: int) -> None:
         if undone := failures(build.state / "logs", since=started, event="incomplete"):
             raise IncompleteError(f"{build.root}: {undone[0]}")
         raise IncompleteError(
-            f"{build.root}: {len(build.pending())} units are missing as the processes ended (exit {code}); "
-            f"the same command goes on. Their output: {log_path(build)}"
+            f"{build.root}: {missing_text(status(build))}, and the processes ended (exit {code}); the same command "
+            f"goes on. Their output: {log_path(build)}"
         )
 
 
-def _wait_for_others(build: Build, console: "Console | None") -> None:
+def _wait_for_others(build: Build, say: Say) -> None:
     """Wait, and say for whom, while living processes of other launches have the rest of the build in work."""
-    from rich.console import Console
-
     said: set[tuple[str, int]] = set()
     with raise_preempted():
         while not is_finished(build) and (owners := build.owners()):
             for owner in owners:
                 if (process := (owner["host"], owner["pid"])) not in said:
                     work = ", ".join(lease.removesuffix(".json") for lease in owner["leases"])
-                    message = f"waiting for process {owner['pid']} on {owner['host']}, which has {work} in work"
-                    (console or Console(stderr=True)).print(message, soft_wrap=True, highlight=False)
+                    say(f"waiting for process {owner['pid']} on {owner['host']}, which has {work} in work")
                     said.add(process)
             time.sleep(POLL_SECONDS)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def default_processes(threads: int) -> int:
@@ -125,14 +134,17 @@ def default_processes(threads: int) -> int:
     return torch.cuda.device_count() or max(1, min(8, (os.cpu_count() or 1) // threads))
 
 
-def _watch(builds: Sequence[Build], processes: int, console: "Console | None") -> int:
-    """Run the launcher to its end with progress; returns its exit code. An interrupt ends the processes first."""
-    with _launched(builds, processes) as process, _bars(builds, console) as redraw:
-        while process.poll() is None:
-            redraw()
-            time.sleep(POLL_SECONDS)
-        redraw()
-        return process.returncode
+def _run(builds: Sequence[Build], processes: int, watch: Watch | None) -> int:
+    """Run the launcher to its end; returns its exit code. An interrupt ends the processes first."""
+    watchers = [Watcher(build) for build in builds] if watch else []
+    with _launched(builds, processes) as process:
+        running = True
+        while running:
+            running = process.poll() is None  # asked first: the last scan is one of the end
+            if watch:
+                watch([watcher.scan() for watcher in watchers])
+            time.sleep(POLL_SECONDS if running else 0)
+        return int(process.returncode)
 
 
 @contextmanager
@@ -233,37 +245,6 @@ def launch_environment(threads: int, gpu: bool) -> dict[str, str]:
         GRACE_VARIABLE: f"{grace:.0f}",
     }
     return environment if gpu else {**environment, "ACCELERATE_USE_CPU": "true"}
-
-
-@contextmanager
-def _bars(builds: Sequence[Build], console: "Console | None") -> Iterator[Callable[[], None]]:
-    """One bar a view, and one over all of them by their work."""
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rate]:>10}"),
-        TextColumn("{task.fields[left]}"),
-    )  # fmt: skip
-    with Progress(*columns, console=console, disable=console is None) as progress:
-        names = [(build.root, view.name) for build in builds for view in build.views]
-        tasks = {key: progress.add_task(key[1], total=None, rate="", left="") for key in names}
-        whole = progress.add_task("all", total=1.0, rate="", left="")
-        watchers, started = [Watcher(build) for build in builds], time.monotonic()
-
-        def redraw() -> None:
-            scans = [watcher.scan() for watcher in watchers]
-            for root, view in ((scan.build.root, view) for scan in scans for view in scan.views):
-                rate = f"{view.images_per_second:.0f} img/s" if view.images_per_second else ""
-                left = f"{view.seconds_left:.0f} s left" if view.seconds_left else ""
-                progress.update(
-                    tasks[root, view.view], total=view.total, completed=view.total - view.left, rate=rate, left=left
-                )
-            share, seconds = progress_of(scans)
-            passed = f"{time.monotonic() - started:.0f} s passed"
-            left = passed if seconds is None else f"{seconds:.0f} s left, {passed}"
-            progress.update(whole, completed=share, left=left)
-
-        yield redraw
 
 
 def progress_of(scans: Sequence[Scan]) -> tuple[float, float | None]:

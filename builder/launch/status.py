@@ -6,7 +6,7 @@ A scan is one array, a row a view and a column a slice; all else that can be sai
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +24,8 @@ RECENT = 900.0
 """The time left is told by the pace of this many seconds of work, the most recent ones."""
 READERS = 16
 """Threads that read markers: on a shared file system each waits for an answer."""
+VIEWS_TOLD = 5
+"""An error names at most this many views."""
 UNIT = np.dtype([("done", bool), ("rows", int), ("refused", int), ("started", float), ("seconds", float),
                  ("bytes", int), ("attempt", int)])  # fmt: skip
 """What a valid marker says of a unit; `attempt` is an index into `Scan.attempts`, `started` the clock of its host."""
@@ -206,6 +208,11 @@ class Scan:
     def failures(self) -> list[Failure]:
         """Failures of an unfinished build, oldest first; none of a finished one, whatever happened on the way."""
         return [] if self.finished else self.ended
+
+    def images(self, first: int, last: int) -> str:
+        """The images of some slices as people count them, from 1: `65-128`."""
+        stops = self.rows.cumsum()
+        return f"{stops[first] - self.rows[first] + 1}-{stops[last]}"
 
     def _mask(self, keys: Iterable[Key]) -> np.ndarray:
         mask = np.zeros(self.units.shape, bool)
@@ -443,12 +450,19 @@ def status(build: Build) -> list[ViewStatus]:
     return Watcher(build).scan().views
 
 
-def ranges(numbers: Iterable[int]) -> Iterator[str]:
-    """Ascending numbers in few words: 0, 3, 4, 5 as `0`, `3-5`."""
-    found: list[list[int]] = []
+def missing_text(views: Sequence[ViewStatus]) -> str:
+    """Which views lack how many images, in words."""
+    lacking = [f"{view.view} lacks {view.left} of {view.total} images" for view in views if view.left]
+    more = f" and {len(lacking) - VIEWS_TOLD} more views" if len(lacking) > VIEWS_TOLD else ""
+    return (
+        ", ".join(lacking[:VIEWS_TOLD]) + more if lacking else "all images are there, but the dataset is not published"
+    )
+
+
+def ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """(first, last) of each run of ascending numbers: 0, 3, 4, 5 as (0, 0), (3, 5)."""
+    found: list[tuple[int, int]] = []
     for number in numbers:
-        if found and number == found[-1][1] + 1:
-            found[-1][1] = number
-        else:
-            found.append([number, number])
-    return (str(first) if first == last else f"{first}-{last}" for first, last in found)
+        follows = found and number == found[-1][1] + 1
+        found[-1:] = [(found[-1][0], number)] if follows else [*found[-1:], (number, number)]
+    return found

@@ -9,13 +9,13 @@ import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from noisezoo import zoo
 from noisezoo.analysis.edits import MAKERS
 from noisezoo.analysis.report import begin_report, write_report
 from noisezoo.analysis.studies import QUICK, Analysis, Effort, Judge, Model, analyze as run_analyses
 from noisezoo.commands import options, register_command
+from noisezoo.commands.output import make_table, plain_console
 from noisezoo.errors import UsageError
 from noisezoo.loading import read_file
 
@@ -51,7 +51,7 @@ def analyze(
 
     Example: noisezoo analyze my-faces --out my-report --model faces-ddpm --edit Smiling --judge faces-clip
     """
-    console = Console()
+    console = plain_console()
     recipe = read_recipe_of(dataset, revision)
     know_models(recipe, folders)
     edits, settings = options.split_names(edit), recipe.get("settings", {})
@@ -69,13 +69,15 @@ def analyze(
     path = write_report({Path(dataset).name: analysis}, out, title=f"NoiseZoo: {Path(dataset).name}")
     show_verdicts(analysis, console)
     show_scorecard(analysis, console)
-    console.print(f"Report: {path}", soft_wrap=True)
+    console.print(f"Report: {path}")
 
 
 def analyze_with_progress(dataset: str | Path, console: Console, **options: Any) -> Analysis:
     """`noisezoo.analysis.studies.run.analyze`, with a line that says what it is at."""
     title = f"analyse {Path(dataset).name}"
-    with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console) as progress:
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn(), console=console
+    ) as progress:
         task = progress.add_task(title, total=None)
         analysis = run_analyses(
             dataset, step=lambda text: progress.update(task, description=f"{title}: {text}"), **options
@@ -88,12 +90,12 @@ def show_verdicts(analysis: Analysis, console: Console, kinds: Sequence[str] = (
     """The sentences of the given kinds."""
     for verdict in analysis.results["verdicts"]:
         if verdict["kind"] in kinds:
-            console.print(f"  - {verdict['text']}", highlight=False)
+            console.print(f"  - {verdict['text']}")
 
 
 def show_scorecard(analysis: Analysis, console: Console) -> None:
     """What each claim of the paper comes to on this dataset."""
-    table = Table("claim", "view", "verdict", "interval")
+    table = make_table("claim", "view", "verdict", "interval")
     for row in analysis.results["scorecard"]:
         table.add_row(row["claim"], row["view"], row["verdict"], row["shown"])
     console.print(table)

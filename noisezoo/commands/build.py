@@ -12,7 +12,8 @@ from noisezoo.builder.engine import opened
 from noisezoo.builder.launch import REPORT, Forecast, Outcome, build_dataset, default_processes, total_seconds
 from noisezoo.builder.recipe import Recipe
 from noisezoo.commands import options, register_command
-from noisezoo.commands.output import numbers_table, rounded, size_text
+from noisezoo.commands.bars import Bars, working
+from noisezoo.commands.output import numbers_table, plain_console, rounded, size_text
 from noisezoo.commands.status import views_table
 from noisezoo.errors import UsageError
 
@@ -31,15 +32,18 @@ def build(
     """
     if processes is not None and processes < 1:
         raise UsageError(f"--processes {processes}: at least one process must work")
-    console = Console()
-    forecast = make_forecast(recipe, out, processes, console)
-    outcome = build_dataset(recipe, out, processes=processes, console=console, mixed=mixed)
+    console = plain_console()
+    processes = processes or default_processes(recipe.settings.threads)
+    with working(console, f"preparing {out}: images, models and this machine"):
+        forecast = make_forecast(recipe, out, processes, console)
+    with Bars(console, processes) as bars:
+        outcome = build_dataset(recipe, out, processes=processes, watch=bars.update, say=bars.say, mixed=mixed)
     show_outcome(outcome, console)
     if forecast is not None:
         show_forecast(forecast, console)
 
 
-def make_forecast(recipe: Recipe, out: Path, processes: int | None, console: Console) -> Forecast | None:
+def make_forecast(recipe: Recipe, out: Path, processes: int, console: Console) -> Forecast | None:
     """What is predicted before the work begins; None where none is left, or nothing is known of this machine's GPU.
 
     Raises:
@@ -49,9 +53,9 @@ def make_forecast(recipe: Recipe, out: Path, processes: int | None, console: Con
     if is_finished(build):
         return None
     try:
-        return Forecast.of(build, processes or default_processes(recipe.settings.threads))
+        return Forecast.of(build, processes)
     except UsageError as error:
-        console.print(f"No time is predicted: {error}", highlight=False, markup=False)
+        console.print(f"No time is predicted: {error}")
         return None
 
 
@@ -61,7 +65,7 @@ def show_outcome(outcome: Outcome, console: Console) -> None:
     refused = sum(view.refused for view in outcome.views)
     if refused:
         console.print(f"{refused} refusals, with reasons in {outcome.root / 'refusals.jsonl'}")
-    console.print(f'Built in {outcome.seconds:.0f} s. Load it: datasets.load_dataset("{outcome.root}")', soft_wrap=True)
+    console.print(f'Built in {outcome.seconds:.0f} s. Load it: datasets.load_dataset("{outcome.root}")')
 
 
 def show_forecast(forecast: Forecast, console: Console) -> None:
@@ -78,8 +82,7 @@ def show_forecast(forecast: Forecast, console: Console) -> None:
     console.print(
         f"Took {actual:.0f} s of work where {predicted:.0f} s were predicted ({actual / predicted:.2f} times), on "
         f"{forecast.plan.machine.about}. Kept in {forecast.build.state / REPORT}",
-        soft_wrap=True, highlight=False,
-    )  # fmt: skip
+    )
 
 
 def _pair(pair: tuple[float, float], text: Callable[[float], str]) -> tuple[str, str, str]:

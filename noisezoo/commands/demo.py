@@ -10,14 +10,16 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.panel import Panel
-from rich.table import Table
+from rich.text import Text
 
 from noisezoo.analysis.report import write_report
 from noisezoo.analysis.studies import Analysis, Effort, all_studies
-from noisezoo.builder.launch import Outcome, build_datasets
+from noisezoo.builder.launch import Outcome, build_datasets, default_processes
 from noisezoo.builder.recipe import read_recipe
 from noisezoo.commands import register_command
 from noisezoo.commands.analyze import analyze_with_progress, make_judge, make_model, read_recipe_of, show_verdicts
+from noisezoo.commands.bars import Bars
+from noisezoo.commands.output import make_table, plain_console
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,12 @@ def demo(
     Example: noisezoo demo --out build/demo
     """
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    console, started = Console(), time.time()
-    console.rule("build")
+    console, started = plain_console(), time.time()
+    console.print(Text("build", style="bold"))
     wanted = [(read_recipe(part.recipe), out / part.recipe) for part in PARTS]
-    outcomes = build_datasets(wanted, processes=processes, console=console)
+    processes = processes or default_processes(wanted[0][0].settings.threads)
+    with Bars(console, processes) as bars:
+        outcomes = build_datasets(wanted, processes=processes, watch=bars.update, say=bars.say)
     for outcome in outcomes:
         _load(outcome.root, console)
     analyses = {part.recipe: _analyze(part, out / part.recipe, console) for part in PARTS}
@@ -66,7 +70,7 @@ def _load(folder: Path, console: Console) -> None:
 
     splits = load_dataset(str(folder))
     rows = ", ".join(f"{name} {len(split)}" for name, split in splits.items())
-    console.print(f'load_dataset("{folder}"): {rows} rows, {len(splits["train"].column_names)} columns', soft_wrap=True)
+    console.print(f'load_dataset("{folder}"): {rows} rows, {len(splits["train"].column_names)} columns')
 
 
 def _analyze(part: Part, folder: Path, console: Console) -> Analysis:
@@ -81,17 +85,17 @@ def _analyze(part: Part, folder: Path, console: Console) -> Analysis:
 def _summary(
     outcomes: Sequence[Outcome], analyses: Mapping[str, Analysis], report: Path, seconds: float, console: Console
 ) -> None:
-    table = Table("dataset", "images", "refused", "views", "folder")
+    table = make_table("dataset", "images", "refused", "views", "folder")
     for outcome, (name, analysis) in zip(outcomes, analyses.items(), strict=True):
         rows = analysis.results["dataset"]["rows"]
         refused = outcome.views[0].total - rows
         table.add_row(name, str(rows), str(refused), str(len(outcome.views)), str(outcome.root))
-    console.rule("summary")
+    console.print(Text("summary", style="bold"))
     console.print(table)
     for name, analysis in analyses.items():
-        console.print(f"[bold]{name}[/bold]")
+        console.print(Text(name, style="bold"))
         show_verdicts(analysis, console)
     text = (
         f"Report: {report.resolve()}\nNumbers: {report.with_name('results.json').resolve()}\nDone in {seconds:.0f} s."
     )
-    console.print(Panel(text, expand=False), soft_wrap=True)
+    console.print(Panel(text, expand=False))

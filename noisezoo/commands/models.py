@@ -1,21 +1,29 @@
 """`noisezoo models`: the zoo as a table, one view with its cost, or a row for a model that has none."""
 
-from collections.abc import Iterator
-from typing import Annotated, get_args
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import Annotated, Any, get_args
 
 import typer
-from rich.table import Table
 
 from noisezoo import zoo
 from noisezoo.builder.models import describe, row_yaml
-from noisezoo.commands import register_command
-from noisezoo.commands.output import rounded, size_text, wide_console
+from noisezoo.commands import options, register_command
+from noisezoo.commands.output import facts_table, make_table, plain_console, print_json, rounded, size_text
 from noisezoo.costs import cost_of
 from noisezoo.errors import UsageError
 
 CLIP = {None: "-", True: "yes", False: "no"}
 MEANING = {"noise": "noise, by inverting a diffusion model", "embedding": "the embedding of an encoder",
            "control": "a control"}  # fmt: skip
+WIDE = 120
+"""A terminal with fewer columns gets no kind (rows are grouped by it) and no licence (`noisezoo models NAME`)."""
+COLUMNS: dict[str, Callable[[zoo.View], str]] = {
+    "view": lambda row: row.name, "kind": lambda row: row.kind, "shape": lambda row: _shape(row),
+    "px": lambda row: str(row.resolution), "CLIP": lambda row: CLIP[row.clip_conditioned],
+    "gated": lambda row: "yes" if row.gated else "", "licence": lambda row: row.license,
+    "GFLOP": lambda row: f"{row.gflops:,g}" if row.gflops else "-", "what": lambda row: row.about,
+}  # fmt: skip
 
 
 @register_command("models", "Start")
@@ -32,6 +40,7 @@ def models(
         str | None,
         typer.Option("--describe", help="FAMILY:FOLDER_OR_HUB_ID: print a row for it, to paste into a recipe."),
     ] = None,
+    as_json: options.Json = False,
 ) -> None:
     """List the zoo: every way to turn an image into an array.
 
@@ -40,12 +49,12 @@ def models(
     if described is not None:
         show_described(described)
     elif name is not None:
-        show_model(name, images, steps, guided)
+        show_model(name, images, steps, guided, as_json)
     else:
-        show_models(kind, everything)
+        show_models(kind, everything, as_json)
 
 
-def show_models(kind: str | None = None, everything: bool = False) -> None:
+def show_models(kind: str | None = None, everything: bool = False, as_json: bool = False) -> None:
     """The zoo as a table, grouped by kind; untrained twins only where `everything` is asked for.
 
     Raises:
@@ -54,15 +63,18 @@ def show_models(kind: str | None = None, everything: bool = False) -> None:
     kinds = get_args(zoo.Kind)
     if kind not in (None, *kinds):
         raise UsageError(f"unknown kind {kind!r}; choose one of: {', '.join(kinds)}")
-    console = wide_console()
-    table = Table("view", "kind", "shape", "px", "CLIP", "gated", "licence", "GFLOP", "what")
+    groups = [[row for row in zoo.rows() if row.kind == group and (everything or not row.untrained)]
+              for group in ((kind,) if kind else kinds)]  # fmt: skip
+    if as_json:
+        print_json([_row_json(row) for group in groups for row in group])
+        return
+    console = plain_console()
+    columns = [name for name in COLUMNS if console.width >= WIDE or name not in ("kind", "licence")]
+    table = make_table(*columns)
     table.columns[0].no_wrap = True
-    for group in (kind,) if kind else kinds:
-        for row in (row for row in zoo.rows() if row.kind == group and (everything or not row.untrained)):
-            table.add_row(
-                row.name, row.kind, _shape(row), str(row.resolution), CLIP[row.clip_conditioned],
-                "yes" if row.gated else "", row.license, f"{row.gflops:,g}" if row.gflops else "-", row.about,
-            )  # fmt: skip
+    for group in groups:
+        for row in group:
+            table.add_row(*(COLUMNS[name](row) for name in columns))
         table.add_section()
     console.print(table)
     hidden = 0 if everything else sum(row.untrained and kind in (None, row.kind) for row in zoo.rows())
@@ -70,7 +82,7 @@ def show_models(kind: str | None = None, everything: bool = False) -> None:
         console.print(f"{hidden} views named NAME-untrained, the same networks before training: show them with --all")
 
 
-def show_model(name: str, images: int, steps: int, guided: bool) -> None:
+def show_model(name: str, images: int, steps: int, guided: bool, as_json: bool = False) -> None:
     """One row in words, and what `images` pictures of it cost.
 
     Raises:
@@ -79,10 +91,16 @@ def show_model(name: str, images: int, steps: int, guided: bool) -> None:
     row = zoo.get(name)
     if images < 1 or steps < 1:
         raise UsageError("cost is counted for at least one image and one step")
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    for label, text in (*_facts(row), *_costs(row, images, steps, guided)):
-        table.add_row(label, text)
-    wide_console().print(table)
+    if as_json:
+        cost = cost_of(row, images, steps, guided)
+        print_json({**_row_json(row), "images": images, "steps": steps, "forwards": cost.forwards,
+                    "cost_gflops": cost.gflops, "h100_hours": cost.h100_hours, "bytes": cost.bytes})  # fmt: skip
+        return
+    plain_console().print(facts_table([*_facts(row), *_costs(row, images, steps, guided)]))
+
+
+def _row_json(row: zoo.View) -> dict[str, Any]:
+    return {**asdict(row), "size": row.size, "dtype": row.dtype}
 
 
 def show_described(family_and_folder: str) -> None:

@@ -15,6 +15,7 @@ from noisezoo.errors import UsageError
 Out = Annotated[Path, typer.Option("--out", help="The dataset's folder; run again with the same one to go on.")]
 Mixed = Annotated[bool, typer.Option("--mixed", help="Let differing software and devices work on one build.")]
 Revision = Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit on the Hub.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON value, for scripts.")]
 SourceOptions = Annotated[
     list[str] | None,
     typer.Option("--option", help="An option of the source, as in --option image=photo; may be repeated."),

@@ -1,6 +1,9 @@
 """How commands write tables, numbers, sizes and durations."""
 
+import json
+from collections.abc import Iterable
 from math import log10
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -8,21 +11,34 @@ from rich.table import Table
 
 from noisezoo.record import Record
 
-WIDE = 220
-"""Columns of a table that goes to a file or a pipe, so that nothing is cut."""
+UNCUT = 10_000
+"""Columns of what goes to a file or a pipe, where no line may be folded or cut."""
 
 
 def plain_console() -> Console:
-    """A console that prints text as it is: no markup, no colours of its own, no line folded."""
-    return Console(soft_wrap=True, highlight=False, markup=False)
-
-
-def wide_console() -> Console:
-    """A console for tables, which cuts nothing where the output goes to a file or a pipe."""
-    console = Console(highlight=False, markup=False)
+    """A console that prints text as it is: no markup, no colours of its own, and to a file or a pipe whole lines."""
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     if not console.is_terminal:
-        console.width = max(console.width, WIDE)
+        console.width = UNCUT
     return console
+
+
+def make_table(*names: str) -> Table:
+    """A table of words; on a narrow terminal its cells are folded, never cut."""
+    table = Table()
+    for name in names:
+        table.add_column(name, overflow="fold")
+    return table
+
+
+def facts_table(facts: Iterable[tuple[str, str]]) -> Table:
+    """A label and a text a row."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(overflow="fold")
+    table.add_column(overflow="fold")
+    for fact in facts:
+        table.add_row(*fact)
+    return table
 
 
 def numbers_table(first: str, *names: str) -> Table:
@@ -30,8 +46,13 @@ def numbers_table(first: str, *names: str) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column(first, no_wrap=True)
     for name in names:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     return table
+
+
+def print_json(found: Any) -> None:
+    """One JSON value on a line of its own."""
+    print(json.dumps(found), flush=True)
 
 
 def rounded(value: float | None, digits: int = 3) -> str:
@@ -59,8 +80,8 @@ def duration(seconds: float | None) -> str:
 
 def show_record(record: Record) -> None:
     """One row a source: its images and its configs."""
-    table = Table("source", "images", "refused", "removed", "configs")
+    table = make_table("source", "images", "refused", "removed", "configs")
     for section in record.sections:
         counts = (str(count) for count in (section.rows, section.refused, section.removed))
         table.add_row(section.source, *counts, ", ".join(section.configs))
-    wide_console().print(table)
+    plain_console().print(table)

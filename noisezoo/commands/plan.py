@@ -1,17 +1,15 @@
 """`noisezoo plan`: what a build will take, before it is begun."""
 
-import json
 import os
 from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from noisezoo.builder.launch import CPU, SHARE, UNIT_LEAST, UNIT_MOST, Plan, machine, names, plan as make_plan
 from noisezoo.builder.recipe import Recipe
 from noisezoo.commands import options, register_command
-from noisezoo.commands.output import duration, numbers_table, rounded, size_text, wide_console
+from noisezoo.commands.output import duration, facts_table, numbers_table, plain_console, print_json, rounded, size_text
 from noisezoo.errors import UsageError
 
 
@@ -39,7 +37,7 @@ def plan(
         ),
     ] = False,
 ) -> None:
-    """Say what a build will take: units, hours, disk, memory, processes for a deadline. Nothing is downloaded.
+    """Say what a build will take: hours, disk, memory, processes for a deadline. Nothing is downloaded.
 
     Example: noisezoo plan faces --views sd15,clip-vit-l14 --images 30000 --gpu h100 --set dtype=bfloat16 --deadline 2
     """
@@ -54,7 +52,7 @@ def plan(
     made = make_plan(recipe, count, machine(gpu, dtype=s.dtype, threads=s.threads, processes=beside))
     needed = processes or (beside if deadline is None else made.processes_for(deadline))
     if as_json:
-        print(json.dumps(plan_json(made, needed, deadline)))
+        print_json(plan_json(made, needed, deadline))
     else:
         show_plan(made, needed, deadline)
 
@@ -83,26 +81,24 @@ def plan_json(plan: Plan, processes: int, deadline: float | None = None) -> dict
 
 def show_plan(plan: Plan, processes: int, deadline: float | None) -> None:
     """A table of views, and what all of it takes."""
-    console = wide_console()
-    names = ("units", "passes", "a unit", "device time", "parts", "published", "weights", "a batch")
-    table = numbers_table("view", *names)
+    console = plain_console()
+    slice_rows = min(plan.recipe.slice_rows, plan.images)
+    table = numbers_table("view", "passes", f"{slice_rows} images", "time", "parts", "Hub", "weights", "batch")
     for view in plan.views:
         weights = "?" if view.weights is None else size_text(view.weights)
         table.add_row(
-            view.row.name, str(plan.slices), rounded(view.cost.forwards / plan.images), duration(view.unit_seconds),
+            view.row.name, rounded(view.cost.forwards / plan.images), duration(view.unit_seconds),
             duration(view.seconds), size_text(view.part_bytes), size_text(view.published_bytes), weights,
             f"~{size_text(view.activations)}",
         )  # fmt: skip
     console.print(table)
-    facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    for label, text in _facts(plan, processes, deadline):
-        facts.add_row(label, text)
-    console.print(facts)
+    console.print(facts_table(_facts(plan, processes, deadline)))
 
 
 def _facts(plan: Plan, processes: int, deadline: float | None) -> Iterator[tuple[str, str]]:
     hours = rounded(plan.device_seconds / 3600)
-    yield "work", f"{plan.units:,} units, {hours} hours of one process on {plan.machine.about}"
+    images = f"{plan.images:,} images in {len(plan.views)} view{'s' * (len(plan.views) > 1)}"
+    yield "work", f"{images}, {hours} hours of one process on {plan.machine.about}"
     yield "time", f"{duration(plan.seconds(processes))} with {processes} process{'es' * (processes > 1)}"
     if deadline is not None:
         needed = plan.processes_for(deadline)
@@ -128,8 +124,8 @@ def _notes(plan: Plan, processes: int) -> Iterator[str]:
     if (rows := plan.slice_rows(processes)) != plan.recipe.slice_rows:
         slowest = max(view.unit_seconds for view in plan.views)
         yield (
-            f"slice_rows: {rows} instead of {plan.recipe.slice_rows} would bring the slowest view's unit "
-            f"from {duration(slowest)} to between {UNIT_LEAST / 60:g} and {UNIT_MOST / 60:g} minutes"
+            f"slice_rows: {rows} instead of {plan.recipe.slice_rows} would bring what the slowest view commits at once "
+            f"from {duration(slowest)} of work to between {UNIT_LEAST / 60:g} and {UNIT_MOST / 60:g} minutes"
         )
     if plan.machine.memory is not None and plan.device_memory > plan.machine.memory:
         yield "more memory than the device has: a batch that does not fit is halved until it does; weights are not"

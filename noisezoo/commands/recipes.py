@@ -3,12 +3,10 @@
 from typing import Annotated
 
 import typer
-from rich.syntax import Syntax
-from rich.table import Table
 
 from noisezoo.builder.recipe import RECIPES, bundled, read_recipe
 from noisezoo.commands import register_command
-from noisezoo.commands.output import wide_console
+from noisezoo.commands.output import make_table, plain_console
 
 
 @register_command("recipes", "Start")
@@ -17,17 +15,12 @@ def recipes(name: Annotated[str | None, typer.Argument(help="One recipe, as YAML
 
     Example: noisezoo recipes faces > mine.yaml
     """
-    console = wide_console()
-    if name is None:
-        table = Table("recipe", "source", "views")
-        for each in bundled():
-            recipe = read_recipe(each)
-            table.add_row(each, recipe.source.name, ", ".join(recipe.views))
-        console.print(table)
+    if name is not None:
+        read_recipe(name)
+        print((RECIPES / f"{name}.yaml").read_text(), end="")
         return
-    read_recipe(name)
-    text = (RECIPES / f"{name}.yaml").read_text()
-    if console.is_terminal:
-        console.print(Syntax(text, "yaml"))
-    else:
-        print(text, end="")
+    table = make_table("recipe", "source", "views")
+    for each in bundled():
+        recipe = read_recipe(each)
+        table.add_row(each, recipe.source.name, ", ".join(recipe.views))
+    plain_console().print(table)

@@ -1,6 +1,5 @@
 """`noisezoo status`: where a build stands, once or again and again, for people or for scripts."""
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -14,12 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from noisezoo.builder.engine import open_build
-from noisezoo.builder.launch import Scan, ViewStatus, Watcher, WorkerStatus, ranges
+from noisezoo.builder.launch import Scan, ViewStatus, Watcher, WorkerStatus, missing_text, ranges
 from noisezoo.commands import register_command
-from noisezoo.commands.output import duration, numbers_table, rounded, wide_console
+from noisezoo.commands.output import duration, numbers_table, plain_console, print_json, rounded
 from noisezoo.errors import IncompleteError, UsageError
 
-HOSTS_SHOWN, MESSAGES_SHOWN = 10, 5
+HOSTS_SHOWN, MESSAGES_SHOWN, RUNS_SHOWN = 10, 5, 10
 
 
 @register_command("status", "Build")
@@ -46,10 +45,8 @@ def status(
     scans = _scans(watcher, every) if watch else iter((watcher.scan(),))
     scan = _print_json(scans) if as_json else _draw(scans, watch)
     if not scan.finished:
-        left, running = (sum(getattr(view, name) for view in scan.views) for name in ("left", "running"))
-        raise IncompleteError(
-            f"{left} rows are missing, {running} of them in work, or the dataset is not published yet"
-        )
+        running = f"; {sum(view.running for view in scan.views)} are in work" if scan.at_work else ""
+        raise IncompleteError(f"{missing_text(scan.views)}{running}: the command that built it goes on")
 
 
 def _scans(watcher: Watcher, every: float) -> Iterator[Scan]:
@@ -63,13 +60,13 @@ def _scans(watcher: Watcher, every: float) -> Iterator[Scan]:
 def _print_json(scans: Iterator[Scan]) -> Scan:
     """One line of JSON a scan; the last scan."""
     for scan in scans:
-        print(json.dumps(scan.to_json()), flush=True)
+        print_json(scan.to_json())
     return scan
 
 
 def _draw(scans: Iterator[Scan], watch: bool) -> Scan:
     """Each scan in the place of the one before; the last scan."""
-    console = wide_console()
+    console = plain_console()
     with Live(console=console, auto_refresh=False) if watch else nullcontext() as live:
         for scan in scans:
             live.update(_page(scan), refresh=True) if live else console.print(_page(scan))
@@ -109,12 +106,14 @@ def _lines(scan: Scan) -> Iterator[str]:
         yield f"The slowest {HOSTS_SHOWN} of {len(scan.hosts)} hosts; --json lists all."
     if scan.slowest_host is not None:
         yield f"Slowest host: {scan.slowest_host}, at {scan.hosts[0].speed or 0:.0%} of the mean pace."
-    places = ("" if f.view is None else f"{f.view} slice {f.slice}: " for f in scan.failures)
+    places = ("" if f.slice is None else f"{f.view}, images {scan.images(f.slice, f.slice)}: " for f in scan.failures)
     messages = dict.fromkeys(place + f.message for place, f in zip(places, scan.failures, strict=True))
     yield from (f"Failed: {message}" for message in [*messages][-MESSAGES_SHOWN:])
     for view, left in zip(scan.views, scan.left, strict=True):
-        if left.any():
-            yield f"Missing of {view.view}: slices {', '.join(ranges(left.nonzero()[0]))}"
+        runs = [scan.images(*run) for run in ranges(left.nonzero()[0].tolist())]
+        more = ", ..." if len(runs) > RUNS_SHOWN else ""
+        if runs:
+            yield f"Missing of {view.view}: images {', '.join(runs[:RUNS_SHOWN])}{more}"
     if scan.finished:
         yield f"Finished: {scan.build.root}"
     elif scan.seconds_left is not None:

@@ -1,5 +1,6 @@
 """`noisezoo verify`: check a dataset, one fault a line."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -7,7 +8,7 @@ import typer
 from noisezoo.builder.audit import Report, verify as check
 from noisezoo.builder.sources import open_source
 from noisezoo.commands import options, register_command
-from noisezoo.commands.output import plain_console
+from noisezoo.commands.output import plain_console, print_json
 from noisezoo.errors import NoiseZooError, UsageError
 
 
@@ -19,6 +20,7 @@ def verify(
     source: Annotated[str | None, typer.Option(help="Where those images are, as in `noisezoo build --source`.")] = None,
     source_options: options.SourceOptions = None,
     folders: options.Folders = None,
+    as_json: options.Json = False,
 ) -> None:
     """Check every byte, row, pair and figure of a dataset; exit code 1 where there is a fault, one a line.
 
@@ -30,7 +32,7 @@ def verify(
     images = None if source is None else open_source(source, given)
     local = options.read_folders(folders)
     report = check(dataset, revision=revision, recompute=recompute, source=images, folders=local)
-    show_report(report)
+    print_json({"dataset": dataset, "ok": report.ok, **asdict(report)}) if as_json else show_report(report)
     if not report.ok:
         count = len(report.findings)
         raise NoiseZooError(f"{dataset} has {count} fault{'s' if count > 1 else ''}")

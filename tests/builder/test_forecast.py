@@ -13,7 +13,7 @@ from noisezoo.builder.launch.forecast import REPORT, Forecast, total_seconds
 from noisezoo.builder.launch.machines import Machine
 from noisezoo.commands import build as command
 from noisezoo.commands.build import show_forecast
-from noisezoo.commands.output import wide_console
+from noisezoo.commands.output import plain_console
 from noisezoo.errors import UsageError
 from tests.builder.building import digits_recipe
 from tests.builder.committed import commit_units
@@ -47,7 +47,7 @@ def test_a_run_is_compared_with_what_was_predicted_before_it(build: Build, capsy
     files = [p for p in build.root.rglob("*") if p.is_file() and build.state not in p.parents]
     assert whole.bytes[1] == pytest.approx(sum(path.stat().st_size for path in files), rel=0.15)  # but for the record
     assert whole.seconds is None and report(build)["compared"][0]["what"] == "random-64"
-    show_forecast(forecast, wide_console())
+    show_forecast(forecast, plain_console())
     predicted, actual = total_seconds((random, pixels, whole))
     assert f"({actual / predicted:.2f} times), on a CPU of 50 GFLOP/s" in " ".join(capsys.readouterr().out.split())
 
@@ -57,7 +57,7 @@ def test_a_resumed_run_is_compared_for_its_own_units_alone(build: Build, capsys:
     commit_units(build, others)
     forecast = Forecast.of(build, processes=1)
     assert forecast.compare() == []
-    show_forecast(forecast, wide_console())
+    show_forecast(forecast, plain_console())
     assert capsys.readouterr().out == ""
     commit_units(build, [first])
     (random,) = forecast.compare()
@@ -67,11 +67,11 @@ def test_a_resumed_run_is_compared_for_its_own_units_alone(build: Build, capsys:
 
 
 def test_nothing_is_predicted_of_a_finished_build(build: Build) -> None:
-    assert command.make_forecast(RECIPE, build.root, 1, wide_console()) is not None
+    assert command.make_forecast(RECIPE, build.root, 1, plain_console()) is not None
     commit_units(build, build.all_units())
     finish(build)
     kept = report(build)
-    assert command.make_forecast(RECIPE, build.root, 1, wide_console()) is None
+    assert command.make_forecast(RECIPE, build.root, 1, plain_console()) is None
     assert report(build) == kept
 
 
@@ -82,5 +82,5 @@ def test_nothing_is_predicted_on_a_gpu_that_is_not_known_and_it_is_said(
         raise UsageError("NVIDIA H20 is not in the table of GPUs")
 
     monkeypatch.setattr(forecasts, "this_machine", unknown)
-    assert command.make_forecast(RECIPE, build.root, 1, wide_console()) is None
+    assert command.make_forecast(RECIPE, build.root, 1, plain_console()) is None
     assert "No time is predicted: NVIDIA H20 is not in the table" in capsys.readouterr().out

@@ -16,17 +16,24 @@ from noisezoo.builder.__main__ import main, run
 from noisezoo.builder.engine.build import Build, open_build, prepare
 from noisezoo.builder.engine.log import Log, failures
 from noisezoo.builder.launch import local as launch
-from noisezoo.builder.launch.local import build_dataset, build_datasets, default_processes, launch_command
+from noisezoo.builder.launch.local import (
+    build_dataset,
+    build_datasets,
+    default_processes,
+    launch_command,
+    progress_of,
+)
 from noisezoo.builder.launch.status import status
-from noisezoo.errors import IncompleteError, NoiseZooError
+from noisezoo.errors import IncompleteError, NoiseZooError, StoppedError
 from tests.builder.building import digits_recipe
+from tests.builder.committed import commit_units
 
 RECIPE = digits_recipe(("random-64", "pixels-8"), limit=16)
 
 
 def launched_as(work: Callable[[Build], int], monkeypatch: pytest.MonkeyPatch) -> None:
     """Put `work` in the place of the launched processes."""
-    monkeypatch.setattr(launch, "_watch", lambda builds, processes, console: work(builds[0]))
+    monkeypatch.setattr(launch, "_run", lambda builds, processes, watch: work(builds[0]))
 
 
 def test_a_launch_whose_processes_finish_gives_what_each_view_came_to(
@@ -44,7 +51,9 @@ def test_a_launch_whose_processes_finish_gives_what_each_view_came_to(
 
 def test_a_launch_whose_processes_were_killed_is_incomplete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     launched_as(lambda build: -9, monkeypatch)
-    with pytest.raises(IncompleteError, match=r"[68] units are missing .*exit -9") as caught:
+    with pytest.raises(
+        IncompleteError, match=r"random-64 lacks 16 of 16 images, pixels-8 lacks 16 of 16 images, .*exit -9"
+    ) as caught:
         build_dataset(RECIPE, tmp_path / "out")
     assert caught.value.exit_code == 3
 
@@ -89,11 +98,11 @@ def test_one_launch_builds_several_datasets_each_into_its_own_folder(
 ) -> None:
     seen: list[list[Path]] = []
 
-    def work(builds: Sequence[Build], processes: int, console: object) -> int:
+    def work(builds: Sequence[Build], processes: int, watch: object) -> int:
         seen.append([build.root for build in builds])
         return int(not all([run(build.recipe, build.root) for build in builds]))
 
-    monkeypatch.setattr(launch, "_watch", work)
+    monkeypatch.setattr(launch, "_run", work)
     pairs = [(RECIPE, tmp_path / "a"), (digits_recipe(("pixels-8",), limit=8), tmp_path / "b")]
     assert [len(outcome.views) for outcome in build_datasets(pairs)] == [2, 1]
     more = [*pairs, (digits_recipe(("random-64",), limit=8), tmp_path / "c")]
@@ -163,3 +172,31 @@ def test_a_launcher_that_is_terminated_takes_its_processes_with_it(
     process.join(30)
     assert process.exitcode == 143
     assert not psutil.pid_exists(int(told.read_text()))
+
+
+def test_ctrl_c_says_how_much_is_kept_and_the_same_call_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(build: Build) -> int:
+        commit_units(build, build.units(build.views[0])[:-1] + build.units(build.views[1])[:-1])
+        raise KeyboardInterrupt
+
+    launched_as(interrupt, monkeypatch)
+    with pytest.raises(StoppedError, match=r"^stopped; \d+ % is kept, run the same command to go on$") as caught:
+        build_dataset(RECIPE, tmp_path / "out")
+    assert caught.value.exit_code == 130
+    done = sum(view.done for view in status(open_build(tmp_path / "out")))
+    assert f"{done / 32:.0%}" in str(caught.value).replace(" %", "%")
+    launched_as(lambda build: int(not run(build.recipe, build.root)), monkeypatch)
+    assert all(view.missing == 0 for view in build_dataset(RECIPE, tmp_path / "out").views)
+
+
+def test_a_launch_is_watched_from_its_start_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(work: object, processes: int, threads: int) -> tuple[list[str], dict[str, str]]:
+        recipe, out = tmp_path / "out" / "_build" / "recipe.yaml", tmp_path / "out"
+        return [sys.executable, "-m", "noisezoo.builder", str(recipe), "--out", str(out)], dict(os.environ)
+
+    monkeypatch.setattr(launch, "launch_command", start)
+    shares: list[float] = []
+    build_dataset(RECIPE, tmp_path / "out", processes=1, watch=lambda scans: shares.append(progress_of(scans)[0]))
+    assert shares[0] == 0.0 and shares[-1] == 1.0 and shares == sorted(shares)

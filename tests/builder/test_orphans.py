@@ -1,6 +1,5 @@
 """A launch that is killed leaves no process at work, and a launch waits for what other launches have in work."""
 
-import io
 import multiprocessing
 import os
 import signal
@@ -15,7 +14,6 @@ from typing import Any
 import psutil
 import pytest
 import yaml
-from rich.console import Console
 
 from noisezoo.builder.__main__ import run
 from noisezoo.builder.dataset.finish import is_finished
@@ -76,12 +74,12 @@ def worked_by(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Let the launched process be this one; how many units were pending as each launch began."""
     launches: list[int] = []
 
-    def watch(builds: list[Build], processes: int, console: object) -> int:
+    def work(builds: list[Build], processes: int, watch: object) -> int:
         launches.append(len(builds[0].pending()))
         run(builds[0].recipe, builds[0].root)
         return 0
 
-    monkeypatch.setattr(local, "_watch", watch)
+    monkeypatch.setattr(local, "_run", work)
     return launches
 
 
@@ -107,12 +105,12 @@ def test_a_launch_says_whose_hands_the_last_unit_is_in_waits_for_it_and_publishe
     last = list(build.all_units())[-1]
     twins = [unit for unit in build.all_units() if unit.number == last.number]
     other = in_other_hands(build, lambda: commit_units(build, twins))
-    launches, words = worked_by(monkeypatch), io.StringIO()
-    outcome = build_dataset(RECIPE, build.root, console=Console(file=words))
+    launches, words = worked_by(monkeypatch), list[str]()
+    outcome = build_dataset(RECIPE, build.root, say=words.append)
     other.join()
     assert all(view.missing == 0 for view in outcome.views) and is_finished(build)
-    assert f"waiting for process {other.pid} on {socket.gethostname()}" in words.getvalue()
-    assert f"{last.number:06d}" in words.getvalue()
+    assert f"waiting for process {other.pid} on {socket.gethostname()}" in " ".join(words)
+    assert f"{last.number:06d}" in " ".join(words)
     assert launches == [len(list(build.all_units())), 0]
     assert run(RECIPE, tmp_path / "alone" / "noisezoo")
     assert published(build.root) == published(tmp_path / "alone" / "noisezoo")
@@ -132,6 +130,6 @@ def test_a_launch_does_the_last_unit_itself_when_the_process_that_had_it_dies(
 def test_a_launch_whose_processes_left_units_that_nobody_has_is_incomplete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "_watch", lambda *_: -9)
-    with pytest.raises(IncompleteError, match="units are missing"):
+    monkeypatch.setattr(local, "_run", lambda *_: -9)
+    with pytest.raises(IncompleteError, match="lacks .* images"):
         build_dataset(RECIPE, tmp_path / "noisezoo")

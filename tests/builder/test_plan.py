@@ -234,7 +234,7 @@ def test_the_plan_is_told_in_words_with_its_doubts(monkeypatch: MonkeyPatch, cap
     _, out, _ = shown(monkeypatch, capsys, "faces", "--views", "sdxl", "--images", "202599", "--deadline", "24")
     text = " ".join(out.split())
     for words in (
-        "6,332 units", "24 hours need", "13.9 GB to download", "within a factor of two; it has 80 GB",
+        "202,599 images in 1 view", "24 hours need", "13.9 GB to download", "within a factor of two; it has 80 GB",
         "more memory than the device has", "40% of the maker's peak", "--set dtype=bfloat16", "slice_rows: ",
     ):  # fmt: skip
         assert words in text, words
