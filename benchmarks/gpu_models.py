@@ -206,14 +206,16 @@ class Diffusion(Subject):
             latents = scheduler.step(guided, t, latents).prev_sample
         return latents.float()
 
-    def inverter(self, device: torch.device, dtype: str, runtime: Runtime, steps: int = STEPS) -> Inverter:
+    def inverter(
+        self, device: torch.device, dtype: str, runtime: Runtime, steps: int = STEPS, scheme: str = "ddim"
+    ) -> Inverter:
         """`Inverter` on a pipeline without text towers."""
         pipeline = self._load(device, dtype, runtime)
         told = cast(self.conditions(self.config, 1, device), getattr(torch, dtype))
         setattr(pipeline, "text_pipeline", lambda kind: EmptyPrompt(kind, told))  # noqa: B010
         return Inverter(
             pipeline, num_inference_steps=steps, guidance_scale=GUIDANCE, prompt="", negative_prompt="",
-            scheme="ddim", scheme_options=None, span=None,
+            scheme=scheme, scheme_options=None, span=None,
         )  # fmt: skip
 
     def ours(self, device: torch.device, dtype: str, runtime: Runtime) -> Way:

@@ -164,9 +164,12 @@ class Inverter:
 
         y = noise.to(self.pipeline.device, torch.float32)
         before = None if previous is None else previous.to(self.pipeline.device, torch.float32)
+        of_inversion = len(self.network.finite)
         with torch.inference_mode():
             self.network.condition(prompts or [self.network.prompt])
-            return self.decode(self._scheme_for(y).generate(y, self.network, before))
+            latents = self._scheme_for(y).generate(y, self.network, before)
+        del self.network.finite[of_inversion:]  # `faults` speaks of the inversion, and memory must not grow
+        return self.decode(latents)
 
     def encode(self, images: "Tensor") -> "Tensor":
         """Images to the denoiser's latents: the VAE posterior's mode, shifted and scaled as its config says.

@@ -13,6 +13,7 @@ from noisezoo.errors import UsageError
 from noisezoo.plugins import load_package
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from noisezoo.builder.models.pipeline import Pipeline
@@ -48,6 +49,7 @@ class Denoiser(ABC):
         self.forwards = 0
         self.finite: list[tuple[float, Tensor]] = []
         self._encoded = lru_cache(maxsize=PROMPTS_KEPT)(self._encode_alone)
+        self._constants = lru_cache(maxsize=PROMPTS_KEPT)(_constant)
         self.condition([prompt])
 
     def condition(self, prompts: Sequence[str]) -> None:
@@ -104,6 +106,13 @@ class Denoiser(ABC):
         """One pass: (b, c, h, w), times (b,) float32, conditions (b, ...) -> (b, c or more, h, w)."""
         return self.call(y, timestep=time, **conditions)
 
+    def constant(self, *values: float, like: "Tensor") -> "Tensor":
+        """Numbers as a row (1, k) of the dtype and on the device of `like`.
+
+        They are copied to the device once: a copy in the loop over steps would make the host wait for the device.
+        """
+        return self._constants(values, like.dtype, like.device)
+
     def call(self, *inputs: "Tensor", **named: Any) -> "Tensor":
         """The network's output for its own arguments."""
         output: Tensor = self.network(*inputs, **named, return_dict=False)[0]
@@ -134,6 +143,12 @@ class Denoiser(ABC):
         with torch.no_grad():
             found = self.encode(prompt)
         return {name: v.to(self.pipeline.dtype) if v.is_floating_point() else v for name, v in found.items()}
+
+
+def _constant(values: tuple[float, ...], dtype: "torch.dtype", device: "torch.device") -> "Tensor":
+    import torch
+
+    return torch.tensor([values], dtype=dtype, device=device)
 
 
 def denoiser_of(config: Mapping[str, Any]) -> type[Denoiser]:

@@ -79,8 +79,9 @@ def position_ids(y: "Tensor", rows: int, columns: int) -> "Tensor":
     """FLUX's place of each image token, (rows columns, 3): 0, row, column."""
     import torch
 
-    row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    return torch.stack([torch.zeros_like(row), row, column], dim=-1).reshape(-1, 3).to(y)
+    sides = (torch.arange(side, device=y.device) for side in (rows, columns))
+    row, column = torch.meshgrid(*sides, indexing="ij")
+    return torch.stack([torch.zeros_like(row), row, column], dim=-1).reshape(-1, 3).to(y.dtype)
 
 
 class PixArt(Denoiser, network="PixArtTransformer2DModel"):
@@ -100,8 +101,8 @@ class PixArt(Denoiser, network="PixArtTransformer2DModel"):
         """One pass."""
         height, width = (side * self.pipeline.downscale for side in y.shape[-2:])
         size = {
-            "resolution": y.new_tensor([height, width]).expand(len(y), 2),
-            "aspect_ratio": y.new_tensor([height / width]).expand(len(y), 1),
+            "resolution": self.constant(height, width, like=y).expand(len(y), 2),
+            "aspect_ratio": self.constant(height / width, like=y).expand(len(y), 1),
         }
         added = size if self.network.use_additional_conditions else dict.fromkeys(size)
         return self.call(y, timestep=time, **conditions, added_cond_kwargs=added)

@@ -63,7 +63,8 @@ class TextAndSizeConditioned(Denoiser, network="UNet2DConditionModel", embeds="t
     def predict(self, y: "Tensor", time: "Tensor", conditions: Conditions) -> "Tensor":
         """One pass; the picture counts as uncropped and of its own size."""
         size = [side * self.pipeline.downscale for side in y.shape[-2:]]
-        sizes = y.new_tensor([*size, 0, 0, *size]).expand(len(y), -1)  # original size, crop's corner, target size
+        original, corner, target = size, (0, 0), size
+        sizes = self.constant(*original, *corner, *target, like=y).expand(len(y), -1)
         added = {"text_embeds": conditions["text_embeds"], "time_ids": sizes}
         hidden = conditions["encoder_hidden_states"]
         return self.call(y, time, encoder_hidden_states=hidden, added_cond_kwargs=added)
