@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from noisezoo.builder.models.denoisers import make_denoiser
+from noisezoo.builder.models.denoisers import kind_of
 from noisezoo.builder.models.files import resolve
-from noisezoo.builder.models.noise_schedule import Trajectory, read_trajectory
+from noisezoo.builder.models.noise_schedule import Endpoint, Trajectory, read_trajectory
 from noisezoo.builder.models.pipeline import Pipeline, Runtime, load_pipeline
 from noisezoo.builder.models.schemes import Scheme, make_scheme
 
@@ -31,12 +31,13 @@ class Inverter:
         negative_prompt: str | None, scheme: str, scheme_options: Mapping[str, Any] | None, span: int | None,
     ) -> None:  # fmt: skip
         self.pipeline = pipeline
-        self._read = partial(read_trajectory, pipeline.scheduler_config, num_inference_steps, span=span)
+        kind = kind_of(pipeline)
+        self._read = partial(
+            read_trajectory, pipeline.scheduler_config, num_inference_steps, span=span, given_sigmas=kind.given_sigmas
+        )
         self._make_scheme = partial(make_scheme, scheme, options=scheme_options)
         self.scheme = self._make_scheme(self._read(image_tokens=pipeline.default_image_tokens))
-        self.network = make_denoiser(
-            pipeline, prompt=prompt, negative_prompt=negative_prompt, guidance_scale=guidance_scale
-        )
+        self.network = kind(pipeline, prompt=prompt, negative_prompt=negative_prompt, guidance_scale=guidance_scale)
 
     @classmethod
     def from_pretrained(
@@ -95,6 +96,11 @@ class Inverter:
     def trajectory(self) -> Trajectory:
         """The levels that are visited, clean first."""
         return self.scheme.trajectory
+
+    @property
+    def end(self) -> Endpoint:
+        """Where x_T = a x0 + s eps ends."""
+        return self.trajectory.end
 
     @property
     def keeps_previous(self) -> bool:

@@ -13,7 +13,8 @@ One loop therefore serves diffusion models and flows, and a scheme needs to know
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from inspect import signature
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -55,6 +56,14 @@ class Level:
         return self.s / self.c
 
 
+class Endpoint(NamedTuple):
+    """Where x_T = a x0 + s eps ends: the timestep that the network is told there, a = sqrt(alpha-bar), and s."""
+
+    timestep: float
+    a: float
+    s: float
+
+
 @dataclass(frozen=True)
 class Trajectory:
     """The states a sampler visits, from the clean image to x_T.
@@ -79,6 +88,11 @@ class Trajectory:
     def steps(self) -> int:
         """Number of steps."""
         return len(self.times) - 1
+
+    @property
+    def end(self) -> Endpoint:
+        """Where x_T ends."""
+        return Endpoint(float(self.times[-1]), float(self.a[-1]), float(self.s[-1]))
 
 
 class Coordinates:
@@ -131,9 +145,34 @@ class Coordinates:
         return Level(time, a, s, a + s, p_noise - p_image, q_noise - q_image)
 
 
+READ = frozenset({
+    "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type",
+    "timestep_spacing", "steps_offset", "set_alpha_to_one", "final_sigmas_type", "rescale_betas_zero_snr",
+    "lambda_min_clipped", "shift", "use_dynamic_shifting", "base_shift", "max_shift", "base_image_seq_len",
+    "max_image_seq_len", "shift_terminal", "time_shift_type", "thresholding", "stochastic_sampling", "invert_sigmas",
+})  # fmt: skip
+"""Keys of scheduler configs that are read, or refused with a reason of their own."""
+WITHOUT_EFFECT = frozenset({
+    "clip_sample", "clip_sample_range", "sample_max_value", "dynamic_thresholding_ratio", "variance_type",
+    "skip_prk_steps", "solver_order", "solver_type", "algorithm_type", "lower_order_final", "euler_at_final",
+    "solver_p", "predict_x0", "disable_corrector", "predictor_order", "corrector_order", "tau_func", "eta",
+    "original_inference_steps", "timestep_scaling", "noise_sampler_seed", "flow_shift",
+})  # fmt: skip
+"""Keys that say how a sampler steps, clips or adds noise: the ODE that is inverted does not depend on them."""
+FORMER_DEFAULTS = {"predict_epsilon": True}
+"""Keys of former versions that changed the numbers, which today's classes ignore -> their defaults."""
+LIKE_EULER = ("KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler")
+"""Samplers that visit, between Euler's timesteps, further ones."""
+OF_THEIR_OWN = ("UnCLIPScheduler", "CogVideoXDDIMScheduler", "CogVideoXDPMScheduler")
+"""Samplers whose schedule is not what their config's betas give."""
+FLOOR = 2.0**-24
+"""Least alpha-bar that has a finite s / a; Euler's sampler takes zero terminal SNR for it."""
+
+
 def read_trajectory(
-    config: Mapping[str, Any], num_inference_steps: int, *, span: int | None = None, image_tokens: int | None = None
-) -> Trajectory:
+    config: Mapping[str, Any], num_inference_steps: int, *, span: int | None = None, image_tokens: int | None = None,
+    given_sigmas: bool = False,
+) -> Trajectory:  # fmt: skip
     """The trajectory of a folder's `scheduler_config.json`, whatever scheduler class it names.
 
     Args:
@@ -142,37 +181,88 @@ def read_trajectory(
         span: End where a sampler of `span` steps ends, whatever the number of steps (a diffusion model's x_T depends on
             it: t = 981 for 50 leading steps, 951 for 20), and space the steps for accuracy; None: the folder's spacing.
         image_tokens: Tokens of one image in the network, which a flow with dynamic shifting asks for.
+        given_sigmas: The model's pipeline gives its scheduler the sigmas 1, ..., 1 / steps (FLUX's does).
 
     Raises:
         UsageError: The configuration is one that cannot be inverted; says which and why.
     """
-    for key, read in READERS.items():
+    for key, read in (("beta_schedule", _diffusion), ("shift", _flow)):
         if key in config:
-            return read(config, num_inference_steps, span, image_tokens)
+            if num_inference_steps < 1:
+                raise UsageError(f"{num_inference_steps} steps: at least one is needed")
+            return read(_complete(config), num_inference_steps, span, image_tokens, given_sigmas)
     raise UsageError(
         f"cannot invert along {config.get('_class_name', 'this scheduler')}: its config has neither a beta_schedule "
         "(DDPM family) nor a shift (rectified flow)"
     )
 
 
-def _diffusion(config: Mapping[str, Any], steps: int, span: int | None, image_tokens: int | None) -> Trajectory:
+def _complete(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config with its own class's defaults for the keys that it lacks, which differ from DDIM's.
+
+    Raises:
+        UsageError: A key that we do not read stands at another value than its class's default.
+    """
+    defaults = {name: p.default for name, p in signature(_sampler(config)).parameters.items()}
+    own = {"set_alpha_to_one": True, **defaults, **config}
+    for key, value in config.items():
+        default = defaults.get(key, FORMER_DEFAULTS.get(key))
+        stands = value == default or (key not in (*defaults, *FORMER_DEFAULTS) and not value)
+        if not (stands or key.startswith("_") or key in READ or key in WITHOUT_EFFECT):
+            raise UsageError(
+                f"the scheduler's {key} is {value!r}, which changes the noise and is not read here: set it to "
+                f"{default!r} in a copy of the folder's scheduler_config.json, or leave it out"
+            )
+    if own.get("final_sigmas_type") == "sigma_min":
+        own["set_alpha_to_one"] = False
+    return own
+
+
+def _sampler(config: Mapping[str, Any]) -> Any:
+    """The scheduler class that a config names.
+
+    Raises:
+        UsageError: The installed diffusers has no such class, or it is one whose schedule its config does not tell.
+    """
+    import diffusers
+
+    default = "DDIMScheduler" if "beta_schedule" in config else "FlowMatchEulerDiscreteScheduler"
+    name = config.get("_class_name") or default
+    sampler = getattr(diffusers, name, None)
+    known = set() if sampler is None else set(signature(sampler).parameters)
+    if name in OF_THEIR_OWN or not known & {"prediction_type", "shift"}:
+        raise UsageError(f"cannot invert along {name}: its schedule is not known here")
+    return sampler
+
+
+def _made(sampler: Any, config: Mapping[str, Any]) -> Any:
+    """A scheduler of the keys that it takes; clipping cannot be inverted, and is off."""
+    known = {name: config[name] for name in signature(sampler).parameters if name in config}
+    return sampler(**{**known, **({"clip_sample": False} if "clip_sample" in known else {})})
+
+
+def _diffusion(
+    config: Mapping[str, Any], steps: int, span: int | None, image_tokens: int | None, given_sigmas: bool
+) -> Trajectory:
     from diffusers import DDIMScheduler
 
-    trained = config.get("num_train_timesteps", 1000)
-    prediction = config.get("prediction_type", "epsilon")
-    _refuse_diffusion(config, prediction, span or steps, trained)
-    # A config that lacks clip_sample (PNDM's) would get DDIM's default True, and clipping cannot be inverted.
+    prediction, trained = config["prediction_type"], config["num_train_timesteps"]
+    if prediction not in PREDICTIONS or prediction == "flow_prediction":
+        treated = ", ".join(name for name in PREDICTIONS if name != "flow_prediction")
+        raise UsageError(f"cannot invert prediction type {prediction!r}; treated are: {treated}")
+    if config.get("thresholding"):
+        raise UsageError("dynamic thresholding is not invertible: the scheduler must have thresholding off")
     try:
-        scheduler = DDIMScheduler.from_config({**config, "clip_sample": False})  # type: ignore[no-untyped-call]
+        ddim = _made(DDIMScheduler, {"clip_sample": False, **config})
     except NotImplementedError as error:
         raise UsageError(f"cannot invert along a {config['beta_schedule']!r} schedule: DDIM has none such") from error
-    timesteps = _timesteps(config, scheduler, span or steps)
+    timesteps = _timesteps(config, ddim, span or steps)
     if timesteps[-1] >= trained or timesteps[0] < 0:
         raise UsageError(f"the scheduler's timesteps run past its {trained}: lower steps_offset or the number of steps")
     if span is not None:
         timesteps = _respaced(timesteps, steps)
-    abar = scheduler.alphas_cumprod.double().numpy()
-    states = np.concatenate([[float(scheduler.final_alpha_cumprod)], abar[timesteps]])
+    abar = ddim.alphas_cumprod.double().numpy()
+    states = np.concatenate([[float(ddim.final_alpha_cumprod)], _abar_at(abar, timesteps)])
     if states[-1] <= 0 and prediction == "epsilon":
         raise UsageError(
             "zero terminal SNR with epsilon prediction: the image cannot be told from x_T; use v-prediction"
@@ -183,16 +273,40 @@ def _diffusion(config: Mapping[str, Any], steps: int, span: int | None, image_to
 
 
 def _timesteps(config: Mapping[str, Any], ddim: Any, steps: int) -> np.ndarray:
-    """The folder's own spacing, ascending: DDIM's reading of it, but for samplers that read it otherwise."""
-    import diffusers
+    """The timesteps of the folder's own sampler, ascending.
 
-    name = config.get("_class_name")
-    sampler = getattr(diffusers, name).from_config(config) if name in OWN_SPACING else ddim
-    sampler.set_timesteps(steps)
-    timesteps = np.asarray(sampler.timesteps)[::-1].astype(np.int64)
-    if (np.diff(timesteps) <= 0).any():
+    A sampler of sigmas steps from one of its timesteps to the next. DDIM's family steps by trained // steps, which
+    leads elsewhere than to its timesteps where the spacing is not that.
+
+    Raises:
+        UsageError: There are more steps than timesteps, or the sampler steps elsewhere than to its timesteps.
+    """
+    name, trained = config.get("_class_name", "DDIMScheduler"), config["num_train_timesteps"]
+    if steps > trained:
+        raise UsageError(f"{steps} steps are more than the schedule's {trained} timesteps: choose fewer")
+    sampler = _sampler({"_class_name": "EulerDiscreteScheduler"} if name in LIKE_EULER else config)
+    own = _made(sampler, config)
+    if not hasattr(own, "sigmas"):
+        own, spacing = ddim, config["timestep_spacing"]
+        if spacing != "leading" and trained % steps:
+            raise UsageError(
+                f"{steps} steps leave gaps in a schedule of {trained}: with {spacing} spacing {name} steps elsewhere "
+                "than to its timesteps; choose a divisor, as 20, 50 or 100"
+            )
+    own.set_timesteps(steps)
+    timesteps = np.unique(np.asarray(own.timesteps, dtype=np.float64))
+    if len(timesteps) != steps:
         raise UsageError(f"{name} visits a timestep twice in {steps} steps: choose fewer")
     return timesteps
+
+
+def _abar_at(abar: np.ndarray, timesteps: np.ndarray) -> np.ndarray:
+    """alpha-bar at timesteps; between two whole ones s / a is linear, as Euler's sampler has it."""
+    whole = timesteps.astype(np.int64)
+    if (whole == timesteps).all():
+        return np.asarray(abar[whole])
+    ratio = np.interp(timesteps, np.arange(len(abar)), np.sqrt(1 / np.maximum(abar, FLOOR) - 1))
+    return np.asarray(1 / (1 + ratio**2))
 
 
 def _respaced(timesteps: np.ndarray, steps: int) -> np.ndarray:
@@ -209,17 +323,9 @@ def _respaced(timesteps: np.ndarray, steps: int) -> np.ndarray:
     return np.minimum(apart, last - order[::-1])
 
 
-def _refuse_diffusion(config: Mapping[str, Any], prediction: str, steps: int, trained: int) -> None:
-    if prediction not in PREDICTIONS or prediction == "flow_prediction":
-        treated = ", ".join(name for name in PREDICTIONS if name != "flow_prediction")
-        raise UsageError(f"cannot invert prediction type {prediction!r}; treated are: {treated}")
-    if config.get("thresholding"):
-        raise UsageError("dynamic thresholding is not invertible: the scheduler must have thresholding off")
-    if not 1 <= steps <= trained or trained % steps:
-        raise UsageError(f"{steps} steps leave gaps in a schedule of {trained}: choose a divisor, as 20, 50 or 100")
-
-
-def _flow(config: Mapping[str, Any], steps: int, span: int | None, image_tokens: int | None) -> Trajectory:
+def _flow(
+    config: Mapping[str, Any], steps: int, span: int | None, image_tokens: int | None, given_sigmas: bool
+) -> Trajectory:
     """A flow ends at sigma 1 for any number of steps, so `span` changes nothing.
 
     The sigmas are read off the scheduler after `set_timesteps`: they carry its shift, static or dynamic, as its own
@@ -229,15 +335,12 @@ def _flow(config: Mapping[str, Any], steps: int, span: int | None, image_tokens:
 
     if config.get("stochastic_sampling"):
         raise UsageError("a stochastic flow sampler is not invertible: the scheduler must have stochastic_sampling off")
-    if steps < 1:
-        raise UsageError(f"{steps} steps: at least one is needed")
-    scheduler = FlowMatchEulerDiscreteScheduler.from_config(config)  # type: ignore[no-untyped-call]
-    if scheduler.config.use_dynamic_shifting:
-        scheduler.set_timesteps(
-            sigmas=np.linspace(1.0, 1 / steps, steps).tolist(), mu=_shift(scheduler.config, image_tokens)
-        )
+    scheduler = _made(FlowMatchEulerDiscreteScheduler, config)
+    mu = _shift(scheduler.config, image_tokens) if scheduler.config.use_dynamic_shifting else None
+    if given_sigmas:
+        scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps).tolist(), mu=mu)
     else:
-        scheduler.set_timesteps(steps)
+        scheduler.set_timesteps(steps, mu=mu)
     sigma = scheduler.sigmas.double().numpy()[::-1].copy()
     if sigma[0] != 0:
         raise UsageError("the flow's sampler does not end at the clean image: turn invert_sigmas off")
@@ -252,12 +355,3 @@ def _shift(config: Any, image_tokens: int | None) -> float:
         raise UsageError("this flow's schedule depends on the number of image tokens: give image_tokens")
     slope = (config.max_shift - config.base_shift) / (config.max_image_seq_len - config.base_image_seq_len)
     return float(config.base_shift + slope * (image_tokens - config.base_image_seq_len))
-
-
-OWN_SPACING = ("DPMSolverMultistepScheduler",)
-"""Samplers whose `linspace` leaves out time 0, where DDIM's spends a step of no width."""
-READERS: Mapping[str, Callable[[Mapping[str, Any], int, int | None, int | None], Trajectory]] = {
-    "beta_schedule": _diffusion,
-    "shift": _flow,
-}
-"""A key that only one family's configs have -> how that family is read."""

@@ -252,6 +252,26 @@ class ForwardStart(Ddim, name="forward-start"):
         return self.walk(y, network, levels[m:]), None
 
 
+@dataclass
+class DdimSource(Scheme, name="ddim-source"):
+    """The loop of the paper's released code: the network is asked in the state and at the time where a step starts.
+
+    The image's latent is taken for the state of the lowest timestep, and that is where generation ends: N timesteps
+    are N - 1 steps of one call. Euler's method in noise coordinates.
+    """
+
+    straight = False
+
+    def __post_init__(self) -> None:
+        if self.trajectory.steps < 2:
+            raise UsageError("ddim-source steps from one timestep to the next: at least 2 steps are needed")
+
+    def walk(self, y: "Tensor", network: Network, levels: Sequence[Level]) -> "Tensor":
+        """Through all levels but the clean one."""
+        clean = self.path.levels[0]
+        return super().walk(y, network, [level for level in levels if level is not clean])
+
+
 def make_scheme(name: str, trajectory: Trajectory, options: Mapping[str, Any] | None = None) -> Scheme:
     """A scheme on a trajectory.
 

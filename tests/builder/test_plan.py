@@ -32,7 +32,8 @@ def plan_of(views: list[str], images: int = 30_000, device: Machine | str = "h10
 
 @pytest.mark.parametrize(
     ("scheme", "options", "inverted", "generated"),
-    [("ddim", {}, 50, 50), ("ddim-fixed-point", {}, 250, 50), ("ddim-fixed-point", {"iterations": 3}, 150, 50),
+    [("ddim", {}, 50, 50), ("ddim-source", {}, 49, 49),
+     ("ddim-fixed-point", {}, 250, 50), ("ddim-fixed-point", {"iterations": 3}, 150, 50),
      ("euler", {}, 50, 50), ("heun", {}, 100, 100), ("midpoint", {}, 100, 100), ("ab2", {}, 51, 51),
      ("fireflow", {}, 51, 51), ("forward-start", {"share": 0.1}, 45, 50)],
 )  # fmt: skip

@@ -6,11 +6,13 @@ from math import log
 import numpy as np
 import pytest
 import torch
+from diffusers import DDIMScheduler
 
-from noisezoo.builder.models.noise_schedule import Coordinates, Trajectory
+from noisezoo.builder.models.noise_schedule import Coordinates, Trajectory, read_trajectory
 from noisezoo.builder.models.schemes import SCHEMES, anderson, make_scheme
 from noisezoo.errors import UsageError
-from tests.builder.closed_forms import data, diffusion, error, exact_noise, flow, mixture_network
+from tests.builder.closed_forms import data, diffusion, error, exact_noise, flow, mixture_network, posterior_mean
+from tests.builder.models import STABLE_DIFFUSION
 
 Make = Callable[[int], Trajectory]
 FAMILIES = {"diffusion": diffusion, "flow": flow}
@@ -86,6 +88,61 @@ def test_anderson_acceleration_beats_plain_iteration_at_equal_cost() -> None:
     assert error(images[-1], exact) < error(step(plain), exact) / 20
 
 
+def release_loop(
+    latents: np.ndarray, timesteps: list[int], abar: np.ndarray, network: Callable[..., np.ndarray]
+) -> np.ndarray:
+    """The definition, in float64: z0 is the state of the lowest timestep; each step asks where it starts."""
+    y = latents.astype(np.float64)
+    for t, after in zip(timesteps, timesteps[1:], strict=False):
+        eps = network(y, t)
+        x0 = (y - (1 - abar[t]) ** 0.5 * eps) / abar[t] ** 0.5
+        y = abar[after] ** 0.5 * x0 + (1 - abar[after]) ** 0.5 * eps
+    return y
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
+@pytest.mark.parametrize("steps", [2, 50, 150])
+def test_ddim_source_is_the_loop_of_its_definition(steps: int, prediction: str) -> None:
+    scheduler = DDIMScheduler(**STABLE_DIFFUSION)
+    scheduler.set_timesteps(steps)
+    abar, timesteps = scheduler.alphas_cumprod.double().numpy(), scheduler.timesteps.tolist()[::-1]
+    path, y, asked = read_trajectory({**STABLE_DIFFUSION, "prediction_type": prediction}, steps), data(), []
+    network = mixture_network(path)
+    levels = {t: (abar[t] ** 0.5, (1 - abar[t]) ** 0.5) for t in timesteps}
+
+    def epsilon(state: np.ndarray, t: int) -> np.ndarray:
+        asked.append(t)
+        a, s = levels[t]
+        return (state - a * posterior_mean(state, a, s)) / s
+
+    expected = release_loop(y.numpy(), timesteps, abar, epsilon)
+    told: list[float] = []
+    scheme = make_scheme("ddim-source", path)
+    found, previous = scheme.invert(y, lambda state, t: told.append(t) or network(state, t), draw)  # type: ignore[func-returns-value]
+    assert previous is None and told == asked == timesteps[:-1]
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6)
+
+
+def test_ddim_source_asks_where_ddim_does_not_and_nears_the_same_noise() -> None:
+    y, apart = data(), []
+    for steps in (50, 200):
+        path = diffusion(steps)
+        network = mixture_network(path)
+        found, ddim = (make_scheme(name, path).invert(y, network, draw)[0] for name in ("ddim-source", "ddim"))
+        apart.append(error(found, ddim))
+    assert 0.01 < apart[0] and apart[1] < apart[0] / 2
+
+
+@pytest.mark.parametrize("bias", [0.0, 0.3])
+def test_ddim_source_follows_the_closed_form_of_a_constant_prediction(bias: float) -> None:
+    path, y = diffusion(50), data()
+    found, _ = make_scheme("ddim-source", path).invert(y, lambda state, t: torch.full_like(state, bias), draw)
+    (a_0, s_0), (a_T, s_T) = ((path.a[i], path.s[i] / path.a[i]) for i in (1, -1))
+    torch.testing.assert_close(found, a_T * (y / a_0 + (s_T - s_0) * bias))
+    back = make_scheme("ddim-source", path).generate(found, lambda state, t: torch.full_like(state, bias))
+    torch.testing.assert_close(back, y)
+
+
 def test_one_iteration_of_the_fixed_point_is_ddim() -> None:
     path, y = diffusion(20), data()
     network = mixture_network(path)
@@ -93,7 +150,7 @@ def test_one_iteration_of_the_fixed_point_is_ddim() -> None:
     assert torch.equal(once, make_scheme("ddim", path).invert(y, network, draw)[0])
 
 
-CALLS = {"ddim": 20, "euler": 20, "heun": 40, "midpoint": 40, "ab2": 21, "fireflow": 21, "bdia": 21,
+CALLS = {"ddim": 20, "ddim-source": 19, "euler": 20, "heun": 40, "midpoint": 40, "ab2": 21, "fireflow": 21, "bdia": 21,
          "forward-start": 19, "ddim-fixed-point": 100}  # fmt: skip
 
 
@@ -168,3 +225,8 @@ def test_a_scheme_that_does_not_exist_or_an_option_it_lacks_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         make_scheme(scheme, diffusion(10), options)
+
+
+def test_ddim_source_needs_two_timesteps() -> None:
+    with pytest.raises(UsageError, match="at least 2 steps are needed"):
+        make_scheme("ddim-source", diffusion(1))

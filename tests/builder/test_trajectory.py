@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -123,9 +124,10 @@ def test_a_config_without_clip_sample_does_not_clip() -> None:
         ({"prediction_type": "flow"}, 50, "cannot invert prediction type 'flow'"),
         ({"thresholding": True}, 50, "thresholding is not invertible"),
         ({"beta_schedule": "sigmoid"}, 50, "cannot invert along a 'sigmoid' schedule"),
-        ({}, 30, "30 steps leave gaps in a schedule of 1000"),
-        ({}, 1001, "1001 steps leave gaps"),
-        ({}, 0, "0 steps leave gaps"),
+        ({"timestep_spacing": "trailing"}, 30, "30 steps leave gaps in a schedule of 1000: .*choose a divisor"),
+        ({"timestep_spacing": "linspace"}, 150, "150 steps leave gaps in a schedule of 1000"),
+        ({}, 1001, "1001 steps are more than the schedule's 1000 timesteps"),
+        ({}, 0, "at least one is needed"),
         ({}, 1000, "run past its 1000"),
         ({"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}, 50, "zero terminal SNR with epsilon"),
     ],
@@ -153,8 +155,9 @@ def test_a_span_ends_where_its_sampler_ends_whatever_the_number_of_steps() -> No
         read_trajectory(STABLE_DIFFUSION, 1200, span=50)
 
 
-def flow(steps: int = 50, tokens: int | None = None, **config: Any) -> Trajectory:
-    return read_trajectory(dict(FlowMatchEulerDiscreteScheduler(**config).config), steps, image_tokens=tokens)
+def flow(steps: int = 50, tokens: int | None = None, *, given: bool = False, **config: Any) -> Trajectory:
+    schedule = dict(FlowMatchEulerDiscreteScheduler(**config).config)
+    return read_trajectory(schedule, steps, image_tokens=tokens, given_sigmas=given)
 
 
 def test_a_flow_visits_the_sigmas_of_its_own_sampler_with_the_shift_as_that_applies_it() -> None:
@@ -175,10 +178,113 @@ def test_dynamic_shifting_follows_the_number_of_image_tokens_as_flux_does() -> N
     for tokens in (256, 1024, 4096):
         reference = FlowMatchEulerDiscreteScheduler(**dynamic)
         reference.set_timesteps(sigmas=np.linspace(1.0, 1 / 20, 20), mu=calculate_shift(tokens, 256, 4096, 0.5, 1.15))
-        path = flow(20, tokens, **dynamic)
+        path = flow(20, tokens, given=True, **dynamic)
         np.testing.assert_allclose(path.s, reference.sigmas.double().numpy()[::-1], rtol=1e-6)
     with pytest.raises(UsageError, match="image tokens"):
         flow(20, **dynamic)
+
+
+def test_the_pipeline_and_not_the_flag_says_whether_a_flow_is_given_its_sigmas() -> None:
+    """FLUX gives 1, ..., 1/n whatever the flag (schnell's is off), Stable Diffusion 3 never does."""
+    np.testing.assert_allclose(flow(4, given=True, shift=1.0).s, [0, 0.25, 0.5, 0.75, 1])
+    dynamic = {"use_dynamic_shifting": True, "base_image_seq_len": 256, "max_image_seq_len": 4096}
+    for tokens in (256, 1024):
+        reference = FlowMatchEulerDiscreteScheduler(**dynamic)
+        mu = 0.5 + (1.15 - 0.5) * (tokens - 256) / (4096 - 256)
+        reference.set_timesteps(4, mu=mu)
+        np.testing.assert_allclose(flow(4, tokens, **dynamic).s, reference.sigmas.double().numpy()[::-1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("steps", [7, 30, 33, 150, 999])
+def test_leading_steps_of_any_number_are_those_of_diffusers_sampler_and_its_steps_lead_to_them(steps: int) -> None:
+    reference = DDIMScheduler(**{**STABLE_DIFFUSION, "steps_offset": 0})
+    reference.set_timesteps(steps)
+    path = trajectory(steps, steps_offset=0)
+    assert path.times[1:].tolist() == reference.timesteps.tolist()[::-1]
+    y, expected = torch.linspace(-1, 1, 12).reshape(1, 3, 2, 2), torch.linspace(-1, 1, 12).reshape(1, 3, 2, 2)
+    network = gaussian_network(path)
+    for t in reference.timesteps:
+        expected = reference.step(network(expected, float(t)), t, expected, eta=0.0).prev_sample
+    torch.testing.assert_close(Ddim(path).generate(y, network), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_where_x_t_ends_is_told() -> None:
+    """150 leading steps end at t = 895, where 0.122 of the image is left; 50 at t = 981, where 0.076 is."""
+    ends = [trajectory(steps).end for steps in (150, 50)]
+    assert [end.timestep for end in ends] == [895, 981]
+    assert [round(end.a, 3) for end in ends] == [0.122, 0.076]
+    assert [round(end.s, 3) for end in ends] == [0.993, 0.997]
+
+
+OWN_SPACINGS = ("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler",
+                "LMSDiscreteScheduler", "UniPCMultistepScheduler", "DEISMultistepScheduler", "SASolverScheduler",
+                "DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler")  # fmt: skip
+
+
+@pytest.mark.parametrize("spacing", [{}, {"timestep_spacing": "leading"}, {"timestep_spacing": "trailing"}])
+@pytest.mark.parametrize("name", [*OWN_SPACINGS, "KDPM2DiscreteScheduler", "PNDMScheduler", "DDPMScheduler"])
+def test_a_key_that_a_config_lacks_is_its_own_class_s_default(name: str, spacing: dict[str, str]) -> None:
+    kind = getattr(diffusers, name)
+    betas = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    path = read_trajectory({"_class_name": name, **betas, **spacing}, 50)
+    if name in OWN_SPACINGS:
+        reference = kind.from_config({**betas, **spacing})
+        reference.set_timesteps(50)
+        np.testing.assert_allclose(path.times[1:], np.unique(reference.timesteps.numpy()), rtol=1e-6)
+        sigmas = np.unique(reference.sigmas.double().numpy()[:-1])[-50:]
+        np.testing.assert_allclose(path.s[1:] / path.a[1:], sigmas, rtol=1e-4)
+    leading = spacing.get("timestep_spacing") == "leading" or (
+        not spacing and name in ("PNDMScheduler", "DDPMScheduler")
+    )
+    solver = name in ("UniPCMultistepScheduler", "DEISMultistepScheduler", "SASolverScheduler",
+                      "DPMSolverMultistepScheduler")  # fmt: skip
+    if name != "DPMSolverSinglestepScheduler":
+        assert path.times[-1] == ((950 if solver else 980) if leading else 999)
+    assert path.a[0] == (pytest.approx(0.99957, abs=1e-4) if name == "PNDMScheduler" else 1.0)
+
+
+def test_betas_that_a_config_lacks_are_its_own_class_s_default() -> None:
+    lcm = read_trajectory({"_class_name": "LCMScheduler", "beta_schedule": "scaled_linear"}, 50)
+    np.testing.assert_allclose(lcm.a[-1] ** 2, float(diffusers.LCMScheduler().alphas_cumprod[980]), rtol=1e-6)
+
+
+def test_a_solver_that_ends_at_its_least_sigma_ends_at_the_least_noise() -> None:
+    config = {"_class_name": "DPMSolverMultistepScheduler", "beta_schedule": "linear"}
+    zero, least = (read_trajectory({**config, **final}, 20) for final in ({}, {"final_sigmas_type": "sigma_min"}))
+    assert zero.s[0] == 0 and least.s[0] == pytest.approx(1e-2, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [("EulerDiscreteScheduler", "use_karras_sigmas", True), ("EulerDiscreteScheduler", "timestep_type", "continuous"),
+     ("EulerDiscreteScheduler", "use_exponential_sigmas", True), ("EulerDiscreteScheduler", "sigma_max", 80.0),
+     ("EulerDiscreteScheduler", "interpolation_type", "log_linear"), ("DDPMScheduler", "predict_epsilon", False),
+     ("DPMSolverMultistepScheduler", "use_karras_sigmas", True), ("UniPCMultistepScheduler", "use_beta_sigmas", True),
+     ("DPMSolverMultistepScheduler", "use_lu_lambdas", True), ("UniPCMultistepScheduler", "use_flow_sigmas", True),
+     ("DDIMScheduler", "a_key_of_tomorrow", 3)],
+)  # fmt: skip
+def test_a_key_that_changes_the_numbers_and_is_not_read_is_refused_by_name(name: str, key: str, value: Any) -> None:
+    config = {"_class_name": name, "beta_schedule": "linear"}
+    assert read_trajectory(config, 50).steps == 50
+    with pytest.raises(UsageError, match=f"the scheduler's {key} is {value!r}, which changes the noise"):
+        read_trajectory({**config, key: value}, 50)
+
+
+@pytest.mark.parametrize(
+    "left", [{"skip_prk_steps": True}, {"clip_sample": True}, {"solver_order": 3}, {"trained_betas": None},
+             {"timestep_values": None}, {"use_karras_sigmas": False}, {"predict_epsilon": True},
+             {"variance_type": "learned_range"}, {"algorithm_type": "sde-dpmsolver++"}],
+)  # fmt: skip
+def test_a_key_without_effect_on_the_ode_is_let_be(left: dict[str, Any]) -> None:
+    config = {"_class_name": "DDIMScheduler", "beta_schedule": "linear"}
+    plain, found = (read_trajectory({**config, **more}, 50) for more in ({}, left))
+    assert np.array_equal(plain.a, found.a) and np.array_equal(plain.times, found.times)
+
+
+@pytest.mark.parametrize("name", ["UnCLIPScheduler", "RePaintScheduler", "CogVideoXDDIMScheduler", "NoSuchScheduler"])
+def test_a_sampler_of_a_schedule_of_its_own_is_refused_by_name(name: str) -> None:
+    with pytest.raises(UsageError, match=f"cannot invert along {name}"):
+        read_trajectory({"_class_name": name, "beta_schedule": "squaredcos_cap_v2"}, 50)
 
 
 def test_generating_along_a_flow_takes_diffusers_own_steps() -> None:

@@ -36,6 +36,8 @@ class Denoiser(ABC):
     """The diffusers pipeline whose `encode_prompt` encodes its prompts."""
     takes: ClassVar[str] = "text"
     """How it takes guidance, as `guidance` returns it, where no config says otherwise."""
+    given_sigmas: ClassVar[bool] = False
+    """Whether the model's pipeline gives its scheduler the sigmas 1, ..., 1 / steps."""
 
     def __init_subclass__(cls, *, network: str = "", embeds: str | None = None) -> None:
         if network:
@@ -169,13 +171,10 @@ def denoiser_of(config: Mapping[str, Any]) -> type[Denoiser]:
     return Denoiser.TABLE[kind, embeds]
 
 
-def make_denoiser(
-    pipeline: "Pipeline", *, prompt: str = "", negative_prompt: str | None = None, guidance_scale: float = 3.5
-) -> Denoiser:
-    """The denoiser for a pipeline's network.
+def kind_of(pipeline: "Pipeline") -> type[Denoiser]:
+    """The kind of denoiser of a loaded pipeline's network.
 
     Raises:
-        UsageError: Networks of that kind are not known, or the prompt is none that it takes.
+        UsageError: Networks of that kind are not known.
     """
-    kind = denoiser_of({**pipeline.denoiser.config, "_class_name": type(pipeline.denoiser).__name__})
-    return kind(pipeline, prompt=prompt, negative_prompt=negative_prompt, guidance_scale=guidance_scale)
+    return denoiser_of({**pipeline.denoiser.config, "_class_name": type(pipeline.denoiser).__name__})

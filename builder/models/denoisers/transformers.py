@@ -53,7 +53,7 @@ class Flux(Denoiser, network="FluxTransformer2DModel"):
     Guidance is an input of the guidance-distilled model; one without any guidance needs no second pass either.
     """
 
-    text_pipeline, takes = "FluxPipeline", "input"
+    text_pipeline, takes, given_sigmas = "FluxPipeline", "input", True
 
     def encode(self, prompt: str | None) -> Conditions:
         """T5's hidden states, CLIP's pooled embedding, and the guidance scale where the network takes it."""
