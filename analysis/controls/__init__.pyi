@@ -10,7 +10,11 @@ from noisezoo.analysis.controls.profile import (
 )
 from noisezoo.analysis.controls.simulation import Simulated as Simulated, simulate_une as simulate_une
 from noisezoo.analysis.controls.spurious import SpuriousShift as SpuriousShift, spurious_shift as spurious_shift
-from noisezoo.analysis.controls.structure import NoiseStructure as NoiseStructure, noise_structure as noise_structure
+from noisezoo.analysis.controls.structure import (
+    NoiseStructure as NoiseStructure,
+    area_means as area_means,
+    noise_structure as noise_structure,
+)
 from noisezoo.analysis.controls.variants import (
     compare_variants as compare_variants,
     difference_of_differences as difference_of_differences,

@@ -217,8 +217,8 @@ def _standardised(Z: Floats, rows: NDArray[np.intp]) -> Floats:
 
 def _scene(images: Floats, grid: tuple[int, int]) -> _Scene:
     energy = _gradient_energy(images)  # (m, H, W)
-    pictures = _area_means(images, grid).reshape(*images.shape[:2], -1)
-    order = np.argsort(_area_means(energy, grid).reshape(len(images), -1), axis=1, kind="stable")
+    pictures = area_means(images, grid).reshape(*images.shape[:2], -1)
+    order = np.argsort(area_means(energy, grid).reshape(len(images), -1), axis=1, kind="stable")
     q = order.shape[1] // _QUANTILE
     return _Scene(pictures - pictures.mean(axis=2, keepdims=True), order[:, :q], order[:, -q:])
 
@@ -229,8 +229,8 @@ def _gradient_energy(images: Floats) -> Floats:
     return np.asarray((down**2 + across**2).sum(axis=1))
 
 
-def _area_means(images: Floats, grid: tuple[int, int]) -> Floats:
-    """Means of (..., H, W) over the areas of a grid (h, w) laid on it, whatever the ratio: (..., h, w)."""
+def area_means(images: Floats, grid: tuple[int, int]) -> Floats:
+    """Means of images (..., H, W) over the areas of a grid (h, w) laid on them, whatever the ratio: (..., h, w)."""
     down, across = (_overlaps(size, cells) for size, cells in zip(images.shape[-2:], grid, strict=True))
     return np.asarray(down @ images @ across.T)
 

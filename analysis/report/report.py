@@ -22,7 +22,9 @@ PAGE, NUMBERS, SCORECARD, TABLES, FIGURES = "report.html", "results.json", "scor
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def write_report(analyses: Mapping[str, Analysis], folder: Path, *, title: str) -> Path:
+def write_report(
+    analyses: Mapping[str, Analysis], folder: Path, *, title: str, run: Mapping[str, Any] | None = None
+) -> Path:
     """Write `report.html` and `scorecard.html`, self-contained, `results.json`, `tables/` and `figures/`.
 
     Numbers are finite floats or null; tables are tidy Parquet, in a folder a dataset where there are several; figures
@@ -34,6 +36,7 @@ def write_report(analyses: Mapping[str, Analysis], folder: Path, *, title: str) 
         analyses: Dataset name -> its analysis. Datasets whose true factors are known come first in the report.
         folder: Where they go; made where it is missing.
         title: Of the page.
+        run: What the numbers and the page say of how they were made, such as the command and the date.
 
     Returns:
         The path of `report.html`.
@@ -45,7 +48,8 @@ def write_report(analyses: Mapping[str, Analysis], folder: Path, *, title: str) 
     if not analyses:
         raise ValueError("there is no analysis to report")
     order = sorted(analyses, key=lambda name: not analyses[name].results["dataset"]["factors"])
-    numbers: Json = {"title": title, "datasets": {name: plain(analyses[name].results) for name in order}}
+    said = {"run": dict(run)} if run else {}
+    numbers: Json = {"title": title, **said, "datasets": {name: plain(analyses[name].results) for name in order}}
     pages = [Page(f"dataset-{k}", name, numbers["datasets"][name], analyses[name]) for k, name in enumerate(order, 1)]
     with _writing(folder):
         earlier = set((read_json(folder / NUMBERS) or {}).get("files", ()))
@@ -56,7 +60,7 @@ def write_report(analyses: Mapping[str, Analysis], folder: Path, *, title: str) 
         ]
         _write_numbers(folder, numbers, {*earlier, *_named(folder, tables)})
         with saved_to(folder / FIGURES) as figures:
-            made = _pages(pages, title)
+            made = _pages(pages, title, dict(run or {}))
         kept = _named(folder, [*tables, *figures])
         _forget(folder, earlier - kept)
         _write_numbers(folder, numbers, kept)
@@ -105,7 +109,7 @@ def _forget(folder: Path, names: set[str]) -> None:
             (folder / name).unlink(missing_ok=True)
 
 
-def _pages(pages: Sequence[Page], title: str) -> dict[str, str]:
+def _pages(pages: Sequence[Page], title: str, run: Json) -> dict[str, str]:
     """Name of a file -> its HTML. Every study that ran gives its section, and may open the report."""
     environment = _environment()
 
@@ -122,7 +126,7 @@ def _pages(pages: Sequence[Page], title: str) -> dict[str, str]:
                            for study in all_studies().values() if study.name in page.results]}
              for page in pages]  # fmt: skip
     models = sum(v["kind"] != "control" and not v["untrained"] for page in pages for v in page.results["views"])
-    values = {"title": title, "pages": shown, "fronts": fronts, "models": models}
+    values = {"title": title, "pages": shown, "fronts": fronts, "models": models, "run": run}
     return {name: environment.get_template(f"{name}.j2").render(values) for name in (SCORECARD, PAGE)}
 
 

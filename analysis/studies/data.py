@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import cache, cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from noisezoo.analysis.core import principal_frame
 from noisezoo.errors import UsageError
 from noisezoo.loading import LABELS, PAIRED, config_names, load, matrix
 from noisezoo.pca import Basis
-from noisezoo.record import RECIPE, Section, read_file, read_path, read_record
+from noisezoo.record import RECIPE, RECORD, Section, read_file, read_path, read_record
 from noisezoo.schema import FACTOR_PREFIX, ID, SPLIT
 
 if TYPE_CHECKING:
@@ -141,6 +142,7 @@ class Data:
         return {
             "name": Path(self.path_or_repo).name,
             "revision": self.revision,
+            "digest": self._digest(),
             "source": self.section.source if self.section else self.source,
             "rows": len(self),
             "splits": {str(split): int(count) for split, count in zip(splits, counts, strict=True)},
@@ -149,6 +151,11 @@ class Data:
             "factors": [name for name in self.labels.column_names if name.startswith(FACTOR_PREFIX)],
             "recipe": json.loads(recipe) if recipe else None,
         }
+
+    def _digest(self) -> str | None:
+        """SHA-256 of the dataset's record, which holds that of every file; None where it has no record."""
+        record = read_file(self.path_or_repo, RECORD, self.revision)
+        return None if record is None else sha256(record.encode()).hexdigest()
 
     def _row(self, view: str) -> zoo.View | None:
         """The view's row of the zoo, or the one that the dataset published with it."""

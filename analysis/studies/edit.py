@@ -1,6 +1,7 @@
 """Pictures regenerated through the models at hand, and their edits."""
 
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from statistics import median
 from typing import Any
 
@@ -8,9 +9,11 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from noisezoo.analysis.controls import area_means
 from noisezoo.analysis.core import plain
 from noisezoo.analysis.edits import (
     AT_NORM,
+    MAKERS,
     MEAN,
     NOISE,
     ORTHOGONAL,
@@ -69,6 +72,7 @@ class Editing(Study):
     name = "edits"
     about = "pictures through the models at hand"
     place = 140
+    reads = ("models", "judge", "edits", "directions")
     template = "templates/edits.html.j2"
     claims = (
         Claim("Edits work", "a probe's normal moves its attribute", "Figures 4, 5", edits_work),
@@ -83,6 +87,16 @@ class Editing(Study):
             raise UsageError("regenerating needs a pixels view to compare with: add `pixels` to the recipe's views")
         return ""
 
+    def check(self, data: Data, analysis: Analysis, options: Options) -> None:
+        """Models and judge are views of the dataset, edits its attributes, directions known."""
+        judge = [options.judge.view] if options.judge else []
+        _refuse_unknown("--model", [model.view for model in options.models], analysis.names("noise"), "noise views")
+        _refuse_unknown("--judge", judge, analysis.names("embedding"), "embeddings")
+        _refuse_unknown("--edit", options.edits, data.names, "attributes")
+        _refuse_unknown("--directions", options.directions, list(MAKERS), "kinds of direction")
+        if options.edits and not (options.models and judge):
+            raise UsageError("--edit needs --model, the noise to edit, and --judge, the encoder that sees the result")
+
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """`edits` by model."""
         analysis.results[self.name] = {}
@@ -90,7 +104,7 @@ class Editing(Study):
             options.step(f"pictures through {model.view}")
             record = _regenerate(analysis, data, model)
             if options.judge is not None and options.edits:
-                record |= _edit(analysis, data, model, options.judge, options)
+                record |= _edit(analysis, data, model, options.judge, options, record["size"])
             analysis.results[self.name][model.view] = record
 
     def exhibit(self, page: Page) -> Json:
@@ -103,21 +117,40 @@ class Editing(Study):
                                     for view, pictures in made.items()]}  # fmt: skip
 
 
+def _refuse_unknown(option: str, names: Sequence[str], known: Sequence[str], what: str) -> None:
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, n=1, cutoff=0)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise UsageError(f"{option} {name}: {hint}the dataset's {what} are: {', '.join(known) or 'none'}")
+
+
 def _regenerate(analysis: Analysis, data: Data, model: Model) -> Json:
+    """Pictures given and regenerated, both averaged down to the smaller size of the two."""
     pixels = analysis.of_family("pixels")[0]
-    shape = data.shape(pixels)
+    c, h, w = data.shape(pixels)
     shown = np.flatnonzero(~data.train)[:SHOWN_FACES]
-    given = data.matrix(pixels)[shown].reshape(-1, *shape)
-    made = np.clip(model.generate(data.matrix(model.view)[shown]), -1, 1)[:, : shape[0]]
+    given = data.matrix(pixels)[shown].reshape(-1, c, h, w)
+    made = np.clip(model.generate(data.matrix(model.view)[shown]), -1, 1)[:, :c]
+    size = (min(h, made.shape[2]), min(w, made.shape[3]))
+    given = _at(size, given)
+    made = np.broadcast_to(_at(size, made), given.shape)  # one channel stands for three
     analysis.reconstructions[model.view] = np.stack([given, made])
     error = ((given - made) ** 2).reshape(len(shown), -1).mean(axis=1)
     psnr = 10 * np.log10(4 / np.maximum(error, 1e-12))
-    return {"reconstruction_psnr": [round(float(value), 2) for value in psnr]}
+    return {"reconstruction_psnr": [round(float(value), 2) for value in psnr], "size": size}
 
 
-def _edit(analysis: Analysis, data: Data, model: Model, judge: Judge, options: Options) -> Json:
+def _at(size: tuple[int, int], pictures: NDArray[Any]) -> NDArray[Any]:
+    """Pictures (m, c, H, W) averaged down to a size (h, w); as they are where they have it."""
+    return pictures if pictures.shape[2:] == size else area_means(pictures, size).astype(pictures.dtype)
+
+
+def _edit(
+    analysis: Analysis, data: Data, model: Model, judge: Judge, options: Options, size: tuple[int, int]
+) -> Json:  # fmt: skip
     """Edits of every attribute asked for, as the judge sees them: strips for the eye, tables for the rest."""
-    experiment = _experiment(analysis, data, model, judge, options)
+    experiment = _experiment(analysis, data, model, judge, options, size)
     faces = {name: _lacking(data, name, options.seed) for name in options.edits}
     only_probes = list(options.directions) == [PROBE]
     found = study_edits(experiment, faces, kinds=options.directions, variants=SHOWN if only_probes else MEASURED)
@@ -144,21 +177,23 @@ def _entanglement(analysis: Analysis, view: str, found: EditStudy, options: Opti
     return means
 
 
-def _experiment(analysis: Analysis, data: Data, model: Model, judge: Judge, options: Options) -> Experiment:
+def _experiment(
+    analysis: Analysis, data: Data, model: Model, judge: Judge, options: Options, size: tuple[int, int]
+) -> Experiment:  # fmt: skip
+    """The judge sees every picture, edited in noise or in pixels, at one size."""
     pixels, train = analysis.of_family("pixels")[0], data.train
     noise = fit_space(data.matrix(model.view), data.Y, train, basis=data.narrow_basis(model.view))
     pictures, eyes = (fit_space(data.matrix(view), data.Y, train) for view in (pixels, judge.view))
     c, h, w = data.shape(pixels)
     return Experiment(
-        data.names, noise, pictures, eyes, (c, h, w), model.generate, judge.embed, groups=data.groups,
+        data.names, noise, pictures, eyes, (c, h, w), model.generate,
+        lambda images: judge.embed(_at(size, images)), groups=data.groups,
         n_permutations=options.effort.n_permutations, n_splits=options.effort.few_splits, seed=options.seed,
     )  # fmt: skip
 
 
 def _lacking(data: Data, attribute: str, seed: int) -> NDArray[np.intp]:
     """Held-out rows that lack an attribute, drawn by the seed: at most so many as are shown, in their order."""
-    if attribute not in data.names:
-        raise UsageError(f"cannot edit {attribute!r}; the attributes are: {', '.join(data.names)}")
     lacking = np.flatnonzero(~data.train & (data.Y[:, data.names.index(attribute)] == 0))
     drawn = np.random.default_rng([seed, 6]).choice(lacking, min(SHOWN_FACES, len(lacking)), replace=False)
     return np.sort(drawn)

@@ -26,6 +26,7 @@ class Inversions(Study):
     about = "the same images inverted otherwise"
     place = 130
     needs = ("probes",)
+    reads = ("variants",)
     template = "templates/inversions.html.j2"
     requires = (NOISE,)
 
@@ -33,12 +34,13 @@ class Inversions(Study):
         """Noise, and other datasets to compare with."""
         return super().lacks(analysis, options) if options.variants else "--variant NAME=DATASET"
 
-    def run(self, data: Data, analysis: Analysis, options: Options) -> None:
-        """Differences by view, variant and figure, and levels of what has no paired difference.
+    def check(self, data: Data, analysis: Analysis, options: Options) -> None:
+        """Every variant is of the same images and has a noise view of this dataset."""
+        for name, path in options.variants.items():
+            _opened(name, path, data, analysis.names("noise"))
 
-        Raises:
-            UsageError: A variant of other images, or without any noise view of this dataset.
-        """
+    def run(self, data: Data, analysis: Analysis, options: Options) -> None:
+        """Differences by view, variant and figure, and levels of what has no paired difference."""
         noise = analysis.names("noise")
         others = {name: _opened(name, path, data, noise) for name, path in options.variants.items()}
         rows = [row for view in noise for row in _differences(view, data, others, analysis, options)]
@@ -75,9 +77,8 @@ def _differences(
         name: probe_table(o.features(view), data.Y, data.names, groups=data.groups, seed=options.seed)
         for name, o in here.items()
     }
-    own = analysis.gaussianity.get(view)
-    tests = {name: gaussianity(o.stored(view), seed=options.seed) for name, o in here.items() if own is not None}
-    found = compare_variants(tables, REFERENCE, gaussianity=None if own is None else {REFERENCE: own, **tests})
+    tests = {name: gaussianity(o.stored(view), seed=options.seed) for name, o in {REFERENCE: data, **here}.items()}
+    found = compare_variants(tables, REFERENCE, gaussianity=tests)
     return tidy(found.records(), view=view)
 
 

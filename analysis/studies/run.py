@@ -9,6 +9,7 @@ from threadpoolctl import threadpool_limits
 from noisezoo.analysis.core import plain
 from noisezoo.analysis.studies.claims import Json, scorecard
 from noisezoo.analysis.studies.data import Data
+from noisezoo.analysis.studies.store import Store, keys
 from noisezoo.analysis.studies.study import Analysis, Options, Study, all_studies
 from noisezoo.errors import UsageError
 
@@ -20,6 +21,7 @@ def analyze(
     source: str | None = None,
     revision: str | None = None,
     studies: Sequence[str] | None = None,
+    keep: Path | None = None,
     **options: Any,
 ) -> Analysis:
     """Run studies on a dataset.
@@ -31,32 +33,49 @@ def analyze(
         revision: On the Hub.
         studies: Names of `all_studies()`, which run in its order, with those whose findings they read; None for all
             but those that run on request only.
+        keep: A folder where the findings of each study are written when it ends, and read by a second run; None
+            keeps nothing.
         options: As in `noisezoo.analysis.studies.Options`.
 
     Raises:
-        UsageError: An unknown dataset, view, study or attribute, a dataset without attributes, or one that has nothing
-            of what the studies asked for need.
+        UsageError: An unknown dataset, view, study, model, judge, variant or attribute, a dataset without attributes,
+            or one that has nothing of what the studies asked for need; before any of them runs.
     """
     wanted = Options(**options)
     chosen = _chosen(studies, wanted)
     data = Data(path_or_repo, views=views, source=source, revision=revision)
     facts = [data.facts(view) for view in data.views]
     analysis = Analysis({"dataset": data.dataset_facts(), "views": facts, "seed": wanted.seed})
+    for study in all_studies().values():
+        study.check(data, analysis, wanted)
     missing = {name: why for name, study in chosen.items() if (why := study.lacks(analysis, wanted))}
     able = [study for name, study in chosen.items() if name not in missing]
     if not able:
         reasons = "; ".join(f"{name} needs {why}" for name, why in missing.items())
         raise UsageError(f"none of the studies can run: {reasons}")
-    names = {name for study in able for name in (*study.needs, study.name)}
-    for study in (study for name, study in all_studies().items() if name in names):
-        wanted.step(study.about)
-        with threadpool_limits(1, user_api="blas"):  # many small products: a second thread costs more than it does
-            study.run(data, analysis, wanted)
+    _run(able, data, analysis, wanted, Store(keep, wanted))
     analysis.results = plain(analysis.results)
     analysis.results |= {"missing": missing, "verdicts": verdicts(analysis.results)}
     claims = [claim for study in all_studies().values() for claim in study.claims]
     analysis.rows["scorecard"] = analysis.results["scorecard"] = scorecard(claims, analysis.results)
     return analysis
+
+
+def _run(able: Sequence[Study], data: Data, analysis: Analysis, options: Options, store: Store) -> None:
+    """Run what is not kept, and what that needs in memory; read the rest."""
+    names = {name for study in able for name in (*study.needs, study.name)}
+    order = [study for name, study in all_studies().items() if name in names]
+    kept = {study.name for study in order if store.holds(study, analysis)}
+    needed = {name for study in order if study.name not in kept for name in study.needs}
+    for number, study in enumerate(order, 1):
+        options.step(f"{number} of {len(order)}: {study.about}")
+        if study.name in kept - needed:
+            store.read(study, analysis)
+            continue
+        before = keys(analysis)
+        with threadpool_limits(1, user_api="blas"):  # many small products: a second thread costs more than it does
+            study.run(data, analysis, options)
+        store.write(study, analysis, before)
 
 
 def verdicts(results: Json) -> list[Json]:

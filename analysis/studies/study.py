@@ -32,18 +32,20 @@ WORKERS = 2
 
 @dataclass(frozen=True)
 class Model:
-    """A generative model to edit through: its view's name, and how it makes pictures of noise rows."""
+    """A generative model to edit through: its view's name, how it makes pictures of noise rows, and its version."""
 
     view: str
     generate: Generate
+    version: str = ""
 
 
 @dataclass(frozen=True)
 class Judge:
-    """An encoder that sees edited pictures: its view's name, and how it embeds pictures."""
+    """An encoder that sees edited pictures: its view's name, how it embeds pictures, and its version."""
 
     view: str
     embed: Embed
+    version: str = ""
 
 
 @dataclass(frozen=True)
@@ -219,6 +221,8 @@ class Study(ABC):
     """Whether it runs only where it is asked for by name."""
     needs: ClassVar[tuple[str, ...]] = ()
     """Studies whose findings this one reads; they run with it."""
+    reads: ClassVar[tuple[str, ...]] = ()
+    """Fields of `Options` that decide its results, beside the seed and the effort."""
     requires: ClassVar[tuple[Requirement, ...]] = ()
     template: ClassVar[str]
     """The section of one dataset."""
@@ -233,6 +237,9 @@ class Study(ABC):
     def lacks(self, analysis: Analysis, options: Options) -> str:
         """What the dataset or the options must have for this study and have not; empty where nothing is missing."""
         return " and ".join(each.words for each in self.requires if not each.is_met(analysis))
+
+    def check(self, data: Data, analysis: Analysis, options: Options) -> None:  # noqa: B027 - most have nothing to check
+        """Raise UsageError for options that name what is not there; called for every study before any of them runs."""
 
     def say(self, results: Json) -> list[Json]:
         """Sentences on the results, each with its `kind`, its `text` and its `view`."""

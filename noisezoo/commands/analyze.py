@@ -1,7 +1,16 @@
 """`noisezoo analyze`: the analyses on a dataset, with the builder's models to regenerate through."""
 
+import platform
+import shlex
+import shutil
+import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,11 +22,17 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from noisezoo import zoo
 from noisezoo.analysis.edits import MAKERS
 from noisezoo.analysis.report import begin_report, write_report
-from noisezoo.analysis.studies import QUICK, Analysis, Effort, Judge, Model, analyze as run_analyses
+from noisezoo.analysis.studies import QUICK, VERDICTS, Analysis, Effort, Judge, Model, analyze as run_analyses
 from noisezoo.commands import options, register_command
 from noisezoo.commands.output import make_table, plain_console
 from noisezoo.errors import UsageError
 from noisezoo.loading import read_file
+
+KEPT = "studies"
+"""Folder, in the report's, where the findings of each study are written when it ends."""
+PICTURES = 16
+"""Pictures that a model makes at a time."""
+SOFTWARE = ("noisezoo", "numpy", "scipy", "pyarrow", "matplotlib")
 
 
 @register_command("analyze", "Analyse")
@@ -30,8 +45,8 @@ def analyze(
     studies: Annotated[
         str | None,
         typer.Option(
-            help="These alone, separated by commas: gaussianity, probes, profile, conditional, learning, stitching, "
-            "alignment, shared, structure, conditioning, spurious, edits."
+            help="These alone, separated by commas: gaussianity, probes, profile, conditional, learning, paper, "
+            "stitching, alignment, shared, structure, conditioning, spurious, inversions, edits."
         ),
     ] = None,
     paper: Annotated[bool, typer.Option("--paper", help="Also do what the paper did, as it did it.")] = False,
@@ -46,30 +61,38 @@ def analyze(
     model: Annotated[str | None, typer.Option(help="Noise views to regenerate through, separated by commas.")] = None,
     judge: Annotated[str | None, typer.Option(help="The encoder view that judges edits.")] = None,
     folders: options.Folders = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew; a second run goes on otherwise.")] = False,
 ) -> None:
     """Hold the paper's claims against controls, with intervals: report, numbers, tables, figures and a scorecard.
 
     Example: noisezoo analyze my-faces --out my-report --model faces-ddpm --edit Smiling --judge faces-clip
     """
     console = plain_console()
+    if fresh:
+        shutil.rmtree(out / KEPT, ignore_errors=True)
     recipe = read_recipe_of(dataset, revision)
     know_models(recipe, folders)
-    edits, settings = options.split_names(edit), recipe.get("settings", {})
-    if edits and not (model and judge):
-        raise UsageError("--edit needs --model, the noise to edit, and --judge, the encoder that looks at the result")
-    begin_report(out)
+    settings = recipe.get("settings", {})
     pairs = (options.split_pair(each, "--variant", "NAME=DATASET", "heun=my-faces-heun") for each in variants or ())
+    begin_report(out)
     analysis = analyze_with_progress(
-        dataset, console, views=options.split_names(views) or None, source=source, revision=revision,
-        studies=options.split_names(studies) or None, paper=paper, seed=seed, edits=edits,
+        dataset, console, views=options.split_names(views) or None, source=source, revision=revision, keep=out / KEPT,
+        studies=options.split_names(studies) or None, paper=paper, seed=seed, edits=options.split_names(edit),
         effort=QUICK if quick else Effort(), directions=options.split_names(directions) or tuple(MAKERS),
         variants=dict(pairs), models=[make_model(name, settings) for name in options.split_names(model)],
         judge=make_judge(judge) if judge else None,
     )  # fmt: skip
-    path = write_report({Path(dataset).name: analysis}, out, title=f"NoiseZoo: {Path(dataset).name}")
+    path = write_report({Path(dataset).name: analysis}, out, title=f"NoiseZoo: {Path(dataset).name}", run=about(quick))
     show_verdicts(analysis, console)
     show_scorecard(analysis, console)
     console.print(f"Report: {path}")
+
+
+def about(quick: bool) -> dict[str, Any]:
+    """What a reader needs to run the same again: command, date, versions."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    versions = {name: version(name) for name in SOFTWARE} | {"python": platform.python_version()}
+    return {"command": shlex.join(["noisezoo", *sys.argv[1:]]), "date": now, "versions": versions, "quick": quick}
 
 
 def analyze_with_progress(dataset: str | Path, console: Console, **options: Any) -> Analysis:
@@ -94,10 +117,14 @@ def show_verdicts(analysis: Analysis, console: Console, kinds: Sequence[str] = (
 
 
 def show_scorecard(analysis: Analysis, console: Console) -> None:
-    """What each claim of the paper comes to on this dataset."""
-    table = make_table("claim", "view", "verdict", "interval")
-    for row in analysis.results["scorecard"]:
-        table.add_row(row["claim"], row["view"], row["verdict"], row["shown"])
+    """What each claim of the paper comes to on this dataset: a row a claim, with the views that each verdict is of."""
+    table = make_table("claim", *VERDICTS.values())
+    for claim, rows in groupby(analysis.results["scorecard"], key=lambda row: row["claim"]):
+        views = {verdict: Counter[str]() for verdict in VERDICTS.values()}
+        for row in rows:
+            views[row["verdict"]][row["view"] or row["shown"]] += 1
+        said = [[name if n == 1 else f"{name} ×{n}" for name, n in counted.items()] for counted in views.values()]
+        table.add_row(claim, *(", ".join(names) for names in said))
     console.print(table)
 
 
@@ -138,15 +165,16 @@ def make_model(view: str, settings: dict[str, Any]) -> Model:
             f"the noise of {view} was made with each image's own prompt (column {made.prompt_column}), which an edit "
             "cannot follow: edit a dataset that was built with one prompt"
         )
-    inverter = make_inverter(row, made)
+    load = cache(lambda: make_inverter(row, made))  # when the first picture is asked for: other studies need the memory
 
     def generate(noise: np.ndarray) -> np.ndarray:
         import torch
 
-        images: np.ndarray = inverter.generate(torch.from_numpy(noise.reshape(-1, *row.shape))).cpu().numpy()
-        return images
+        rows = torch.from_numpy(noise.reshape(-1, *row.shape))
+        batches = [rows[start : start + PICTURES] for start in range(0, len(rows), PICTURES)]
+        return np.concatenate([load().generate(batch).float().cpu().numpy() for batch in batches])
 
-    return Model(view, generate)
+    return Model(view, generate, f"{row.repo}@{row.revision}")
 
 
 def make_judge(view: str) -> Judge:
@@ -160,12 +188,12 @@ def make_judge(view: str) -> Judge:
         raise UsageError(f"view {view} is {row.about}: a judge must be an encoder")
     from noisezoo.builder.models import Encoder
 
-    encoder = Encoder.from_pretrained(row.folder or row.repo, family=row.family, revision=row.revision)
+    load = cache(lambda: Encoder.from_pretrained(row.folder or row.repo, family=row.family, revision=row.revision))
 
     def embed(images: np.ndarray) -> np.ndarray:
         from PIL import Image
 
         pixels = np.round((np.clip(images, -1, 1) + 1) * 127.5).astype(np.uint8).transpose(0, 2, 3, 1)
-        return encoder.embed([Image.fromarray(picture) for picture in pixels])
+        return load().embed([Image.fromarray(picture) for picture in pixels])
 
-    return Judge(view, embed)
+    return Judge(view, embed, f"{row.repo}@{row.revision}")

@@ -81,6 +81,21 @@ def test_the_reconstruction_error_is_that_of_the_pictures_the_model_made(analysi
     np.testing.assert_allclose(analysis.results["edits"]["digits-ddpm"]["reconstruction_psnr"], psnr, atol=0.01)
 
 
+def test_pictures_of_another_size_are_compared_at_the_smaller_one(digits: Path) -> None:
+    from noisezoo.analysis.studies.data import Data
+
+    data = Data(digits, views=["pixels-8", "digits-ddpm"])
+    shown = np.flatnonzero(~data.train)[:12]
+    given = data.matrix("pixels-8")[shown].reshape(-1, 1, 8, 8)
+    larger = given.repeat(3, axis=2).repeat(3, axis=3)  # the same pictures at 24 x 24
+    halved = given.reshape(-1, 1, 4, 2, 4, 2).mean(axis=(3, 5))
+    for made, size in ((larger, [8, 8]), (halved, [4, 4])):
+        models = [Model("digits-ddpm", lambda noise, made=made: made)]  # type: ignore[misc]
+        found = analyze(digits, views=["pixels-8", "digits-ddpm"], models=models, studies=["edits"]).results["edits"]
+        assert found["digits-ddpm"]["size"] == size
+        assert min(found["digits-ddpm"]["reconstruction_psnr"]) > 60, "at one size they are the same pictures"
+
+
 def test_every_study_leaves_its_tables_its_figures_and_its_verdicts(analysis: Analysis, tmp_path: Path) -> None:
     write_report({"digits": analysis}, tmp_path, title="Digits")
     tables = {path.stem: pd.read_parquet(path) for path in (tmp_path / "tables").glob("*.parquet")}

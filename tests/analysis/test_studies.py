@@ -5,8 +5,10 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,20 +45,31 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "digits", folder / "slow"
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all reports, so that no study is computed twice."""
+    return tmp_path_factory.mktemp("report")
+
+
 @pytest.fixture
-def command(datasets: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+def command(datasets: tuple[Path, Path], folder: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     """`noisezoo analyze` with what every study could ask for."""
 
-    def analyze(*studies: str) -> Path:
-        given = ["--out", str(tmp_path / "report"), "--quick", "--model", "digits-ddpm",
-                 "--variant", f"slow={datasets[1]}", "--studies", ",".join(studies)]  # fmt: skip
-        monkeypatch.setattr("sys.argv", ["noisezoo", "analyze", str(datasets[0]), *given])
+    def analyze(*studies: str, out: Path = folder, given: Sequence[str] = (), code: int = 0) -> Path:
+        every = ["--out", str(out), "--quick", "--model", "digits-ddpm", "--variant", f"slow={datasets[1]}",
+                 "--studies", ",".join(studies), *given]  # fmt: skip
+        monkeypatch.setattr("sys.argv", ["noisezoo", "analyze", str(datasets[0]), *every])
         with pytest.raises(SystemExit) as stop:
             cli.main()
-        assert stop.value.code in (0, None)
-        return tmp_path / "report"
+        assert (stop.value.code or 0) == code
+        return out
 
     return analyze
+
+
+def numbers(folder: Path) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads((folder / "results.json").read_text())
+    return read
 
 
 def heads(folder: Path) -> set[str]:
@@ -99,17 +112,99 @@ def test_a_study_that_has_nothing_to_work_with_is_named_before_any_work(
     assert "edits needs --model VIEW" in capsys.readouterr().err
 
 
-def test_numbers_are_written_before_anything_is_drawn(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    written = []
-
-    def fail(pages: object, title: str) -> None:
+def test_numbers_are_written_before_anything_is_drawn(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
         raise RuntimeError("no ink")
 
     monkeypatch.setattr(report, "_pages", fail)
     with pytest.raises(RuntimeError, match="no ink"):
-        command("alignment")
-    written = [path for path in Path(sys.argv[sys.argv.index("--out") + 1]).rglob("*") if path.is_file()]
-    assert {path.name for path in written} == {"results.json", "alignment.parquet", "scorecard.parquet"}
+        command("alignment", out=tmp_path)
+    written = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert written == {"results.json", "alignment.json", "alignment.parquet", "scorecard.parquet"}
+
+
+def test_a_second_run_goes_on_where_the_first_stopped_and_ends_with_the_same_numbers(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("probes", "structure", "conditioning", "edits")
+    whole = command(*names)
+    ran: list[str] = []
+    for name in names:
+        kind = type(all_studies()[name])
+
+        def run(self: Study, *given: Any, before: Any = kind.run) -> None:
+            if self.name == "conditioning" and not ran.count("conditioning"):
+                ran.append(self.name)
+                raise UsageError("the lights went out")
+            ran.append(self.name)
+            before(self, *given)
+
+        monkeypatch.setattr(kind, "run", run)
+    parts = tmp_path / "parts"
+    command(*names, out=parts, code=2)
+    assert ran == ["probes", "structure", "conditioning"] and not (parts / "report.html").exists()
+    command(*names, out=parts)
+    assert ran[3:] == ["probes", "conditioning", "edits"], "conditioning needs the tables of probes, structure is kept"
+    command(*names, out=parts)
+    assert len(ran) == 6
+    assert {**numbers(whole), "run": {}} == {**numbers(parts), "run": {}}
+    assert all((parts / name).read_bytes() == (whole / name).read_bytes() for name in numbers(whole)["files"])
+    command("structure", out=parts, given=["--fresh"])
+    assert ran[6:] == ["structure"]
+
+
+def test_findings_from_other_options_are_not_taken_for_these(command: Command, tmp_path: Path) -> None:
+    command("structure", out=tmp_path)
+    first = numbers(tmp_path)["datasets"]["digits"]["structure"]
+    command("structure", out=tmp_path, given=["--seed", "7"])
+    assert numbers(tmp_path)["datasets"]["digits"]["structure"] != first
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--edit", "digit=77"], "--edit digit=77: did you mean 'digit=7'?"),
+        (["--judge", "faces-clop"], "'faces-clop'"),
+        (["--judge", "faces-ssl"], "--judge faces-ssl: did you mean"),
+        (["--model", "digits-dppm"], "'digits-dppm'"),
+        (["--model", "faces-ddpm"], "--model faces-ddpm: did you mean"),
+        (["--model", "pixels-8"], "pictures can only be made through a noise view"),
+        (["--directions", "lad"], "--directions lad: did you mean 'lda'?"),
+        (["--edit", "digit=7"], "--edit needs --model"),
+        (["--variant", "nowhere=no-such-folder"], "no-such-folder"),
+        (["--views", "digits-ddpm,pixles"], "'pixles'"),
+        (["--studies", "telepathy"], "no study 'telepathy'; choose of: gaussianity"),
+    ],
+)
+def test_what_is_not_there_is_one_line_before_any_work(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    given: list[str], message: str,
+) -> None:  # fmt: skip
+    def work(*_: object) -> None:
+        raise AssertionError("work was begun")
+
+    for study in all_studies().values():
+        monkeypatch.setattr(type(study), "run", work)
+    command("structure", "edits", out=tmp_path, given=given, code=2)
+    said = capsys.readouterr().err
+    assert message in said and len(said.splitlines()) == 1
+
+
+def test_the_terminal_shows_one_row_a_claim(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    command("structure")
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    claims = [claim for study in all_studies().values() for claim in study.claims]
+    assert sum("no evidence" in line for line in table) == len(claims)
+
+
+def test_results_say_what_made_them(command: Command, datasets: tuple[Path, Path]) -> None:
+    made = numbers(command("structure"))
+    assert made["run"]["command"].startswith("noisezoo analyze") and made["run"]["quick"] is True
+    assert set(made["run"]["versions"]) >= {"noisezoo", "numpy", "python"} and made["run"]["date"].endswith("+00:00")
+    record = (datasets[0] / "noisezoo.json").read_bytes()
+    assert made["datasets"]["digits"]["dataset"]["digest"] == sha256(record).hexdigest()
 
 
 def test_two_studies_of_one_name_are_refused() -> None:
