@@ -83,8 +83,8 @@ def keys(analysis: Analysis) -> dict[str, set[str]]:
 
 
 def _split(strip: Strip) -> tuple[Json, dict[str, Any]]:
-    """A strip's plain values, and its arrays."""
-    told = {field.name: getattr(strip, field.name) for field in fields(strip)}
+    """A strip's plain values and its arrays: what the report shows of it, without what its tables were made from."""
+    told = {field.name: getattr(strip, field.name) for field in fields(strip) if field.name not in ("changes", "stray")}
     arrays = {name: value for name, value in told.items() if isinstance(value, np.ndarray)}
     return {name: value for name, value in told.items() if name not in arrays}, arrays
 
