@@ -152,12 +152,19 @@ def _edit(
     """Edits of every attribute asked for, as the judge sees them: strips for the eye, tables for the rest."""
     experiment = _experiment(analysis, data, model, judge, options, size)
     faces = {name: _lacking(data, name, options.seed) for name in options.edits}
+    lost = {name: experiment.refused[name] for name in faces if name in experiment.refused}
+    lost |= {name: "fewer than two held-out identities lack it" for name, rows in faces.items()
+             if _identities(data, rows) < 2}  # fmt: skip
+    faces = {name: rows for name, rows in faces.items() if name not in lost}
+    said = {"judge": judge.view, "caveats": [f"{name} is not edited: {why}" for name, why in lost.items()]}
+    if not faces:
+        return said
     only_probes = list(options.directions) == [PROBE]
     found = study_edits(experiment, faces, kinds=options.directions, variants=SHOWN if only_probes else MEASURED)
     analysis.strips[model.view] = [strip for strip in found.strips if strip.kind == PROBE and strip.variant in SHOWN]
     analysis.rows.setdefault("edits", []).extend(tidy(found.records(), view=model.view, judge=judge.view))
     shown = [plain({"variant": s.variant, **entry}) for s in analysis.strips[model.view] for entry in s.records]
-    return {"judge": judge.view, **found.settings(), "strips": shown,
+    return {**found.settings(), **said, "strips": shown,
             "entanglement": _entanglement(analysis, model.view, found, options)}  # fmt: skip
 
 
@@ -193,10 +200,15 @@ def _experiment(
 
 
 def _lacking(data: Data, attribute: str, seed: int) -> NDArray[np.intp]:
-    """Held-out rows that lack an attribute, drawn by the seed: at most so many as are shown, in their order."""
-    lacking = np.flatnonzero(~data.train & (data.Y[:, data.names.index(attribute)] == 0))
+    """Held-out rows that lack an attribute, of identities that no training row has, drawn by the seed, in order."""
+    known = data.train if data.groups is None else np.isin(data.groups, data.groups[data.train])
+    lacking = np.flatnonzero(~known & (data.Y[:, data.names.index(attribute)] == 0))
     drawn = np.random.default_rng([seed, 6]).choice(lacking, min(SHOWN_FACES, len(lacking)), replace=False)
     return np.sort(drawn)
+
+
+def _identities(data: Data, rows: NDArray[np.intp]) -> int:
+    return len(rows if data.groups is None else np.unique(data.groups[rows]))
 
 
 def _edits(dataset: str, view: str, judge: str, strips: Sequence[Strip]) -> Json:

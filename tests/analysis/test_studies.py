@@ -10,14 +10,16 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from noisezoo import cli
 from noisezoo.analysis.report import report
-from noisezoo.analysis.studies.study import Study, all_studies, register_study
+from noisezoo.analysis.studies.store import Store, keys
+from noisezoo.analysis.studies.study import Analysis, Options, Study, all_studies, register_study
 from noisezoo.builder.__main__ import run
 from noisezoo.errors import UsageError
-from tests.analysis.planted_report import Page
+from tests.analysis.planted_report import Page, make_analysis
 from tests.builder.building import digits_recipe
 
 VIEWS = ("digits-ddpm", "digits-ddpm-untrained", "faces-ldm", "faces-ldm-untrained", "faces-clip", "pixels-8")
@@ -153,6 +155,36 @@ def test_a_second_run_goes_on_where_the_first_stopped_and_ends_with_the_same_num
     assert all((parts / name).read_bytes() == (whole / name).read_bytes() for name in numbers(whole)["files"])
     command("structure", out=parts, given=["--fresh"])
     assert ran[6:] == ["structure"]
+
+
+def test_an_attribute_that_cannot_be_edited_is_named_with_the_reason(command: Command, tmp_path: Path) -> None:
+    command("edits", out=tmp_path, given=["--edit", "digit=1", "--judge", "faces-clip", "--directions", "probe"])
+    page = Page((tmp_path / "report.html").read_text()).root
+    assert "Digit=1 is not edited: " in page.text and not page.all("table", class_="strip")
+
+
+def test_edited_pictures_are_kept_as_they_were(tmp_path: Path) -> None:
+    class Pictures(Study):
+        name = "pictures"
+
+        def run(self, *_: object) -> None: ...
+
+    made = make_analysis()
+    facts = {"dataset": {"digest": "abc"}, "views": made.views}
+    before, empty = Analysis({}), Analysis(dict(facts))
+    made.results = {**facts, "pictures": {"n": 1}}
+    Store(tmp_path, Options()).write(Pictures(), made, keys(before))
+    store = Store(tmp_path, Options())
+    assert store.holds(Pictures(), empty)
+    store.read(Pictures(), empty)
+    assert empty.results["pictures"] == {"n": 1}
+    np.testing.assert_array_equal(empty.reconstructions["ddpm"], made.reconstructions["ddpm"])
+    for kept, strip in zip(empty.strips["ddpm"], made.strips["ddpm"], strict=True):
+        np.testing.assert_array_equal(kept.images, strip.images)
+        assert (kept.attribute, kept.variant, kept.against) == (strip.attribute, strip.variant, strip.against)
+        assert kept.records == strip.records
+    other = Analysis({**facts, "dataset": {"digest": "abd"}})
+    assert not store.holds(Pictures(), other) and not Store(tmp_path, Options(seed=1)).holds(Pictures(), empty)
 
 
 def test_findings_from_other_options_are_not_taken_for_these(command: Command, tmp_path: Path) -> None:
