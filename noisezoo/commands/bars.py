@@ -28,7 +28,7 @@ class Bars:
     def __init__(self, console: Console, processes: int) -> None:
         self._console, self._processes, self._started = console, processes, time.monotonic()
         fields = [TextColumn("{task.fields[rate]:>10}"), TextColumn("{task.fields[left]}")]
-        columns = [TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), *fields]
+        columns = [TextColumn("{task.description}", markup=False), BarColumn(12), TaskProgressColumn(), *fields]
         self._progress = Progress(*columns, console=console, disable=not console.is_terminal)
         self._whole = self._progress.add_task("all", total=1.0, rate="", left=self._said(0.0, None, False))
         self._tasks: dict[tuple[str, str], int] = {}
@@ -68,6 +68,6 @@ class Bars:
     def _said(self, share: float, seconds: float | None, at_work: bool) -> str:
         """What is being done, or how long it will take, and how long it took."""
         plural = "es" if self._processes > 1 else ""
-        first = "computing the first images" if at_work else f"starting {self._processes} process{plural}"
+        first = "at the first images" if at_work else f"starting {self._processes} process{plural}"
         left = first if seconds is None else f"{duration(seconds)} left" if share < 1 else "publishing"
         return f"{left}, {time.monotonic() - self._started:.0f} s passed"

@@ -1,7 +1,6 @@
 """File systems that lack something: leases work without hard links, and one line says what cannot work."""
 
 import errno
-import io
 import json
 import multiprocessing
 import os
@@ -9,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from noisezoo.builder.__main__ import run
 from noisezoo.builder.engine.build import open_build, prepare
@@ -42,10 +40,10 @@ def test_the_way_in_which_leases_are_created_is_found_out(tmp_path: Path) -> Non
 def test_without_hard_links_leases_are_created_exclusively_and_it_is_said(
     tmp_path: Path, no_links: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = io.StringIO()
-    monkeypatch.setattr(local, "_watch", lambda builds, *_: int(not run(builds[0].recipe, builds[0].root)))
-    build_dataset(RECIPE, tmp_path / "a" / "noisezoo", console=Console(file=words, width=400))
-    assert "exclusive creation" in words.getvalue()
+    words: list[str] = []
+    monkeypatch.setattr(local, "_run", lambda builds, *_: int(not run(builds[0].recipe, builds[0].root)))
+    build_dataset(RECIPE, tmp_path / "a" / "noisezoo", say=words.append)
+    assert "exclusive creation" in " ".join(words)
     state = open_build(tmp_path / "a" / "noisezoo").state
     assert json.loads((state / "begun.json").read_text())["leases"] == "exclusive creation"
     events = [json.loads(line) for path in (state / "logs").glob("*.jsonl") for line in path.read_text().splitlines()]
