@@ -13,23 +13,25 @@ from noisezoo.analysis.core import (
     Draws,
     Floats,
     Measured,
+    Null,
     Result,
     along,
     as_array,
     assign_folds,
-    cast,
-    double_sum,
+    double,
     half_samples,
     interval_of_influences,
+    like,
     null_of_draws,
     null_of_moments,
     null_of_rates,
+    permuted_rows,
     to_numpy,
     units_of,
 )
-from noisezoo.analysis.relations.cka import LinearKernel, cka_null, unbiased_cka
+from noisezoo.analysis.relations.cka import LinearKernel, cka_null, unbiased_cka, unbiased_hsic
 from noisezoo.analysis.relations.held_out import Rows, Scored, half_estimate, parts_of
-from noisezoo.analysis.relations.neighbours import Neighbours, among, nearest, overlap, reordered
+from noisezoo.analysis.relations.neighbours import Neighbours, among, nearest, overlap, reordered, tied_rows
 from noisezoo.analysis.relations.svcca import PROCRUSTES, SVCCA, held_out, leading_scores
 
 MEASURES = ("cka", "mutual_knn", "svcca", "procrustes")
@@ -98,11 +100,12 @@ def alignment(
 ) -> Alignment:
     """How alike the rows of X (n, d) and Y (n, e) lie, numpy arrays or torch tensors, by four measures.
 
-    None changes when a view is rotated or multiplied by a number, and all but mutual_knn stay when it is moved.
+    None changes when a view is rotated, multiplied by a number or moved.
 
     - cka: linear CKA by the unbiased HSIC (Song et al. 2012; Kornblith et al. 2019), 0 on average where nothing is
       shared, whatever n and d. Jackknife interval; the null's mean and variance over all permutations in closed form.
-    - mutual_knn: share of the k nearest neighbours by cosine that both views have (Huh et al. 2024). It depends on n.
+    - mutual_knn: share of the k nearest neighbours by cosine that both views have (Huh et al. 2024), here about the
+      mean, which costs float32 its digits where it is far. It depends on n.
     - svcca: mean canonical correlation (Raghu et al. 2017) of the leading principal axes of both, held out.
     - procrustes: cosine of the two matrices after the best rotation (Williams et al. 2021), on the same axes, held
       out: at most 1, and 0 on average where nothing is shared.
@@ -115,13 +118,15 @@ def alignment(
         X: rows of one view.
         Y: rows of the other, of the same images.
         k: neighbours.
-        groups: (n,) identities: a group never straddles folds or halves, and counts as one in intervals.
+        groups: (n,) identities: a group never straddles folds or halves, counts as one in intervals, and is permuted
+            whole. Rows of one identity are no pair in CKA and no neighbours. There each identity counts as much as
+            another, in the other measures each row.
         max_rows: of more rows than this, a random subset (whole groups are not kept together) is used for all measures,
             for neighbours cost n^2. None uses all.
         max_axes: leading axes that svcca and procrustes keep at most.
         n_folds: folds of the held-out measures.
         n_splits: splits in halves for the intervals, also their degrees of freedom.
-        n_permutations: shuffled pairings for the nulls of all but CKA; below 2 they are NaN.
+        n_permutations: permuted pairings for the nulls, below 2 NaN; CKA needs none where every row is its own group.
         confidence: of the intervals.
         seed: decides the subset, folds, halves and permutations.
 
@@ -164,7 +169,9 @@ def alignment_matrix(
     units = units_of(n, None if groups is None else np.asarray(groups)[chosen])
     folds = assign_folds(n, draws.n_folds, seed=draws.seed, groups=units)
     halves = half_samples(folds, draws.n_splits, seed=draws.seed, groups=units)
-    plan = _Plan(folds, parts_of(halves), units, k, min(max_axes, n // 10), draws)
+    rng = np.random.default_rng([seed, 5])
+    orders = [permuted_rows(units, rng) for _ in range(n_permutations)]
+    plan = _Plan(folds, parts_of(halves), units, orders, k, min(max_axes, n // 10), draws)
     prepared = {name: _prepare(X[chosen], name, plan) for name, X in arrays.items()}
     sampled = (f"a random {n} of {given} rows were used",) if n < given else ()
     pairs = {}
@@ -184,7 +191,8 @@ def _same_rows(views: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
     if len(set(rows.values())) > 1:
         raise ValueError(f"views must have the same images, row by row, but their numbers of rows differ: {rows}")
     first = next(iter(arrays.values()))
-    return {name: along(X, first) for name, X in arrays.items()}
+    precise = any(double(X[:1]).dtype == X.dtype for X in arrays.values())
+    return {name: along(double(X) if precise else X, first) for name, X in arrays.items()}
 
 
 def _subset(n: int, most: int | None, seed: int) -> Rows:
@@ -200,6 +208,7 @@ class _Plan:
     folds: Rows  # (n,)
     parts: list[Rows]  # all rows, then both halves of each split
     units: Rows  # (n,)
+    orders: list[Rows]  # rows (n,) of the second view after each permutation of identities
     k: int
     max_axes: int
     draws: Draws
@@ -211,23 +220,26 @@ class _View:
 
     kernel: LinearKernel
     neighbours: list[Neighbours]  # within each part (m, k)
+    shuffled: list[Neighbours]  # after each permutation (n, k)
     scores: Floats  # (n, r)
     caveats: tuple[str, ...]
 
 
 def _prepare(X: AnyArray, name: str, plan: _Plan) -> _View:
-    centred = X - cast(double_sum(X, 0) / len(X), X)
-    norm = float(double_sum(centred * centred, 1).mean())
-    if not norm > 0:
+    if bool((X == X[:1]).all()):
         raise ValueError(f"all rows of {name} are equal: nothing varies")
-    kernel = LinearKernel(centred / norm**0.5)
-    found = nearest(X, min(4 * plan.k + 8, len(X) - 1))
-    neighbours = [found[:, : plan.k], *(among(found, rows, plan.k) for rows in plan.parts[1:])]
+    kernel, k = LinearKernel.of(X, plan.units), plan.k
+    found = nearest(kernel.X, min(4 * k + 8, len(X) - 1), plan.units)
+    neighbours = [found[:, :k], *(among(found, rows, k) for rows in plan.parts[1:])]
+    alone = len(kernel.means) == len(X)
+    shuffled = [reordered(found[:, :k], order) if alone else nearest(kernel.X[like(order, X)], k, plan.units)
+                for order in plan.orders]  # fmt: skip
     scores, held = leading_scores(kernel.X, _SHARE, plan.max_axes)
-    return _View(kernel, neighbours, scores, _caveats(X, name, kernel, scores.shape[1], held))
+    tied = tied_rows(kernel.X, found, k)
+    return _View(kernel, neighbours, shuffled, scores, _caveats(X, name, kernel, scores.shape[1], held, tied))
 
 
-def _caveats(X: AnyArray, name: str, kernel: LinearKernel, axes: int, held: float) -> tuple[str, ...]:
+def _caveats(X: AnyArray, name: str, kernel: LinearKernel, axes: int, held: float, tied: int) -> tuple[str, ...]:
     array = to_numpy(X)
     n, d = array.shape
     copies = n - len({hash(row.tobytes()) for row in array})
@@ -236,6 +248,8 @@ def _caveats(X: AnyArray, name: str, kernel: LinearKernel, axes: int, held: floa
         f"{name} has {constant} constant columns, which carry nothing": constant > 0,
         f"{copies} rows of {name} are copies of others: which of equally near rows are neighbours is arbitrary, and "
         "mutual_knn counts the copies": copies > 0,
+        f"{tied} rows of {name} have a last neighbour that is as near as the next, to rounding: mutual_knn takes "
+        "either": tied > copies,
         f"svcca and procrustes see the leading {axes} axes of {name}, {held:.0%} of its variance": held < _SHARE,
         f"{name} has fewer rows ({n}) than dimensions ({d}): svcca and procrustes are of its leading axes only": n < d,
         f"CKA is not defined: {name} has too few rows for its dimensions": not kernel.hsic[0] > 0,
@@ -245,28 +259,34 @@ def _caveats(X: AnyArray, name: str, kernel: LinearKernel, axes: int, held: floa
 
 def _measure(a: _View, b: _View, plan: _Plan) -> dict[str, Any]:
     """Each of MEASURES with its interval and null."""
-    draws = plan.draws
+    confidence = plan.draws.confidence
     value, influence = unbiased_cka(a.kernel, b.kernel)
-    cka = interval_of_influences(value, influence, plan.units, draws.confidence)
-    scored = [_score(a, b, plan.folds, rows, part) for part, rows in enumerate(plan.parts)]
-    others = half_estimate(scored, plan.parts, plan.units).intervals(draws.confidence, least=-1.0)
-    rng = np.random.default_rng([draws.seed, 5])
-    orders = (rng.permutation(len(plan.folds)) for _ in range(draws.n_permutations))
-    null = [_score(a, _reordered(b, order), plan.folds, plan.parts[0], 0)[0] for order in orders]
+    cka = interval_of_influences(value, influence, np.arange(len(influence)), confidence)
+    pairs = zip(plan.parts, a.neighbours, b.neighbours, strict=True)
+    scored = [_score((x, y), a.scores[rows], b.scores[rows], plan.folds[rows]) for rows, x, y in pairs]
+    others = half_estimate(scored, plan.parts, plan.units).intervals(confidence, least=-1.0)
+    shuffled = zip(b.shuffled, plan.orders, strict=True)
+    null = [_score((a.neighbours[0], y), a.scores, b.scores[order], plan.folds)[0] for y, order in shuffled]
     columns = np.array(null).reshape(len(null), 3).T
     laws = zip((null_of_rates, null_of_draws, null_of_draws), others, columns, strict=True)
-    nulls = [law(i.estimate, column, draws.confidence) for law, i, column in laws]
-    null_of_cka = null_of_moments(value, *cka_null(a.kernel, b.kernel), draws.confidence)
-    return dict(zip(MEASURES, map(Measured.of, [cka, *others], [null_of_cka, *nulls]), strict=True))
+    nulls = [_null_of_cka(value, a, b, plan), *(law(i.estimate, column, confidence) for law, i, column in laws)]
+    return dict(zip(MEASURES, map(Measured.of, [cka, *others], nulls), strict=True))
 
 
-def _score(a: _View, b: _View, folds: Rows, rows: Rows, part: int) -> Scored:
-    """Mutual neighbours, SVCCA and Procrustes (3,) on the rows of a part, and each row's influence (m, 3)."""
-    shares = overlap(a.neighbours[part], b.neighbours[part])
-    found = [(float(shares.mean()), (shares - shares.mean()) / len(shares))]
-    found += [held_out(m, a.scores[rows], b.scores[rows], folds[rows]) for m in (SVCCA, PROCRUSTES)]
-    return np.array([value for value, _ in found]), np.stack([influence for _, influence in found], axis=1)
+def _null_of_cka(value: float, a: _View, b: _View, plan: _Plan) -> Null:
+    """In closed form where every row is its own identity; else of permuted identities, whatever their sizes."""
+    if len(a.kernel.means) == len(plan.units):
+        return null_of_moments(value, *cka_null(a.kernel, b.kernel), plan.draws.confidence)
+    with np.errstate(invalid="ignore"):
+        norm = np.sqrt(a.kernel.hsic[0] * b.kernel.hsic[0])
+    others = (LinearKernel.of(b.kernel.X[like(order, b.kernel.X)], plan.units) for order in plan.orders)
+    draws = np.array([unbiased_hsic(a.kernel, other)[0] / norm for other in others])
+    return null_of_draws(value, draws, plan.draws.confidence)
 
 
-def _reordered(view: _View, order: Rows) -> _View:
-    return _View(view.kernel, [reordered(view.neighbours[0], order)], view.scores[order], view.caveats)
+def _score(found: tuple[Neighbours, Neighbours], T: Floats, U: Floats, folds: Rows) -> Scored:
+    """Mutual neighbours, SVCCA and Procrustes (3,) of two views' rows, and each row's influence (m, 3)."""
+    shares = overlap(*found)
+    each = [(float(shares.mean()), (shares - shares.mean()) / len(shares))]
+    each += [held_out(measure, T, U, folds) for measure in (SVCCA, PROCRUSTES)]
+    return np.array([value for value, _ in each]), np.stack([influence for _, influence in each], axis=1)

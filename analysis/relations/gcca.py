@@ -165,7 +165,7 @@ def gcca(
         dim: shared dimensions, at most the rank of the second widest view.
         ridge: c, a share of a view's mean variance; 0 is allowed where every training set has more rows than columns.
         ids: one sequence of image ids a view, which must be equal.
-        groups: (n,) identities: a group never straddles folds or halves, and is permuted whole.
+        groups: (n,) identities: a group never straddles folds or halves, counts as one, and is permuted whole.
         n_folds: folds of the held-out values.
         n_splits: splits in halves for the intervals.
         n_permutations: of the null; 0 leaves it NaN.

@@ -6,7 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis.core import AnyArray, Draws, Estimate, Floats, Interval, half_samples, like, namespace
+from noisezoo.analysis.core import (
+    AnyArray,
+    Draws,
+    Estimate,
+    Floats,
+    Interval,
+    half_samples,
+    like,
+    namespace,
+    permuted_rows,
+)
 from noisezoo.analysis.relations.maxvar import Folds, Maxvar, Moments, training_moments
 
 _NAN = float("nan")
@@ -96,15 +106,9 @@ class Sample:
 def permute_views(U: AnyArray, blocks: Sequence[slice], units: Rows, rng: np.random.Generator) -> AnyArray:
     """Rows of every view's block of U (n, m) but the first in another order each, so that views share nothing.
 
-    Of `units` (n,), whole ones change places with others of their size, as rows of one identity are not exchangeable.
+    The identities `units` (n,) change places whole, as their rows are not exchangeable.
     """
-    size = np.bincount(units)
-    places = np.lexsort((units, size[units]))
-    permuted = [U[:, blocks[0]]]
-    for block in blocks[1:]:
-        order = np.empty_like(places)
-        order[places] = np.lexsort((rng.permutation(size.size)[units], size[units]))
-        permuted.append(U[like(order, U)][:, block])
+    permuted = [U[:, blocks[0]], *(U[like(permuted_rows(units, rng), U)][:, block] for block in blocks[1:])]
     return namespace(U).concatenate(permuted, axis=1)
 
 

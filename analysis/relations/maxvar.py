@@ -73,10 +73,15 @@ class Maxvar:
 
 
 def inverse_root(A: Array) -> Array:
-    """R with R^T R = A^-1 of a positive definite A (r, r), by Cholesky."""
+    """R with R^T R = A^-1 of a positive semi-definite A (r, r), by Cholesky.
+
+    A multiple of rounding on the diagonal stands in where nothing varies: a column may vary in one fold only.
+    """
     from scipy.linalg import cholesky, solve_triangular
 
-    return np.asarray(solve_triangular(cholesky(A, lower=True), np.eye(len(A), dtype=A.dtype), lower=True))
+    floor = len(A) * np.finfo(A.dtype).eps * np.diag(A).mean()
+    L = cholesky(A + np.diag(np.full(len(A), floor, A.dtype)), lower=True)
+    return np.asarray(solve_triangular(L, np.eye(len(A), dtype=A.dtype), lower=True))
 
 
 def training_moments(U: AnyArray, folds: Folds) -> Iterator[Moments]:

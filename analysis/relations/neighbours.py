@@ -7,33 +7,45 @@ cosine.
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis.core import AnyArray, largest, namespace, to_numpy
+from noisezoo.analysis.core import AnyArray, Floats, largest, like, namespace, to_numpy
 
-Floats = NDArray[np.float64]
 Neighbours = NDArray[np.intp]
 _BLOCK = 6144  # rows whose similarities are held at a time; a view of no more takes half the work (syrk)
 
 
-def nearest(X: AnyArray, k: int) -> Neighbours:
+def nearest(X: AnyArray, k: int, units: NDArray[np.intp] | None = None) -> Neighbours:
     """The k nearest other rows of each row of X (n, d) by cosine, nearest first: (n, k).
 
-    Rows of zeros are equally near to all. Between equal similarities the choice is arbitrary, but the same every time.
+    Rows of one of `units` (n,) are never neighbours; -1 stands in where a row has fewer than k others. Rows of zeros
+    are equally near to all. Between equal similarities the choice is arbitrary, but the same every time.
     """
-    xp, n = namespace(X), len(X)
-    norms = xp.sqrt((X * X).sum(1))[:, None]
-    U = X / xp.where(norms > 0, norms, xp.ones_like(norms))
-    found = [_nearest_of(U[start : start + _BLOCK], U, start, k) for start in range(0, n, _BLOCK)]
+    U = _unit(X)
+    units = np.arange(len(X)) if units is None else units
+    found = [_nearest_of(U, slice(start, start + _BLOCK), k, units) for start in range(0, len(X), _BLOCK)]
     return np.concatenate(found)
 
 
-def _nearest_of(rows: AnyArray, U: AnyArray, start: int, k: int) -> Neighbours:
-    S = rows @ U.T
-    m = range(len(rows))
-    S[m, range(start, start + len(rows))] = -np.inf  # no row is its own neighbour
+def _unit(X: AnyArray) -> AnyArray:
+    xp = namespace(X)
+    norms = xp.sqrt((X * X).sum(1))[:, None]
+    return X / xp.where(norms > 0, norms, xp.ones_like(norms))
+
+
+def _nearest_of(U: AnyArray, rows: slice, k: int, units: NDArray[np.intp]) -> Neighbours:
+    S = U[rows] @ U.T
+    S[like(units[rows, None] == units, S)] = -np.inf
     columns = largest(S, k)
-    values = to_numpy(S[[[i] for i in m], columns])
+    values = to_numpy(S[[[i] for i in range(len(S))], columns])
     order = np.argsort(-values, axis=1, kind="stable")
-    return np.take_along_axis(to_numpy(columns), order, axis=1)
+    found = np.where(np.isfinite(values), to_numpy(columns), -1)
+    return np.take_along_axis(found, order, axis=1)
+
+
+def tied_rows(X: AnyArray, found: Neighbours, k: int) -> int:
+    """How many rows of X (n, d) have a k-th and a next neighbour, of `found` (n, more), that rounding cannot part."""
+    U = to_numpy(_unit(X))
+    last, after = ((U * U[found[:, place]]).sum(axis=1) for place in (k - 1, k))
+    return int((np.abs(last - after) <= 4 * np.finfo(U.dtype).eps)[found[:, k] >= 0].sum())
 
 
 def among(found: Neighbours, rows: NDArray[np.intp], k: int) -> Neighbours:
@@ -41,7 +53,7 @@ def among(found: Neighbours, rows: NDArray[np.intp], k: int) -> Neighbours:
 
     Where fewer than k of the K are among them, -1 stands in, which `overlap` never counts.
     """
-    number = np.full(len(found), -1)
+    number = np.full(len(found) + 1, -1)  # the last is that of -1
     number[rows] = np.arange(len(rows))
     lists = number[found[rows]]
     first = np.argsort(lists < 0, axis=1, kind="stable")[:, :k]

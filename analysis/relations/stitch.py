@@ -25,6 +25,7 @@ from noisezoo.analysis.core import (
     no_narrower,
     null_of_draws,
     null_of_rates,
+    permuted_rows,
     to_numpy,
     units_of,
 )
@@ -97,14 +98,14 @@ def stitch(
     simulated studies a nominal 95 % held the procedure's expected R2 in 93 to 96 %, where one given the fitted maps
     held it in 89 to 93 %. Where there is next to nothing to predict, R2 hangs on which alpha was chosen, and the
     jackknife takes it as given (58 % at worst): an interval after a choice is no narrower than its null (88 to 100 %).
-    Retrieval has Wilson's interval. The null shuffles the rows of Y and repeats everything.
+    Retrieval has Wilson's interval. The null shuffles the rows of Y, or whole groups, and repeats everything.
 
     Args:
         X: rows of the source.
         Y: rows of the target, of the same images.
         alpha: one strength, or several to choose among by held-out error. None: `ALPHAS`. A fold's own error never
             chooses the strength that it is scored with.
-        groups: (n,) identities: a group never straddles folds.
+        groups: (n,) identities: a group never straddles folds, counts as one in intervals, and is permuted whole.
         n_folds: folds.
         max_gallery: a fold of more rows is cut at random in galleries, for retrieval gets harder as a gallery grows.
         n_permutations: shuffled copies of Y; below 2 the null is NaN. With 6, independent views of 60 rows were called
@@ -182,7 +183,7 @@ def _stitch(
     source, scores = fitted.source, score(fitted, alphas, among)
     retrieval = [interval_of_rate(column, units, draws.confidence) for column in scores.hits.T]
     intervals = [_r2_interval(fitted, scores, units, draws.confidence), *retrieval]
-    copies = (regress(source, fitted.Y[order]) for order in shuffles(len(units), draws.n_permutations, draws.seed))
+    copies = (regress(source, fitted.Y[order]) for order in shuffles(units, draws.n_permutations, draws.seed))
     null = np.array([score(copy, alphas, among).values() for copy in copies]).reshape(-1, len(intervals))
     laws = (null_of_draws, *(null_of_rates for _ in KS))
     nulls = [law(i.estimate, c, draws.confidence) for law, i, c in zip(laws, intervals, null.T, strict=True)]
@@ -212,10 +213,10 @@ def _stitch(
     )
 
 
-def shuffles(n: int, times: int, seed: int) -> list[NDArray[np.intp]]:
-    """Orders (n,) that shuffle the rows of a target; each pairs its rows with others' at random."""
+def shuffles(units: NDArray[np.intp], times: int, seed: int) -> list[NDArray[np.intp]]:
+    """Rows (n,) of a target that pair its `units` (n,) with others at random."""
     rng = np.random.default_rng([seed, 1])
-    return [rng.permutation(n) for _ in range(times)]
+    return [permuted_rows(units, rng) for _ in range(times)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,8 +82,8 @@ def transfer(
 
     For every fold, the map from X to Y and the probes of Y, both as `stitch` and `probe_table` choose them, are fitted
     on the other folds; the fold is then scored twice, by its own rows of Y and by its rows of X carried over. Intervals
-    are for the whole procedure, by half-samples. The null fits probes to labels whose rows are shuffled,
-    one by one even where there are groups, and applies them to the same stitched rows.
+    are for the whole procedure, by half-samples. The null fits probes to labels whose rows, or
+    whole groups, are shuffled, and applies them to the same stitched rows.
 
     Args:
         X: rows of the source, numpy or torch.
@@ -127,7 +127,7 @@ def _scored(
 ) -> tuple[dict[str, Estimate], dict[str, Estimate], list[OutOfFold]]:
     """Scores by metric of probes of T (n, r): on its own rows, on what X (n, d) becomes there, and the null on that."""
     L, folds = design.Y, design.folds
-    copies = np.hstack([L, *(L[order] for order in shuffles(len(L), n_permutations, design.seed))])
+    copies = np.hstack([L, *(L[order] for order in shuffles(design.units, n_permutations, design.seed))])
     search = search_path(T, copies, folds)
     columns = np.arange(copies.shape[1]).reshape(1 + n_permutations, L.shape[1])
     logits = (held_out_logits(rows, folds, search.fits) for rows in (T, _carried(X, T, folds, alphas)))
