@@ -94,9 +94,8 @@ def _sums(k: LinearKernel, l: LinearKernel) -> tuple[Floats, ...]:  # noqa: E741
         return s - q, s, s, q, s, _moment(k.means, b), _moment(l.means, a)
     w = 1 / np.bincount(units)[units]
     x, y = (to_numpy(double((r.X * r.means[like(units, r.X)]).sum(1))) for r in (k, l))  # x_i . x_g, (n,)
-    of_units = [np.bincount(units, w * each) for each in (
-        _products(k.X, l.X, k.X, l.X, w), _products(k.X, l.X, k.means, l.means, None), x * y)]  # fmt: skip
-    shared, crossed, q = of_units
+    of_rows = (_products(k.X, l.X, k.X, l.X, w), _products(k.X, l.X, k.means, l.means, None), x * y)
+    shared, crossed, q = (np.bincount(units, w * each).astype(np.float64) for each in of_rows)
     through = _products(k.means, l.means, k.X, l.X, w)
     moved = _moment(k.means, w * y, k.X), _moment(l.means, w * x, l.X)
     return shared - _within(k, l), crossed, through, q, s, *moved
