@@ -5,7 +5,9 @@ arrays, a page index and content-defined chunks, so that files are small, load f
 8 % larger: DuckDB, which is also the Hub's SQL console, cannot read it split by bytes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,23 @@ NOISE_ROWS_PER_GROUP = 128
 FLAT_ROWS_PER_GROUP = 4096
 SMALLEST_CHUNK, LARGEST_CHUNK = 1 << 18, 3 << 19
 """Bytes of a content-defined chunk at least: pyarrow's own, and where a row group is cut into a few."""
+
+
+SPLIT_NAME = re.compile(r"\w+(\.\w+)*")
+
+
+def name_faults(labels: Iterable[str], views: Iterable[str], splits: Iterable[str]) -> Iterator[str]:
+    """What is wrong with names that come from a source.
+
+    A label called like a view, or like a view's column (`VIEW.COLUMN`), would be overwritten by it; readers such as
+    DuckDB do not tell capitals apart. `datasets` takes `all` for every split, and names of letters and digits only.
+    """
+    for label, view in product(labels, views):
+        if label.lower() == view.lower() or label.lower().startswith(f"{view.lower()}."):
+            yield f"label column {label!r} is called like view {view!r}"
+    for split in splits:
+        if split == "all" or not SPLIT_NAME.fullmatch(split):
+            yield f"split {split!r} has a name by which `datasets` cannot load it"
 
 
 def array_feature(shape: tuple[int, ...], dtype: str) -> Any:

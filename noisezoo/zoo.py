@@ -252,7 +252,7 @@ def register(row: View, *, replace_existing: bool = False) -> View:
         UsageError: The name is taken (and `replace_existing` is not set) or is not fit for a config name, or
             `autoencoder` names a view of another family.
     """
-    if not row.name or row.name[0] in "._" or any(character in row.name for character in '<>:/\\|?*" '):
+    if not row.name or row.name[0] in "._" or any(character in row.name for character in '<>:/\\|?*[]{}" '):
         raise UsageError(f"view name {row.name!r} cannot name a dataset config: use letters, digits, - and .")
     if row.name in (PAIRED, LABELS, ID, SPLIT):
         raise UsageError(f"view name {row.name!r} stands for something else in every dataset; choose another name")

@@ -9,7 +9,8 @@ class Finding:
 
     Attributes:
         check: Which check found it: `record`, `files`, `sha256`, `unlisted`, `parquet`, `rows`, `dtypes`, `shapes`,
-            `nulls`, `finite`, `ids`, `pairing`, `splits`, `paired`, `basis`, `accounting`, `card` or `recompute`.
+            `nulls`, `finite`, `ids`, `names`, `pairing`, `splits`, `paired`, `basis`, `accounting`, `card` or
+            `recompute`.
         where: The file or config.
         message: The fault and its mend.
         row: The first row that has the fault, from 0, counted in `where`; None where it is not of single rows.

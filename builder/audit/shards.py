@@ -17,7 +17,7 @@ from noisezoo.builder.dataset import File, basis_path, config_files, refuse_unpu
 from noisezoo.errors import NoiseZooError
 from noisezoo.pca import Basis
 from noisezoo.record import LABELS, PAIRED, Section
-from noisezoo.schema import ID, PREVIOUS, SPLIT, array_feature
+from noisezoo.schema import ID, PREVIOUS, SPLIT, array_feature, name_faults
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,6 +69,9 @@ class Shards:
         for shard in shards_of(self.files.root, self.section):
             self._check_shard(shard)
         self._check_duplicates()
+        labels = [name for name in self.firsts.get(LABELS, ()) if name not in (ID, SPLIT)]
+        for fault in name_faults(labels, self.views, self.section.splits):
+            self.files.found("names", self.section.prefix + LABELS, f"{fault}: rename it in the source and build again")
 
     @cached_property
     def bases(self) -> dict[str, Basis | None]:

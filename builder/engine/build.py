@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from noisezoo.builder.sources import SPARE_ROWS, Manifest, Refusal, Source, free
 from noisezoo.builder.views import check_metrics, shared
 from noisezoo.errors import UsageError
 from noisezoo.files import clean_up, make_folder, read_json, read_state, sha256_of, write_json
+from noisezoo.schema import name_faults
 
 STATE, MODELS, COMMITS = "_build", "models.json", "commits.json"
 WEIGHTS = (".safetensors", ".bin")
@@ -231,12 +231,8 @@ def _check(recipe: Recipe, labels: Iterable[str]) -> None:
         check_access(view)
     check_metrics(recipe.settings.metrics if recipe.settings.reconstruct else ())
     column, labels = recipe.settings.prompt_column, list(labels)
-    for label, name in product(labels, recipe.views):
-        if label.lower() == name.lower() or label.lower().startswith(f"{name.lower()}."):
-            raise UsageError(
-                f"source {recipe.source.name}: its label column {label!r} is called like view {name!r}: rename the "
-                "column, or leave out one of them"
-            )
+    for fault in name_faults(labels, recipe.views, ()):
+        raise UsageError(f"source {recipe.source.name}: {fault}: rename the column, or leave out one of them")
     if column is not None and column not in labels:
         raise UsageError(
             f"prompt_column {column!r} is not a label of source {recipe.source.name}; it has: {', '.join(labels)}"

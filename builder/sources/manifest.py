@@ -1,7 +1,6 @@
 """The manifest: the frozen, ordered list of a source's images. What row k is, for ever."""
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +13,7 @@ from noisezoo.builder.sources.balance import balanced, indicators
 from noisezoo.builder.sources.source import Refusal, Source, hash_unit
 from noisezoo.errors import NoiseZooError, UsageError
 from noisezoo.files import committed
-from noisezoo.schema import ID, SPLIT
+from noisezoo.schema import ID, SPLIT, name_faults
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from noisezoo.builder.recipe import SourceSpec
 
 KEY, SHA, GROUP = "key", "sha256", "group"
-SPLIT_NAME = re.compile(r"\w+(\.\w+)*")
 READ_TOGETHER = 64
 SPARE_ROWS = 1000
 """At most this many images that a limit leaves out are kept, for views that learn from other images than the rows."""
@@ -197,12 +195,8 @@ def _hash(source: Source, table: "pa.Table") -> tuple[list[str | None], list[Ref
 def _with_splits(table: "pa.Table", seed: int) -> "pa.Table":
     """The source's own splits, or a seeded hash of the identity (of the id, if there are no identities)."""
     if SPLIT in table.column_names:
-        for name in table.column(SPLIT).unique().to_pylist():
-            if name == "all" or not SPLIT_NAME.fullmatch(name):
-                raise UsageError(
-                    f"the source has a split called {name!r}, which `datasets` cannot load by that name: rename it, "
-                    "or set the source's option splits: hash"
-                )
+        for fault in name_faults((), (), table.column(SPLIT).unique().to_pylist()):
+            raise UsageError(f"the source's {fault}: rename it, or set the source's option splits: hash")
         return table
     by = GROUP if GROUP in table.column_names else ID
     return table.append_column(SPLIT, [[split_of(str(value), seed) for value in table.column(by).to_pylist()]])

@@ -13,7 +13,7 @@ from noisezoo.builder.launch import REPORT, Forecast, Outcome, build_dataset, de
 from noisezoo.builder.recipe import Recipe
 from noisezoo.commands import options, register_command
 from noisezoo.commands.bars import Bars, working
-from noisezoo.commands.output import numbers_table, plain_console, rounded, size_text
+from noisezoo.commands.output import load_call, numbers_table, plain_console, rounded, size_text
 from noisezoo.commands.status import views_table
 from noisezoo.errors import UsageError
 
@@ -65,7 +65,7 @@ def show_outcome(outcome: Outcome, console: Console) -> None:
     refused = sum(view.refused for view in outcome.views)
     if refused:
         console.print(f"{refused} refusals, with reasons in {outcome.root / 'refusals.jsonl'}")
-    console.print(f'Built in {outcome.seconds:.0f} s. Load it: datasets.load_dataset("{outcome.root}")')
+    console.print(f"Built in {outcome.seconds:.0f} s. Load it: {load_call(outcome.root)}")
 
 
 def show_forecast(forecast: Forecast, console: Console) -> None:

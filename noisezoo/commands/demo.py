@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from noisezoo.builder.recipe import read_recipe
 from noisezoo.commands import register_command
 from noisezoo.commands.analyze import analyze_with_progress, make_judge, make_model, read_recipe_of, show_verdicts
 from noisezoo.commands.bars import Bars
-from noisezoo.commands.output import make_table, plain_console
+from noisezoo.commands.output import load_call, make_table, plain_console
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,11 @@ def demo(
 
 def _load(folder: Path, console: Console) -> None:
     """Load as any user would, which is also a check that the folder stands on its own."""
-    from datasets import load_dataset
+    from noisezoo import load
 
-    splits = load_dataset(str(folder))
-    rows = ", ".join(f"{name} {len(split)}" for name, split in splits.items())
-    console.print(f'load_dataset("{folder}"): {rows} rows, {len(splits["train"].column_names)} columns')
+    rows = load(folder)
+    counts = ", ".join(f"{name} {n}" for name, n in Counter(rows["split"]).items())
+    console.print(f"{load_call(folder)}: {counts} rows, {len(rows.column_names)} columns")
 
 
 def _analyze(part: Part, folder: Path, console: Console) -> Analysis:

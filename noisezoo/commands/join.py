@@ -7,7 +7,7 @@ import typer
 
 from noisezoo.builder.dataset import join as join_folders
 from noisezoo.commands import register_command
-from noisezoo.commands.output import plain_console, show_record
+from noisezoo.commands.output import load_call, plain_console, show_record
 
 
 @register_command("join", "Share")
@@ -20,4 +20,4 @@ def join(
     Example: noisezoo join my-faces my-digits --out my-zoo
     """
     show_record(join_folders(folders, out))
-    plain_console().print(f'Load it: datasets.load_dataset("{out}")')
+    plain_console().print(f"Load it: {load_call(out)}")

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from math import log10
+from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -39,6 +40,12 @@ def facts_table(facts: Iterable[tuple[str, str]]) -> Table:
     for fact in facts:
         table.add_row(*fact)
     return table
+
+
+def load_call(folder: Path) -> str:
+    """How to load a folder. `datasets` reads brackets and stars in a path as a pattern, which may name another one."""
+    module = "noisezoo.load" if set("[]{}*?") & set(str(folder)) else "datasets.load_dataset"
+    return f'{module}("{folder}")'
 
 
 def numbers_table(first: str, *names: str) -> Table:

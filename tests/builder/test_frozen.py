@@ -1,0 +1,228 @@
+"""What the manifest froze is what every view is made of: never another picture, file order or revision."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import noisezoo
+from noisezoo.builder.__main__ import run
+from noisezoo.builder.audit.verify import verify
+from noisezoo.builder.engine.build import open_build
+from noisezoo.builder.sources.source import open_source
+from noisezoo.errors import IncompleteError
+from tests.builder.building import recipe_of
+from tests.hub_server import HubServer, client
+
+ONE, TWO = ("pixels-8",), ("pixels-8", "pixels-8-whitened")
+
+
+def photos(root: Path, greys: range) -> Path:
+    """Pictures of one grey each, named by it."""
+    root.mkdir(exist_ok=True)
+    for grey in greys:
+        Image.new("L", (8, 8), grey).save(root / f"{grey:02d}.png")
+    return root
+
+
+def swap(a: Path, b: Path) -> None:
+    kept = a.read_bytes()
+    a.write_bytes(b.read_bytes())
+    b.write_bytes(kept)
+
+
+def recipe(source: str, views: tuple[str, ...], **fields: Any) -> Any:
+    return recipe_of(source, views, limit=None, pca_dims=64, **fields)
+
+
+def greys(out: Path, view: str) -> dict[str, int]:
+    """Image -> its grey, as the view's first pixel has it."""
+    rows = noisezoo.load(out, views=[view])
+    values = np.round((noisezoo.matrix(rows, view)[:, 0] + 1) * 127.5).astype(int)
+    return dict(zip(rows["image_id"], values.tolist(), strict=True))
+
+
+def test_a_view_added_after_two_pictures_were_swapped_is_not_built_until_they_are_back(tmp_path: Path) -> None:
+    root, out = photos(tmp_path / "photos", range(12)), tmp_path / "out"
+    assert run(recipe(f"imagefolder:{root}", ONE), out)
+    swap(root / "03.png", root / "07.png")
+    with pytest.raises(IncompleteError, match="no longer the picture that the manifest froze; put the old file back"):
+        run(recipe(f"imagefolder:{root}", TWO), out)
+    swap(root / "03.png", root / "07.png")
+    assert run(recipe(f"imagefolder:{root}", TWO), out)
+    assert verify(out).ok
+    assert greys(out, "pixels-8") == {f"{grey:02d}.png": grey for grey in range(12)}
+
+
+@pytest.mark.parametrize("change", ["one pixel", "same picture in another file format", "cut short"])
+def test_any_change_of_a_file_is_noticed(tmp_path: Path, change: str) -> None:
+    root, out = photos(tmp_path / "photos", range(6)), tmp_path / "out"
+    assert run(recipe(f"imagefolder:{root}", ONE), out)
+    changed, path = Image.open(root / "02.png").copy(), root / "02.png"
+    if change == "one pixel":
+        changed.putpixel((0, 0), 200)
+    changed.save(path, "JPEG" if change.startswith("same") else "PNG")
+    if change == "cut short":
+        path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(IncompleteError, match="^02.png: no longer the picture that the manifest froze"):
+        run(recipe(f"imagefolder:{root}", TWO), out)
+
+
+def test_the_command_ends_with_3_and_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.noisezoo.test_cli import run as command
+
+    root, out = photos(tmp_path / "photos", range(4)), tmp_path / "out"
+    assert run(recipe(f"imagefolder:{root}", ONE), out)
+    swap(root / "01.png", root / "02.png")
+    (tmp_path / "recipe.yaml").write_text(recipe(f"imagefolder:{root}", TWO).model_dump_json())
+    code = command(monkeypatch, "build", str(tmp_path / "recipe.yaml"), "--out", str(out), "--processes", "1")
+    assert code == 3
+    assert "01.png, 02.png: no longer the picture that the manifest froze; put the old" in capsys.readouterr().err
+
+
+def test_a_picture_that_is_gone_is_refused_in_words_and_the_others_pair(tmp_path: Path) -> None:
+    root, out = photos(tmp_path / "photos", range(8)), tmp_path / "out"
+    assert run(recipe(f"imagefolder:{root}", ONE), out)
+    (root / "03.png").unlink()
+    assert run(recipe(f"imagefolder:{root}", TWO), out)
+    (refusal,) = [json.loads(line) for line in (out / "refusals.jsonl").read_text().splitlines()]
+    assert (refusal["image_id"], refusal["message"]) == ("03.png", "there is no file 03.png")
+    assert greys(out, "pixels-8") == {f"{grey:02d}.png": grey for grey in range(8) if grey != 3}
+    assert verify(out).ok
+
+
+def test_pictures_that_came_after_the_manifest_are_said_and_change_nothing(tmp_path: Path) -> None:
+    root, out = photos(tmp_path / "photos", range(12)), tmp_path / "out"
+    assert run(recipe(f"imagefolder:{root}", ONE), out)
+    assert open_build(out).notes() == []
+    photos(root, range(50, 52))
+    (note,) = open_build(out).notes()
+    assert note.startswith("2 of 14 images are newer than the manifest")
+    assert run(recipe(f"imagefolder:{root}", TWO), out)
+    assert len(noisezoo.load(out)) == 12
+
+
+def test_a_source_is_listed_once_a_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from noisezoo.builder.sources import imagefolder
+
+    root, out = photos(tmp_path / "photos", range(12)), tmp_path / "out"
+    walks: list[Path] = []
+    real = imagefolder.walk
+    monkeypatch.setattr(imagefolder, "walk", lambda *args: walks.append(args[0]) or real(*args))
+    small = recipe_of(f"imagefolder:{root}", TWO, limit=5, pca_dims=64)
+    assert run(small, out)
+    counted = len(walks)
+    assert counted <= 2  # its pictures, and their number
+    shutil.rmtree(out / "_build" / "parts")
+    assert run(small, out)
+    assert len(walks) == counted
+
+
+def rows_of(folder: Path, order: list[int]) -> Path:
+    """A Parquet dataset of pictures of one grey each."""
+    from datasets import Dataset, Image as Feature
+
+    from tests.builder.image_sources import encode
+
+    pictures = [encode(np.full((8, 8, 3), grey, np.uint8), "PNG") for grey in order]
+    rows = Dataset.from_dict({"image": [{"bytes": data, "path": None} for data in pictures], "grey": order})
+    folder.mkdir(exist_ok=True)
+    rows.cast_column("image", Feature()).to_parquet(folder / "train-00000-of-00001.parquet")
+    return folder
+
+
+def test_rows_of_a_local_file_that_was_written_in_another_order_are_noticed(tmp_path: Path) -> None:
+    rows, out = rows_of(tmp_path / "rows", list(range(10))), tmp_path / "out"
+    assert run(recipe(f"hf:{rows}", ONE), out)
+    rows_of(rows, list(range(10))[::-1])
+    with pytest.raises(IncompleteError, match="no longer the picture that the manifest froze"):
+        run(recipe(f"hf:{rows}", TWO), out)
+
+
+@pytest.fixture
+def hub() -> Iterator[HubServer]:
+    with HubServer() as server:
+        yield server
+
+
+BUILD = """
+from pathlib import Path
+from noisezoo.builder.__main__ import run
+from noisezoo.errors import NoiseZooError
+from tests.builder.building import recipe_of
+try:
+    run(recipe_of("hf:me/greys", {views!r}, limit=None, pca_dims=64, options={options!r}), Path({out!r}))
+    print("built")
+except NoiseZooError as error:
+    print(type(error).__name__, error)
+"""
+OFFLINE = "import os; os.environ['HF_HUB_OFFLINE'] = '1'\n"
+
+
+def upload(api: Any, folder: Path) -> str:
+    api.create_repo("me/greys", repo_type="dataset", exist_ok=True)
+    return str(api.upload_folder(repo_id="me/greys", folder_path=folder, repo_type="dataset").oid)
+
+
+def test_a_repository_is_read_at_the_commit_that_the_first_run_found(tmp_path: Path, hub: HubServer) -> None:
+    out = str(tmp_path / "out")
+    with client(hub) as api:
+        first = upload(api, rows_of(tmp_path / "rows", list(range(10))))
+        assert hub.run(BUILD.format(views=ONE, options={}, out=out), tmp_path / "home") == "built"
+        upload(api, rows_of(tmp_path / "rows", list(range(10))[::-1]))
+    assert open_build(Path(out)).source_facts["pinned"] == {"revision": first}
+    assert hub.run(BUILD.format(views=TWO, options={}, out=out), tmp_path / "other home") == "built"
+    rows = noisezoo.load(out, views=["pixels-8"])
+    assert rows["grey"] == [greys(Path(out), "pixels-8")[image_id] for image_id in rows["image_id"]]
+    assert (
+        hub.run(OFFLINE + BUILD.format(views=TWO, options={}, out=str(tmp_path / "again")), tmp_path / "home")
+        == "built"
+    )
+
+
+def test_offline_another_revision_than_the_one_asked_for_is_refused_before_any_work(
+    tmp_path: Path, hub: HubServer
+) -> None:
+    home, out = tmp_path / "home", tmp_path / "out"
+    with client(hub) as api:
+        upload(api, rows_of(tmp_path / "rows", [1, 2, 3]))
+        api.create_tag("me/greys", repo_type="dataset", tag="v1")
+        upload(api, rows_of(tmp_path / "rows", [4, 5, 6]))
+    assert hub.run(BUILD.format(views=ONE, options={}, out=str(tmp_path / "main")), home) == "built"
+    said = hub.run(OFFLINE + BUILD.format(views=ONE, options={"revision": "v1"}, out=str(out)), home)
+    assert said.startswith("UsageError hf: the dataset me/greys cannot be loaded: ")
+    assert "\n" not in said
+    assert not out.exists()
+    assert hub.run(BUILD.format(views=ONE, options={"revision": "v1"}, out=str(out)), home) == "built"
+    assert set(noisezoo.load(out)["grey"]) == {1, 2, 3}
+    again = tmp_path / "again"
+    assert hub.run(OFFLINE + BUILD.format(views=ONE, options={"revision": "v1"}, out=str(again)), home) == "built"
+    assert set(noisezoo.load(again)["grey"]) == {1, 2, 3}
+
+
+@pytest.mark.parametrize("name", ["celeba", "afhq", "afhqv2"])
+def test_offline_a_pinned_source_is_not_read_from_another_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    from huggingface_hub import constants
+
+    from noisezoo.errors import UsageError
+
+    repo = type(open_source(name)).repo
+    newer = tmp_path / f"datasets--{repo.replace('/', '--')}"
+    for folder in ("snapshots", "refs"):
+        (newer / folder).mkdir(parents=True)
+    rows_of(newer / "snapshots" / ("a" * 40), [1, 2, 3])
+    (newer / "refs" / "main").write_text("a" * 40)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    assert os.environ["HF_HUB_OFFLINE"] == "1"
+    with pytest.raises(UsageError, match=f"{name}: the dataset {repo} cannot be loaded"):
+        open_source(name).scan()
