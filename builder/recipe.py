@@ -62,7 +62,7 @@ class Settings(_Frozen):
     scheme: str = "ddim"
     scheme_options: dict[str, Any] = Field(default_factory=dict)
     span: int | None = Field(default=None, ge=1, description="end where a sampler of this many steps ends")
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Literal["float32", "tf32", "bfloat16", "float16"] = "float32"
     seed: int = 42
     batch_size: int = Field(default=64, ge=1)
     threads: int = Field(default=1, ge=1, description="CPU threads a process; part of the bytes, as sums depend on it")

@@ -14,6 +14,7 @@ from typing import Any
 from noisezoo.builder.engine.build import STATE, Build, prepare
 from noisezoo.builder.engine.commit import device_name, software
 from noisezoo.builder.engine.leases import LEASES, Lease, creation_of, once
+from noisezoo.builder.models import check_arithmetic
 from noisezoo.builder.recipe import Recipe
 from noisezoo.errors import UsageError
 from noisezoo.files import clean_up, read_json, write_json
@@ -145,8 +146,13 @@ def admit_device(build: Build) -> None:
     """Check this process's kind of device against that of the build's first process.
 
     Raises:
-        UsageError: The first process had another kind; both are named.
+        UsageError: The first process had another kind, both are named; or the device lacks what the recipe asks for.
     """
+    from accelerate import PartialState
+
+    s = build.recipe.settings
+    if any(view.repo for view in build.views):
+        check_arithmetic(s.dtype, PartialState().device, compiled=bool(s.compile))
     here = {"device": device_name(), "host": socket.gethostname()}
     first = _first(build.state / DEVICE, here)
     if first["device"] != here["device"] and not _begun(build)["mixed"]:

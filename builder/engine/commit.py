@@ -39,9 +39,13 @@ def commit(unit: Unit, work: Work, started: float, log: Log) -> None:
         spent = stages.take_seconds()
         worker = {"host": socket.gethostname(), "attempt": log.attempt, "started": started,
                   "seconds": sum(spent.values())}  # fmt: skip
+        short = [vars(shortage) for shortage in stages.take_shortages()]
         with stages.timed("write"):
-            write_json(unit.marker_path, {**_marker(unit, work.computer, ids, refusals), **worker})
+            write_json(unit.marker_path, {**_marker(unit, work.computer, ids, refusals), **worker, "shortages": short})
         spent["write"] += stages.take_seconds()["write"]
+        for each in short:
+            log.write("shortage", message=f"rows of {unit.view.name} slice {unit.number} were computed at batch "
+                      f"{each['then']} instead of {each['tried']} ({each['stage']}: {each['reason']})")  # fmt: skip
         log.write("unit", rows=len(ids), refused=len(refusals), batch_size=stages.sizes,
                   seconds=round(sum(spent.values()), 3),
                   **{f"{stage}_seconds": round(value, 6) for stage, value in spent.items()})  # fmt: skip
@@ -76,6 +80,7 @@ def _marker(unit: Unit, computer: Computer, ids: list[str], refusals: list[Refus
         "sha256": sha256_of(unit.part),
         "batch_size": computer.stages.sizes,
         "facts": computer.facts,
+        "arithmetic": computer.arithmetic,
         "software": software(),
         "device": device_name(),
     }

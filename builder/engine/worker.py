@@ -8,15 +8,17 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from noisezoo.builder.engine.batches import batch_sizes
 from noisezoo.builder.engine.build import Build, Unit
-from noisezoo.builder.engine.commit import commit
+from noisezoo.builder.engine.commit import commit, device_name
 from noisezoo.builder.engine.leases import HEARTBEAT_SECONDS, PAUSE, Monitor
 from noisezoo.builder.engine.log import Log
 from noisezoo.builder.engine.preemption import reraise_pending, stop_requested
 from noisezoo.builder.engine.queue import Queue
 from noisezoo.builder.engine.scheduler import Task
 from noisezoo.builder.sources import SPARE_ROWS, Source
-from noisezoo.builder.views import PIECE, Slice, Values, Work, ahead, cut, make_computer
+from noisezoo.builder.views import PIECE, Slice, Values, Work, ahead, cut, is_out_of_memory, make_computer
+from noisezoo.errors import NoiseZooError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -169,7 +171,14 @@ def load_computer(build: Build, source: Source, unit: Unit, log: Log) -> "Comput
     """The view's computer with its model loaded and, where it needs one, its fit."""
     started = time.perf_counter()
     computer = make_computer(unit.view, build.recipe.settings)
-    computer.load()
+    try:
+        computer.load()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        message = f"view {unit.view.name}: its model does not fit into the memory of {device_name()}"
+        raise NoiseZooError(message) from error
+    computer.stages.sizes |= batch_sizes(build, computer)
     computer.fit(lambda: fitting_images(build, source), build.state / "fits" / f"{unit.view.name}.safetensors")
     log.write("loaded", view=unit.view.name, seconds=round(time.perf_counter() - started, 3))
     return computer

@@ -88,6 +88,8 @@ def build_datasets(
             code = _run(todo, processes or default_processes(todo[0].recipe.settings.threads), watch)
             for build in todo:
                 _check(build, started, code)
+                for message in failures(build.state / "logs", since=started, event="shortage"):
+                    say(message)
                 _wait_for_others(build, say)
             todo = [build for build in todo if not is_finished(build)]
     except KeyboardInterrupt as error:

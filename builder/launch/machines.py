@@ -94,7 +94,8 @@ def machine(name: str, *, dtype: str = "float32", threads: int = 1, processes: i
     row = _table()[name]
     if dtype == "bfloat16" and row["bfloat16"] == "no":
         raise UsageError(f"{row['about']} does not compute in bfloat16: choose --set dtype=float16 or float32")
-    peak = float(row["float32_tflops"] if dtype == "float32" else row["half_tflops"])
+    column = {"float32": "float32_tflops", "tf32": "tf32_tflops"}.get(dtype, "half_tflops")
+    peak = float(row[column])
     return Machine(
         name, row["about"], SHARE * peak * 1e3, SHARE * float(row["tf32_tflops"]) * 1e3, 0.0,
         GPU_READERS, float(row["memory_gb"]) * 1e9,

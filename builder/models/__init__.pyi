@@ -1,4 +1,11 @@
 from noisezoo.builder.models.accuracy import pick as pick
+from noisezoo.builder.models.arithmetic import (
+    DTYPES as DTYPES,
+    check_arithmetic as check_arithmetic,
+    network_device as network_device,
+    network_dtype as network_dtype,
+    set_arithmetic as set_arithmetic,
+)
 from noisezoo.builder.models.denoisers import Denoiser as Denoiser
 from noisezoo.builder.models.describe import describe as describe, row_yaml as row_yaml
 from noisezoo.builder.models.encoders import Encoder as Encoder, families as families
@@ -14,6 +21,7 @@ from noisezoo.builder.models.footprint import (
     activations as activations,
     footprint as footprint,
     is_guided as is_guided,
+    stage_bytes as stage_bytes,
     unique as unique,
 )
 from noisezoo.builder.models.inverter import Inverter as Inverter, encode as encode

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from noisezoo.builder.recipe import Settings
     from noisezoo.zoo import View
 
-BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+BYTES = {"float32": 4, "tf32": 4, "float16": 2, "bfloat16": 2}
 NULL: dict[str, str | None] = {"text": "", "zeros": None}
 """Models that take guidance by a second pass: their kind of guidance -> their own "no prompt"."""
 LIVE, LATENT_WIDTH, PIXEL_WIDTH, ENCODER_WIDTH, ENCODER_PATCH = 24, 320, 128, 1024, 16
@@ -96,10 +96,11 @@ def is_guided(kind: str, settings: "Settings") -> bool:
     return settings.prompt_column is not None or settings.prompt != without
 
 
-def activations(row: "View", settings: "Settings", batch: int) -> float:
+def stage_bytes(row: "View", settings: "Settings", batch: int) -> dict[str, float]:
     """Bytes that a batch needs beside the weights, at its widest; a rule of thumb, good to a factor of two or so.
 
-    A view's widest level, in images of the batch: the network's first, or the autoencoder's in full resolution.
+    Returns:
+        `encode` (by the autoencoder, and as much to decode) and `network`, each 0 where the view has none.
     """
     pixels = row.resolution**2
     together = 1 if settings.vae_slicing else batch
@@ -109,8 +110,12 @@ def activations(row: "View", settings: "Settings", batch: int) -> float:
     positions, width = {
         "diffusers": (prod(row.shape[1:]), LATENT_WIDTH if row.autoencoder else PIXEL_WIDTH), "vae": (0, 0),
     }.get(row.family, (pixels // ENCODER_PATCH**2 if row.gflops else 0, ENCODER_WIDTH))  # fmt: skip
-    network = float(batch * positions * width * LIVE * BYTES[settings.dtype])
-    return max(autoencoder, network)
+    return {"encode": autoencoder, "network": float(batch * positions * width * LIVE * BYTES[settings.dtype])}
+
+
+def activations(row: "View", settings: "Settings", batch: int) -> float:
+    """Bytes that a batch needs beside the weights in its widest stage."""
+    return max(stage_bytes(row, settings, batch).values())
 
 
 def unique(rows: "Iterable[View]") -> "list[View]":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from noisezoo.builder.models.arithmetic import network_device
 from noisezoo.builder.models.denoisers import kind_of
 from noisezoo.builder.models.files import resolve
 from noisezoo.builder.models.noise_schedule import Endpoint, Trajectory, read_trajectory
@@ -70,7 +71,7 @@ class Inverter:
             scheme: A key of `noisezoo.builder.models.schemes.SCHEMES`.
             scheme_options: The scheme's options, as `{"iterations": 5}`.
             span: End where a sampler of this many steps ends, whatever the number of steps; None: as the folder says.
-            dtype: Dtype of the network; the state stays float32.
+            dtype: Dtype of the network (float32, tf32, float16, bfloat16); the state stays float32.
             device: Where to run; the first GPU where there is one, by default.
             revision: Revision on the Hub.
             untrained_seed: Use the network as it stands before training, from this seed.
@@ -80,9 +81,7 @@ class Inverter:
         Raises:
             UsageError: Not a pipeline folder, a missing component, or a setting the model cannot be inverted with.
         """
-        import torch
-
-        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        where = network_device(device)
         folder = resolve(folder_or_hub_id, revision, pickled=pickled)
         pipeline = load_pipeline(
             folder, dtype=dtype, device=where, untrained_seed=untrained_seed, pickled=pickled, runtime=runtime

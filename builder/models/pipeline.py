@@ -11,6 +11,7 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from noisezoo.builder.models.arithmetic import network_dtype
 from noisezoo.builder.models.files import (
     AUTOENCODERS,
     DENOISERS,
@@ -218,7 +219,7 @@ def load_pipeline(
     if not (folder / "model_index.json").is_file():
         raise UsageError(f"{folder} is not a diffusers pipeline: it has no model_index.json")
     index, runtime = read_json(folder / "model_index.json"), runtime or Runtime()
-    reader = Reader(folder, index, getattr(torch, dtype), pickled)
+    reader = Reader(folder, index, network_dtype(dtype), pickled)
     network = reader.first(DENOISERS, untrained_seed=untrained_seed) if denoise else None
     if denoise and network is None:
         raise UsageError(f"{folder} has no denoiser: expected one of {', '.join(DENOISERS)} in model_index.json")
@@ -249,6 +250,8 @@ def _apply(runtime: Runtime, pipeline: Pipeline) -> None:
         if getattr(runtime, setting) and vae is not None:
             with reading(f"{pipeline.folder}: {setting} of a {type(vae).__name__}"):
                 getattr(vae, switch)()
+    if vae is not None and runtime.channels_last and pipeline.device.type == "cuda":  # on CPU the bytes would change
+        vae.to(memory_format=torch.channels_last)
     if network is None:
         return
     if runtime.attention_backend is not None:

@@ -1,3 +1,4 @@
+from noisezoo.builder.views.batches import choose_sizes as choose_sizes, device_memory as device_memory
 from noisezoo.builder.views.computer import Batch as Batch, Computer as Computer, Rows as Rows, Work as Work
 from noisezoo.builder.views.families import (
     check_family as check_family,
@@ -20,3 +21,4 @@ from noisezoo.builder.views.slices import (
     groups as groups,
     shared as shared,
 )
+from noisezoo.builder.views.stages import is_out_of_memory as is_out_of_memory

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from noisezoo.builder.views.stages import Stages
 from noisezoo.errors import UsageError
 
 if TYPE_CHECKING:
+    import torch
     from PIL.Image import Image
 
     from noisezoo.builder.recipe import Settings
@@ -43,6 +44,10 @@ class Computer(ABC):
 
     `prepare` is pure and sees one image, so that what fails there costs one row, and any thread may call it; `compute`
     sees a batch.
+
+    Attributes:
+        stages: The batch sizes and the clock.
+        arithmetic: How the network computes, as it was set; kept with every unit. Empty where there is no network.
     """
 
     encoding: str | None = None
@@ -50,7 +55,15 @@ class Computer(ABC):
 
     def __init__(self, view: "View", settings: "Settings") -> None:
         self.view, self.settings = view, settings
+        self.arithmetic: dict[str, Any] = {}
         self.stages = Stages(view.name, settings.batch_size)
+
+    @property
+    def device(self) -> "torch.device":
+        """Where the view is computed."""
+        import torch
+
+        return torch.device("cpu")
 
     @property
     def arrays(self) -> tuple[str, ...]:

@@ -55,6 +55,15 @@ class ModelComputer(Computer):
         device: torch.device = PartialState().device
         return device
 
+    def set_up(self) -> None:
+        """Set the arithmetic; batches on an accelerator are filled up, so that all have one shape."""
+        from noisezoo.builder.models import check_arithmetic, set_arithmetic
+
+        compiled = bool(self.settings.compile)
+        check_arithmetic(self.settings.dtype, self.device, compiled=compiled)
+        self.arithmetic = set_arithmetic(self.settings.dtype, compiled=compiled)
+        self.stages.filled = self.device.type != "cpu"
+
 
 class LatentComputer(ModelComputer):
     """The autoencoder's latent that a latent diffusion inverts: what its noise is made from."""
@@ -63,6 +72,7 @@ class LatentComputer(ModelComputer):
 
     def load(self) -> None:
         """Read the autoencoder alone."""
+        self.set_up()
         from noisezoo.builder.models import load_pipeline, resolve
 
         folder = resolve(self.location, self.view.revision, family=self.view.family, pickled=self.view.pickled)
@@ -106,6 +116,7 @@ class NoiseComputer(LatentComputer):
 
     def load(self) -> None:
         """Read the diffusers folder."""
+        self.set_up()
         self.inverter = make_inverter(self.view, self.settings, self.device)
         self.pipeline = self.inverter.pipeline
         self._share_encoding()
@@ -199,6 +210,7 @@ class EmbeddingComputer(ModelComputer):
 
     def load(self) -> None:
         """Read the encoder's folder."""
+        self.set_up()
         from noisezoo.builder.models import Encoder
 
         self.encoder = Encoder.from_pretrained(

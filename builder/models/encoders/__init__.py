@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from noisezoo.builder.models.arithmetic import network_device, network_dtype
 from noisezoo.builder.models.files import Layout, Listing, list_files, reading, resolve, tensors
 from noisezoo.builder.sources import to_rgb
 from noisezoo.errors import NoiseZooError, UsageError
@@ -99,7 +100,7 @@ class Encoder(ABC):
             if untrained_seed is not None:
                 seed_start(untrained_seed)
             encoder.load(folder, stored, untrained_seed)
-        return encoder.to(device or ("cuda" if torch.cuda.is_available() else "cpu"), getattr(torch, dtype))
+        return encoder.to(network_device(device), network_dtype(dtype))
 
     def to(self, device: "str | torch.device", dtype: "torch.dtype") -> "Encoder":
         """Itself, its network moved to a device and a dtype and in evaluation mode."""

@@ -1,0 +1,26 @@
+"""Batch sizes on accelerators, chosen by a build's first process at a view, kept in its state, used by every process.
+
+On a GPU a row's last bits depend on the size of its batch, so that the size may not depend on which process computes
+it. On a CPU the recipe's batch size is used as it is.
+"""
+
+from noisezoo.builder.engine.build import Build
+from noisezoo.builder.engine.leases import Lease, once
+from noisezoo.builder.models import footprint
+from noisezoo.builder.views import Computer, choose_sizes, device_memory, groups
+from noisezoo.files import read_json, write_json
+
+
+def batch_sizes(build: Build, computer: Computer) -> dict[str, int]:
+    """Stage -> images at once of a view on this kind of device; empty where the recipe's batch size holds."""
+    memory = device_memory(computer.device)
+    if memory is None:
+        return {}
+    view, settings = computer.view, build.recipe.settings
+    together = next(group for group in groups(build.views) if view in group)
+    models = {other.repo: (found, other) for other in together if (found := footprint(other)) is not None}
+    weights = sum(found.weights(other, settings.dtype) for found, other in models.values())
+    path = build.state / "batches" / f"{view.name}.json"
+    sizes = choose_sizes(view, settings, slice_rows=build.recipe.slice_rows, memory=memory, weights=weights)
+    lease = Lease(build.leases / "batches" / path.name)
+    return once(lease, lambda: read_json(path), lambda: write_json(path, sizes))

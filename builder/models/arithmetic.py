@@ -1,0 +1,103 @@
+"""How networks compute: dtype, TensorFloat-32, determinism. A recipe chooses by one word, and every unit records it.
+
+torch leaves TensorFloat-32 on for convolutions: a float32 network would then compute at float16's precision, without a
+word. Here `float32` is float32, and `tf32` is asked for.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from noisezoo.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPES: Mapping[str, str] = {"float32": "float32", "tf32": "float32", "float16": "float16", "bfloat16": "bfloat16"}
+"""Name of an arithmetic -> torch's dtype of weights and activations."""
+
+TENSOR_CORES = {"tf32": (8, 0), "bfloat16": (8, 0)}
+"""Arithmetic -> the least compute capability of an NVIDIA GPU that has it (CUDA C++ Programming Guide)."""
+
+COMPILERS = ("CXX", "g++", "clang++", "c++")
+"""Where torch.compile looks for a C++ compiler: a variable, then programs."""
+
+
+def network_dtype(name: str) -> "torch.dtype":
+    """Torch's dtype of an arithmetic.
+
+    Raises:
+        UsageError: There is no such arithmetic.
+    """
+    import torch
+
+    if name not in DTYPES:
+        raise UsageError(f"unknown dtype {name!r}; choose one of: {', '.join(DTYPES)}")
+    dtype: torch.dtype = getattr(torch, DTYPES[name])
+    return dtype
+
+
+def network_device(device: "str | torch.device | None") -> "torch.device":
+    """A device by name; without a name, the first GPU where there is one.
+
+    Raises:
+        UsageError: There is no such device here.
+    """
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    try:
+        found = torch.device(device or ("cuda" if count else "cpu"))
+    except RuntimeError as error:
+        raise UsageError(f"unknown device {device!r}; choose cpu, or cuda (cuda:0, cuda:1, ...) for a GPU") from error
+    if found.type == "cuda" and (found.index or 0) >= count:
+        raise UsageError(
+            f"device {str(device)!r}: torch finds {count} GPUs here; choose cpu, or install torch for CUDA"
+        )
+    return found
+
+
+def check_arithmetic(dtype: str, device: "torch.device", *, compiled: bool = False) -> None:
+    """Refuse, before any work, what a device cannot compute.
+
+    Raises:
+        UsageError: The device lacks the arithmetic, or there is no compiler for `compile`.
+    """
+    import torch
+
+    if compiled and not any(shutil.which(os.environ.get(name, name)) for name in COMPILERS):
+        raise UsageError(
+            f"compile needs a C++ compiler, and none of {', '.join(COMPILERS)} is here: install g++, "
+            "or --set compile=false"
+        )
+    if device.type != "cuda":
+        if dtype == "tf32":
+            raise UsageError(f"tf32 is arithmetic of NVIDIA GPUs, and this is {device.type}: use --set dtype=float32")
+        return
+    needed, found = TENSOR_CORES.get(dtype), torch.cuda.get_device_capability(device)
+    if torch.version.hip is None and needed is not None and found < needed:
+        raise UsageError(
+            f"{dtype} needs an NVIDIA GPU of compute capability {'.'.join(map(str, needed))} or newer, and "
+            f"{torch.cuda.get_device_name(device)} has {'.'.join(map(str, found))}: use --set dtype=float16 or float32"
+        )
+
+
+def set_arithmetic(dtype: str, *, compiled: bool = False) -> dict[str, Any]:
+    """Set torch's switches for this process, so that equal inputs give equal bits on one card.
+
+    Returns:
+        What was set, to be recorded with what is computed.
+    """
+    import torch
+
+    tf32 = dtype == "tf32"
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    if compiled:
+        from torch._inductor import config as inductor
+
+        inductor.deterministic = inductor.batch_invariant = True
+    return {"dtype": dtype, "tf32": tf32, "cudnn_deterministic": True, "inductor_deterministic": compiled}
