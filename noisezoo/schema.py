@@ -158,7 +158,11 @@ def open_parquet(path: Path) -> "pq.ParquetFile":
 
 
 def column_to_numpy(column: "pa.ChunkedArray | pa.Array") -> np.ndarray:
-    """An Arrow column of numbers or (nested) lists of numbers as `(n, d)`; one copy at most, none for one chunk."""
+    """An Arrow column of numbers or (nested) lists of numbers as `(n, d)`; one copy at most, none for one chunk.
+
+    Raises:
+        ValueError: Lists are missing or of other lengths, or a number in a list is missing.
+    """
     import pyarrow as pa
 
     chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
@@ -172,8 +176,13 @@ def _flatten(chunk: "pa.Array") -> np.ndarray:
 
     if isinstance(chunk, pa.ExtensionArray):
         chunk = chunk.storage
+    if pa.types.is_list(chunk.type) and len(np.unique(np.diff(chunk.offsets.to_numpy()))) > 1 and not chunk.null_count:
+        raise ValueError("it has rows of other lengths")
     while pa.types.is_nested(chunk.type):
-        chunk = chunk.flatten()
+        below = chunk.flatten()
+        if chunk.null_count or below.null_count:
+            raise ValueError("it has gaps")
+        chunk = below
     values: np.ndarray = chunk.to_numpy(zero_copy_only=False)
     return values
 

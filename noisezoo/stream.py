@@ -45,7 +45,7 @@ def stream(place: Place, configs: Sequence[str], names: Sequence[str], splits: S
     own = [_features(name, address) for name, address in zip(names, shards[0], strict=True)]
     columns = beside(names, own)
     features = Features({new: own[k][old] for new, (k, old) in columns.items()})
-    kwargs = {"shards": shards, "names": tuple(names), "columns": columns, "schema": features.arrow_schema}
+    kwargs = {"shards": shards, "names": tuple(names), "own": tuple(own), "columns": columns, "features": features}
     return IterableDataset(ArrowExamplesIterable(_tables, kwargs), info=DatasetInfo(features=features))
 
 
@@ -63,28 +63,35 @@ def _features(name: str, address: str) -> "Features":
 
 
 def _tables(
-    shards: Sequence[Shard], names: Sequence[str], columns: dict[str, tuple[int, str]], schema: "pa.Schema"
-) -> Iterator[tuple[tuple[int, int], "pa.Table"]]:
-    """(key, rows) of some shards, a table at a time."""
+    shards: Sequence[Shard], names: Sequence[str], own: "Sequence[Features]", columns: dict[str, tuple[int, str]],
+    features: "Features",
+) -> Iterator[tuple[tuple[int, int], "pa.Table"]]:  # fmt: skip
+    """(key, rows) of some shards, a table at a time; `own` are each config's features, `features` the stream's."""
     import pyarrow as pa
 
     for number, shard in enumerate(shards):
         with ExitStack() as stack:
-            streams = [_read(stack, name, address) for name, address in zip(names, shard, strict=True)]
+            streams = [_read(stack, *config) for config in zip(names, shard, own, strict=True)]
             for batch, tables in enumerate(zip_longest(*streams)):
                 _check_ids(names, tables, batch * NOISE_ROWS_PER_GROUP)
                 arrays = [tables[k].column(old) for k, old in columns.values()]
-                yield (number, batch), pa.Table.from_arrays(arrays, schema=schema)
+                yield (number, batch), pa.Table.from_arrays(arrays, schema=features.arrow_schema)
 
 
-def _read(stack: ExitStack, name: str, address: str) -> "Iterator[pa.Table]":
-    """One file's rows in tables of one length. Without `pre_buffer`, which keeps every row group that was read."""
+def _read(stack: ExitStack, name: str, address: str, features: "Features") -> "Iterator[pa.Table]":
+    """One file's rows in tables of one length; its features must be the config's.
+
+    Without `pre_buffer`, which keeps every row group that was read.
+    """
     import fsspec
     import pyarrow as pa
     import pyarrow.parquet as pq
+    from datasets import Features
 
     try:
         file = pq.ParquetFile(stack.enter_context(fsspec.open(address, "rb")), pre_buffer=False)
+        if Features.from_arrow_schema(file.schema_arrow) != features:
+            raise NoiseZooError(f"view {name!r} has other columns or classes in {address}: rebuild or re-download")
         batches = (pa.Table.from_batches([batch]) for batch in file.iter_batches(NOISE_ROWS_PER_GROUP))
         yield from rechunk(batches, NOISE_ROWS_PER_GROUP, file.schema_arrow)
     except (pa.ArrowException, OSError) as error:

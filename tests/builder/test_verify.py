@@ -225,6 +225,21 @@ def test_refusals_that_are_not_those_counted_are_found(refusing: Path, tmp_path:
     assert (found.check, found.where) == ("accounting", "refusals.jsonl") and "names 0" in found.message
 
 
+def test_a_label_that_is_called_like_a_view_is_found(copied: Path) -> None:
+    for path in sorted((copied / "labels").glob("*.parquet")):
+        change(path, lambda table: table.append_column("random-64", table.column("Even")).replace_schema_metadata(None))
+    seal(copied, record_of(copied).sections)
+    found = only(verify(copied))
+    assert found.check == "paired" and "label random-64 is called like a view" in found.message
+
+
+def test_a_split_that_is_called_all_is_found(copied: Path) -> None:
+    record = record_of(copied)
+    splits = {"all" if name == "test" else name: rows for name, rows in record.sections[0].splits.items()}
+    rehash(copied, replace(record, sections=(replace(record.sections[0], splits=splits),)))
+    assert any("split called 'all'" in finding.message for finding in verify(copied).findings)
+
+
 def test_the_error_names_the_first_fault_and_counts_the_others(copied: Path) -> None:
     for config in ("labels", "random-64", VIEW):
         shard(copied, config, 1).unlink()

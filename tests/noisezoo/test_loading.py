@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -216,6 +217,55 @@ def test_an_unknown_view_split_source_or_column_is_refused_with_what_there_is(bu
     with pytest.raises(UsageError, match="has no column 'pixels'; it has: image_id, "):
         noisezoo.matrix(noisezoo.load(built), "pixels")
     assert len(noisezoo.load(built, source="digits")) == 40
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({"views": "pixels-8"}, "views='pixels-8' is one name: give a list, views=['pixels-8']"),
+    ({"views": ["pixels-8", 3]}, "views=['pixels-8', 3]: give a list of names, or None for the paired config"),
+    ({"views": 3}, "views=3: give a list of names, or None for the paired config"),
+    ({"views": [["pixels-8"]]}, "views=[['pixels-8']]: give a list of names"),
+    ({"split": ["train", "test"]}, "split=['train', 'test']: give one name, or None"),
+    ({"split": "train[:10]"}, "has no split 'train[:10]'; it has: train, validation, test"),
+    ({"split": ""}, "has no split ''; it has: train"),
+    ({"source": ["digits"]}, "source=['digits']: give one name, or None"),
+    ({"source": ""}, "has no source ''; it has: digits"),
+    ({"revision": 2}, "revision=2: give one name, or None"),
+    ({"path_or_repo": None}, "None is no dataset: give a folder, or ORG/NAME on the Hub"),
+    ({"path_or_repo": ""}, "'' is no dataset: give a folder"),
+    ({"path_or_repo": ["a"]}, "['a'] is no dataset: give a folder"),
+    ({"path_or_repo": "a/b/c"}, "no dataset at a/b/c: there is no such folder"),
+    ({"path_or_repo": "two words"}, "'two words' is no name of a repository: give ORG/NAME"),
+])  # fmt: skip
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_wrong_argument_is_one_line_with_its_mend(
+    built: Path, arguments: dict[str, Any], message: str, streaming: bool
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        noisezoo.load(**{"path_or_repo": built, "streaming": streaming, **arguments})
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("make", "arguments", "message"), [
+    (lambda rows: datasets.DatasetDict(train=rows), {}, "not of DatasetDict: choose a split of it"),
+    (lambda rows: rows.to_iterable_dataset(), {}, "not of IterableDataset: load it without streaming"),
+    (lambda rows: rows.to_pandas(), {}, "not of DataFrame"),
+    (lambda rows: rows, {"view": "image_id"}, "column 'image_id' holds object values, which are no numbers"),
+    (lambda rows: rows, {"view": None}, "the dataset has no column None; it has: image_id"),
+    (lambda rows: rows, {"dtype": "float33"}, "column 'pixels-8' cannot be a matrix of float33"),
+    (lambda rows: rows.map(lambda row: {"gaps": [None, 1.0]}), {"view": "gaps"},
+     "column 'gaps' cannot be a matrix of float32: it has gaps"),
+    (lambda rows: rows.map(lambda row: {"gaps": None if row["Even"] else [2.0, 1.0]}), {"view": "gaps"},
+     "column 'gaps' cannot be a matrix of float32: it has gaps"),
+    (lambda rows: rows.map(lambda row, k: {"ragged": [1.0] * (1 + k % 2)}, with_indices=True), {"view": "ragged"},
+     "column 'ragged' cannot be a matrix of float32: it has rows of other lengths"),
+])  # fmt: skip
+def test_what_cannot_be_a_matrix_is_one_line(
+    built: Path, make: Callable[[Any], Any], arguments: dict[str, Any], message: str
+) -> None:
+    rows = make(noisezoo.load(built, views=["pixels-8"]))
+    with pytest.raises(UsageError) as caught:
+        noisezoo.matrix(rows, **{"view": "pixels-8", **arguments})
+    assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_place_without_a_dataset_is_refused(tmp_path: Path, built: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from datasets import IterableDataset
+from datasets import ClassLabel, Features, IterableDataset
 from datasets.distributed import split_dataset_by_node
 from torch.utils.data import DataLoader
 
@@ -33,7 +33,7 @@ def every(built: Path) -> Counter[str]:
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2, 3, 4, 7])
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of forking a process that has threads
+@pytest.mark.filterwarnings("ignore:This DataLoader will create", "ignore:.*multi-threaded, use of fork")
 def test_a_data_loader_gives_every_row_once_with_any_number_of_workers(
     built: Path, every: Counter[str], workers: int
 ) -> None:
@@ -103,6 +103,21 @@ def test_rows_that_do_not_pair_end_the_stream(copied: Path, edit: Callable[[pa.T
     change(copied, "pixels-8", edit)
     with pytest.raises(NoiseZooError, match=message):
         list(streamed(copied))
+
+
+def test_a_shard_whose_classes_stand_in_another_order_is_refused(copied: Path) -> None:
+    """Read by the first shard's names, its labels would be others."""
+
+    def relabelled(table: pa.Table) -> pa.Table:
+        features = Features.from_arrow_schema(table.schema)
+        features["digit"] = ClassLabel(names=[str(9 - k) for k in range(10)])
+        return table.replace_schema_metadata(features.arrow_schema.metadata)
+
+    change(copied, "labels", relabelled)
+    with pytest.raises(NoiseZooError, match="view 'labels' has other columns or classes in .*test-00000"):
+        list(streamed(copied))
+    with pytest.raises(NoiseZooError, match="view 'labels' of .*cannot be aligned|view 'labels' of .*features"):
+        noisezoo.load(copied, views=FULL)
 
 
 def test_a_damaged_or_missing_file_is_one_line_in_a_stream(copied: Path) -> None:
