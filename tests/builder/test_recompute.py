@@ -1,7 +1,12 @@
 """Rows are computed again from their images, and what cannot be is told."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +20,7 @@ from noisezoo.record import read_record
 from noisezoo.schema import to_arrow
 from tests.builder.building import digits_recipe, recipe_of
 from tests.builder.models import save_unconditional
-from tests.builder.planting import change, reseal
+from tests.builder.planting import change, reseal, shard
 
 
 def test_a_clean_dataset_s_rows_come_out_as_they_are_stored(built: Path) -> None:
@@ -46,6 +51,72 @@ def test_rows_that_agree_with_each_other_but_not_with_their_images_are_found(
     assert len(report.findings) == 5 and all(finding.image_id for finding in report.findings)
     worst = {each.config: each.worst for each in report.recomputed}
     assert worst[config] == pytest.approx(share, rel=0.6)
+
+
+@contextmanager
+def sums_in_another_order() -> Iterator[None]:
+    """As a GPU may: every product's sum in two halves, each rounded to the dtype."""
+    from torch.nn import functional
+
+    linear, conv = functional.linear, functional.conv2d
+
+    def halves(x: Any, w: Any, b: Any = None) -> Any:
+        k = w.shape[1] // 2
+        y = linear(x[..., :k], w[:, :k]) + linear(x[..., k:], w[:, k:])
+        return y if b is None else y + b
+
+    def conv_halves(x: Any, w: Any, b: Any = None, *a: Any) -> Any:
+        if w.shape[1] < 2:
+            return conv(x, w, b, *a)
+        k = w.shape[1] // 2
+        y = conv(x[:, :k], w[:, :k], None, *a) + conv(x[:, k:], w[:, k:], None, *a)
+        return y if b is None else y + b.view(-1, 1, 1)
+
+    with patch.object(functional, "linear", halves), patch.object(functional, "conv2d", conv_halves):
+        yield
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_sound_rows_pass_where_a_device_sums_in_another_order_and_damaged_ones_do_not(
+    tmp_path: Path, dtype: str
+) -> None:
+    """One row of each view is replaced by another image's, under its own id."""
+    folder, views = tmp_path / "noisezoo", ("faces-ddpm", "faces-ldm", "faces-clip")
+    settings = {"dtype": dtype, "num_inference_steps": 10, "batch_size": 8, "reconstruct": 0}
+    assert run(recipe_of("faces", views, 6, settings=settings), folder)
+    with sums_in_another_order():
+        report = verify(folder, recompute=6)
+    assert report.ok, [str(finding) for finding in report.findings]
+    worst = {each.config: each.worst for each in report.recomputed}
+    if dtype == "bfloat16":
+        assert worst["faces-ddpm"] > 1e-2, "else this test shows nothing"
+
+    def replaced(table: pa.Table, view: str) -> pa.Table:
+        array = table.column(view).take([0, 1, 1, *range(3, len(table))])
+        return table.set_column(table.schema.get_field_index(view), table.schema.field(view), array)
+
+    for view in views:
+        change(shard(folder, view), partial(replaced, view=view))
+    reseal(folder)
+    with sums_in_another_order():
+        report = verify(folder, recompute=6)
+    assert {(finding.where, finding.row) for finding in report.findings} == {(view, 2) for view in views}
+
+
+def test_rounding_noise_is_as_large_as_the_rounding_of_a_dtype_and_ends_with_its_block() -> None:
+    import torch
+
+    from noisezoo.builder.audit.rounding import rounding_noise
+
+    layer, x = torch.nn.Linear(64, 64).requires_grad_(False), torch.randn(32, 64)
+    plain = layer(x).double()
+    for coarsest, unit in ((0.0, 2.0**-23), (2.0**-8, 2.0**-8)):
+        with rounding_noise(coarsest):
+            moved = layer(x).double()
+        relative = ((moved - plain) / plain).abs()
+        assert float(relative.max()) <= 1.6 * unit  # the moved value is rounded once more
+        assert float(relative.mean()) == pytest.approx(unit / 2, rel=0.2)
+    assert torch.equal(layer(x).double(), plain)
 
 
 def test_a_fit_that_is_not_there_is_the_reason_and_no_finding(copied: Path) -> None:
