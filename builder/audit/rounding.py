@@ -41,7 +41,7 @@ def rounding_noise(coarsest: float = 0.0, seed: int = 0) -> Iterator[None]:
         wide = output.float() if output.itemsize < 4 else output
         return (wide * (1 + max(torch.finfo(output.dtype).eps, coarsest) * u)).to(output.dtype)
 
-    hook = register_module_forward_hook(moved)  # type: ignore[arg-type] - what a hook returns takes the output's place
+    hook = register_module_forward_hook(moved)  # type: ignore[arg-type]
     try:
         yield
     finally:
