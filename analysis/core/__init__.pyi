@@ -53,7 +53,6 @@ from noisezoo.analysis.core.linalg import (
     leading_eigenpairs as leading_eigenpairs,
     principal_frame as principal_frame,
 )
-from noisezoo.analysis.core.permutation import permuted_rows as permuted_rows
 from noisezoo.analysis.core.result import Draws as Draws, Result as Result, plain as plain
 from noisezoo.analysis.core.settings import refuse_settings as refuse_settings
 from noisezoo.analysis.core.units import (

@@ -18,9 +18,10 @@ from noisezoo.analysis.core import (
     as_matrix,
     assign_folds,
     half_samples,
-    permuted_rows,
     principal_frame,
     refuse_one_class,
+    refuse_settings,
+    shuffled,
     units_of,
 )
 from noisezoo.analysis.edits.vectors import cosine
@@ -181,6 +182,7 @@ def make_directions(
     Raises:
         ValueError: an unknown kind, no attribute with both classes, or what the kind's maker refuses.
     """
+    refuse_settings(seed=seed)
     rows, labels = as_matrix(X), as_labels(Y, rows=len(np.asarray(X)), names=names)
     both = _both_classes(labels)
     if not both.any():
@@ -230,16 +232,12 @@ def _both_classes(Y: Floats) -> NDArray[np.bool_]:
     return np.asarray((Y.max(axis=0, initial=0) > 0) & (Y.min(axis=0, initial=1) < 1))
 
 
-def _shuffled(units: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.intp]:
-    return permuted_rows(units_of(len(units), units), rng)
-
-
 def _agreement(
     X: Matrix, Y: Floats, kind: str, half: NDArray[np.bool_], units: NDArray[np.intp], rng: np.random.Generator | None
 ) -> Floats:
     """Cosines (k,) of the directions of both halves, NaN where one lacks a class; of shuffled labels with an `rng`."""
     sides = [np.flatnonzero(half), np.flatnonzero(~half)]
-    labels = [Y[rows if rng is None else rows[_shuffled(units[rows], rng)]] for rows in sides]
+    labels = [Y[rows if rng is None else rows[next(shuffled(units[rows], 1, rng))]] for rows in sides]
     told = np.logical_and(*map(_both_classes, labels))
     found = np.full(Y.shape[1], np.nan)
     if told.any():

@@ -15,7 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from noisezoo.analysis.core import as_labels, assign_folds, half_samples, permuted_rows, units_of
+from noisezoo.analysis.core import (
+    as_labels,
+    assign_folds,
+    half_samples,
+    refuse_settings,
+    shuffled,
+    units_of,
+    units_with,
+)
 from noisezoo.analysis.edits.directions import PROBE, carry_back, carry_back_probes, directions_on
 from noisezoo.analysis.edits.edit import (
     Edit,
@@ -174,15 +182,10 @@ class Experiment:
     def refused(self) -> dict[str, str]:
         """Attribute -> why it cannot be edited or read."""
         made, read, halves = self.parts
-        found = {}
-        for j, name in enumerate(self.names):
-            classes = [
-                (rows, value) for rows in (made, read, *(h for pair in halves for h in pair)) for value in (0, 1)
-            ]
-            fewest = min(len(np.unique(self.units[rows[self.noise.Y[rows, j] == value]])) for rows, value in classes)
-            if fewest < LEAST:
-                found[name] = f"{fewest} identities of a class in a part of the training rows: each needs {LEAST}"
-        return found
+        parts = (made, read, *(half for pair in halves for half in pair))
+        fewest = np.min([units_with(self.units[rows], self.noise.Y[rows]) for rows in parts], axis=(0, 1))
+        why = "{} identities of a class in a part of the training rows: each needs " + str(LEAST)
+        return {name: why.format(few) for name, few in zip(self.names, fewest, strict=True) if few < LEAST}
 
     @cached_property
     def measured(self) -> tuple[str, ...]:
@@ -213,8 +216,8 @@ class Experiment:
     def shuffled(self) -> list[NDArray[np.float64]]:
         """Labels (m, k) of the rows that directions are made on, in other orders."""
         rng, rows = np.random.default_rng([self.seed, 4]), self.parts[0]
-        labels, units = self.made["noise"].labels, units_of(len(rows), self.units[rows])
-        return [labels[permuted_rows(units, rng)] for _ in range(self.n_permutations)]
+        labels = self.made["noise"].labels
+        return [labels[order] for order in shuffled(self.units[rows], self.n_permutations, rng)]
 
     def strips(
         self,
@@ -234,6 +237,7 @@ class Experiment:
             ValueError: strengths that do not begin with 0, fewer than 2 identities, faces whose identities are trained
                 on, an attribute that is `refused`, or an unknown kind or variant.
         """
+        refuse_settings(n_permutations=self.n_permutations, confidence=self.confidence, seed=self.seed)
         unknown = [variant for variant in variants if variant not in VARIANTS]
         if unknown:
             raise ValueError(f"no variant {', '.join(unknown)}; choose among: {', '.join(VARIANTS)}")

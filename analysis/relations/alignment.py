@@ -25,7 +25,8 @@ from noisezoo.analysis.core import (
     null_of_draws,
     null_of_moments,
     null_of_rates,
-    permuted_rows,
+    refuse_settings,
+    shuffled,
     to_numpy,
     units_of,
 )
@@ -159,6 +160,7 @@ def alignment_matrix(
     Raises:
         ValueError: as `alignment`, or fewer than two views.
     """
+    refuse_settings(n_permutations=n_permutations, confidence=confidence, seed=seed)
     draws = Draws(n_folds, n_splits, n_permutations, confidence=confidence, seed=seed)
     arrays = _same_rows(views)
     given = len(next(iter(arrays.values())))
@@ -170,7 +172,7 @@ def alignment_matrix(
     folds = assign_folds(n, draws.n_folds, seed=draws.seed, groups=units)
     halves = half_samples(folds, draws.n_splits, seed=draws.seed, groups=units)
     rng = np.random.default_rng([seed, 5])
-    orders = [permuted_rows(units, rng) for _ in range(n_permutations)]
+    orders = list(shuffled(units, n_permutations, rng))
     plan = _Plan(folds, parts_of(halves), units, orders, k, min(max_axes, n // 10), draws)
     prepared = {name: _prepare(X[chosen], name, plan) for name, X in arrays.items()}
     sampled = (f"a random {n} of {given} rows were used",) if n < given else ()

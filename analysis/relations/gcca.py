@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from noisezoo.analysis.core import (
     Floats,
     Interval,
     Result,
+    Units,
     as_array,
     assign_folds,
     caveats,
@@ -22,11 +23,12 @@ from noisezoo.analysis.core import (
     namespace,
     null_columns,
     principal_frame,
+    refuse_settings,
     single,
     to_numpy,
     units_of,
 )
-from noisezoo.analysis.relations.held_out import Sample, adjusted_p_values, agreement, aligned_coordinates
+from noisezoo.analysis.relations.held_out import Sample, Scored, adjusted_p_values, agreement, aligned_coordinates
 from noisezoo.analysis.relations.maxvar import Maxvar, training_moments
 
 _NAN = float("nan")
@@ -85,7 +87,7 @@ class SharedSpace(Result):
     def held_out(self) -> tuple[Interval, ...]:
         """`held_out_values` with their intervals, whose ends are NaN where half of the rows cannot fit the views."""
         fit = self.problem.halves_suffice(self.n, self.draws.n_folds)
-        return self.sample.intervals(partial(agreement, self.problem), fit=fit)
+        return self.sample.intervals(self._agreement, fit=fit)
 
     @property
     def held_out_eigenvalues(self) -> Floats:
@@ -96,7 +98,7 @@ class SharedSpace(Result):
     @cached_property
     def null(self) -> Floats:
         """Held-out values (permutations, dim) of the whole procedure on views whose rows are permuted independently."""
-        return self.sample.permuted(partial(agreement, self.problem)).reshape(-1, self.problem.dim)
+        return self.sample.permuted(self._agreement).reshape(-1, self.problem.dim)
 
     @property
     def p_values(self) -> Floats:
@@ -117,6 +119,9 @@ class SharedSpace(Result):
     def out_of_fold(self) -> Floats:
         """Shared coordinates (n, dim) of each row from maps fitted without its fold, for probes and neighbours."""
         return aligned_coordinates(self.problem, self.sample.U, training_moments(self.sample.U, self.sample.folds))
+
+    def _agreement(self, U: AnyArray, folds: Units, units: Units) -> Scored:
+        return agreement(self.problem, U, folds)
 
     def settings(self) -> dict[str, Any]:
         """Sizes, ridge, draws, caveats and the number of shared dimensions."""
@@ -178,7 +183,9 @@ def gcca(
     """
     rows = _checked(views)
     _refuse_different_ids(ids, len(rows[0]), len(rows))
-    _refuse_settings(ridge, n_permutations)
+    refuse_settings(n_permutations=n_permutations, confidence=confidence, seed=seed)
+    if not (np.isfinite(ridge) and ridge >= 0):
+        raise ValueError(f"ridge must be 0 or more, a share of a view's mean variance, not {ridge!r}")
     n, widths = len(rows[0]), tuple(X.shape[1] for X in rows)
     folds = assign_folds(n, n_folds, seed=seed, groups=groups)
     training = n - int(np.bincount(folds).max())
@@ -254,13 +261,6 @@ def _refuse_saturated(widths: Sequence[int], n: int, training: int, ridge: float
             f"views of {list(widths)} columns meet in {n} rows whatever they hold: without a ridge leading eigenvalues "
             f"are exactly 1; {mend}"
         )
-
-
-def _refuse_settings(ridge: float, n_permutations: int) -> None:
-    if not (np.isfinite(ridge) and ridge >= 0):
-        raise ValueError(f"ridge must be 0 or more, a share of a view's mean variance, not {ridge!r}")
-    if n_permutations < 0:
-        raise ValueError(f"n_permutations must be 0 or more, not {n_permutations}")
 
 
 def _refuse_dim(dim: int, ranks: Sequence[int], training: int) -> None:

@@ -15,7 +15,7 @@ from noisezoo.analysis.core import (
     half_samples,
     like,
     namespace,
-    permuted_rows,
+    shuffled,
 )
 from noisezoo.analysis.relations.maxvar import Folds, Maxvar, Moments, training_moments
 
@@ -23,8 +23,8 @@ _NAN = float("nan")
 Rows = NDArray[np.intp]
 Scored = tuple[Floats, Floats]
 """Values (k,), and the influence of each row on them (n, k)."""
-Statistic = Callable[[AnyArray, Folds], Scored]
-"""Whitened rows (n, m) and folds (n,) -> what they score."""
+Statistic = Callable[[AnyArray, Folds, Rows], Scored]
+"""Whitened rows (n, m), folds (n,) and identities (n,) -> what they score."""
 
 
 def agreement(problem: Maxvar, U: AnyArray, folds: Folds) -> Scored:
@@ -91,16 +91,16 @@ class Sample:
         """A statistic with its intervals by half-samples; ends are NaN unless half of the rows can `fit` the views."""
         draws = self.draws
         if not fit:
-            return tuple(Interval(float(value), _NAN, _NAN) for value in statistic(self.U, self.folds)[0])
+            return tuple(Interval(float(value), _NAN, _NAN) for value in statistic(self.U, self.folds, self.units)[0])
         parts = parts_of(half_samples(self.folds, draws.n_splits, seed=draws.seed, groups=self.units))
-        scored = (statistic(self.U[like(rows, self.U)], self.folds[rows]) for rows in parts)
+        scored = (statistic(self.U[like(rows, self.U)], self.folds[rows], self.units[rows]) for rows in parts)
         return tuple(half_estimate(scored, parts, self.units).intervals(draws.confidence, least=-1.0))
 
     def permuted(self, statistic: Statistic) -> Floats:
         """A statistic (k,) after each permutation of the views' rows against each other, (n_permutations, k)."""
         drawn = (np.random.default_rng([self.draws.seed, 3, b]) for b in range(self.draws.n_permutations))
         views = (permute_views(self.U, self.blocks, self.units, rng) for rng in drawn)
-        return np.array([statistic(U, self.folds)[0] for U in views])
+        return np.array([statistic(U, self.folds, self.units)[0] for U in views])
 
 
 def permute_views(U: AnyArray, blocks: Sequence[slice], units: Rows, rng: np.random.Generator) -> AnyArray:
@@ -108,7 +108,9 @@ def permute_views(U: AnyArray, blocks: Sequence[slice], units: Rows, rng: np.ran
 
     The identities `units` (n,) change places whole, as their rows are not exchangeable.
     """
-    permuted = [U[:, blocks[0]], *(U[like(permuted_rows(units, rng), U)][:, block] for block in blocks[1:])]
+    orders = shuffled(units, len(blocks) - 1, rng)
+    moved = (U[like(order, U)][:, block] for block, order in zip(blocks[1:], orders, strict=True))
+    permuted = [U[:, blocks[0]], *moved]
     return namespace(U).concatenate(permuted, axis=1)
 
 

@@ -54,13 +54,14 @@ def shared_probes(
 def shared_neighbours(space: SharedSpace, k: int = 10) -> NDArray[np.intp]:
     """The k nearest other rows of each row by cosine of out-of-fold shared coordinates, nearest first: (n, k).
 
-    Out of fold, because maps fit the private noise of the rows that they were fitted on.
+    Out of fold, because maps fit the private noise of the rows that they were fitted on. Rows of one identity are never
+    neighbours; -1 stands in where a row has fewer than k others.
 
     Raises:
         ValueError: k not between 1 and n - 1.
     """
     _refuse_k(k, len(space.shared))
-    return nearest(space.out_of_fold, k)
+    return nearest(space.out_of_fold, k, space.sample.units)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +163,7 @@ def intersections(
         dim=dim,
         spaces=spaces,
         subsets=tuple(" + ".join(labels[i] for i in s) for s in chosen),
-        neighbours=dict(zip(chosen, statistic.neighbours(sample.U, sample.folds), strict=True)),
+        neighbours=dict(zip(chosen, statistic.neighbours(sample.U, sample.folds, sample.units), strict=True)),
         agreement=dict(zip(pairs, agreement, strict=True)),
         null=sample.permuted(statistic).reshape(n_permutations, len(pairs)),
         k=k,
@@ -189,12 +190,12 @@ class _Agreement:
     problems: Sequence[Maxvar]
     share: float  # k / n: neighbourhoods hold the same share of the rows whatever their number
 
-    def neighbours(self, U: AnyArray, folds: Folds) -> list[NDArray[np.intp]]:
+    def neighbours(self, U: AnyArray, folds: Folds, units: Folds) -> list[NDArray[np.intp]]:
         moments, k = list(training_moments(U, folds)), max(1, round(self.share * len(folds)))
-        return [nearest(aligned_coordinates(p, U, moments).astype(np.float32), k) for p in self.problems]
+        return [nearest(aligned_coordinates(p, U, moments).astype(np.float32), k, units) for p in self.problems]
 
-    def __call__(self, U: AnyArray, folds: Folds) -> Scored:
-        common = np.stack([overlap(a, b) for a, b in combinations(self.neighbours(U, folds), 2)], axis=1)
+    def __call__(self, U: AnyArray, folds: Folds, units: Folds) -> Scored:
+        common = np.stack([overlap(a, b) for a, b in combinations(self.neighbours(U, folds, units), 2)], axis=1)
         value = common.mean(axis=0)
         return value, (common - value) / len(common)
 

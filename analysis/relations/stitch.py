@@ -1,7 +1,7 @@
 """Stitching: how much of one view is a linear function of another, out of fold, by ridge regression."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,8 @@ from noisezoo.analysis.core import (
     no_narrower,
     null_of_draws,
     null_of_rates,
-    permuted_rows,
+    refuse_settings,
+    shuffled,
     to_numpy,
     units_of,
 )
@@ -142,6 +143,7 @@ def stitch_many(
     Raises:
         ValueError: as `stitch`.
     """
+    refuse_settings(n_permutations=n_permutations, confidence=confidence, seed=seed)
     draws = Draws(n_folds, 0, n_permutations, confidence=confidence, seed=seed)
     X, alphas = as_array(X), strengths(alpha)
     views = {name: as_target(Y, X, name) for name, Y in targets.items()}
@@ -183,12 +185,14 @@ def _stitch(
     source, scores = fitted.source, score(fitted, alphas, among)
     retrieval = [interval_of_rate(column, units, draws.confidence) for column in scores.hits.T]
     intervals = [_r2_interval(fitted, scores, units, draws.confidence), *retrieval]
-    copies = (regress(source, fitted.Y[order]) for order in shuffles(units, draws.n_permutations, draws.seed))
+    orders = shuffled(units, draws.n_permutations, np.random.default_rng([draws.seed, 1]))
+    copies = (regress(source, fitted.Y[order]) for order in orders)
     null = np.array([score(copy, alphas, among).values() for copy in copies]).reshape(-1, len(intervals))
     laws = (null_of_draws, *(null_of_rates for _ in KS))
     nulls = [law(i.estimate, c, draws.confidence) for law, i, c in zip(laws, intervals, null.T, strict=True)]
     if alphas.size > 1:
-        intervals[0] = no_narrower(intervals[0], nulls[0])
+        widened = no_narrower(intervals[0], nulls[0])
+        intervals[0] = replace(widened, high=min(widened.high, 1.0))
     r2, *retrieved = map(Measured.of, intervals, nulls)
     total = fitted.errors(alphas).sum(axis=1)
     best = float(alphas[total.argmin()])
@@ -211,12 +215,6 @@ def _stitch(
         gallery=float(np.mean([len(rows) for rows in among])),
         draws=draws,
     )
-
-
-def shuffles(units: NDArray[np.intp], times: int, seed: int) -> list[NDArray[np.intp]]:
-    """Rows (n,) of a target that pair its `units` (n,) with others at random."""
-    rng = np.random.default_rng([seed, 1])
-    return [permuted_rows(units, rng) for _ in range(times)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ from noisezoo.analysis.core import (
     caveats,
     chosen,
     null_of_draws,
+    refuse_settings,
+    shuffled,
     to_numpy,
 )
 from noisezoo.analysis.probes import (
@@ -33,7 +35,7 @@ from noisezoo.analysis.probes import (
     search_path,
 )
 from noisezoo.analysis.relations.ridge import cut, regress
-from noisezoo.analysis.relations.stitch import as_target, shuffles, strengths
+from noisezoo.analysis.relations.stitch import as_target, strengths
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +106,7 @@ def transfer(
     Raises:
         ValueError: what `stitch`, `as_labels`, `assign_folds` and `half_samples` refuse.
     """
+    refuse_settings(n_permutations=n_permutations, confidence=confidence, seed=seed)
     X, alphas = as_array(X), strengths(alpha)
     Y = as_target(Y, X, "Y")
     design = Design.of(len(X), labels, names, groups, n_folds=n_folds, n_splits=n_splits, seed=seed, what="labels")
@@ -126,8 +129,8 @@ def _scored(
     design: Design, X: AnyArray, T: AnyArray, alphas: Floats, n_permutations: int
 ) -> tuple[dict[str, Estimate], dict[str, Estimate], list[OutOfFold]]:
     """Scores by metric of probes of T (n, r): on its own rows, on what X (n, d) becomes there, and the null on that."""
-    L, folds = design.Y, design.folds
-    copies = np.hstack([L, *(L[order] for order in shuffles(design.units, n_permutations, design.seed))])
+    L, folds, rng = design.Y, design.folds, np.random.default_rng([design.seed, 1])
+    copies = np.hstack([L, *(L[order] for order in shuffled(design.units, n_permutations, rng))])
     search = search_path(T, copies, folds)
     columns = np.arange(copies.shape[1]).reshape(1 + n_permutations, L.shape[1])
     logits = (held_out_logits(rows, folds, search.fits) for rows in (T, _carried(X, T, folds, alphas)))

@@ -249,7 +249,7 @@ ROWS = np.random.default_rng(2).standard_normal((40, 6))
         ([ROWS, ROWS], 0, {}, "dim must lie between 1 and 6"),
         ([ROWS, np.ones((40, 3))], 1, {}, "all rows of view 1 are equal"),
         ([ROWS, ROWS], 1, {"ridge": -1.0}, "ridge must be 0 or more"),
-        ([ROWS, ROWS], 1, {"n_permutations": -1}, "n_permutations must be 0 or more"),
+        ([ROWS, ROWS], 1, {"n_permutations": -1}, "n_permutations must be a whole number, 0 or more"),
     ],
 )
 def test_what_cannot_be_fitted_is_refused_by_name(
