@@ -4,11 +4,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import ceil
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from noisezoo.analysis.core import AnyArray, Blocks, Floats, Rows, as_matrix, as_rows, to_numpy
+from noisezoo.analysis.core import (
+    AnyArray,
+    Blocks,
+    Floats,
+    Rows,
+    as_matrix,
+    as_rows,
+    one_of_each,
+    refuse_settings,
+    to_numpy,
+    units_of,
+)
 from noisezoo.analysis.gaussian.families import FAMILIES, PROJECTIONS, UNIVARIATE
-from noisezoo.analysis.gaussian.result import GaussianityResult, GaussianityRow
+from noisezoo.analysis.gaussian.result import GaussianityResult, GaussianityRow, corrected
 from noisezoo.analysis.gaussian.sample import Sample
 
 __all__ = ["GaussianityResult", "GaussianityRow", "gaussianity", "paper_gaussianity"]
@@ -27,6 +38,7 @@ def gaussianity(
     n_null: int | None = None,
     scores: AnyArray | None = None,
     families: Sequence[str] = tuple(FAMILIES),
+    groups: ArrayLike | None = None,
 ) -> GaussianityResult:
     """Test the rows of X (n, d), n >= 20, against the multivariate Gaussian law.
 
@@ -44,21 +56,26 @@ def gaussianity(
         X: An array or torch tensor of any real dtype (half precisions are tested as float32), or `Blocks`.
         n_projections: number of directions, uniform on the sphere.
         n_samples: rows to use, drawn without replacement; the paper used 250. None: all of them.
-        alpha: level of every test.
+        alpha: level of every univariate test that is accepted or not, and of all words together: the probability that
+            anything departs in Gaussian rows (see `GaussianityRow`).
         seed: decides directions, rows and null replicates.
         n_null: null replicates; None: 1 / alpha - 1, the fewest that can reject at alpha. The skewness and the BHEP
-            test, cheap as they are, get five times as many.
+            test, cheap as they are, get ten times as many.
         scores: (n, k) of X on axes to use as the leading ones, in falling order. The axes must have been fitted to
             *all* rows of X, or to none: scores of the rows that axes were fitted to spread more than those of other
             rows, and the mixture of both is no Gaussian.
         families: names of the families to run.
+        groups: (n,) identities. Every test takes rows as independent, so that one row of each group is tested, drawn by
+            the seed: a caveat says so.
 
     Raises:
-        ValueError: fewer than 20 rows, `n_samples` outside [20, n], `scores` of other rows, an unknown family, no
-            column that varies, NaN or infinite values, or not a matrix of real numbers.
+        ValueError: fewer than 20 rows or groups, a level outside (0, 1), no projection or replicate, `n_samples`
+            outside [20, n], `scores` of other rows, an unknown family, no column that varies, NaN or infinite values,
+            or not a matrix of real numbers.
     """
+    refuse_settings(alpha=alpha, n_projections=n_projections, n_null=n_null, seed=seed)
     n_null = ceil(round(1 / alpha, 9)) - 1 if n_null is None else n_null
-    sample = sample_of(X, n_projections=n_projections, seed=seed, n_samples=n_samples, scores=scores)
+    sample = sample_of(X, n_projections=n_projections, seed=seed, n_samples=n_samples, scores=scores, groups=groups)
     return examine(sample, null_replicates(sample, families, n_null, alpha), n_null, alpha)
 
 
@@ -70,6 +87,7 @@ def paper_gaussianity(
     alpha: float = 0.05,
     seed: int = 42,
     n_null: int | None = None,
+    groups: ArrayLike | None = None,
 ) -> GaussianityResult:
     """Table 1 of the UNE paper, as it was done: `n_samples` rows of X (n, d), random projections, two tests at alpha.
 
@@ -82,7 +100,7 @@ def paper_gaussianity(
     """
     return gaussianity(
         X, n_projections=n_projections, n_samples=n_samples, alpha=alpha, seed=seed, n_null=n_null,
-        families=[PROJECTIONS],
+        families=[PROJECTIONS], groups=groups,
     )  # fmt: skip
 
 
@@ -93,9 +111,10 @@ def sample_of(
     seed: int,
     n_samples: int | None = None,
     scores: AnyArray | None = None,
+    groups: ArrayLike | None = None,
 ) -> Sample:
-    """The rows of X, or `n_samples` of them, under test; arguments and errors as in `gaussianity`."""
-    index = _chosen(rows := as_rows(X, min_rows=20), n_samples, seed)
+    """The rows of X, or `n_samples` of them, or one of each group, under test; the rest as in `gaussianity`."""
+    index = _chosen(rows := as_rows(X, min_rows=20), n_samples, seed, groups)
     given = None if scores is None else as_matrix(to_numpy(scores), "scores")
     if given is not None and len(given) != rows.shape[0]:
         raise ValueError(f"scores have {len(given)} rows and X has {rows.shape[0]}")
@@ -103,7 +122,8 @@ def sample_of(
         rows, given = as_rows(rows.take(index)), None if given is None else given[index]
     n, d = rows.shape
     n_axes = max(1, min(_MAX_AXES, d, n // 10))
-    return Sample(rows, n_projections, n_axes, seed, given if given is None else given[:, :n_axes])
+    given = None if given is None else given[:, :n_axes]
+    return Sample(rows, n_projections, n_axes, seed, given, independent=groups is None)
 
 
 def null_replicates(sample: Sample, families: Sequence[str], n_null: int, alpha: float) -> Nulls:
@@ -126,22 +146,28 @@ def examine(sample: Sample, nulls: Nulls, n_null: int, alpha: float) -> Gaussian
     }
     constant = int(sample.moments.constant.sum())
     return GaussianityResult(
-        tuple(found), p_values, *sample.rows.shape, sample.n_projections, sample.axes_used, n_null, constant,
+        corrected(found, alpha), p_values, *sample.rows.shape, sample.n_projections, sample.axes_used, n_null, constant,
         sample.moments.repeated, tuple(_caveats(sample)), alpha, sample.seed,
     )  # fmt: skip
 
 
-def _chosen(rows: Rows, n_samples: int | None, seed: int) -> NDArray[np.intp] | None:
+def _chosen(rows: Rows, n_samples: int | None, seed: int, groups: ArrayLike | None) -> NDArray[np.intp] | None:
     n = rows.shape[0]
-    if n_samples is None:
+    if groups is None and n_samples is None:
         return None
-    if not 20 <= n_samples <= n:
-        raise ValueError(f"n_samples must lie between 20 and the {n} rows of X, not {n_samples}")
-    return np.sort(np.random.default_rng([seed, 0]).permutation(n)[:n_samples])
+    those = np.arange(n) if groups is None else one_of_each(units_of(n, groups), seed)
+    what = "rows of X" if groups is None else "groups of rows of X"
+    if len(those) < 20:
+        raise ValueError(f"{len(those)} {what} are too few: one row of each is tested, and tests need 20")
+    if n_samples is not None and not 20 <= n_samples <= len(those):
+        raise ValueError(f"n_samples must lie between 20 and the {len(those)} {what}, not {n_samples}")
+    return np.sort(np.random.default_rng([seed, 0]).permutation(those)[:n_samples])
 
 
 def _caveats(sample: Sample) -> Iterator[str]:
     (n, d), moments = sample.rows.shape, sample.moments
+    if not sample.independent:
+        yield f"one row of each of the groups was tested, {n} rows, as rows of one group are not independent"
     if moments.repeated:
         yield f"{moments.repeated} of {n} rows repeat an earlier row: every test takes rows as independent; drop them"
     if moments.constant.any():

@@ -1,8 +1,11 @@
 """What a test of Gaussianity reports: a row each family and test, and the result that holds them."""
 
-from collections.abc import Mapping
-from dataclasses import KW_ONLY, asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, asdict, dataclass, replace
+from math import isnan
 from typing import Any
+
+import numpy as np
 
 from noisezoo.analysis.core import Floats, Result
 
@@ -29,8 +32,12 @@ class GaussianityRow:
     and the kurtosis. `bonferroni` is the smallest p times `tests`, `rejected` counts samples with p < alpha / tests,
     and `discoveries` those that Benjamini and Yekutieli reject at a false discovery rate of alpha (the tests are
     dependent, and nothing shows that dependence to be of the kind that Benjamini and Hochberg need); all three only
-    where the test's p-values are right that far out. `departs` is p_value <= alpha or bonferroni < alpha: under the
-    Gaussian law each has probability alpha, together at most twice.
+    where the test's p-values are right that far out.
+
+    `p_corrected` is Holm's (1979) over the rows of a result whose p-value can be small: of those with a `bonferroni`,
+    twice the smaller of it and `p_value`; of the value families, `p_value`. `departs` is p_corrected <= alpha. The
+    other rows have no p_corrected (NaN) and depart where p_value <= alpha and the row of their family that has one
+    departs. So Gaussian rows depart anywhere with probability alpha at most, which holds for every word about them.
     """
 
     family: str
@@ -48,7 +55,30 @@ class GaussianityRow:
     bonferroni: float = _NAN
     rejected: int | None = None
     discoveries: int | None = None
-    departs: bool
+    p_corrected: float = _NAN
+    departs: bool = False
+
+    @property
+    def own_p(self) -> float:
+        """The p-value that goes into Holm's correction, NaN where this row's cannot be small."""
+        if not isnan(self.acceptance) and isnan(self.bonferroni):
+            return _NAN
+        return self.p_value if isnan(self.bonferroni) else min(1.0, 2 * min(self.p_value, self.bonferroni))
+
+
+def corrected(rows: Sequence[GaussianityRow], alpha: float) -> tuple[GaussianityRow, ...]:
+    """Rows with Holm's p-values and what departs at level alpha by them."""
+    own = np.array([row.own_p for row in rows])
+    known = np.flatnonzero(np.isfinite(own))
+    rising = known[np.argsort(own[known], kind="stable")]
+    p = np.full(len(rows), _NAN)
+    p[rising] = np.minimum(1.0, np.maximum.accumulate(own[rising] * np.arange(len(rising), 0, -1)))
+    departing = {row.family for row, q in zip(rows, p, strict=True) if q <= alpha}
+    return tuple(
+        replace(row, p_corrected=float(q), departs=bool(q <= alpha or (isnan(q) and row.family in departing
+                                                                       and row.p_value <= alpha)))
+        for row, q in zip(rows, p, strict=True)
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,12 +113,12 @@ class GaussianityResult(Result):
     def sentence(self) -> str:
         """What these rows show, and what they cannot, in plain words."""
         size = f"{self.n:,} rows in {self.d:,} dimensions"
+        level = f"(level {self.alpha:g} over all tests)"
         departs = list(dict.fromkeys(row.family for row in self.rows if row.departs))
         passes = [family for family in dict.fromkeys(row.family for row in self.rows) if family not in departs]
         if not departs:
-            return (
-                f"{size}: no family of tests tells the rows from Gaussian ones of the same covariance "
-                f"({', '.join(passes)}), which does not show that they are Gaussian."
-            )
+            return (f"{size}: no departure of the kinds tried from Gaussian rows of the same covariance {level} in "
+                    f"{', '.join(passes)}, which does not show that they are Gaussian.")  # fmt: skip
         rest = f"; no departure is seen by {', '.join(passes)}" if passes else ""
-        return f"{size}: the rows depart from Gaussian ones of the same covariance in {', '.join(departs)}{rest}."
+        return (f"{size}: the rows depart from Gaussian ones of the same covariance {level} in "
+                f"{', '.join(departs)}{rest}.")  # fmt: skip

@@ -55,6 +55,7 @@ class Sample:
     n_axes: int
     seed: int
     scores: Matrix | None = None
+    independent: bool = True  # false where rows are one of each group
     p_values: dict[str, Floats] = field(default_factory=dict)
     """Family -> p-values (2, m) of Anderson-Darling and D'Agostino-Pearson, as they get known."""
 

@@ -11,7 +11,7 @@ from noisezoo.analysis.probes import probe_table
 from noisezoo.analysis.relations import alignment, stitch
 from noisezoo.analysis.studies.claims import MEAN, Json
 from noisezoo.analysis.studies.data import Data
-from noisezoo.analysis.studies.study import NOISE, Analysis, Options, Page, Study, register_study, tidy
+from noisezoo.analysis.studies.study import NOISE, ROWS, Analysis, Options, Page, Study, register_study, tidy
 from noisezoo.errors import UsageError
 from noisezoo.schema import ID
 
@@ -28,7 +28,7 @@ class Inversions(Study):
     needs = ("probes",)
     reads = ("variants",)
     template = "templates/inversions.html.j2"
-    requires = (NOISE,)
+    requires = (NOISE, ROWS)
 
     def lacks(self, analysis: Analysis, options: Options) -> str:
         """Noise, and other datasets to compare with."""
@@ -77,7 +77,8 @@ def _differences(
         name: probe_table(o.features(view), data.Y, data.names, groups=data.groups, seed=options.seed)
         for name, o in here.items()
     }
-    tests = {name: gaussianity(o.stored(view), seed=options.seed) for name, o in {REFERENCE: data, **here}.items()}
+    tests = {name: gaussianity(o.stored(view), groups=data.groups, seed=options.seed)
+             for name, o in {REFERENCE: data, **here}.items()}  # fmt: skip
     found = compare_variants(tables, REFERENCE, gaussianity=tests)
     return tidy(found.records(), view=view)
 

@@ -199,6 +199,13 @@ class Requirement:
     is_met: Callable[[Analysis], Any]
 
 
+def independent_rows(analysis: Analysis) -> int:
+    """Number of images, or of identities where they are known."""
+    dataset = analysis.results["dataset"]
+    return int(dataset.get("identities") or dataset["rows"])
+
+
+ROWS = Requirement("20 images, or identities", lambda analysis: independent_rows(analysis) >= 20)
 TWO_VIEWS = Requirement("two views", lambda analysis: len(analysis.views) > 1)
 NOISE = Requirement("a noise view", lambda analysis: analysis.noise)
 ENCODER = Requirement("an encoder", lambda analysis: analysis.encoders)
