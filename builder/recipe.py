@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -89,6 +90,11 @@ class Settings(_Frozen):
         own = {name: value for name, value in fields.items() if name != "accuracy"}
         return {**own, **pick(fields["accuracy"])}
 
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _listed(cls, names: Any) -> Any:
+        return [name.strip() for name in names.split(",")] if isinstance(names, str) else names
+
     @field_validator("metrics")
     @classmethod
     def _known_metrics(cls, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -103,6 +109,13 @@ class Settings(_Frozen):
             raise ValueError("give one prompt for all or a prompt_column, not both")
         if self.reconstruct and not self.metrics:
             raise ValueError("reconstruct needs a metric: name one in metrics, or set reconstruct to 0")
+        return self
+
+    @model_validator(mode="after")
+    def _known_scheme(self) -> "Settings":
+        from noisezoo.builder.models import check_scheme
+
+        check_scheme(self.scheme, self.scheme_options)
         return self
 
 
@@ -254,10 +267,23 @@ def make_recipe(fields: dict[str, Any]) -> Recipe:
     try:
         return Recipe.model_validate(fields)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        faults = error.errors(include_url=False)
+        first = min(faults, key=lambda fault: fault["type"] != "extra_forbidden")  # a misspelt field is missing, too
         where = ".".join(str(part) for part in first["loc"])
         fault = f"recipe field {where}" if where else "recipe"
-        raise UsageError(f"{fault}: {first['msg'].removeprefix('Value error, ')}") from error
+        unknown = first["type"] == "extra_forbidden"
+        message = _nearest_field(first["loc"]) if unknown else first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{fault}: {message}") from error
+
+
+def _nearest_field(place: tuple[int | str, ...]) -> str:
+    """What to write in the place of a field that there is not."""
+    own, source, top = list(Settings.model_fields), list(SourceSpec.model_fields), list(Recipe.model_fields)
+    known = {"settings": [*own, "accuracy"], "source": source}.get(str(place[0]), top) if len(place) > 1 else top
+    misplaced = [f"settings.{name}" for name in own if known is top and name == place[-1]]
+    near = get_close_matches(str(place[-1]), known, 1) or misplaced
+    mend = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+    return f"there is no such field; {mend}"
 
 
 def _recipe_text(name_or_path: str) -> str:
@@ -267,8 +293,18 @@ def _recipe_text(name_or_path: str) -> str:
             raise UsageError(f"there is no recipe file {path}")
         return path.read_text()
     if name_or_path not in bundled():
-        raise UsageError(f"unknown recipe {name_or_path!r}; bundled: {', '.join(bundled())}, or give a .yaml file")
+        raise UsageError(f"unknown recipe {name_or_path!r}; {_mend(path)}")
     return (RECIPES / f"{name_or_path}.yaml").read_text()
+
+
+def _mend(path: Path) -> str:
+    """What to write in the place of a recipe that there is not."""
+    if path.is_dir():
+        return f"it is a folder: to build its images write `noisezoo build faces --source imagefolder:{path} --out DIR`"
+    near = [each for each in (f"{path}.yaml", f"{path}.yml") if Path(each).is_file()]
+    near += get_close_matches(path.name, bundled(), 1)
+    guess = f"did you mean {near[0]}? " if near else ""
+    return f"{guess}bundled: {', '.join(bundled())}, or give a .yaml file"
 
 
 def _without_picked(fields: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:

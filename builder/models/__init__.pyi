@@ -27,4 +27,9 @@ from noisezoo.builder.models.footprint import (
 from noisezoo.builder.models.inverter import Inverter as Inverter, encode as encode
 from noisezoo.builder.models.noise_schedule import Trajectory as Trajectory
 from noisezoo.builder.models.pipeline import Pipeline as Pipeline, Runtime as Runtime, load_pipeline as load_pipeline
-from noisezoo.builder.models.schemes import SCHEMES as SCHEMES, Scheme as Scheme, make_scheme as make_scheme
+from noisezoo.builder.models.schemes import (
+    SCHEMES as SCHEMES,
+    Scheme as Scheme,
+    check_scheme as check_scheme,
+    make_scheme as make_scheme,
+)

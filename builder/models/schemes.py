@@ -7,6 +7,7 @@ so every scheme serves diffusion models and rectified flows alike.
 from abc import ABC
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
+from difflib import get_close_matches
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -278,11 +279,26 @@ def make_scheme(name: str, trajectory: Trajectory, options: Mapping[str, Any] | 
     Raises:
         UsageError: No such scheme, or it has no such option.
     """
+    check_scheme(name, options or {})
+    return SCHEMES[name](trajectory, **(options or {}))
+
+
+def check_scheme(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse a scheme or an option that there is not, and an option's value of another type, before any work.
+
+    Raises:
+        UsageError: Names it and what there is.
+    """
     load_plugins()
     if name not in SCHEMES:
-        raise UsageError(f"unknown scheme {name!r}; choose one of: {', '.join(SCHEMES)}")
-    known = [field.name for field in fields(SCHEMES[name]) if field.default is not MISSING]
-    unknown = sorted(set(options or {}) - set(known))
+        near = get_close_matches(name, SCHEMES, 1)
+        guess = f"did you mean {near[0]}? " if near else ""
+        raise UsageError(f"unknown scheme {name!r}; {guess}choose one of: {', '.join(SCHEMES)}")
+    known = {field.name: field.default for field in fields(SCHEMES[name]) if field.default is not MISSING}
+    unknown = sorted(set(options) - set(known))
     if unknown:
         raise UsageError(f"scheme {name} has no option {unknown[0]!r}; it has: {', '.join(known) or 'none'}")
-    return SCHEMES[name](trajectory, **(options or {}))
+    for option, value in options.items():
+        numbers = (int, float) if isinstance(known[option], float) else type(known[option])
+        if not isinstance(value, numbers) or isinstance(value, bool) != isinstance(known[option], bool):
+            raise UsageError(f"scheme {name}: {option} is {value!r}, where a value like {known[option]!r} is needed")

@@ -2,10 +2,13 @@
 
 import hashlib
 import io
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from noisezoo.builder.redaction import redact
@@ -181,14 +184,24 @@ def open_source(name: str, options: Mapping[str, Any] | None = None) -> Source:
     load_plugins()
     kind, _, argument = name.partition(":")
     if kind not in SOURCES:
-        raise UsageError(
-            f"unknown source {kind!r}; choose one of: {', '.join(SOURCES)} "
-            "(as in imagefolder:PATH, hf:REPO; celeba and afhq may take :PATH)"
-        )
+        raise UsageError(f"unknown source {name!r}; {_mend(name)}")
     module, _, attribute = SOURCES[kind].partition(":")
     factory = getattr(import_module(module), attribute)
     try:
         source: Source = factory(*([argument] if argument else []), **(options or {}))
     except TypeError as error:
+        if not argument and "missing" in str(error):
+            raise UsageError(f"source {name!r} needs to know which: write {name}:PATH, or hf:NAMESPACE/NAME") from error
         raise UsageError(f"source {name!r}: {str(error).replace('__init__() ', '')}") from error
     return source
+
+
+def _mend(name: str) -> str:
+    """What to write in the place of a source that there is not."""
+    if Path(name).is_dir():
+        return f"it is a folder: write imagefolder:{name}"
+    near = [f"hf:{name}"] if re.fullmatch(r"[\w.-]+/[\w.-]+", name) else get_close_matches(name, SOURCES, 1)
+    guess = f"did you mean {near[0]}? " if near else ""
+    return (
+        f"{guess}choose one of: {', '.join(SOURCES)} (as in imagefolder:PATH, hf:REPO; celeba and afhq may take :PATH)"
+    )

@@ -1,5 +1,6 @@
 """The commands, a file each: it holds the options, the work and the output of one command, and registers it here."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -24,11 +25,13 @@ class Command:
         name: The word that calls it.
         panel: One of `PANELS`.
         run: The function whose parameters are the options, or a Typer app for a group of commands.
+        module: The module that registered it.
     """
 
     name: str
     panel: str
     run: Callable[..., Any] | typer.Typer
+    module: str
 
 
 _COMMANDS: dict[str, Command] = {}
@@ -38,13 +41,14 @@ def register_command(name: str, panel: str = PANELS[-1]) -> Callable[[C], C]:
     """A decorator that adds a command to `noisezoo`: a function that Typer can read, or a Typer app.
 
     Raises:
-        UsageError: Another command has that name.
+        UsageError: Another command has that name; says which modules register them.
     """
+    module = sys._getframe(1).f_globals["__name__"]
 
     def register(run: C) -> C:
         if name in _COMMANDS:
-            raise UsageError(f"there is a command `noisezoo {name}` already: choose another name")
-        _COMMANDS[name] = Command(name, panel, run)
+            raise UsageError(f"{_COMMANDS[name].module} and {module} both add a command `noisezoo {name}`: rename one")
+        _COMMANDS[name] = Command(name, panel, run, module)
         return run
 
     return register

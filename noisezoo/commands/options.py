@@ -85,6 +85,8 @@ def make_overrides(
         overrides["source"]["limit"] = limit
     if views is not None:
         overrides["views"] = split_names(views)
+        if not overrides["views"]:
+            raise UsageError("--views names no view: write them separated by commas, as in --views pixels,random")
     if folders:
         overrides["folders"] = read_folders(folders)
     return overrides
@@ -92,8 +94,16 @@ def make_overrides(
 
 def read_values(texts: Sequence[str], option: str, example: str) -> dict[str, Any]:
     """KEY=VALUE texts as a mapping, the values read as YAML."""
-    pairs = (split_pair(text, option, "KEY=VALUE", example) for text in texts)
-    return {key: yaml.safe_load(value) for key, value in pairs}
+    pairs = dict(split_pair(text, option, "KEY=VALUE", example) for text in texts)
+    return {key: _yaml_value(value, f"{option} {key}={value}") for key, value in pairs.items()}
+
+
+def _yaml_value(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        fault = str(getattr(error, "problem", None) or error).splitlines()[0]
+        raise UsageError(f"{where}: the value is not YAML ({fault}); put quotes around text: '\"...\"'") from error
 
 
 def read_folders(texts: Sequence[str] | None) -> dict[str, str]:
@@ -104,7 +114,7 @@ def read_folders(texts: Sequence[str] | None) -> dict[str, str]:
 def split_pair(text: str, option: str, form: str, example: str) -> tuple[str, str]:
     """The two sides of an option's `=`."""
     key, equals, value = text.partition("=")
-    if not equals:
+    if not equals or not key:
         raise UsageError(f"{option} {text}: write it as {form}, as in {option} {example}")
     return key, value
 

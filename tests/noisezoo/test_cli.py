@@ -95,7 +95,65 @@ BAD_USAGE = {
     "removal from no dataset": (["remove", "{tmp}/other", "--ids", "a"], "holds no published dataset"),
     "a list of ids that is not there": (["remove", "{tmp}/other", "--ids-file", "{tmp}/ids"], "cannot read ids from"),
     "a join of no dataset": (["join", "{tmp}/other", "--out", "{tmp}/o"], "holds no published dataset"),
-    "edits without a judge": (["analyze", "{tmp}/other", "--edit", "Smiling"], "--judge"),
+    "a limit that is no number": (["build", "digits", "--limit", "many", "--out", "{tmp}/o"], "'--limit'"),
+    "a negative limit": (["build", "digits", "--limit", "-5", "--out", "{tmp}/o"], "a limit of 1 or more"),
+    "a command that is misspelt": (["bild", "digits"], "Did you mean 'build'?"),
+    "an option that is misspelt": (["build", "digits", "--limt", "5", "--out", "{tmp}/o"], "--limit"),
+    "no folder": (["build", "digits"], "'--out'; see `noisezoo build --help`"),
+    "a setting that is misspelt": (["build", "digits", "--set", "sede=1", "--out", "{tmp}/o"], "did you mean seed?"),
+    "a setting without a name": (["build", "digits", "--set", "=1", "--out", "{tmp}/o"], "KEY=VALUE"),
+    "a setting that is no YAML": (
+        ["build", "digits", "--set", "prompt=[a", "--out", "{tmp}/o"],
+        "prompt=[a: the value",
+    ),
+    "a field of a setting's name": (["build", "{tmp}/seed.yaml", "--out", "{tmp}/o"], "did you mean settings.seed?"),
+    "a field that is misspelt": (
+        ["build", "{tmp}/viws.yaml", "--out", "{tmp}/o"],
+        "viws: there is no such field; did you mean views?",
+    ),
+    "no view": (["build", "digits", "--views", "", "--out", "{tmp}/o"], "--views names no view"),
+    "commas for views": (["plan", "digits", "--views", " , "], "--views names no view"),
+    "a scheme that is misspelt": (
+        ["build", "digits", "--set", "scheme=dimm", "--out", "{tmp}/o"],
+        "did you mean ddim?",
+    ),
+    "a scheme without that option": (
+        ["build", "digits", "--set", "scheme_options={{steps: 3}}", "--out", "{tmp}/o"],
+        "scheme ddim has no option 'steps'",
+    ),
+    "a scheme's option of another type": (
+        [
+            "build",
+            "digits",
+            "--set",
+            "scheme=ddim-fixed-point",
+            "--set",
+            "scheme_options={{iterations: many}}",
+            "--out",
+            "{tmp}/o",
+        ],
+        "iterations is 'many'",
+    ),
+    "a metric that there is not": (["build", "digits", "--set", "metrics=ssmi", "--out", "{tmp}/o"], "ssmi"),
+    "a folder in the place of a source": (
+        ["build", "faces", "--source", "{tmp}/other", "--out", "{tmp}/o"],
+        "write imagefolder:{tmp}/other",
+    ),
+    "a repository in the place of a source": (
+        ["build", "faces", "--source", "me/photos", "--out", "{tmp}/o"],
+        "did you mean hf:me/photos?",
+    ),
+    "a source that is misspelt": (["build", "faces", "--source", "celbea", "--out", "{tmp}/o"], "did you mean celeba?"),
+    "an image folder without its path": (
+        ["build", "faces", "--source", "imagefolder", "--out", "{tmp}/o"],
+        "imagefolder needs a path, as in imagefolder:PATH",
+    ),
+    "a folder in the place of a recipe": (
+        ["build", "{tmp}/other", "--out", "{tmp}/o"],
+        "--source imagefolder:{tmp}/other",
+    ),
+    "a recipe that is misspelt": (["build", "digit", "--out", "{tmp}/o"], "did you mean digits?"),
+    "a recipe file without its ending": (["build", "{tmp}/seed", "--out", "{tmp}/o"], "did you mean {tmp}/seed.yaml?"),
     "a view that is not in the zoo": (["models", "sd51"], "the zoo has no view 'sd51'"),
 }
 
@@ -111,13 +169,61 @@ def test_bad_usage_is_one_line_that_names_the_thing_exit_code_2_and_no_new_file(
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").write_text("mine")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "seed.yaml").write_text("{name: a, source: {name: digits}, views: [pixels-8], seed: 3}")
+    (tmp_path / "viws.yaml").write_text("{name: a, source: {name: digits}, viws: [pixels-8]}")
     before = sorted(tmp_path.rglob("*"))
     code = run(monkeypatch, *(argument.format(tmp=tmp_path) for argument in arguments))
     error = capsys.readouterr().err.strip()
     assert code == 2
-    assert error.startswith("error: ") and len(error.splitlines()) == 1 and message in error
+    assert error.startswith("error: ") and len(error.splitlines()) == 1 and message.format(tmp=tmp_path) in error
     published = [p for p in tmp_path.rglob("*") if p not in before and p.suffix in (".parquet", ".md")]
     assert published == []
+
+
+NO_FOLDER = {name: case for name, case in BAD_USAGE.items()
+             if case[0][0] == "build" and any(part in ("--set", "--views", "--limit", "--source") for part in case[0])
+             and "prompt_column" not in str(case) and "--folder" not in case[0]}  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", [case[0] for case in NO_FOLDER.values()], ids=NO_FOLDER.keys())
+def test_a_wrong_setting_leaves_no_folder_that_would_refuse_the_corrected_command(
+    arguments: list[str], tmp_path: Path, monkeypatch: MonkeyPatch
+) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").write_text("mine")
+    (tmp_path / "empty").mkdir()
+    assert run(monkeypatch, *(argument.format(tmp=tmp_path) for argument in arguments)) == 2
+    assert not (tmp_path / "o").exists()
+
+
+def test_one_metric_may_be_set_without_brackets() -> None:
+    from noisezoo.commands.options import chosen_recipe
+
+    assert chosen_recipe("digits", settings=["metrics=ssim"]).settings.metrics == ("ssim",)
+    assert chosen_recipe("digits", settings=["metrics=psnr, ssim"]).settings.metrics == ("psnr", "ssim")
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help_and_version_are_given_by_their_short_names(
+    option: str, monkeypatch: MonkeyPatch, capsys: Capture
+) -> None:
+    from importlib.metadata import version
+
+    assert run(monkeypatch, option) == 0 and "cluster" in capsys.readouterr().out
+    assert run(monkeypatch, "cluster", "slurm", option) == 0 and "--gpus-per-node" in capsys.readouterr().out
+    assert run(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out == f"noisezoo {version('noisezoo')}\n"
+
+
+def test_ctrl_c_in_any_command_is_one_line_and_exit_code_130(monkeypatch: MonkeyPatch, capsys: Capture) -> None:
+    from noisezoo.commands import recipes
+
+    def interrupt() -> list[str]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(recipes, "bundled", interrupt)
+    assert run(monkeypatch, "recipes") == 130
+    assert capsys.readouterr().err == "error: stopped; run the same command to go on\n"
 
 
 def parses(line: str) -> None:
@@ -210,7 +316,7 @@ def test_a_plug_in_adds_a_command_without_a_change_of_ours(tmp_path: Path) -> No
 def test_a_plug_in_that_takes_a_name_of_ours_is_refused_by_name(tmp_path: Path) -> None:
     refused = with_plugin(installed_plugin(tmp_path, PLUGIN.replace('"greet")', '"build")')), "recipes")
     assert refused.returncode == 2
-    assert "the plug-in 'greeter'" in refused.stderr and "a command `noisezoo build` already" in refused.stderr
+    assert "greeter" in refused.stderr and "both add a command `noisezoo build`: rename one" in refused.stderr
 
 
 def test_showing_what_there_is_loads_no_heavy_library() -> None:
