@@ -95,11 +95,13 @@ def stitch(
     - Retrieval seeks a row's own target among the held-out targets of its gallery, by cosine after the training mean of
       Y is taken away.
 
-    The interval of R2 is by the infinitesimal jackknife over rows or `groups`, as scored rows and as training rows; in
-    simulated studies a nominal 95 % held the procedure's expected R2 in 93 to 96 %, where one given the fitted maps
-    held it in 89 to 93 %. Where there is next to nothing to predict, R2 hangs on which alpha was chosen, and the
-    jackknife takes it as given (58 % at worst): an interval after a choice is no narrower than its null (88 to 100 %).
-    Retrieval has Wilson's interval. The null shuffles the rows of Y, or whole groups, and repeats everything.
+    The interval of R2 is by the infinitesimal jackknife over rows or `groups`, as scored rows and as training rows; of
+    a chosen alpha, which it takes as given, it is no narrower than the null and no higher than 1. It is of the R2 that
+    the procedure has on average at this number of rows, which the best map of endless rows exceeds. In simulated
+    studies of 150 and 600 rows a nominal 95 % held that in 88 to 98 % where tails were Gaussian, Laplace or Student's
+    with 5 degrees, and in 74 to 96 % with 3 degrees, where squares have no variance. Where next to nothing can be
+    predicted it held it in 88 to 100 %. Retrieval has Wilson's interval. The null shuffles the rows of Y, or whole
+    groups, and repeats everything.
 
     Args:
         X: rows of the source.
