@@ -73,7 +73,7 @@ def run(recipe: Recipe, out: Path, expected: str | None = None) -> bool:
 
 def mend(error: BaseException) -> str:
     """What happened, and for a fault of the system what to do."""
-    advice = "; nothing under a final name is incomplete, free it and run again" if isinstance(error, OSError) else ""
+    advice = "; nothing under a final name is incomplete: mend it and run again" if isinstance(error, OSError) else ""
     return describe(error) + advice
 
 

@@ -1,5 +1,7 @@
 """Errors a user can act on: each names the thing and the mend, in one line."""
 
+import errno
+
 
 class NoiseZooError(Exception):
     """Something the user asked for cannot be done; `str(error)` is the one line to show.
@@ -13,7 +15,9 @@ class NoiseZooError(Exception):
 def describe(error: BaseException) -> str:
     """One line for people: our own message, or what the system said and of which file."""
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+        said = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in error.strerror
+        return f"{said} (free some space there)" if full else said
     return str(error) or type(error).__name__
 
 

@@ -29,6 +29,18 @@ def make_folder(folder: Path) -> None:
 
 
 @contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Put the file's name into a system's error that lacks one, as that of a write to a full disk does."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            said = error.strerror or str(error)
+            error.strerror, error.filename = said, str(path)
+        raise
+
+
+@contextmanager
 def committed(path: Path, check: Callable[[Path], None] | None = None) -> Iterator[Path]:
     """Yield a hidden temporary path in the final folder; on leaving, force it to disk, `check` it and rename it.
 
@@ -38,12 +50,13 @@ def committed(path: Path, check: Callable[[Path], None] | None = None) -> Iterat
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{TEMPORARY}")
     try:
-        yield temporary
-        _sync(temporary)
-        if check is not None:
-            check(temporary)
-        os.replace(temporary, path)
-        _sync(path.parent)
+        with naming(path):
+            yield temporary
+            _sync(temporary)
+            if check is not None:
+                check(temporary)
+            os.replace(temporary, path)
+            _sync(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

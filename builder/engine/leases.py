@@ -22,6 +22,7 @@ from tempfile import TemporaryFile
 from typing import Any, Generic, TypeVar
 
 from noisezoo.errors import UsageError
+from noisezoo.files import naming
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
@@ -158,7 +159,8 @@ def create_exclusively(path: Path, text: str) -> bool:
     """
     aside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.{time.monotonic_ns()}.tmp")
     try:
-        aside.write_text(text)
+        with naming(path):
+            aside.write_text(text)
         os.link(aside, path)
     except FileExistsError:
         return _text(path) == text  # a server that lost its first answer says so of our own link

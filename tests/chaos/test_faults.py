@@ -126,6 +126,18 @@ def test_a_full_disk_costs_nothing_that_was_committed_and_more_room_ends_it(buil
 
 
 @needs_mount
+@pytest.mark.parametrize("free", [0, 4, 24, 64])
+def test_a_disk_that_fills_up_at_any_point_is_one_line_that_names_file_and_mend(
+    built: Build, small: Path, free: int
+) -> None:
+    (small / "others").write_bytes(bytes((120 - free) * 1024))
+    code, words = said(built[0], small / "noisezoo")
+    (line,) = words.strip().splitlines()
+    assert code != 0 and line.startswith("error: ") and "No space left" in line
+    assert str(small / "noisezoo") in line and ("free some space" in line or "choose another --out" in line)
+
+
+@needs_mount
 def test_a_disk_that_is_read_only_is_refused_at_once_and_writable_again_goes_on(built: Build, small: Path) -> None:
     recipe, expected = built
     subprocess.run(["mount", "-o", "remount,size=50m", str(small)], check=True)
