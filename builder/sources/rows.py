@@ -18,8 +18,9 @@ from noisezoo.schema import ID, SPLIT
 
 OFFICIAL, HASH = "official", "hash"
 SPLIT_NAMES: Mapping[str, str] = {
-    "train": "train", "training": "train", "test": "test", "testing": "test", "eval": "test", "evaluation": "test",
+    "train": "train", "training": "train",
     "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
+    "test": "test", "testing": "test", "eval": "test", "evaluation": "test",
 }  # fmt: skip
 """What others call a split -> what we call it."""
 
@@ -134,9 +135,16 @@ class ImageRows(Source):
 
     @cached_property
     def _read(self) -> tuple[list[Piece], Labels]:
-        """All rows and their labels."""
-        pieces = [piece for piece in self.pictures.pieces() if piece.ids]
+        """All rows and their labels, those of `train` first."""
+        pieces = sorted((piece for piece in self.pictures.pieces() if piece.ids), key=_rank)
         if not pieces:
             told = [refusal.message for refusal in self.pictures.refused] + list(self.pictures.said)
             raise UsageError(f"{self.name} has no images that can be read{''.join(f': {why}' for why in told[:1])}")
         return pieces, read_labels(pieces, self.wanted, self.name, self.identity)
+
+
+def _rank(piece: Piece) -> int:
+    """The place of a piece's split: train, validation, test, and then all others as they come."""
+    known = list(dict.fromkeys(SPLIT_NAMES.values()))
+    name = SPLIT_NAMES.get(piece.split)
+    return len(known) if name is None else known.index(name)

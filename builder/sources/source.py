@@ -9,7 +9,9 @@ from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from noisezoo.builder.redaction import redact
 from noisezoo.errors import IncompleteError, UsageError
@@ -188,7 +190,7 @@ def open_source(name: str, options: Mapping[str, Any] | None = None) -> Source:
     module, _, attribute = SOURCES[kind].partition(":")
     factory = getattr(import_module(module), attribute)
     try:
-        source: Source = factory(*([argument] if argument else []), **(options or {}))
+        source: Source = factory(*([argument] if argument else []), **_typed(factory, options or {}, name))
     except TypeError as error:
         if not argument and "missing" in str(error):
             raise UsageError(f"source {name!r} needs to know which: write {name}:PATH, or hf:NAMESPACE/NAME") from error
@@ -205,3 +207,19 @@ def _mend(name: str) -> str:
     return (
         f"{guess}choose one of: {', '.join(SOURCES)} (as in imagefolder:PATH, hf:REPO; celeba and afhq may take :PATH)"
     )
+
+
+def _typed(factory: type[Source], options: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The options as values of their fields' types: `age` or `age,sex` is a list for a field that holds one."""
+    hints: dict[str, Any] = get_type_hints(factory) if is_dataclass(factory) else {}
+    typed = dict(options)
+    for name in typed.keys() & hints.keys():
+        value = typed[name]
+        if isinstance(value, str) and "Sequence" in str(hints[name]):
+            value = [part.strip() for part in value.split(",")]
+        try:
+            adapter: TypeAdapter[Any] = TypeAdapter(hints[name], config=ConfigDict(coerce_numbers_to_str=True))
+            typed[name] = adapter.validate_python(value)
+        except ValidationError as error:
+            raise UsageError(f"source {source!r}: option {name} is {value!r}: {error.errors()[0]['msg']}") from error
+    return typed

@@ -184,3 +184,266 @@ def test_a_dataset_goes_through_the_builder(tmp_path: Path) -> None:
 def test_unknown_photographs_are_treated_as_people_s() -> None:
     assert [open_source(name).sensitive for name in ("hf:someone/pictures", "faces", "digits")] == [True, False, False]
     assert open_source("hf:someone/pictures", {"license": "cc0-1.0"}).license == "cc0-1.0"
+
+
+def pictures(n: int, first: int = 0) -> list[dict[str, Any]]:
+    return [{"bytes": data, "path": None} for data in jpegs(n, first)]
+
+
+def plain(n: int, first: int = 0, **columns: Any) -> Any:
+    """Pictures with these columns, each a list or a (list, feature)."""
+    from datasets import Dataset, Image
+
+    data = {name: column[0] if isinstance(column, tuple) else column for name, column in columns.items()}
+    rows = Dataset.from_dict({"image": pictures(n, first), **data}).cast_column("image", Image())
+    for name, column in columns.items():
+        rows = rows.cast_column(name, column[1]) if isinstance(column, tuple) else rows
+    return rows
+
+
+WAYS = ["parquet", "saved", "shards"]
+
+
+def written(root: Path, way: str, **splits: Any) -> Path:
+    """Splits as files, as `save_to_disk` writes them, or as shards of one split."""
+    from datasets import DatasetDict
+
+    if way == "saved":
+        DatasetDict(splits).save_to_disk(root)
+        return root
+    root.mkdir()
+    for k, (split, rows) in enumerate(splits.items()):
+        rows.to_parquet(
+            root / (f"train-{k:05d}-of-{len(splits):05d}.parquet" if way == "shards" else f"{split}.parquet")
+        )
+    return root
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_classes_in_another_order_are_read_by_their_names(tmp_path: Path, way: str) -> None:
+    from datasets import ClassLabel
+
+    a = plain(3, kind=([0, 1, 1], ClassLabel(names=["cat", "dog"])))
+    b = plain(3, 3, kind=([0, 1, 2], ClassLabel(names=["dog", "cat", "fox"])))
+    source = open_source(f"hf:{written(tmp_path / 'd', way, train=a, test=b)}")
+    names = source.label_features()["kind"].names
+    table = source.scan().to_pydict()
+    assert names == ["cat", "dog", "fox"]
+    found = dict(zip(table["image_id"], (names[k] for k in table["kind"]), strict=True))
+    assert list(found.values())[-3:] + list(found.values())[:3] in (
+        ["cat", "dog", "dog", "dog", "cat", "fox"], ["dog", "cat", "fox", "cat", "dog", "dog"]
+    )  # fmt: skip
+    first = "test-000000000" if way != "shards" else "train-000000003"
+    assert found[first] == "dog"
+    assert found["train-000000000"] == "cat"
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("first", "second", "dtype", "values"), [
+    ([1, 2, 3], [0.5, 1.5, 2.5], "float64", [1.0, 2.0, 3.0, 0.5, 1.5, 2.5]),
+    (["a", "b", "c"], ["d", "e", "f"], "string", ["a", "b", "c", "d", "e", "f"]),
+    ([0, 1, 1], [1, 0, 1], "bool", [False, True, True, True, False, True]),
+    ([-1, 1, 1], [1, 1, 1], "bool", [False, True, True, True, True, True]),
+    ([1, 1, 1], [0, 0, 0], "bool", [True, True, True, False, False, False]),
+    (["yes", "no", "no"], ["No", "Yes", None], "bool", [True, False, False, False, True, None]),
+    ([1, None, 3], [None, None, None], "int64", [1, None, 3, None, None, None]),
+])  # fmt: skip
+def test_columns_of_two_kinds_are_made_one(
+    tmp_path: Path, way: str, first: list[Any], second: list[Any], dtype: str, values: list[Any]
+) -> None:
+    root = written(tmp_path / "d", way, train=plain(3, x=first), validation=plain(3, 3, x=second))
+    source = open_source(f"hf:{root}")
+    assert source.label_features()["x"].dtype == dtype
+    assert source.scan().column("x").to_pylist() == values
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_column_that_one_split_lacks_has_no_value_there_and_that_is_said(tmp_path: Path, way: str) -> None:
+    root = written(tmp_path / "d", way, train=plain(2, x=[5, 6]), validation=plain(2, 2, y=["a", "b"]))
+    source = open_source(f"hf:{root}")
+    assert source.scan().select(["x", "y"]).to_pydict() == {"x": [5, 6, None, None], "y": [None, None, "a", "b"]}
+    assert len(source.notes()) == 2
+    assert "column 'x' has no values in " in source.notes()[0]
+    assert len(frozen(f"hf:{root}")[0]) == 4
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("first", "second"), [
+    ([1, 2], ["a", "b"]), ([True, False], [3, 4]), ([2**53 + 1, 5], [0.5, 1.5]), (["cat", "dog"], "classes"),
+])  # fmt: skip
+def test_columns_that_cannot_be_one_are_refused_by_name(tmp_path: Path, way: str, first: Any, second: Any) -> None:
+    from datasets import ClassLabel
+
+    other: Any = ([0, 1], ClassLabel(names=["cat", "dog"])) if second == "classes" else second
+    root = written(tmp_path / "d", way, train=plain(2, x=first, y=[1, 2]), test=plain(2, 2, x=other, y=[3, 4]))
+    with pytest.raises(UsageError, match="column 'x' holds .* in train and .*: make them alike, leave it out"):
+        frozen(f"hf:{root}")
+    assert frozen(f"hf:{root}", labels=["y"])[0].label_names == ["y"]
+
+
+def test_a_split_all_of_whose_rows_are_refused_is_none(tmp_path: Path) -> None:
+    a, b = plain(3), plain(2, 3)
+    root = written(tmp_path / "d", "saved", train=a, test=b.map(lambda row: {"image": None}, features=b.features))
+    manifest, refusals = frozen(f"hf:{root}")
+    assert list(manifest.splits) == ["train"]
+    assert {r.message for r in refusals} == {"the row has no image"}
+    assert len(manifest) + len(refusals) == 5
+
+
+def test_a_class_that_is_missing_stays_so(tmp_path: Path) -> None:
+    from datasets import ClassLabel
+
+    one = plain(3, kind=([0, None, 1], ClassLabel(names=["a", "b"])))
+    other = plain(2, 3, kind=([0, 1], ClassLabel(names=["b", "a"])))
+    root = written(tmp_path / "d", "saved", train=one, test=other)
+    table = open_source(f"hf:{root}").scan()
+    assert table.column("kind").to_pylist() == [1, 0, 0, None, 1]
+
+
+@pytest.mark.parametrize(("given", "labels"), [
+    ("age", ["age"]), ("age,note", ["age", "note"]), (["note"], ["note"]), ("age, kind", ["age", "kind"]),
+])  # fmt: skip
+def test_one_label_is_a_name_and_not_its_letters(tmp_path: Path, given: Any, labels: list[str]) -> None:
+    folder = saved(tmp_path, train=dataset())
+    assert frozen(f"hf:{folder}", labels=given)[0].label_names == labels
+
+
+@pytest.mark.parametrize(("source", "options", "told"), [
+    ("faces", {"size": "big"}, "option size is 'big': Input should be a valid integer"),
+    ("faces", {"captions": "perhaps"}, "option captions is 'perhaps'"),
+    ("faces", {"correlations": "Smiling"}, "option correlations is 'Smiling'"),
+    ("hf:x/y", {"labels": 3}, "option labels is 3"),
+    ("hf:x/y", {"image": ["a"]}, "option image is"),
+])  # fmt: skip
+def test_an_option_of_another_type_is_refused_by_name(source: str, options: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError, match=told) as caught:
+        open_source(source, options)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_number_may_name_a_configuration(tmp_path: Path) -> None:
+    saved(tmp_path / "2024", train=dataset(4))
+    saved(tmp_path / "2025", train=dataset(6))
+    assert len(frozen(f"hf:{tmp_path}", config=2024)[0]) == 4
+
+
+CONFIGS = """---
+configs:
+- config_name: small
+  data_files: small/*.parquet
+- config_name: large
+  data_files:
+  - split: train
+    path: [large/a-*, "large/b*.parquet"]
+  - {split: test, path: "large/test/*"}
+---
+# Pictures
+"""
+
+
+def configured(root: Path) -> Path:
+    saved(root / "small", train=dataset(3))
+    saved(root / "large", a=dataset(4), b=dataset(5))
+    (root / "large" / "test").mkdir()
+    dataset(2).to_parquet(root / "large" / "test" / "x.parquet")
+    (root / "README.md").write_text(CONFIGS)
+    return root
+
+
+def test_several_configurations_are_listed_and_each_can_be_chosen(tmp_path: Path) -> None:
+    root = configured(tmp_path)
+    with pytest.raises(UsageError, match="several configurations: set the option config to one of small, large"):
+        frozen(f"hf:{root}")
+    with pytest.raises(UsageError, match="no configuration 'huge'; it has: small, large"):
+        frozen(f"hf:{root}", config="huge")
+    assert len(frozen(f"hf:{root}", config="small")[0]) == 3
+    large = frozen(f"hf:{root}", config="large")[0]
+    assert {split: len(rows) for split, rows in large.splits.items()} == {"train": 9, "test": 2}
+    (root / "large" / "test" / "x.parquet").unlink()
+    with pytest.raises(UsageError, match="lacks the Parquet files of split 'test': copy all files"):
+        frozen(f"hf:{root}", config="large")
+
+
+@pytest.mark.parametrize(("names", "expected"), [
+    (["a", "b", "train"], {"train": 3}),
+    (["train", "test"], {"train": 1, "test": 1}),
+    (["train-00000-of-00001", "extra-00000-of-00001"], {"train": 1, "extra": 1}),
+    (["data/train-00000-of-00001-0123abc", "data/valid-00000-of-00001-0123abc"], {"train": 1, "validation": 1}),
+    (["beans-train-00000-of-00001", "beans-test-00000-of-00001"], {"train": 1, "test": 1}),
+    (["default/train/0000", "default/test/0000", "default/test/0001"], {"train": 1, "test": 2}),
+    (["my train pictures", "cars"], {"train": 2}),
+])  # fmt: skip
+def test_every_parquet_file_is_read_whatever_its_name(
+    tmp_path: Path, names: list[str], expected: dict[str, int]
+) -> None:
+    for k, name in enumerate(names):
+        (tmp_path / f"{name}.parquet").parent.mkdir(parents=True, exist_ok=True)
+        plain(1, k).to_parquet(tmp_path / f"{name}.parquet")
+    table = open_source(f"hf:{tmp_path}").scan()
+    splits = table.column("split").to_pylist() if "split" in table.column_names else ["train"] * len(table)
+    assert {split: splits.count(split) for split in splits} == expected
+
+
+def test_local_files_are_read_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    cache = tmp_path / "cache"
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    before = {path: path.stat().st_mtime_ns for path in saved(tmp_path / "rows", train=dataset(8)).rglob("*")}
+    source = open_source(f"hf:{tmp_path / 'rows'}")
+    assert not any(isinstance(image, Exception) for image in source.images(source.scan().column("key").to_pylist()))
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "rows").rglob("*")} == before
+    assert not cache.exists() and not (tmp_path / "home").exists()
+
+
+def test_pictures_of_many_row_groups_are_their_rows_in_any_order(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    rows = plain(25, code=list(range(25)))
+    rows.to_parquet(tmp_path / "a.parquet")
+    pq.write_table(pq.read_table(tmp_path / "a.parquet"), tmp_path / "a.parquet", row_group_size=4)
+    source = open_source(f"hf:{tmp_path}")
+    keys = source.scan().column("key").to_pylist()
+    order = [keys[(7 * k) % 25] for k in range(25)]
+    assert source.contents(order) == [jpegs(25)[(7 * k) % 25] for k in range(25)]
+
+
+def test_a_file_without_datasets_own_facts_is_read_by_its_types_or_its_readme(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    rows = dataset(6)
+    for name in ("bare", "told"):
+        saved(tmp_path / name, train=rows)
+        file = tmp_path / name / "train-00000-of-00001.parquet"
+        pq.write_table(pq.read_table(file).replace_schema_metadata(None), file)
+    (tmp_path / "told" / "README.md").write_text(
+        "---\ndataset_info:\n  features:\n  - {name: image, dtype: image}\n  - {name: age, dtype: int64}\n"
+        "  - {name: smiling, dtype: bool}\n  - {name: note, dtype: string}\n"
+        "  - name: kind\n    dtype:\n      class_label:\n        names: {'0': a, '1': b, '2': c}\n---\n"
+    )
+    assert open_source(f"hf:{tmp_path / 'bare'}").label_features()["kind"].dtype == "int64"
+    assert open_source(f"hf:{tmp_path / 'told'}").label_features()["kind"].names == ["a", "b", "c"]
+    a, b = (frozen(f"hf:{tmp_path / name}")[0] for name in ("bare", "told"))
+    assert a.digest == b.digest
+
+
+def test_a_folder_of_pictures_is_read_as_one(tmp_path: Path) -> None:
+    for name, data in zip(["cat/a.jpg", "dog/train.jpg"], jpegs(2), strict=True):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(data)
+    assert frozen(f"hf:{tmp_path}")[0].table.equals(frozen(f"imagefolder:{tmp_path}")[0].table)
+
+
+def test_a_full_disk_is_told_as_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+
+    import huggingface_hub
+
+    def full(*args: Any, **options: Any) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device", "/home/me/.cache/huggingface")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", full)
+    with pytest.raises(UsageError, match=r"No space left on device.*free space there, or set HF_HOME") as caught:
+        open_source("hf:someone/pictures").scan()
+    assert "no images" not in str(caught.value)
