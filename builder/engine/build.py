@@ -12,7 +12,7 @@ from noisezoo import zoo
 from noisezoo.builder.engine.leases import LEASES, Lease, creation_of, once, owners
 from noisezoo.builder.models import check_access, model_files, pin
 from noisezoo.builder.recipe import Recipe, make_recipe
-from noisezoo.builder.sources import SPARE_ROWS, Manifest, Refusal, Source, freeze, open_source, spare_keys
+from noisezoo.builder.sources import Manifest, Refusal, Source, freeze, open_source, spare_keys
 from noisezoo.builder.views import check_metrics, shared
 from noisezoo.errors import UsageError
 from noisezoo.files import clean_up, make_folder, read_json, read_state, sha256_of, write_json
@@ -213,7 +213,7 @@ def _write(recipe: Recipe, root: Path, source: Source, models: Mapping[str, dict
                  "sensitive": source.sensitive, "identity": source.identity,
                  "refusals": [asdict(r) for r in refusals], "notes": source.notes(), "count": source.count_images(),
                  "pinned": source.pinned(),
-                 "spare": spare_keys(source.scan(), recipe.source, SPARE_ROWS, source.stratify),
+                 "spare": spare_keys(source, recipe.source),
                  "options": source.options(), "manifest": manifest.digest}  # fmt: skip
         write_json(state / "source.json", facts)
     write_json(state / "recipe.json", joined.model_dump(mode="json"))

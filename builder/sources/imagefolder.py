@@ -6,7 +6,7 @@ like splits and they are at least two; the class of a picture is the first folde
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache
+from functools import cache, cached_property
 from mimetypes import MimeTypes
 from pathlib import Path
 from typing import NamedTuple
@@ -137,17 +137,24 @@ class Folder:
     def content(self, key: str) -> bytes:
         """The file's bytes."""
         try:
-            return (self.root / key).read_bytes()
+            with open(
+                f"{self.root}/{key}", "rb", buffering=0
+            ) as file:  # twice as fast as Path.read_bytes, if it is tiny
+                return file.readall()
         except FileNotFoundError as error:
             raise FileNotFoundError(f"there is no file {key}") from error
 
     def count(self) -> int:
         """How many pictures there are."""
-        return len(walk(self.root, self.source).pictures)
+        return len(self._found.pictures)
+
+    @cached_property
+    def _found(self) -> Found:
+        return walk(self.root, self.source)
 
     def pieces(self) -> Iterator[Piece]:
         """The pictures, split by split."""
-        found = walk(self.root, self.source)
+        found = self._found
         self._account_for(found)
         pictures = self._refuse(found.pictures, lambda path: path.isascii() or _is_utf8(path),
                                 "its name is not UTF-8: rename it")  # fmt: skip
@@ -159,27 +166,28 @@ class Folder:
         pictures = self._refuse(pictures, lambda path: not splits or _first(path) in splits,
                                 f"it lies outside of the split folders {', '.join(splits)}")  # fmt: skip
         classes = {} if "label" in listing.columns else classes_of(pictures, int(bool(splits)))
-        names = sorted(set(classes.values()))
+        names = {name: k for k, name in enumerate(sorted(set(classes.values())))}
         for split in splits or ["train"]:
             own = [path for path in pictures if not splits or _first(path) == split]
             columns = listing.table(own)
             if names:
-                columns["label"] = pa.array([names.index(classes[path]) for path in own], pa.int64())
+                columns["label"] = pa.array([names[classes[path]] for path in own], pa.int64())
             labels = pa.table(columns)
             features = Features.from_arrow_schema(labels.schema)
             if names:
-                features["label"] = ClassLabel(names=names)
+                features["label"] = ClassLabel(names=list(names))
             yield Piece(split.lower(), own, own, labels, features)
 
     def _refuse(self, paths: Sequence[str], keep: Callable[[str], bool], why: str) -> list[str]:
         """The paths to keep; the others are refused."""
-        self.refused += [Refusal(_printable(path), "source", "ValueError", why) for path in paths if not keep(path)]
-        return [path for path in paths if keep(path)]
+        kept = [path for path in paths if keep(path)]
+        self.refused += [Refusal(_printable(path), "source", "ValueError", why) for path in sorted({*paths} - {*kept})]
+        return kept
 
     def _account_for(self, found: Found) -> None:
         """Say what of the folder is no picture."""
         archives = [path for path in found.others if os.path.splitext(path)[1].lower() in ARCHIVES]
-        rest = [path for path in found.others if path not in set(archives)]
+        rest = sorted({*found.others} - {*archives})
         for paths, what in ((archives, "archives are not opened, unpack them"), (rest, "files are no pictures")):
             if paths:
                 told = ", ".join(_printable(path) for path in paths[:3]) + (", ..." if len(paths) > 3 else "")
@@ -211,12 +219,12 @@ def classes_of(pictures: Sequence[str], depth: int) -> dict[str, str]:
 
     None if a picture lies in no such folder, or all lie in the same one.
     """
-    folders = {path: path.split("/")[depth:-1] for path in pictures}
-    for level in range(max(map(len, folders.values()), default=0)):
-        if any(len(names) <= level for names in folders.values()):
-            return {}
+    folders = {folder: folder.split("/")[depth:] for folder in {path.rpartition("/")[0] for path in pictures}}
+    if "" in folders:
+        return {}
+    for level in range(min(map(len, folders.values()), default=0)):
         if len({names[level] for names in folders.values()}) > 1:
-            return {path: names[level] for path, names in folders.items()}
+            return {path: folders[path.rpartition("/")[0]][level] for path in pictures}
     return {}
 
 

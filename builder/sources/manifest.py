@@ -145,18 +145,11 @@ def freeze(source: Source, spec: "SourceSpec") -> tuple[Manifest, list[Refusal]]
     return Manifest(_order(_with_splits(table, spec.split_seed))), refusals
 
 
-def spare_keys(table: "pa.Table", spec: "SourceSpec", count: int, stratify: Sequence[str] = ()) -> list[str]:
-    """Keys of at most `count` scanned images that the limit leaves out of the dataset, those that would come next.
-
-    Args:
-        table: What the source's `scan` gave.
-        spec: The recipe's source.
-        count: How many are wanted.
-        stratify: The source's own: with another, the keys may be those of the dataset's rows.
-    """
-    if spec.limit is None or spec.limit >= len(table):
+def spare_keys(source: Source, spec: "SourceSpec", count: int = SPARE_ROWS) -> list[str]:
+    """Keys of at most `count` images that the limit leaves out of the dataset, those that would come next."""
+    if spec.limit is None or spec.limit >= len(table := source.scan()):
         return []
-    rows = _first(table, spec, min(spec.limit + count, len(table)), stratify)
+    rows = _first(table, spec, min(spec.limit + count, len(table)), source.stratify)
     keys: list[str] = table.column(KEY).take(rows[spec.limit :]).to_pylist()
     return keys
 

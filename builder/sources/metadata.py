@@ -33,20 +33,23 @@ class Listing(NamedTuple):
     """What the metadata files say.
 
     Attributes:
-        folders: Folders whose pictures they speak of, "" for the root.
+        folders: Folders whose pictures they speak of, each with a closing "/"; "" for the root.
         rows: Picture -> its labels by name.
         columns: Every label's name, in the order in which the files have them, with its type.
         refusals: Rows that name no picture, or one that was named before.
     """
 
-    folders: list[str]
+    folders: set[str]
     rows: dict[str, dict[str, Any]]
     columns: dict[str, pa.DataType]
     refusals: list[Refusal]
 
     def covers(self, picture: str) -> bool:
         """Whether a metadata file should have a row for this picture."""
-        return any(not folder or picture.startswith(folder + "/") for folder in self.folders)
+        if not self.folders:
+            return False
+        ends = [0, *(place + 1 for place, character in enumerate(picture) if character == "/")]
+        return any(picture[:end] in self.folders for end in ends)
 
     def table(self, pictures: Sequence[str]) -> dict[str, pa.Array]:
         """The labels of these pictures by name, null where there is none."""
@@ -60,11 +63,11 @@ def read_metadata(root: Path, files: Sequence[str], pictures: Sequence[str], sou
     Raises:
         UsageError: A file cannot be read, has no `file_name`, or names a file outside of its folder; names the file.
     """
-    found, known = Listing([], {}, {}, []), set(pictures)
+    found, known = Listing(set(), {}, {}, []), set(pictures)
     columns: dict[str, list[Any]] = {}
     for file in files:
-        folder = posixpath.dirname(file)
-        found.folders.append(folder)
+        folder = file.rpartition("/")[0]
+        found.folders.add(f"{folder}/" if folder else "")
         for number, row in _rows(root, file, source):
             name = row.pop(FILE_NAME, None)
             if not isinstance(name, str) or not name:

@@ -2,7 +2,7 @@
 
 import threading
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ import pyarrow as pa
 from datasets import Features
 
 from noisezoo.builder.sources.labels import Labels, Piece, read_labels
-from noisezoo.builder.sources.source import Refusal, Source
+from noisezoo.builder.sources.source import Refusal, Source, attempt
 from noisezoo.errors import UsageError
 from noisezoo.schema import ID, SPLIT
 
@@ -128,6 +128,11 @@ class ImageRows(Source):
     def content(self, key: str) -> bytes:
         """The file's bytes, wherever they are stored: a picture is the same in a folder and in a Parquet file."""
         return self.pictures.content(key)
+
+    def contents(self, keys: Sequence[str]) -> list[bytes | Exception]:
+        """Several files' bytes; a failure takes its file's place."""
+        read = self.pictures.content
+        return [attempt(read, key) for key in keys]
 
     def options(self) -> dict[str, Any]:
         """The options that decide the rows: not where they lie."""

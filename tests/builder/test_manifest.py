@@ -100,9 +100,9 @@ def test_a_limit_takes_a_sample_and_not_the_head() -> None:
 
 
 def test_what_a_fit_may_use_is_none_of_the_dataset_s_rows() -> None:
-    table = open_source("listed", {"ids": names(100)}).scan()
+    source = open_source("listed", {"ids": names(100)})
     for limit, count, spare in [(30, 50, 50), (90, 50, 10), (100, 50, 0), (None, 50, 0)]:
-        keys = spare_keys(table, SourceSpec(name="listed", limit=limit), count)
+        keys = spare_keys(source, SourceSpec(name="listed", limit=limit), count)
         assert len(set(keys)) == spare
         assert not set(keys) & set(frozen(limit, ids=names(100))[0].keys)
 
@@ -166,10 +166,10 @@ def test_a_balanced_order_is_every_row_once() -> None:
 def test_what_a_fit_may_use_of_a_balanced_source_is_none_of_its_rows() -> None:
     source = Marked(400)
     spec = SourceSpec(name="marked", limit=150)
-    spare = spare_keys(source.scan(), spec, 200, source.stratify)
+    spare = spare_keys(source, spec, 200)
     assert len(set(spare)) == 200
     assert not set(spare) & set(freeze(source, spec)[0].keys)
-    assert len(spare_keys(source.scan(), spec, 300, source.stratify)) == 250
+    assert len(spare_keys(source, spec, 300)) == 250
 
 
 def test_what_the_source_refused_is_among_the_refusals() -> None:
