@@ -200,7 +200,7 @@ def open_source(name: str, options: Mapping[str, Any] | None = None) -> Source:
 
 def _mend(name: str) -> str:
     """What to write in the place of a source that there is not."""
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         return f"it is a folder: write imagefolder:{name}"
     near = [f"hf:{name}"] if re.fullmatch(r"[\w.-]+/[\w.-]+", name) else get_close_matches(name, SOURCES, 1)
     guess = f"did you mean {near[0]}? " if near else ""
