@@ -28,6 +28,8 @@ from noisezoo.analysis.edits import (
     EditStudy as EditStudy,
     Entanglement as Entanglement,
     Experiment as Experiment,
+    Space as Space,
+    Strip as Strip,
     class_mean_directions as class_mean_directions,
     cosine as cosine,
     edit_along as edit_along,

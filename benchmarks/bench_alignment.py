@@ -28,7 +28,7 @@ from noisezoo.analysis.relations.ridge import cut, regress
 from noisezoo.analysis.relations.stitch import stitch_many
 
 Singles = NDArray[np.float32]
-ALPHAS = [1e-3, 1e-2, 1e-1, 1.0, 10.0]
+RIDGES = [1e-3, 1e-2, 1e-1, 1.0, 10.0]
 
 
 def views(n: int, d: int, count: int) -> list[Singles]:
@@ -96,14 +96,14 @@ def stitching(n: int, d: int, targets: int, n_folds: int = 5) -> Iterator[Row]:
 
     def held_out_only() -> list[NDArray[np.float64]]:
         source = cut(X, folds)
-        return [regress(source, Y).errors(np.array(ALPHAS)) for Y in others]
+        return [regress(source, Y).errors(np.array(RIDGES)) for Y in others]
 
     same, _ = timed(held_out_only, repeats=2)
-    settings: dict[str, Any] = {"alpha": ALPHAS, "n_folds": n_folds, "n_permutations": 0}
+    settings: dict[str, Any] = {"ridge": RIDGES, "n_folds": n_folds, "n_permutations": 0}
     seconds, found = timed(lambda: stitch_many(X, named, **settings), repeats=2)
     peer, expected = timed(lambda: [_ridge_loop(X, Y, folds) for Y in others], repeats=1)
     error = max(np.abs(found[name].path - path).max() for name, path in zip(named, expected, strict=True))
-    what = f"{targets} targets x {len(ALPHAS)} alphas, n = {n}, d = e = {d}"
+    what = f"{targets} targets x {len(RIDGES)} ridges, n = {n}, d = e = {d}"
     yield Row(f"held-out R2, {what}, Ridge", same, peer, f"R2 within {error:.0e}")
     yield Row("  and intervals, retrieval and the maps", seconds, peer, "")
     peer, _ = timed(lambda: [_ridge_cv(X, Y, folds) for Y in others], repeats=1)
@@ -112,12 +112,12 @@ def stitching(n: int, d: int, targets: int, n_folds: int = 5) -> Iterator[Row]:
 
 
 def _ridge_loop(X: Singles, Y: Singles, folds: NDArray[np.intp]) -> NDArray[np.float64]:
-    errors, spread = np.zeros(len(ALPHAS)), 0.0
+    errors, spread = np.zeros(len(RIDGES)), 0.0
     for f in range(folds.max() + 1):
         train = folds != f
         unit = np.square(X[train] - X[train].mean(axis=0)).sum() / X.shape[1]
-        for j, alpha in enumerate(ALPHAS):
-            predicted = Ridge(alpha=alpha * unit).fit(X[train], Y[train]).predict(X[~train])
+        for j, ridge in enumerate(RIDGES):
+            predicted = Ridge(alpha=ridge * unit).fit(X[train], Y[train]).predict(X[~train])
             errors[j] += np.square(Y[~train] - predicted).sum(dtype=np.float64)
         spread += np.square(Y[~train] - Y[train].mean(axis=0)).sum(dtype=np.float64)
     return np.asarray(1 - errors / spread)
@@ -128,7 +128,7 @@ def _ridge_cv(X: Singles, Y: Singles, folds: NDArray[np.intp]) -> list[float]:
     for f in range(folds.max() + 1):
         train = folds != f
         unit = np.square(X[train] - X[train].mean(axis=0)).sum() / X.shape[1]
-        fitted = RidgeCV(alphas=np.array(ALPHAS) * unit).fit(X[train], Y[train])
+        fitted = RidgeCV(ridges=np.array(RIDGES) * unit).fit(X[train], Y[train])
         scores.append(float(np.square(Y[~train] - fitted.predict(X[~train])).sum()))
     return scores
 

@@ -168,7 +168,7 @@ def alignment_matrix(
     n = len(chosen)
     if not 1 <= k < n // 4:
         raise ValueError(f"k must lie between 1 and a quarter of the {n} rows, not {k}")
-    units = units_of(n, None if groups is None else np.asarray(groups)[chosen])
+    units = np.unique(units_of(given, groups)[chosen], return_inverse=True)[1]
     folds = assign_folds(n, draws.n_folds, seed=draws.seed, groups=units)
     halves = half_samples(folds, draws.n_splits, seed=draws.seed, groups=units)
     rng = np.random.default_rng([seed, 5])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from noisezoo.analysis.core import AnyArray, Draws, Floats, Interval, Result, namespace, null_columns
+from noisezoo.analysis.core import AnyArray, Draws, Floats, Interval, Result, namespace, null_columns, refuse_settings
 from noisezoo.analysis.probes import ProbeTable, probe_table
 from noisezoo.analysis.relations.gcca import SharedSpace, gcca
 from noisezoo.analysis.relations.held_out import Sample, Scored, aligned_coordinates
@@ -145,6 +145,7 @@ def intersections(
     labels = tuple(map(str, range(len(views)))) if names is None else tuple(names)
     if len(labels) != len(views):
         raise ValueError(f"{len(labels)} names were given for {len(views)} views")
+    refuse_settings(n_permutations=n_permutations, confidence=confidence, seed=seed)
     draws = Draws(n_folds, n_splits, n_permutations, confidence=confidence, seed=seed)
     same: dict[str, Any] = {"ridge": ridge, "groups": groups, **draws.settings(), "n_permutations": n_permutations}
     spaces = {

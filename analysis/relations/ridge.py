@@ -40,20 +40,20 @@ class Spectrum:
 
     values: AnyArray  # (r,) g, ascending
     axes: AnyArray  # (r, r) V
-    unit: float  # lambda of alpha = 1: |X|_F^2 / d
+    unit: float  # lambda of ridge = 1: |X|_F^2 / d
     mean: AnyArray  # (r,) of the rows
     n: int
 
-    def weights(self, alphas: Floats) -> AnyArray:
-        """The weights w = 1 / (g + lambda) of each alpha (s,): (s, r); zero where nothing varies."""
+    def weights(self, ridges: Floats) -> AnyArray:
+        """The weights w = 1 / (g + lambda) of each ridge (s,): (s, r); zero where nothing varies."""
         xp = namespace(self.values)
-        total = self.values + like(alphas, self.values)[:, None] * self.unit
+        total = self.values + like(ridges, self.values)[:, None] * self.unit
         varies = total > self.values[-1] * len(self.values) * np.finfo(np.float64).eps
         return varies / xp.where(varies, total, xp.ones_like(total))
 
-    def coefficients(self, P: AnyArray, alpha: float) -> AnyArray:
+    def coefficients(self, P: AnyArray, ridge: float) -> AnyArray:
         """Coefficients V diag(w) P, (r, e)."""
-        return self.axes @ (self.weights(np.array([alpha])).T * P)
+        return self.axes @ (self.weights(np.array([ridge])).T * P)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,45 +138,45 @@ class Regression:
     mean: AnyArray  # (e,) of all rows
     P: AnyArray  # (r, e) of all rows
 
-    def errors(self, alphas: Floats) -> Floats:
-        """Summed squared errors of the held-out rows of each fold at each alpha (s,): (s, folds)."""
+    def errors(self, ridges: Floats) -> Floats:
+        """Summed squared errors of the held-out rows of each fold at each ridge (s,): (s, folds)."""
         pairs = zip(self.folds, self.source.without, strict=True)
-        return np.stack([held.errors(spectrum.weights(alphas)) for held, spectrum in pairs], axis=1)
+        return np.stack([held.errors(spectrum.weights(ridges)) for held, spectrum in pairs], axis=1)
 
-    def predict(self, fold: int, alpha: float, rows: NDArray[np.intp]) -> tuple[AnyArray, AnyArray]:
+    def predict(self, fold: int, ridge: float, rows: NDArray[np.intp]) -> tuple[AnyArray, AnyArray]:
         """Predictions and targets of some rows without a fold, both about the training mean: (m, e) each."""
         spectrum, held = self.source.without[fold], self.folds[fold]
         T = self.source.T
-        W = cast(spectrum.coefficients(held.P, alpha), T)
+        W = cast(spectrum.coefficients(held.P, ridge), T)
         return cast((T[rows] - cast(spectrum.mean, T)) @ W, self.Y), self.Y[rows] - cast(held.mean, self.Y)
 
-    def choose(self, alphas: Floats) -> Floats:
+    def choose(self, ridges: Floats) -> Floats:
         """The strength (folds,) of least error on all other folds."""
-        errors = self.errors(alphas)
-        return np.asarray(alphas[(errors.sum(axis=1, keepdims=True) - errors).argmin(axis=0)])
+        errors = self.errors(ridges)
+        return np.asarray(ridges[(errors.sum(axis=1, keepdims=True) - errors).argmin(axis=0)])
 
-    def out_of_fold(self, alphas: Floats) -> tuple[AnyArray, AnyArray]:
-        """Predictions and targets (n, e) of every row without its fold, at alphas (folds,); as `predict` gives them."""
+    def out_of_fold(self, ridges: Floats) -> tuple[AnyArray, AnyArray]:
+        """Predictions and targets (n, e) of every row without its fold, at ridges (folds,); as `predict` gives them."""
         xp = namespace(self.Y)
         predicted, targets = xp.empty_like(self.Y), xp.empty_like(self.Y)
-        for fold, (alpha, rows) in enumerate(zip(alphas, self.source.rows, strict=True)):
-            predicted[rows], targets[rows] = self.predict(fold, float(alpha), rows)
+        for fold, (ridge, rows) in enumerate(zip(ridges, self.source.rows, strict=True)):
+            predicted[rows], targets[rows] = self.predict(fold, float(ridge), rows)
         return predicted, targets
 
-    def training_influence(self, alphas: Floats) -> Floats:
+    def training_influence(self, ridges: Floats) -> Floats:
         """Derivative of the summed squared error of held-out rows by the weight of each row as a training row, (n,).
 
-        For alphas (folds,). A row x with residual e that weighs more moves the coefficients of each fold that it trains
+        For ridges (folds,). A row x with residual e that weighs more moves the coefficients of each fold that it trains
         by (G + lambda)^-1 x^T e. The fold's error has the gradient -2 X_f^T E_f by them, and so changes by -2 x A e^T,
         with A = (G + lambda)^-1 X_f^T E_f.
         """
         T, total = self.source.T, np.zeros(len(self.Y))
-        for fold, alpha in enumerate(alphas):
+        for fold, ridge in enumerate(ridges):
             spectrum, held, H = self.source.without[fold], self.folds[fold], self.source.held[fold]
-            w = spectrum.weights(np.array([float(alpha)])).T
+            w = spectrum.weights(np.array([float(ridge)])).T
             A = cast(spectrum.axes @ (w * (held.N - H @ (w * held.P))), T)
             trained = np.concatenate([rows for own, rows in enumerate(self.source.rows) if own != fold])
-            predicted, targets = self.predict(fold, float(alpha), trained)
+            predicted, targets = self.predict(fold, float(ridge), trained)
             moved = (T[trained] - cast(spectrum.mean, T)) @ A
             total[trained] -= 2 * to_numpy(double_sum(moved * cast(targets - predicted, T), 1))
         return total

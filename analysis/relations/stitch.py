@@ -33,8 +33,8 @@ from noisezoo.analysis.core import (
 from noisezoo.analysis.relations.retrieval import chance, galleries, hits
 from noisezoo.analysis.relations.ridge import Regression, Rows, cut, regress
 
-ALPHAS = 10.0 ** np.arange(-6.0, 3.25, 0.5)
-"""The path of a validated alpha: lambda over the mean variance of a column, times rows."""
+RIDGES = 10.0 ** np.arange(-6.0, 3.25, 0.5)
+"""The path of a validated ridge: lambda over the mean variance of a column, times rows."""
 KS = (1, 5, 10)
 MEASURES = ("r2", *(f"retrieval@{k}" for k in KS))
 
@@ -45,9 +45,9 @@ class Stitch(Result):
 
     coef: Floats  # (d, e)
     intercept: Floats  # (e,)
-    alpha: float  # of the map on all rows
-    fold_alphas: Floats  # (folds,) as the other folds chose
-    alphas: Floats  # (s,) that were tried
+    ridge: float  # of the map on all rows
+    fold_ridges: Floats  # (folds,) as the other folds chose
+    ridges: Floats  # (s,) that were tried
     path: Floats  # (s,) held-out R2 at each of them
     r2: Measured
     r2_per_dimension: Floats  # (e,) NaN where a column of Y is constant
@@ -77,7 +77,7 @@ def stitch(
     X: AnyArray,
     Y: AnyArray,
     *,
-    alpha: ArrayLike | None = None,
+    ridge: ArrayLike | None = None,
     groups: ArrayLike | None = None,
     n_folds: int = 5,
     max_gallery: int = 1000,
@@ -87,8 +87,8 @@ def stitch(
 ) -> Stitch:
     """Ridge regression from X (n, d) to Y (n, e), numpy arrays or torch tensors, cross-validated.
 
-    Minimises |Y - X W|_F^2 + alpha |X|_F^2 / d |W|_F^2 with a free intercept, X centred: the paper's scaled strength,
-    so that nothing changes when X is scaled. alpha = 1 doubles an average eigenvalue of X^T X. Every row is scored by a
+    Minimises |Y - X W|_F^2 + ridge |X|_F^2 / d |W|_F^2 with a free intercept, X centred: the paper's scaled alpha, so
+    that nothing changes when X is scaled. A ridge of 1 doubles an average eigenvalue of X^T X. Every row is scored by a
     map that was fitted without its fold:
 
     - R2 is 1 - sum |y - predicted|^2 / sum |y - training mean|^2 over all columns at once.
@@ -96,7 +96,7 @@ def stitch(
       Y is taken away.
 
     The interval of R2 is by the infinitesimal jackknife over rows or `groups`, as scored rows and as training rows; of
-    a chosen alpha, which it takes as given, it is no narrower than the null and no higher than 1. It is of the R2 that
+    a chosen ridge, which it takes as given, it is no narrower than the null and no higher than 1. It is of the R2 that
     the procedure has on average at this number of rows, which the best map of endless rows exceeds. In simulated
     studies of 150 and 600 rows a nominal 95 % held that in 88 to 98 % where tails were Gaussian, Laplace or Student's
     with 5 degrees, and in 74 to 96 % with 3 degrees, where squares have no variance. Where next to nothing can be
@@ -106,7 +106,7 @@ def stitch(
     Args:
         X: rows of the source.
         Y: rows of the target, of the same images.
-        alpha: one strength, or several to choose among by held-out error. None: `ALPHAS`. A fold's own error never
+        ridge: one strength, or several to choose among by held-out error. None: `RIDGES`. A fold's own error never
             chooses the strength that it is scored with.
         groups: (n,) identities: a group never straddles folds, counts as one in intervals, and is permuted whole.
         n_folds: folds.
@@ -117,11 +117,11 @@ def stitch(
         seed: decides folds, galleries and permutations.
 
     Raises:
-        ValueError: different numbers of rows, a constant X or Y, alpha not positive, or what `as_matrix` and
+        ValueError: different numbers of rows, a constant X or Y, ridge not positive, or what `as_matrix` and
             `assign_folds` refuse.
     """
     settings: Any = {"n_permutations": n_permutations, "confidence": confidence, "seed": seed}
-    settings |= {"alpha": alpha, "groups": groups, "n_folds": n_folds, "max_gallery": max_gallery}
+    settings |= {"ridge": ridge, "groups": groups, "n_folds": n_folds, "max_gallery": max_gallery}
     return stitch_many(X, {"Y": Y}, **settings)["Y"]
 
 
@@ -129,7 +129,7 @@ def stitch_many(
     X: AnyArray,
     targets: Mapping[str, AnyArray],
     *,
-    alpha: ArrayLike | None = None,
+    ridge: ArrayLike | None = None,
     groups: ArrayLike | None = None,
     n_folds: int = 5,
     max_gallery: int = 1000,
@@ -147,24 +147,24 @@ def stitch_many(
     """
     refuse_settings(n_permutations=n_permutations, confidence=confidence, seed=seed)
     draws = Draws(n_folds, 0, n_permutations, confidence=confidence, seed=seed)
-    X, alphas = as_array(X), strengths(alpha)
+    X, ridges = as_array(X), strengths(ridge)
     views = {name: as_target(Y, X, name) for name, Y in targets.items()}
     source = cut(X, assign_folds(len(X), draws.n_folds, seed=draws.seed, groups=groups))
     among = galleries(source.rows, max_gallery, np.random.default_rng([draws.seed, 3]))
     warned = caveats(to_numpy(X), source.folds)
     units = units_of(len(X), groups)
     return {
-        name: _stitch(regress(source, Y), alphas, among, units, (*warned, *caveats(to_numpy(Y), None, name)), draws)
+        name: _stitch(regress(source, Y), ridges, among, units, (*warned, *caveats(to_numpy(Y), None, name)), draws)
         for name, Y in views.items()
     }
 
 
-def strengths(alpha: ArrayLike | None) -> Floats:
+def strengths(ridge: ArrayLike | None) -> Floats:
     """The strengths to choose among, (s,); ValueError where one is not positive."""
-    alphas = ALPHAS if alpha is None else np.atleast_1d(np.asarray(alpha, dtype=np.float64))
-    if alphas.ndim != 1 or not alphas.size or not (np.isfinite(alphas) & (alphas > 0)).all():
-        raise ValueError(f"alpha must be positive, one number or several to choose among, not {alpha!r}")
-    return alphas
+    ridges = RIDGES if ridge is None else np.atleast_1d(np.asarray(ridge, dtype=np.float64))
+    if ridges.ndim != 1 or not ridges.size or not (np.isfinite(ridges) & (ridges > 0)).all():
+        raise ValueError(f"ridge must be positive, one number or several to choose among, not {ridge!r}")
+    return ridges
 
 
 def as_target(Y: AnyArray, X: AnyArray, name: str) -> AnyArray:
@@ -182,29 +182,29 @@ def as_target(Y: AnyArray, X: AnyArray, name: str) -> AnyArray:
 
 
 def _stitch(
-    fitted: Regression, alphas: Floats, among: Rows, units: NDArray[np.intp], warned: tuple[str, ...], draws: Draws
+    fitted: Regression, ridges: Floats, among: Rows, units: NDArray[np.intp], warned: tuple[str, ...], draws: Draws
 ) -> Stitch:
-    source, scores = fitted.source, score(fitted, alphas, among)
+    source, scores = fitted.source, score(fitted, ridges, among)
     retrieval = [interval_of_rate(column, units, draws.confidence) for column in scores.hits.T]
     intervals = [_r2_interval(fitted, scores, units, draws.confidence), *retrieval]
     orders = shuffled(units, draws.n_permutations, np.random.default_rng([draws.seed, 1]))
     copies = (regress(source, fitted.Y[order]) for order in orders)
-    null = np.array([score(copy, alphas, among).values() for copy in copies]).reshape(-1, len(intervals))
+    null = np.array([score(copy, ridges, among).values() for copy in copies]).reshape(-1, len(intervals))
     laws = (null_of_draws, *(null_of_rates for _ in KS))
     nulls = [law(i.estimate, c, draws.confidence) for law, i, c in zip(laws, intervals, null.T, strict=True)]
-    if alphas.size > 1:
+    if ridges.size > 1:
         widened = no_narrower(intervals[0], nulls[0])
         intervals[0] = replace(widened, high=min(widened.high, 1.0))
     r2, *retrieved = map(Measured.of, intervals, nulls)
-    total = fitted.errors(alphas).sum(axis=1)
-    best = float(alphas[total.argmin()])
+    total = fitted.errors(ridges).sum(axis=1)
+    best = float(ridges[total.argmin()])
     coef = source.lift(to_numpy(source.whole.coefficients(fitted.P, best)))
     return Stitch(
         coef=coef,
         intercept=to_numpy(fitted.mean) - source.mean @ coef,
-        alpha=best,
-        fold_alphas=scores.alphas,
-        alphas=alphas,
+        ridge=best,
+        fold_ridges=scores.ridges,
+        ridges=ridges,
         path=1 - total / scores.spreads.sum(),
         r2=r2,
         r2_per_dimension=scores.per_dimension,
@@ -223,7 +223,7 @@ def _stitch(
 class Scores:
     """Every row out of fold."""
 
-    alphas: Floats  # (folds,) as the other folds chose
+    ridges: Floats  # (folds,) as the other folds chose
     errors: Floats  # (n,) squared, summed over columns
     spreads: Floats  # (n,) squared distance from the training mean
     per_dimension: Floats  # (e,) R2
@@ -239,9 +239,9 @@ class Scores:
         return np.array([self.r2, *self.hits.mean(axis=0)])
 
 
-def score(fitted: Regression, alphas: Floats, among: Rows) -> Scores:
-    """Predict every row without its fold, at the strength that the other folds choose among alphas (s,)."""
-    chosen = fitted.choose(alphas)
+def score(fitted: Regression, ridges: Floats, among: Rows) -> Scores:
+    """Predict every row without its fold, at the strength that the other folds choose among ridges (s,)."""
+    chosen = fitted.choose(ridges)
     predicted, targets = fitted.out_of_fold(chosen)
     missed, spread = (predicted - targets) ** 2, targets**2
     columns = [to_numpy(double_sum(part, 0)) for part in (missed, spread)]
@@ -253,6 +253,6 @@ def score(fitted: Regression, alphas: Floats, among: Rows) -> Scores:
 
 def _r2_interval(fitted: Regression, scores: Scores, units: NDArray[np.intp], confidence: float) -> Interval:
     """1 - sum of errors / sum of spreads, with each row's influence as a scored row and as a training row."""
-    as_training = fitted.training_influence(scores.alphas)
+    as_training = fitted.training_influence(scores.ridges)
     change = scores.errors - (1 - scores.r2) * scores.spreads + as_training - as_training.mean()
     return interval_of_influences(scores.r2, -change / scores.spreads.sum(), units, confidence, least=-np.inf)

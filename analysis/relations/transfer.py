@@ -72,7 +72,7 @@ def transfer(
     labels: ArrayLike,
     names: Sequence[str],
     *,
-    alpha: ArrayLike | None = None,
+    ridge: ArrayLike | None = None,
     groups: ArrayLike | None = None,
     n_folds: int = 5,
     n_splits: int = 8,
@@ -92,7 +92,7 @@ def transfer(
         Y: rows of the view that is probed, of the same images.
         labels: (n, k) attributes, zeros and ones.
         names: (k,) their names.
-        alpha: as for `stitch`.
+        ridge: as for `stitch`.
         groups: (n,) identities: a group never straddles folds.
         n_folds: folds.
         n_splits: splits in halves for the intervals, also their degrees of freedom; each fits everything twice.
@@ -107,10 +107,10 @@ def transfer(
         ValueError: what `stitch`, `as_labels`, `assign_folds` and `half_samples` refuse.
     """
     refuse_settings(n_permutations=n_permutations, confidence=confidence, seed=seed)
-    X, alphas = as_array(X), strengths(alpha)
+    X, ridges = as_array(X), strengths(ridge)
     Y = as_target(Y, X, "Y")
     design = Design.of(len(X), labels, names, groups, n_folds=n_folds, n_splits=n_splits, seed=seed, what="labels")
-    own, found, null = _scored(design, X, scaled_scores(Y), alphas, n_permutations)
+    own, found, null = _scored(design, X, scaled_scores(Y), ridges, n_permutations)
     measured = {m: _measured(m, e, null, confidence) for m, e in found.items()}
     return Transfer(
         names=design.names,
@@ -126,17 +126,17 @@ def transfer(
 
 
 def _scored(
-    design: Design, X: AnyArray, T: AnyArray, alphas: Floats, n_permutations: int
+    design: Design, X: AnyArray, T: AnyArray, ridges: Floats, n_permutations: int
 ) -> tuple[dict[str, Estimate], dict[str, Estimate], list[OutOfFold]]:
     """Scores by metric of probes of T (n, r): on its own rows, on what X (n, d) becomes there, and the null on that."""
     L, folds, rng = design.Y, design.folds, np.random.default_rng([design.seed, 1])
     copies = np.hstack([L, *(L[order] for order in shuffled(design.units, n_permutations, rng))])
     search = search_path(T, copies, folds)
     columns = np.arange(copies.shape[1]).reshape(1 + n_permutations, L.shape[1])
-    logits = (held_out_logits(rows, folds, search.fits) for rows in (T, _carried(X, T, folds, alphas)))
+    logits = (held_out_logits(rows, folds, search.fits) for rows in (T, _carried(X, T, folds, ridges)))
     own, carried = (OutOfFold.of(each, copies, folds) for each in logits)
     starts = [(w[:, columns[0]], b[columns[0]]) for w, b in search.fits]
-    halves = _half_logits(design, X, T, search.C[:, columns[0]], starts, alphas)
+    halves = _half_logits(design, X, T, search.C[:, columns[0]], starts, ridges)
     beside, found = (
         {m: estimate(m, o.take(columns[0]), design.halves, each, design.units) for m in METRICS}
         for o, each in zip((own, carried), halves, strict=True)
@@ -144,15 +144,15 @@ def _scored(
     return beside, found, [carried.take(block) for block in columns[1:]]
 
 
-def _carried(X: AnyArray, T: AnyArray, folds: NDArray[np.intp], alphas: Floats) -> AnyArray:
+def _carried(X: AnyArray, T: AnyArray, folds: NDArray[np.intp], ridges: Floats) -> AnyArray:
     """Rows of X (n, d) in the space of T (n, r), each by the map that was fitted without its fold: (n, r)."""
     fitted = regress(cut(X, folds), T)
-    predicted, targets = fitted.out_of_fold(fitted.choose(alphas))
+    predicted, targets = fitted.out_of_fold(fitted.choose(ridges))
     return predicted + T - targets  # with the mean of the rows that were fitted
 
 
 def _half_logits(
-    design: Design, X: AnyArray, T: AnyArray, C: Floats, starts: Fits, alphas: Floats
+    design: Design, X: AnyArray, T: AnyArray, C: Floats, starts: Fits, ridges: Floats
 ) -> NDArray[np.float32]:
     """Logits (2, splits, n, k) of own and of carried rows, by maps and probes of the row's half of each split."""
     logits = np.empty((2, *design.halves.shape, design.Y.shape[1]), dtype=np.float32)
@@ -160,7 +160,7 @@ def _half_logits(
         for rows in (half, ~half):
             own, f = chosen(T, rows), design.folds[rows]
             fits = fit_without_each_fold(own, design.Y[rows], f, C, starts)
-            for place, features in enumerate((own, _carried(chosen(X, rows), own, f, alphas))):
+            for place, features in enumerate((own, _carried(chosen(X, rows), own, f, ridges))):
                 logits[place, split, rows] = held_out_logits(features, f, fits)
     return logits
 

@@ -47,7 +47,7 @@ class Stitching(Study):
         def stitched(source: str, how: str) -> dict[str, Stitch]:
             targets = {view: part.leading(view) for view in part.views if view != source}
             draws = effort.n_permutations if how == VALIDATED else FEW
-            return stitch_many(part.leading(source), targets, alpha=ALPHAS[how], n_permutations=draws, **shared)
+            return stitch_many(part.leading(source), targets, ridge=ALPHAS[how], n_permutations=draws, **shared)
 
         def carried(source: str, target: str) -> Transfer:
             draws: Any = {"n_splits": effort.few_splits, "n_permutations": TRANSFER_DRAWS}

@@ -283,6 +283,8 @@ def test_bad_input_is_refused_by_name() -> None:
         ((X, 0 * Y + 3), {}, "all rows of Y are equal"),
         ((np.where(X > 2, np.inf, X), Y), {}, "X holds .* NaN or infinite"),
         ((X, Y), {"k": 15}, "k must lie between 1 and a quarter of the 60 rows"),
+        ((X, Y), {"groups": np.arange(90)}, r"groups must be one label a row, \(60,\)"),
+        ((X, Y), {"confidence": 95}, "confidence must lie between 0 and 1"),
     ):
         with pytest.raises(ValueError, match=complaint):
             alignment(*views, **settings)

@@ -10,7 +10,7 @@ from sklearn.metrics import balanced_accuracy_score
 from noisezoo.analysis.controls.simulation import simulate_une
 from noisezoo.analysis.core.halves import assign_folds
 from noisezoo.analysis.relations.ridge import cut, regress
-from noisezoo.analysis.relations.stitch import ALPHAS, stitch, stitch_many
+from noisezoo.analysis.relations.stitch import RIDGES, stitch, stitch_many
 from noisezoo.analysis.relations.transfer import transfer
 
 Floats = NDArray[np.float64]
@@ -30,10 +30,10 @@ def unit(X: Floats) -> float:
 
 
 @pytest.mark.parametrize("shape", [(120, 15, 6), (40, 90, 6), (40, 40, 3)], ids=["primal", "dual", "square"])
-@pytest.mark.parametrize("alpha", [1e-3, 1.0])
-def test_the_map_is_scikit_learns_ridge_at_the_papers_strength(shape: tuple[int, int, int], alpha: float) -> None:
+@pytest.mark.parametrize("ridge", [1e-3, 1.0])
+def test_the_map_is_scikit_learns_ridge_at_the_papers_strength(shape: tuple[int, int, int], ridge: float) -> None:
     X, Y = pair(*shape)
-    ours, peer = stitch(X, Y, alpha=alpha, n_permutations=0), Ridge(alpha=alpha * unit(X)).fit(X, Y)
+    ours, peer = stitch(X, Y, ridge=ridge, n_permutations=0), Ridge(alpha=ridge * unit(X)).fit(X, Y)
     np.testing.assert_allclose(ours.coef, peer.coef_.T, atol=1e-5 * np.abs(peer.coef_).max())
     np.testing.assert_allclose(ours.predict(X[:7]), peer.predict(X[:7]), atol=1e-6)
 
@@ -46,7 +46,7 @@ def test_held_out_values_are_those_of_a_loop_over_scikit_learn(shape: tuple[int,
         train = folds != f
         predicted[~train] = Ridge(alpha=0.1 * unit(X[train])).fit(X[train], Y[train]).predict(X[~train])
         centre[~train] = Y[train].mean(axis=0)
-    ours = stitch(X, Y, alpha=0.1, n_permutations=0)
+    ours = stitch(X, Y, ridge=0.1, n_permutations=0)
     expected = 1 - np.square(Y - predicted) / np.square(Y - centre).sum()
     assert ours.r2.estimate == pytest.approx(expected.sum() - expected.size + 1, abs=1e-9)
     by_column = 1 - np.square(Y - predicted).sum(axis=0) / np.square(Y - centre).sum(axis=0)
@@ -62,18 +62,18 @@ def test_held_out_values_are_those_of_a_loop_over_scikit_learn(shape: tuple[int,
 def test_every_strength_has_the_error_of_its_own_predictions() -> None:
     X, Y = pair(60, 8, 4)
     folds = assign_folds(60, 3)
-    errors = regress(cut(X, folds), Y).errors(ALPHAS)
+    errors = regress(cut(X, folds), Y).errors(RIDGES)
     for s in (0, 9, 18):
         for f in range(3):
             train = folds != f
-            peer = Ridge(alpha=ALPHAS[s] * unit(X[train])).fit(X[train], Y[train])
+            peer = Ridge(alpha=RIDGES[s] * unit(X[train])).fit(X[train], Y[train])
             assert errors[s, f] == pytest.approx(np.square(Y[~train] - peer.predict(X[~train])).sum(), rel=1e-8)
 
 
 def test_the_validated_strength_is_near_what_leave_one_out_chooses() -> None:
     X, Y = pair(150, 40, 6, noise=3.0)
-    peer = RidgeCV(alphas=ALPHAS * unit(X)).fit(X - X.mean(axis=0), Y - Y.mean(axis=0))
-    assert abs(np.log10(stitch(X, Y, n_permutations=0).alpha * unit(X) / peer.alpha_)) <= 0.51
+    peer = RidgeCV(alphas=RIDGES * unit(X)).fit(X - X.mean(axis=0), Y - Y.mean(axis=0))
+    assert abs(np.log10(stitch(X, Y, n_permutations=0).ridge * unit(X) / peer.alpha_)) <= 0.51
 
 
 def test_a_folds_own_targets_do_not_choose_its_strength() -> None:
@@ -82,10 +82,10 @@ def test_a_folds_own_targets_do_not_choose_its_strength() -> None:
     spoilt = Y.copy()
     spoilt[folds == 2] = 1e3 * np.random.default_rng(0).standard_normal(spoilt[folds == 2].shape)
     source = cut(X, folds)
-    before, after = (regress(source, T).errors(ALPHAS) for T in (Y, spoilt))
+    before, after = (regress(source, T).errors(RIDGES) for T in (Y, spoilt))
     assert not np.allclose(before[:, 2], after[:, 2])
-    own_left_out = np.delete(regress(source, Y).errors(ALPHAS), 2, axis=1).sum(axis=1)
-    assert stitch(X, Y, n_permutations=0).fold_alphas[2] == ALPHAS[own_left_out.argmin()]
+    own_left_out = np.delete(regress(source, Y).errors(RIDGES), 2, axis=1).sum(axis=1)
+    assert stitch(X, Y, n_permutations=0).fold_ridges[2] == RIDGES[own_left_out.argmin()]
 
 
 def test_nothing_changes_when_the_source_is_scaled_rotated_or_moved() -> None:
@@ -96,7 +96,7 @@ def test_nothing_changes_when_the_source_is_scaled_rotated_or_moved() -> None:
         assert {k: v for k, v in a.items() if k != "measure"} == pytest.approx(
             {k: v for k, v in b.items() if k != "measure"}, abs=1e-6
         )
-    assert plain.alpha == changed.alpha
+    assert plain.ridge == changed.ridge
 
 
 def test_several_targets_at_once_are_what_each_is_alone() -> None:
@@ -135,8 +135,8 @@ def test_where_nothing_is_shared_r2_is_zero_and_retrieval_is_k_in_n() -> None:
 def test_the_null_widens_an_interval_only_where_a_strength_was_chosen() -> None:
     rng = np.random.default_rng(20)
     X, Y = rng.standard_normal((60, 5)), rng.standard_normal((60, 4))
-    widths = {alpha: [r2.high - r2.low for r2 in (stitch(X, Y, alpha=alpha, n_permutations=p).r2 for p in (0, 2))]
-              for alpha in (None, 1.0)}  # fmt: skip
+    widths = {ridge: [r2.high - r2.low for r2 in (stitch(X, Y, ridge=ridge, n_permutations=p).r2 for p in (0, 2))]
+              for ridge in (None, 1.0)}  # fmt: skip
     assert widths[1.0][0] == widths[1.0][1]
     assert widths[None][0] < widths[None][1]
 
@@ -198,8 +198,8 @@ def test_bad_input_is_refused_by_name() -> None:
         ((X, Y[:30]), {}, "Y has 30 rows and X has 40"),
         ((X * 0, Y), {}, "all rows of X are equal"),
         ((X, Y * 0 + 1), {}, "all rows of Y are equal"),
-        ((X, Y), {"alpha": 0.0}, "alpha must be positive"),
-        ((X, Y), {"alpha": [1.0, np.nan]}, "alpha must be positive"),
+        ((X, Y), {"ridge": 0.0}, "ridge must be positive"),
+        ((X, Y), {"ridge": [1.0, np.nan]}, "ridge must be positive"),
         ((np.where(X > 4, np.nan, X), Y), {}, "X holds .* NaN"),
         ((X[:, 0], Y), {}, "X must be a matrix"),
         ((X, Y), {"n_folds": 41}, "n_folds must lie between"),
@@ -212,8 +212,8 @@ def test_bad_input_is_refused_by_name() -> None:
 
 def test_constant_columns_count_for_nothing_and_are_said() -> None:
     X, Y = pair(60, 5, 3)
-    padded = stitch(np.hstack([X, np.ones((60, 1))]), np.hstack([Y, np.zeros((60, 1))]), alpha=5 / 6, n_permutations=0)
-    plain = stitch(X, Y, alpha=1.0 * 5 / 6 * 5 / 6, n_permutations=0)  # |X|^2 / d has one column more
+    padded = stitch(np.hstack([X, np.ones((60, 1))]), np.hstack([Y, np.zeros((60, 1))]), ridge=5 / 6, n_permutations=0)
+    plain = stitch(X, Y, ridge=1.0 * 5 / 6 * 5 / 6, n_permutations=0)  # |X|^2 / d has one column more
     assert plain.r2.estimate == pytest.approx(padded.r2.estimate)
     assert np.isnan(padded.r2_per_dimension[3])
     assert sum("constant columns" in sentence for sentence in padded.caveats) == 2
@@ -263,3 +263,29 @@ def test_an_attribute_that_cannot_be_probed_is_refused_with_its_reason() -> None
     table = transfer(X, Y, labels, ["good", "rare"], n_permutations=0)
     assert table.names == ("good",)
     assert "3 positives" in table.refused["rare"]
+
+
+def identities(seed: int) -> tuple[Floats, Floats, NDArray[np.intp]]:
+    """Two views of 50 identities of 2 to 9 rows, which share nothing."""
+    rng = np.random.default_rng([seed, 40])
+    groups = np.repeat(np.arange(50), rng.integers(2, 10, 50))
+    X, Y = (rng.standard_normal((50, d))[groups] + 0.3 * rng.standard_normal((len(groups), d)) for d in (6, 5))
+    return X, Y, groups
+
+
+def test_identities_that_share_nothing_are_stitched_and_transferred_at_the_nominal_rate_only() -> None:
+    """60 seeds here: 99.9 % of a binomial of 60 at 0.05 is 10; `slow` has 200."""
+    stitched, transferred = np.zeros(4), np.zeros(3)
+    for seed in range(60):
+        X, Y, groups = identities(seed)
+        stitched += [row["p_value"] <= 0.05 for row in stitch(X, Y, groups=groups, seed=seed).records()]
+        label = (np.random.default_rng(seed).random(50) < 0.5).astype(float)[groups]
+        found = transfer(X, X[:, :4], label, ["a"], groups=groups, seed=seed, n_splits=1)
+        transferred += [measured[0].null.p_value <= 0.05 for measured in found.stitched.values()]
+    assert (stitched <= 10).all() and (transferred <= 10).all(), (stitched, transferred)
+
+
+def test_no_interval_of_r2_exceeds_one() -> None:
+    rng = np.random.default_rng(3)
+    X, Y = rng.standard_normal((12, 40)), rng.standard_normal((12, 1)) ** 5
+    assert stitch(X, Y, ridge=[1e-6, 1e3], n_folds=4, n_permutations=8).r2.high <= 1
