@@ -242,7 +242,7 @@ def _first_steps(inverter: Inverter, latents: Tensor) -> Tensor:
     network, scheme = inverter.network, inverter.scheme
     network.finite.clear()
     network.condition([network.prompt])
-    return scheme.climb(latents, network, scheme.path.levels[: TIMED_STEPS + 1])
+    return scheme.walk(latents, network, scheme.path.levels[: TIMED_STEPS + 1])
 
 
 @dataclass
