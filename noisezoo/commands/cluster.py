@@ -62,7 +62,7 @@ def slurm(
 ) -> None:
     """Prepare the folder and write its sbatch script.
 
-    Example: noisezoo cluster slurm celeba --out /shared/celeba --nodes 4 --gpus-per-node 8 --time 04:00:00
+    Example: noisezoo cluster slurm celeba.yaml --out /shared/celeba --nodes 4 --gpus-per-node 8 --time 04:00:00
     """
     mail = {"mail-user": mail_user, "mail-type": "END,FAIL"} if mail_user else {}
     asked = {"partition": partition, "account": account, "constraint": constraint, "qos": qos, **mail}
@@ -88,7 +88,7 @@ def hosts(
 ) -> None:
     """Prepare the folder and write a script that builds it on a list of hosts, by ssh.
 
-    Example: noisezoo cluster hosts celeba --out /shared/celeba --hosts hosts.txt --gpus-per-node 8
+    Example: noisezoo cluster hosts celeba.yaml --out /shared/celeba --hosts hosts.txt --gpus-per-node 8
     """
     lines = [line.partition("#")[0].strip() for line in hosts_file.read_text().splitlines()]
     node = Node(gpus_per_node, processes_per_node, env_setup, signal_grace)
@@ -110,7 +110,7 @@ def hf_jobs(
 ) -> None:
     """Write a script that builds on one machine of Hugging Face Jobs and keeps the folder in a bucket.
 
-    Example: noisezoo cluster hf-jobs celeba --source hf:me/faces --bucket me/builds --flavor h200x8 --timeout 12h
+    Example: noisezoo cluster hf-jobs celeba.yaml --source hf:me/faces --bucket me/builds --flavor h200x8 --timeout 12h
     """
     python = ".".join(platform.python_version_tuple()[:2])
     job = HfJobs(

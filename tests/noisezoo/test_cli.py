@@ -240,14 +240,6 @@ def test_every_command_shows_an_example_that_parses(name: str) -> None:
     parses(found[1].split(" > ")[0])
 
 
-def test_every_noisezoo_line_of_the_readme_and_of_contributing_parses() -> None:
-    text = (ROOT / "README.md").read_text() + (ROOT / "CONTRIBUTING.md").read_text()
-    lines = re.findall(r"^(noisezoo .*)$", text, flags=re.MULTILINE) + re.findall(r"`(noisezoo build [^`]*)`", text)
-    assert len(lines) >= 7
-    for line in lines:
-        parses(line)
-
-
 def test_recipes_prints_yaml_that_reads_back_as_the_same_recipe(
     tmp_path: Path, monkeypatch: MonkeyPatch, capsys: Capture
 ) -> None:
