@@ -77,7 +77,7 @@ def test_all_files_are_as_readable_as_their_maker_makes_files(tmp_path: Path) ->
     assert {path for path, mode in modes.items() if mode != (0o750 if path.is_dir() else 0o640)} == set()
 
 
-def test_a_marker_vouches_for_its_part(built: Path) -> None:
+def test_a_marker_holds_the_hash_and_the_counts_of_its_part(built: Path) -> None:
     import pyarrow.parquet as pq
 
     build = open_build(built)

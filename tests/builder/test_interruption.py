@@ -29,10 +29,10 @@ STEPS = {
     "between the source's facts and the recipe": ("noisezoo.builder.engine.build:write_json", "before", 2),
     "between the recipe and the models": ("noisezoo.builder.engine.build:write_json", "before", 3),
     "in the middle of a fit": ("noisezoo.builder.views.controls:write_tensors", "half", 1),
-    "holding claims": ("noisezoo.builder.engine.worker:commit", "before", 3),
+    "owning leases": ("noisezoo.builder.engine.worker:commit", "before", 3),
     "in the middle of a part": ("noisezoo.builder.engine.commit:write_parquet", "half", 3),
     "between a part and its marker": ("noisezoo.builder.engine.commit:write_json", "before", 3),
-    "after a marker, its claim still held": ("noisezoo.builder.engine.worker:commit", "after", 3),
+    "after a marker, its lease still owned": ("noisezoo.builder.engine.worker:commit", "after", 3),
     "before publishing": ("noisezoo.builder.__main__:finish", "before", 1),
     "in the middle of a shard": ("noisezoo.builder.dataset.layout:write_parquet", "half", 4),
     "in the middle of a basis": ("noisezoo.pca:Basis.save", "half", 2),
@@ -117,7 +117,7 @@ def test_a_process_killed_at_any_step_and_run_again_gives_the_same_bytes(
     assert run(recipe(), out)
     assert published(out) == reference
     assert leftovers(out) == []
-    assert {path: parts(open_build(out))[path] for path in kept} == kept, "what a marker vouched for is not done again"
+    assert {path: parts(open_build(out))[path] for path in kept} == kept, "a unit with a valid marker is not done again"
 
 
 @pytest.mark.parametrize("step", ["in the middle of a part", "in the middle of a shard", "in the middle of the card"])
@@ -127,7 +127,7 @@ def test_an_interrupt_leaves_no_half_file_under_any_name(tmp_path: Path, referen
         run(recipe(), out)
     assert leftovers(out) == []
     assert not (out / "README.md").exists()
-    assert not list((out / "_build" / "claims").rglob("*.json")), "an interrupted process gives its claims back"
+    assert not list((out / "_build" / "claims").rglob("*.json")), "an interrupted process releases its leases"
     assert published(out).items() <= reference.items()
     assert run(recipe(), out)
     assert published(out) == reference
@@ -172,7 +172,7 @@ def test_a_terminated_worker_gives_back_what_it_holds(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe().model_dump(mode="json")))
 
     def work() -> None:
-        with ending("holding claims", lambda: os.kill(os.getpid(), signal.SIGTERM)):
+        with ending("owning leases", lambda: os.kill(os.getpid(), signal.SIGTERM)):
             main.main([str(tmp_path / "recipe.yaml")], [out])
 
     assert in_child(work) == 143

@@ -114,7 +114,7 @@ def test_a_later_process_with_the_same_number_does_not_keep_a_dead_one_s_lease(t
     assert Lease(tmp_path / "c.json").is_expired()
 
 
-def test_another_host_s_lease_goes_stale_only_after_silence(tmp_path: Path) -> None:
+def test_another_host_s_lease_expires_only_after_silence(tmp_path: Path) -> None:
     path = tmp_path / "c.json"
     write_lease(path, host="elsewhere", pid=dead_pid(), silent=EXPIRES_AFTER - 30)
     assert not Lease(path).is_expired(), "its process cannot be seen from here"

@@ -1,4 +1,4 @@
-"""The scheduler: every task is drawn once, by few models a process; the dead are told by silence, not by clocks."""
+"""The scheduler: every task is drawn once, by few models a process; missed heartbeats tell the dead, not clocks."""
 
 import multiprocessing
 import os
@@ -109,8 +109,8 @@ def test_what_is_proposed_ahead_is_not_proposed_again_and_costs_nobody_anything(
 def test_only_what_stays_silent_look_after_look_is_dead() -> None:
     scans: MissedScans[str] = MissedScans()
     for k in range(3 * MISSED_SCANS):
-        signs = {"alive": k, "slow": k // (MISSED_SCANS - 1), "dead": "same"} | ({} if k % 3 else {"comes and goes": 0})
-        found = scans.expired(signs)
+        beats = {"alive": k, "slow": k // (MISSED_SCANS - 1), "dead": "same"} | ({} if k % 3 else {"comes and goes": 0})
+        found = scans.expired(beats)
         assert found == (["dead"] if k >= MISSED_SCANS else [])
 
 
@@ -150,7 +150,7 @@ def test_one_process_looks_for_all_and_a_large_build_is_the_same(
         np.testing.assert_array_equal(mine, theirs)
     assert len(listed) == 1
     second.list_open()
-    assert len(listed) == 2, "who has seen it looks anew"
+    assert len(listed) == 2, "a process that has seen it lists anew"
     assert run(digits_recipe(), build.root)
     assert published(build.root) == published(built)
     assert leftovers(build.root) == []
@@ -175,7 +175,7 @@ def test_a_damaged_marker_among_finished_ones_is_found_and_its_unit_computed_aga
     assert victim.marker() is not None
 
 
-def test_the_dead_of_other_hosts_are_buried_by_the_keeper_and_the_living_are_not(tmp_path: Path) -> None:
+def test_the_monitor_expires_leases_of_other_hosts_dead_processes_and_no_others(tmp_path: Path) -> None:
     claims = tmp_path / "claims"
     write_lease(claims / "a" / "1.json", host="elsewhere")
     write_lease(claims / "a" / "2.json", host="elsewhere")
@@ -188,7 +188,7 @@ def test_the_dead_of_other_hosts_are_buried_by_the_keeper_and_the_living_are_not
     assert sorted(path.name for path in claims.rglob("*.json")) == ["2.json"]
 
 
-def test_who_keeps_next_is_found_by_looks_where_the_keeper_s_host_is_gone(tmp_path: Path) -> None:
+def test_where_the_monitor_s_host_is_gone_scans_find_the_next_monitor(tmp_path: Path) -> None:
     write_lease(tmp_path / "monitor.json", host="elsewhere")
     with Monitor(tmp_path) as monitor:
         for _ in range(MISSED_SCANS + 2):
@@ -196,7 +196,7 @@ def test_who_keeps_next_is_found_by_looks_where_the_keeper_s_host_is_gone(tmp_pa
         assert monitor.acquire()
 
 
-def test_a_claim_is_not_buried_if_it_came_after_the_last_look(tmp_path: Path) -> None:
+def test_a_lease_with_a_heartbeat_since_the_last_scan_is_not_expired(tmp_path: Path) -> None:
     path = tmp_path / "c.json"
     write_lease(path, host="elsewhere")
     beat = Lease(path).last_heartbeat()
@@ -206,7 +206,9 @@ def test_a_claim_is_not_buried_if_it_came_after_the_last_look(tmp_path: Path) ->
     assert path.exists()
 
 
-def test_who_ends_while_it_buries_a_claim_ends_that_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_monitor_that_ends_while_it_expires_a_lease_finishes_that_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     begun, over = threading.Event(), threading.Event()
 
     def slow(lease: Lease, beat: tuple[float, int]) -> None:
@@ -216,13 +218,13 @@ def test_who_ends_while_it_buries_a_claim_ends_that_first(tmp_path: Path, monkey
 
     monkeypatch.setattr(Lease, "expire", slow)
     with hurried(), Monitor(tmp_path) as mine:
-        write_lease(tmp_path / "claim.json", host="elsewhere")
+        write_lease(tmp_path / "lease.json", host="elsewhere")
         assert mine.acquire()
         assert begun.wait(60)
     assert over.is_set()
 
 
-def test_the_keeper_waits_for_a_sibling_and_takes_over_what_it_leaves(tmp_path: Path) -> None:
+def test_the_monitor_waits_for_a_sibling_and_takes_over_what_it_leaves(tmp_path: Path) -> None:
     build = prepare(digits_recipe(("pixels-8",), limit=16), tmp_path / "noisezoo")
     unit = build.units(build.views[0])[1]
 
@@ -248,12 +250,12 @@ def test_who_finds_all_in_living_hands_and_does_not_keep_leaves_at_once(tmp_path
     write_lease(build.state / "claims" / "monitor.json")
     begun = time.monotonic()
     assert work(build, Log(build.state / "logs")) == 0
-    assert time.monotonic() - begun < MISSED_SCANS * leases.HEARTBEAT_SECONDS, "sooner than any silence tells"
+    assert time.monotonic() - begun < MISSED_SCANS * leases.HEARTBEAT_SECONDS, "sooner than a scan could tell a death"
     assert len(list((build.state / "claims").rglob("*.json"))) == len(build.units(build.views[0])) + 1
 
 
 def left_by_the_dead(tmp_path: Path) -> Build:
-    """A build, all of it and its keeping claimed by processes of a host that is gone."""
+    """A build of which processes of a host that is gone own all leases, the monitor's too."""
     build = prepare(digits_recipe(("pixels-8",), limit=16), tmp_path / "noisezoo")
     for unit in build.units(build.views[0]):
         write_lease(unit.lease.path, host="elsewhere")
@@ -261,7 +263,7 @@ def left_by_the_dead(tmp_path: Path) -> Build:
     return build
 
 
-def test_nobody_leaves_to_a_keeper_whose_host_is_gone(tmp_path: Path) -> None:
+def test_no_process_leaves_the_rest_to_a_monitor_whose_host_is_gone(tmp_path: Path) -> None:
     with hurried():
         build = left_by_the_dead(tmp_path)
         assert work(build, Log(build.state / "logs")) == len(build.units(build.views[0]))
@@ -269,7 +271,7 @@ def test_nobody_leaves_to_a_keeper_whose_host_is_gone(tmp_path: Path) -> None:
     assert not list((build.state / "claims").rglob("*.*"))
 
 
-def test_who_does_not_keep_leaves_once_another_host_s_keeper_shows_a_sign_of_life(tmp_path: Path) -> None:
+def test_a_process_leaves_once_another_host_s_monitor_sends_a_heartbeat(tmp_path: Path) -> None:
     with hurried():
         build, over = left_by_the_dead(tmp_path), threading.Event()
 

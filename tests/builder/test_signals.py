@@ -1,4 +1,4 @@
-"""Told to stop, a process finishes the unit in work if there is time, drops it if not, and keeps no claim."""
+"""After a preemption signal a process finishes its unit if there is time, drops it if not, and keeps no lease."""
 
 import os
 import signal
@@ -34,7 +34,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def claims(out: Path) -> list[Path]:
+def leases(out: Path) -> list[Path]:
     return list((out / "_build" / "claims").rglob("*.json"))
 
 
@@ -79,7 +79,7 @@ def test_a_unit_that_fits_the_grace_is_finished_and_no_other_begun(
 ) -> None:
     assert worked(tmp_path, lambda: tell(number)) == code
     assert finished_units(tmp_path / "noisezoo") == 2
-    assert claims(tmp_path / "noisezoo") == []
+    assert leases(tmp_path / "noisezoo") == []
     assert leftovers(tmp_path / "noisezoo") == []
 
 
@@ -90,31 +90,31 @@ def test_a_unit_that_does_not_fit_the_grace_is_dropped_and_done_by_the_next_run(
     assert worked(tmp_path, lambda: too_long(signal.SIGUSR1), grace=0.2) == 0
     assert time.monotonic() - started < 30
     assert finished_units(tmp_path / "noisezoo") == 1
-    assert claims(tmp_path / "noisezoo") == []
+    assert leases(tmp_path / "noisezoo") == []
     assert leftovers(tmp_path / "noisezoo") == []
     assert run(RECIPE, tmp_path / "noisezoo")
     assert published(tmp_path / "noisezoo") == published(reference)
 
 
-def test_the_same_notice_twice_is_one_and_a_harder_one_ends_it_sooner(tmp_path: Path, monkeypatch: Any) -> None:
-    def notices() -> None:
+def test_the_same_signal_twice_is_one_and_a_harder_one_ends_it_sooner(tmp_path: Path, monkeypatch: Any) -> None:
+    def signals() -> None:
         tell(signal.SIGUSR1)
         tell(signal.SIGUSR1)  # srun and the launcher both pass it on
 
-    assert worked(tmp_path, notices) == 0
+    assert worked(tmp_path, signals) == 0
     assert finished_units(tmp_path / "noisezoo") == 2
     monkeypatch.setitem(
         preemption.PREEMPTION_SIGNALS, signal.SIGTERM, preemption.PreemptionSignal(signal.SIGTERM, 0.2, 143)
     )
     assert worked(tmp_path, lambda: [tell(signal.SIGUSR1), too_long(signal.SIGTERM)] and None) == 143
     assert finished_units(tmp_path / "noisezoo") == 3
-    assert claims(tmp_path / "noisezoo") == []
+    assert leases(tmp_path / "noisezoo") == []
 
 
 def test_an_interrupt_is_obeyed_at_once(tmp_path: Path) -> None:
     assert worked(tmp_path, lambda: tell(signal.SIGINT)) == 130
     assert finished_units(tmp_path / "noisezoo") == 1
-    assert claims(tmp_path / "noisezoo") == []
+    assert leases(tmp_path / "noisezoo") == []
 
 
 def in_a_callback(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,11 +150,13 @@ def test_a_signal_that_is_lost_in_a_library_is_obeyed_all_the_same(
     assert "differently" not in (tmp_path / "errors").read_text()
     assert failures(open_build(tmp_path / "noisezoo").state / "logs", since=0) == []
     assert finished_units(tmp_path / "noisezoo") == 1
-    assert claims(tmp_path / "noisezoo") == []
+    assert leases(tmp_path / "noisezoo") == []
     assert leftovers(tmp_path / "noisezoo") == []
 
 
-def test_a_notice_while_publishing_does_not_undo_the_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_preemption_signal_while_publishing_does_not_undo_the_dataset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE.model_dump(mode="json")))
     original = entry.finish
 
@@ -177,7 +179,7 @@ def test_handlers_and_clock_are_given_back(tmp_path: Path) -> None:
     assert [signal.getsignal(number) for number in numbers] == before
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
     with preemption.handle_preemption():
-        assert not preemption.stop_requested(), "a notice is for the work at hand"
+        assert not preemption.stop_requested(), "a signal is for the work at hand"
 
 
 def test_a_launcher_outside_the_main_thread_takes_no_signals() -> None:
@@ -202,7 +204,7 @@ def test_a_launcher_waits_longer_than_its_processes_may_take(monkeypatch: pytest
     assert "SIGUSR1" in environment["PET_SIGNALS_TO_HANDLE"].split(",")
 
 
-def test_build_passes_a_notice_on_through_accelerate_and_gives_every_claim_back(tmp_path: Path) -> None:
+def test_build_passes_a_signal_on_through_accelerate_and_releases_every_lease(tmp_path: Path) -> None:
     """The one real launch of two processes here: `noisezoo build` told to stop by a scheduler."""
     recipe = digits_recipe(("random-64", "pixels-8"), limit=200, slice_rows=2)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
@@ -213,5 +215,5 @@ def test_build_passes_a_notice_on_through_accelerate_and_gives_every_claim_back(
     code, output = finish(build)
     assert code == 0, output
     assert 0 < finished_units(out) < 200
-    assert claims(out) == []
+    assert leases(out) == []
     assert leftovers(out) == []

@@ -61,7 +61,7 @@ def counted(build: Build) -> list[tuple[str, int, int, int]]:
 FOREIGN = {"host": "elsewhere", "pid": 1, "process_start": 0.0, "claimed_at": 0.0}
 
 
-def claim_of_another_host(unit: Unit, silent: float = 0.0) -> None:
+def lease_of_another_host(unit: Unit, silent: float = 0.0) -> None:
     unit.lease.path.parent.mkdir(parents=True, exist_ok=True)
     unit.lease.path.write_text(json.dumps(FOREIGN))
     os.utime(unit.lease.path, (time.time() - silent,) * 2)
@@ -71,8 +71,8 @@ CHANGES: dict[str, Callable[[Unit], object]] = {
     "nothing": lambda unit: None,
     "a marker goes": lambda unit: unit.marker_path.unlink(),
     "a part goes": lambda unit: unit.part.unlink(),
-    "another host takes a unit": lambda unit: (unit.marker_path.unlink(), claim_of_another_host(unit)),
-    "another host falls silent": lambda unit: (unit.marker_path.unlink(), claim_of_another_host(unit, 1e6)),
+    "another host takes a unit": lambda unit: (unit.marker_path.unlink(), lease_of_another_host(unit)),
+    "another host falls silent": lambda unit: (unit.marker_path.unlink(), lease_of_another_host(unit, 1e6)),
     "a folder goes": lambda unit: shutil.rmtree(unit.part.parent),
 }
 FROM_THE_START: dict[str, Callable[[Unit], object]] = {
@@ -127,7 +127,7 @@ def test_a_valid_marker_is_read_once_and_a_look_at_nothing_new_opens_no_file(
 
 
 def test_looking_changes_nothing_in_the_folder(build: Build) -> None:
-    claim_of_another_host(units(build)[0])
+    lease_of_another_host(units(build)[0])
     units(build)[0].marker_path.unlink()
 
     def state() -> list[tuple[str, int, int]]:
@@ -208,7 +208,7 @@ def test_a_unit_is_failed_from_its_failure_until_somebody_takes_it_up(build: Bui
 def test_a_process_that_died_at_a_unit_is_a_failure_that_names_it(build: Build) -> None:
     unit = units(build)[0]
     unit.marker_path.unlink()
-    claim_of_another_host(unit, silent=1e6)
+    lease_of_another_host(unit, silent=1e6)
     progress = Watcher(build).scan()
     assert progress.views[0].failed == len(unit.rows)
     assert progress.to_json()["missing"][0]["failed"] == "process 1 on elsewhere died at it"

@@ -65,11 +65,11 @@ class Trial:
             assert code in LEFT | (ENDS[death.how] if death else set()), (
                 f"exit code {code} of one who {death or 'lives'}"
             )
-        kept = vouched(out)
+        kept = marked(out)
         crew(recipe, out, self.after)
         build = open_build(out)
         assert is_finished(build), "one run without deaths did not finish it"
-        assert {path: parts(build)[path] for path in kept} == kept, "what a marker vouched for was done again"
+        assert {path: parts(build)[path] for path in kept} == kept, "a unit with a valid marker was done again"
         left = [str(path.relative_to(out)) for path in traces(out)]
         assert not left, f"left about by the dead: {left}"
         return codes
@@ -98,8 +98,8 @@ def _another(rng: random.Random, before: int) -> int:
     return rng.choice([n for n in (1, 2, 3) if n != before])
 
 
-def vouched(out: Path) -> dict[Path, tuple[str, int]]:
-    """Part -> its bytes' sha256 and when it was written, of the parts that markers vouch for."""
+def marked(out: Path) -> dict[Path, tuple[str, int]]:
+    """Part -> its bytes' sha256 and when it was written, of the parts with a valid marker."""
     if not (out / STATE / "recipe.json").exists():
         return {}
     build = open_build(out)
@@ -108,9 +108,9 @@ def vouched(out: Path) -> dict[Path, tuple[str, int]]:
 
 
 def traces(out: Path) -> list[Path]:
-    """Temporary files and claims, anywhere in a build's folder."""
-    claims = [path for path in (out / STATE / "claims").rglob("*") if path.is_file() and path.suffix != ".map"]
-    return [*leftovers(out), *claims]
+    """Temporary files and leases, anywhere in a build's folder."""
+    leases = [path for path in (out / STATE / "claims").rglob("*") if path.is_file() and path.suffix != ".map"]
+    return [*leftovers(out), *leases]
 
 
 def work(recipe: Path, out: Path, death: Death | None = None) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from noisezoo.builder.dataset.finish import is_finished
 from noisezoo.builder.engine.build import open_build
 from tests.builder.building import digits_recipe, parts, published
-from tests.chaos.crew import crew, traces, vouched
+from tests.chaos.crew import crew, marked, traces
 from tests.chaos.hurried import EXPIRES_AFTER, HEARTBEAT_SECONDS, hurried
 from tests.chaos.nodes import Network, Node, alone, at_work, free_port, joint, wired
 
@@ -56,11 +56,11 @@ class Site:
 
     def resumed_here(self, processes: int) -> None:
         """Go on on this machine with so many processes, and check what is published."""
-        kept = vouched(self.out)
+        kept = marked(self.out)
         with hurried():
             crew(self.recipe, self.out, processes)
         found = parts(open_build(self.out))
-        assert {path: found[path] for path in kept} == kept, "what a marker vouched for was done again"
+        assert {path: found[path] for path in kept} == kept, "a unit with a valid marker was done again"
         self.check()
 
     def check(self) -> None:
@@ -71,7 +71,7 @@ class Site:
 
 
 def wait_for_silence() -> None:
-    """Until dead hosts' silence tells: so long they pass for living, and who comes leaves their units to them."""
+    """Wait as long as dead hosts pass for living and other processes leave their units to them."""
     time.sleep(EXPIRES_AFTER + HEARTBEAT_SECONDS)
 
 
@@ -79,10 +79,10 @@ def all_lose_power(site: Site) -> str:
     """Both machines of a launch die, one after the other; one other machine resumes."""
     nodes = site.joined(2)
     with at_work(site.out, nodes, site.gate):
-        done = vouched(site.out)
+        done = marked(site.out)
         nodes[0].lose_power()
         nodes[1].lose_power()
-    assert len(done) >= 2 and done.items() <= vouched(site.out).items()
+    assert len(done) >= 2 and done.items() <= marked(site.out).items()
     wait_for_silence()
     site.resumed_here(3)
     return f"{len(done)} units stayed"
@@ -125,8 +125,8 @@ def launch_dies_with_its_link_cut(site: Site) -> str:
         nodes = site.joined(4, networks)
         with at_work(site.out, nodes, site.gate):
             networks[1].cut()
-            done = vouched(site.out)
-        assert len(done) >= 2 and done.items() <= vouched(site.out).items()
+            done = marked(site.out)
+        assert len(done) >= 2 and done.items() <= marked(site.out).items()
         last = Node("node-2", alone(site.recipe, site.out), site.folder / "2.out", networks[1])
         site.gate.touch()
         wait_for_silence()

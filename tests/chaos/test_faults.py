@@ -165,7 +165,7 @@ def test_a_slow_disk_changes_nothing(built: Build, tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("jump", [-86_400.0, 86_400.0])
-def test_a_clock_that_jumps_by_a_day_takes_no_living_claim_and_changes_no_byte(
+def test_a_clock_that_jumps_by_a_day_takes_no_living_lease_and_changes_no_byte(
     built: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: float
 ) -> None:
     real, calls = time.time, 0

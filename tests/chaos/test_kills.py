@@ -101,7 +101,9 @@ def test_a_unit_finished_while_somebody_looks_is_done_or_running_and_never_missi
     assert look.status(build)[0].missing == 0
 
 
-def test_a_finished_dataset_run_again_loses_the_claims_of_those_who_died_beside_its_publisher(tmp_path: Path) -> None:
+def test_a_finished_dataset_run_again_loses_the_leases_of_processes_that_died_beside_its_publisher(
+    tmp_path: Path,
+) -> None:
     recipe, out = digits_recipe(("random-64",), limit=16), tmp_path / "noisezoo"
     assert run(recipe, out)
     monitor = out / "_build" / "claims" / "monitor.json"
