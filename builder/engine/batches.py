@@ -6,8 +6,7 @@ it. On a CPU the recipe's batch size is used as it is.
 
 from noisezoo.builder.engine.build import Build
 from noisezoo.builder.engine.leases import Lease, once
-from noisezoo.builder.models import footprint
-from noisezoo.builder.views import Computer, choose_sizes, device_memory, groups
+from noisezoo.builder.views import Computer, choose_sizes, device_memory, groups, weights_of
 from noisezoo.files import read_json, write_json
 
 
@@ -17,10 +16,8 @@ def batch_sizes(build: Build, computer: Computer) -> dict[str, int]:
     if memory is None:
         return {}
     view, settings = computer.view, build.recipe.settings
-    together = next(group for group in groups(build.views) if view in group)
-    models = {other.repo: (found, other) for other in together if (found := footprint(other)) is not None}
-    weights = sum(found.weights(other, settings.dtype) for found, other in models.values())
+    weights = weights_of(next(group for group in groups(build.views) if view in group), settings.dtype)
+    sizes = choose_sizes(view, settings, memory=memory, weights=weights, slice_rows=build.recipe.slice_rows)
     path = build.state / "batches" / f"{view.name}.json"
-    sizes = choose_sizes(view, settings, slice_rows=build.recipe.slice_rows, memory=memory, weights=weights)
     lease = Lease(build.leases / "batches" / path.name)
     return once(lease, lambda: read_json(path), lambda: write_json(path, sizes))

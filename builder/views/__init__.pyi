@@ -1,4 +1,8 @@
-from noisezoo.builder.views.batches import choose_sizes as choose_sizes, device_memory as device_memory
+from noisezoo.builder.views.batches import (
+    choose_sizes as choose_sizes,
+    device_memory as device_memory,
+    weights_of as weights_of,
+)
 from noisezoo.builder.views.computer import Batch as Batch, Computer as Computer, Rows as Rows, Work as Work
 from noisezoo.builder.views.families import (
     check_family as check_family,

@@ -1,5 +1,6 @@
 """Batch sizes, chosen before the work: how many images a device's memory holds at once in each stage of a view."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ SHARE = 0.85
 
 
 def choose_sizes(
-    view: "View", settings: "Settings", *, slice_rows: int, memory: float, weights: float
+    view: "View", settings: "Settings", *, memory: float, weights: float, slice_rows: int | None = None
 ) -> dict[str, int]:
     """Images at once in each stage: the recipe's batch size, halved until the stage fits.
 
@@ -23,9 +24,9 @@ def choose_sizes(
     Args:
         view: The view.
         settings: The recipe's.
-        slice_rows: Rows of a slice.
         memory: Bytes of the device.
         weights: Bytes of the networks that are loaded together.
+        slice_rows: Rows of a slice; by default, a batch's.
 
     Returns:
         Stage (`encode`, `network`, `reconstruct`, `metrics`) -> images, at least 1.
@@ -39,13 +40,21 @@ def choose_sizes(
             size //= 2
         return size
 
-    expected = 1 << max(0, round(settings.reconstruct * slice_rows) - 1).bit_length()
+    expected = 1 << max(0, round(settings.reconstruct * (slice_rows or settings.batch_size)) - 1).bit_length()
     return {
         "encode": fitting(settings.batch_size, "encode"),
         "network": fitting(settings.batch_size, "network"),
         "reconstruct": fitting(min(expected, settings.batch_size), "encode", "network"),
         "metrics": 1,
     }
+
+
+def weights_of(views: "Sequence[View]", dtype: str) -> float:
+    """Bytes of the networks of these views, each model once; 0 for what is not known."""
+    from noisezoo.builder.models import footprint
+
+    models = {view.repo: (found, view) for view in views if (found := footprint(view)) is not None}
+    return sum(found.weights(view, dtype) for found, view in models.values())
 
 
 def device_memory(device: "torch.device") -> float | None:

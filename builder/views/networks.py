@@ -4,12 +4,14 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import fields
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from noisezoo.builder.sources import to_rgb
+from noisezoo.builder.views.batches import choose_sizes, device_memory, weights_of
 from noisezoo.builder.views.computer import (
     FAULT,
     Batch,
@@ -63,6 +65,9 @@ class ModelComputer(Computer):
         check_arithmetic(self.settings.dtype, self.device, compiled=compiled)
         self.arithmetic = set_arithmetic(self.settings.dtype, compiled=compiled)
         self.stages.filled = self.device.type != "cpu"
+        if self.stages.filled:
+            memory, weights = device_memory(self.device) or inf, weights_of([self.view], self.settings.dtype)
+            self.stages.sizes |= choose_sizes(self.view, self.settings, memory=memory, weights=weights)
 
 
 class LatentComputer(ModelComputer):
