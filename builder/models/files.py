@@ -387,7 +387,7 @@ def _reason(error: Exception, repo: str, revision: str | None, mark: str) -> str
 
     page = f"{constants.ENDPOINT}/{repo}"
     faults: tuple[tuple[type[Exception], str], ...] = (
-        (errors.GatedRepoError, f"{repo} is gated: accept its licence at {page} and run `hf auth login`"),
+        (errors.GatedRepoError, _gated(error, repo, page)),
         (errors.RevisionNotFoundError, f"{repo} has no revision {revision}: name one that {page} shows"),
         (errors.RemoteEntryNotFoundError, f"{repo} is no model of this family: it has no {mark}"),
         (errors.RepositoryNotFoundError,
@@ -399,3 +399,15 @@ def _reason(error: Exception, repo: str, revision: str | None, mark: str) -> str
         return told
     said = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0].rstrip(".")
     return f"{repo} is neither a folder nor a model that can be reached ({said}): go online once to fetch it"
+
+
+def _gated(error: Exception, repo: str, page: str) -> str:
+    """What stands between the user and a gated repository, as the Hub says it."""
+    said, answer = getattr(error, "server_message", None) or "", getattr(error, "response", None)
+    if "awaiting" in said:
+        return f"{repo} is gated, and your request awaits its authors' review: run this again once {page} grants it"
+    if "rejected" in said:
+        return f"{repo} is gated, and its authors rejected your request ({page}): choose another model"
+    if answer is not None and answer.status_code == 401:
+        return f"{repo} is gated, and you are not logged in: run `hf auth login`, then accept its licence at {page}"
+    return f"{repo} is gated: accept its licence at {page} and run `hf auth login`"

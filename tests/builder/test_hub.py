@@ -49,6 +49,15 @@ CONTENTS["me/vit/model.safetensors.index.json"] = {"weight_map": {"a": "model-00
 ROW = View("mine", "noise", "diffusers", "me/pipeline", 64, (4, 8, 8), "MIT", 1.0, "a test's")
 
 
+GATES = {
+    "me/closed": (401, "Access to model me/closed is restricted. You must have access to it and be authenticated to "
+                       "access it. Please log in."),
+    "me/asked": (403, "Your request to access model me/asked is awaiting a review from the repo authors."),
+    "me/denied": (403, "Your request to access model me/denied has been rejected by the repo's authors."),
+}  # fmt: skip
+"""Repository -> how the Hub refuses it."""
+
+
 class Hub(BaseHTTPRequestHandler):
     """Repositories of one-byte files; `me/gated` is gated, any other is not there."""
 
@@ -65,6 +74,9 @@ class Hub(BaseHTTPRequestHandler):
         repo, file = f"{owner}/{name}", "/".join(part for part in rest if part)
         if repo == "me/gated":
             self.answer(403, error="GatedRepo")
+        elif repo in GATES:
+            status, message = GATES[repo]
+            self.answer(status, error="GatedRepo", **{"X-Error-Message": message})
         elif repo not in REPOSITORIES:
             self.answer(404, error="RepoNotFound")
         elif revision not in ("main", COMMIT):
@@ -142,6 +154,17 @@ def test_a_gated_model_is_refused_before_any_download_with_the_way_to_access(cli
         "or give a local folder: --folder mine=PATH"
     )
     assert Hub.asked == ["HEAD /me/gated/resolve/main/model_index.json"]
+
+
+@pytest.mark.parametrize(
+    ("repo", "message"),
+    [("me/closed", "you are not logged in: run `hf auth login`, then accept its licence at"),
+     ("me/asked", "your request awaits its authors' review: run this again once"),
+     ("me/denied", "its authors rejected your request")],
+)  # fmt: skip
+def test_a_gated_model_says_what_stands_in_the_way(repo: str, message: str, client: Client) -> None:
+    said = client.refusal(check_access, replace(ROW, repo=repo, gated=True))
+    assert message in said and f"{client.endpoint}/{repo}" in said and "--folder mine=PATH" in said
 
 
 def test_a_model_that_is_not_there_is_refused_before_any_download(client: Client) -> None:
