@@ -313,6 +313,7 @@ def public_recipe(build: Build) -> dict[str, Any]:
         row["repo"] = public_name(row["repo"])
     name, _, argument = build.recipe.source.name.partition(":")
     fields["source"]["name"] = f"{name}:{public_name(argument)}".rstrip(":")
+    fields["source"]["options"] |= build.source_facts["pinned"]
     hashes = {view.name: _weight_hashes(view) for view in build.views if zoo.is_path(view.repo)}
     return {**fields, "weights": hashes} if hashes else fields
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from datasets import Features, Value
 
 from noisezoo.builder.sources.hub_dataset import dataset_folder, read_files
-from noisezoo.builder.sources.imagefolder import Folder
+from noisezoo.builder.sources.imagefolder import Folder, printable
 from noisezoo.builder.sources.labels import Piece
 from noisezoo.builder.sources.rows import SPLIT_NAMES, ImageRows, Pictures
 from noisezoo.builder.sources.source import Refusal
@@ -162,7 +162,8 @@ class Lists(Folder):
         faults = {name: why for name in names if (why := _fault(name, pictures, lists))}
         again = [(name, f"{where} lists it again; its first row is kept")
                  for where, listing in lists.items() for name in listing.repeated]  # fmt: skip
-        self.refused = [Refusal(Path(n).stem, "source", "ValueError", why) for n, why in [*faults.items(), *again]]
+        told = [(Path(printable(name)).stem, why) for name, why in [*faults.items(), *again]]
+        self.refused = [Refusal(image_id, "source", "ValueError", why) for image_id, why in told]
         for k, split in enumerate(SPLITS):
             kept = [n for n in names if n not in faults and lists[PARTITION].rows[n].strip() == str(k)]
             labels = _labels(kept, lists[PEOPLE], lists[LISTED])

@@ -16,7 +16,7 @@ from typing import Any
 import huggingface_hub
 import pyarrow as pa
 import yaml
-from datasets import Dataset, Features
+from datasets import ClassLabel, Dataset, Features, Value
 from datasets.exceptions import DatasetsError
 from datasets.info import DatasetInfosDict
 from fsspec.utils import glob_translate  # type: ignore[import-untyped]
@@ -77,6 +77,8 @@ class HubImages(ImageRows):
         for column in (self.id, self.identity):
             if column is not None and any(column not in file.features for file in used):
                 raise UsageError(f"hf: {self.path} has no column {column!r}; it has: {', '.join(used[0].features)}")
+            if column is not None and not all(isinstance(file.features[column], Value | ClassLabel) for file in used):
+                raise UsageError(f"hf: {self.path}: column {column!r} holds no numbers, text or classes: name another")
         return Tables(used, f"hf: {self.path}", self.image, self.id)
 
     def pinned(self) -> dict[str, Any]:

@@ -181,17 +181,17 @@ class Folder:
     def _refuse(self, paths: Sequence[str], keep: Callable[[str], bool], why: str) -> list[str]:
         """The paths to keep; the others are refused."""
         kept = [path for path in paths if keep(path)]
-        self.refused += [Refusal(_printable(path), "source", "ValueError", why) for path in sorted({*paths} - {*kept})]
+        self.refused += [Refusal(printable(path), "source", "ValueError", why) for path in sorted({*paths} - {*kept})]
         return kept
 
     def _account_for(self, found: Found) -> None:
         """Say what of the folder is no picture."""
         archives = [path for path in found.others if os.path.splitext(path)[1].lower() in ARCHIVES]
         rest = sorted({*found.others} - {*archives})
-        for paths, what in ((archives, "archives are not opened, unpack them"), (rest, "files are no pictures")):
+        for paths, what in ((archives, "archives are left out, unpack them"), (rest, "files that are no pictures")):
             if paths:
-                told = ", ".join(_printable(path) for path in paths[:3]) + (", ..." if len(paths) > 3 else "")
-                self.said.append(f"{len(paths)} {what}: {told}")
+                told = ", ".join(printable(path) for path in paths[:3]) + (", ..." if len(paths) > 3 else "")
+                self.said.append(f"{what} ({len(paths)}): {told}")
 
 
 def _first(path: str) -> str:
@@ -199,10 +199,10 @@ def _first(path: str) -> str:
 
 
 def _is_utf8(path: str) -> bool:
-    return _printable(path) == path
+    return printable(path) == path
 
 
-def _printable(path: str) -> str:
+def printable(path: str) -> str:
     """A path as text, each byte that is not UTF-8 written as its number."""
     return os.fsencode(path).decode(errors="backslashreplace")
 

@@ -49,10 +49,11 @@ class Piece(NamedTuple):
     features: Features
 
     def column(self, name: str) -> Column:
-        """One label column; nulls if this piece has none of that name."""
-        if name not in self.features:
-            return Column(self.split, pa.chunked_array([pa.nulls(len(self.ids))]), Value("null"))
-        return Column(self.split, self.labels.column(name), self.features[name])
+        """One label column; nulls if this piece has none of that name, or one that cannot be a label."""
+        feature = self.features.get(name, Value("null"))
+        if name not in self.labels.column_names:
+            return Column(self.split, pa.chunked_array([pa.nulls(len(self.ids))]), feature)
+        return Column(self.split, self.labels.column(name), feature)
 
 
 class Labels(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Dataset, Features, Image
+from datasets import ClassLabel, Dataset, Features, Image, Value
 
 from noisezoo.builder.sources.labels import Piece
 from noisezoo.builder.sources.source import Refusal
@@ -56,7 +56,7 @@ class Rows(ABC):
 
     @abstractmethod
     def table(self, image: str) -> pa.Table:
-        """All columns as they are stored; of the pictures, the path only where that saves reading them."""
+        """The columns that may be labels, as they are stored, and at least the paths of the pictures."""
 
     @abstractmethod
     def cell(self, row: int, image: str) -> Mapping[str, Any]:
@@ -75,8 +75,8 @@ class ParquetRows(Rows):
         self.features = _features(self.metadata.schema.to_arrow_schema(), declared)
 
     def table(self, image: str) -> pa.Table:
-        """The columns, of the pictures the path only."""
-        plain = [name for name in self.features if name != image]
+        """The columns that may be labels, and the pictures' paths."""
+        plain = [name for name, feature in self.features.items() if isinstance(feature, Value | ClassLabel)]
         return pq.ParquetFile(self.path, metadata=self.metadata).read(columns=[*plain, f"{image}.path"])
 
     def cell(self, row: int, image: str) -> Mapping[str, Any]:

@@ -180,6 +180,7 @@ def test_a_repository_is_read_at_the_commit_that_the_first_run_found(tmp_path: P
         assert hub.run(BUILD.format(views=ONE, options={}, out=out), tmp_path / "home") == "built"
         upload(api, rows_of(tmp_path / "rows", list(range(10))[::-1]))
     assert open_build(Path(out)).source_facts["pinned"] == {"revision": first}
+    assert json.loads((tmp_path / "out" / "recipe.json").read_text())["source"]["options"] == {"revision": first}
     assert hub.run(BUILD.format(views=TWO, options={}, out=out), tmp_path / "other home") == "built"
     rows = noisezoo.load(out, views=["pixels-8"])
     assert rows["grey"] == [greys(Path(out), "pixels-8")[image_id] for image_id in rows["image_id"]]

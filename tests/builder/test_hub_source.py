@@ -447,3 +447,40 @@ def test_a_full_disk_is_told_as_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(UsageError, match=r"No space left on device.*free space there, or set HF_HOME") as caught:
         open_source("hf:someone/pictures").scan()
     assert "no images" not in str(caught.value)
+
+
+@pytest.mark.parametrize("option", ["id", "identity"])
+def test_a_column_of_lists_is_neither_an_id_nor_an_identity(tmp_path: Path, option: str) -> None:
+    folder = saved(tmp_path, train=dataset(6, boxes=[[1, 2]] * 6))
+    with pytest.raises(UsageError, match="column 'boxes' holds no numbers, text or classes: name another"):
+        frozen(f"hf:{folder}", **{option: "boxes"})
+
+
+def test_identities_that_are_classes_are_one_person_by_their_names(tmp_path: Path) -> None:
+    from datasets import ClassLabel
+
+    one = plain(2, who=([0, 1], ClassLabel(names=["ann", "bob"])))
+    other = plain(2, 2, who=([1, 2], ClassLabel(names=["bob", "cid", "dee"])))
+    written(tmp_path / "d", "parquet", train=one, test=other)
+    assert len(frozen(f"hf:{tmp_path / 'd'}", identity="who")[0]) == 4
+    other = plain(2, 2, who=([0, 2], ClassLabel(names=["bob", "cid", "dee"])))
+    written(tmp_path / "e", "parquet", train=one, test=other)
+    with pytest.raises(UsageError, match="identity bob is in two of its splits"):
+        frozen(f"hf:{tmp_path / 'e'}", identity="who")
+
+
+def test_labels_of_other_files_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyarrow.parquet as pq
+
+    rows = dataset(6, other=pictures(6))
+    folder = saved(tmp_path, train=rows.cast_column("other", rows.features["image"]))
+    read: list[str] = []
+    real = pq.ParquetFile.read
+
+    def noted(self: Any, columns: list[str], **options: Any) -> Any:
+        read.extend(columns)
+        return real(self, columns=columns, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "read", noted)
+    open_source(f"hf:{folder}", {"image": "image", "labels": ["age"]}).scan()
+    assert set(read) == {"age", "smiling", "note", "kind", "image.path"}

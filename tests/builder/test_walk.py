@@ -138,15 +138,15 @@ def test_what_is_no_picture_is_said_and_archives_are_to_be_unpacked(tmp_path: Pa
     source = ImageFolder(str(tmp_path))
     assert source.scan().column("image_id").to_pylist() == ["a.png", "b.png"]
     assert source.notes() == [
-        "2 archives are not opened, unpack them: more.zip, old.tar.gz",
-        "6 files are no pictures: .cache, .hidden.png, data, ...",
+        "archives are left out, unpack them (2): more.zip, old.tar.gz",
+        "files that are no pictures (6): .cache, .hidden.png, data, ...",
     ]
 
 
 def test_a_folder_of_archives_alone_says_to_unpack_them(tmp_path: Path) -> None:
     (tmp_path / "photos.zip").write_bytes(b"PK\3\4")
     with pytest.raises(
-        UsageError, match="no images that can be read: 1 archives are not opened, unpack them: photos.zip"
+        UsageError, match=r"no images that can be read: archives are left out, unpack them \(1\): photos.zip"
     ):
         frozen(f"imagefolder:{tmp_path}")
 
