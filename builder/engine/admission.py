@@ -7,6 +7,7 @@ a process that differs is refused with the list of differences.
 import os
 import socket
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,7 +155,7 @@ def admit_device(build: Build) -> None:
     if any(view.repo for view in build.views):
         check_arithmetic(s.dtype, PartialState().device, compiled=bool(s.compile))
     here = {"device": device_name(), "host": socket.gethostname()}
-    first = _first(build.state / DEVICE, here)
+    first = _first(build.state / DEVICE, lambda: here)
     if first["device"] != here["device"] and not _begun(build)["mixed"]:
         raise UsageError(
             f"{build.root} is being built on {first['device']} (host {first['host']}), and {here['host']} has "
@@ -163,16 +164,18 @@ def admit_device(build: Build) -> None:
 
 
 def _begun(build: Build) -> dict[str, Any]:
-    fresh = {"format": FORMAT, "id": uuid.uuid4().hex, "software": software(), "mixed": False,
-             "leases": creation_of(build.state)}  # fmt: skip
+    def fresh() -> dict[str, Any]:
+        created_by = creation_of(build.state)
+        return {"format": FORMAT, "id": uuid.uuid4().hex, "software": software(), "mixed": False, "leases": created_by}
+
     return _first(build.state / BEGUN, fresh)
 
 
-def _first(path: Path, value: dict[str, Any]) -> dict[str, Any]:
-    """What the file says, which is `value` where no process has written it before."""
+def _first(path: Path, value: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What the file says, which is a new `value` where no process has written it before."""
 
     def write() -> None:
         clean_up(path.parent, path.name)
-        write_json(path, value)
+        write_json(path, value())
 
     return once(Lease(path.parent / LEASES / path.name), lambda: read_json(path), write)

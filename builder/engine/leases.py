@@ -152,33 +152,21 @@ class Lease:
 
 
 def create_exclusively(path: Path, text: str) -> bool:
-    """Create a file whole, if there is none of its name; False where there is one.
-
-    It is written aside and linked, as a link to an existing name fails, also over NFS. Where the file system has no
-    hard links (exFAT, many FUSE and SMB mounts), it is created exclusively and then written.
-    """
+    """Create a file whole, if there is none of its name; False where there is one."""
     aside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.{time.monotonic_ns()}.tmp")
     try:
         with naming(path):
             aside.write_text(text)
-        os.link(aside, path)
+        _give_name(aside, path)
+        return True
     except FileExistsError:
-        return _text(path) == text  # a server that lost its first answer says so of our own link
-    except OSError as error:
-        if error.errno not in NO_LINKS:
-            raise
-        try:
-            with path.open("x") as stream:
-                stream.write(text)
-        except FileExistsError:
-            return False
+        return _text(path) == text  # a server that lost its first answer says so of our own file
     finally:
         aside.unlink(missing_ok=True)
-    return True
 
 
 def creation_of(folder: Path) -> str:
-    """How leases are created in a folder: by `hard links` or by `exclusive creation`.
+    """How files get their names exclusively in a folder: by `hard links` or by `exclusive creation`.
 
     Raises:
         UsageError: Its file system has neither.
@@ -187,21 +175,34 @@ def creation_of(folder: Path) -> str:
     beside = probe.with_suffix(".link.tmp")
     try:
         probe.touch()
-        os.link(probe, beside)
+        creation = _give_name(probe, beside)
+        with suppress(FileExistsError):
+            _give_name(probe, beside)
+            raise UsageError(
+                f"the file system of {folder} has neither hard links nor exclusive creation, by which processes would "
+                "share the work: choose another --out"
+            )
+        return creation
+    finally:
+        probe.unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
+
+
+def _give_name(aside: Path, path: Path) -> str:
+    """Give a written file its name, unless a file has it (FileExistsError); returns how.
+
+    A link to an existing name fails, also over NFS. Where the file system has no hard links (exFAT, many FUSE and SMB
+    mounts), the file is created exclusively and then written.
+    """
+    try:
+        os.link(aside, path)
         return "hard links"
     except OSError as error:
         if error.errno not in NO_LINKS:
             raise
-        with suppress(FileExistsError):
-            probe.open("x").close()
-            raise UsageError(
-                f"the file system of {folder} has neither hard links nor exclusive creation, by which processes would "
-                "share the work: choose another --out"
-            ) from error
-        return "exclusive creation"
-    finally:
-        probe.unlink(missing_ok=True)
-        beside.unlink(missing_ok=True)
+    with path.open("x") as stream:
+        stream.write(aside.read_text())
+    return "exclusive creation"
 
 
 def leases_in(folder: Path) -> list[Lease]:
