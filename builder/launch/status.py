@@ -24,7 +24,7 @@ RECENT = 900.0
 """The time left is told by the pace of this many seconds of work, the most recent ones."""
 READERS = 16
 """Threads that read markers: on a shared file system each waits for an answer."""
-VIEWS_TOLD = 5
+VIEWS_NAMED = 5
 """An error names at most this many views."""
 UNIT = np.dtype([("done", bool), ("rows", int), ("refused", int), ("started", float), ("seconds", float),
                  ("bytes", int), ("attempt", int)])  # fmt: skip
@@ -453,9 +453,9 @@ def status(build: Build) -> list[ViewStatus]:
 def missing_text(views: Sequence[ViewStatus]) -> str:
     """Which views lack how many images, in words."""
     lacking = [f"{view.view} lacks {view.left} of {view.total} images" for view in views if view.left]
-    more = f" and {len(lacking) - VIEWS_TOLD} more views" if len(lacking) > VIEWS_TOLD else ""
+    more = f" and {len(lacking) - VIEWS_NAMED} more views" if len(lacking) > VIEWS_NAMED else ""
     return (
-        ", ".join(lacking[:VIEWS_TOLD]) + more if lacking else "all images are there, but the dataset is not published"
+        ", ".join(lacking[:VIEWS_NAMED]) + more if lacking else "all images are there, but the dataset is not published"
     )
 
 

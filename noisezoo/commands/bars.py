@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.text import Text
 
 from noisezoo.builder.launch import Scan, progress_of
 from noisezoo.commands.output import duration, rounded
@@ -15,7 +16,7 @@ from noisezoo.commands.output import duration, rounded
 def working(console: Console, text: str) -> Iterator[None]:
     """Say what is being done during the block."""
     if console.is_terminal:
-        with console.status(text):
+        with console.status(Text(text)):
             yield
     else:
         console.print(f"{text} ...")
@@ -69,5 +70,5 @@ class Bars:
         """What is being done, or how long it will take, and how long it took."""
         plural = "es" if self._processes > 1 else ""
         first = "at the first images" if at_work else f"starting {self._processes} process{plural}"
-        left = first if seconds is None else f"{duration(seconds)} left" if share < 1 else "publishing"
+        left = "publishing" if share == 1 else first if seconds is None else f"{duration(seconds)} left"
         return f"{left}, {time.monotonic() - self._started:.0f} s passed"
