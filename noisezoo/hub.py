@@ -60,12 +60,17 @@ def fetch(repo: str, paths: Sequence[str] | None, revision: str | None = None) -
             the cache lacks the commit.
         NoiseZooError: The Hub is busy or cannot be reached.
     """
+    return fetch_matching(repo, None if paths is None else [glob.escape(path) for path in paths], revision)
+
+
+def fetch_matching(repo: str, patterns: Sequence[str] | None, revision: str | None = None) -> Path:
+    """As `fetch`, of the files whose paths match patterns (`fnmatch`)."""
     from huggingface_hub import snapshot_download
 
     name = repo if revision is None else f"{repo} at revision {revision!r}"
     with explained(name, READ):
-        patterns = None if paths is None else [glob.escape(path) for path in paths]
-        return Path(snapshot_download(repo, repo_type="dataset", revision=revision, allow_patterns=patterns))
+        allowed = None if patterns is None else list(patterns)
+        return Path(snapshot_download(repo, repo_type="dataset", revision=revision, allow_patterns=allowed))
 
 
 @contextmanager

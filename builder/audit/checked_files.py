@@ -80,10 +80,6 @@ class CheckedFiles:
         if not files or not self.record.sections:
             self.found("record", RECORD, f"it lists no files or no source: {MEND}")
             return False
-        for section in self.record.sections:
-            if "all" in section.splits:
-                message = "a split called 'all' cannot be loaded, as the word stands for all splits"
-                self.found("record", RECORD, f"source {section.source}: {message}: rename it, then build again")
         for path in sorted(wanted - set(files)):
             self.found("record", path, f"the record's splits and views imply it and it lists no such file: {MEND}")
             self.sound[path] = False

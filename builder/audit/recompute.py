@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,8 @@ class Recomputed:
         rows: Number of rows recomputed.
         tolerance: Largest difference allowed, as a share of the row's norm.
         worst: Largest difference found, as a share of the row's norm.
+        median: Median difference, as a share of the row's norm.
+        end: The time at which the inversion ended (x_T's); None where there is none.
         reason: Why no row was recomputed; None where some were.
         faults: The rows that differ by more, or that are refused now; rows are counted over the whole source.
     """
@@ -51,6 +53,8 @@ class Recomputed:
     rows: int = 0
     tolerance: float = 0.0
     worst: float = 0.0
+    median: float = 0.0
+    end: float | None = None
     reason: str | None = None
     faults: tuple[Finding, ...] = ()
 
@@ -111,7 +115,10 @@ def _recompute(
     faults = [
         Finding("recompute", config, message, numbers[image_id], image_id) for image_id, message in messages.items()
     ]
-    return Recomputed(config, len(kept), tolerance, float(shares.max(initial=0)), None, tuple(faults))
+    return Recomputed(
+        config, len(kept), tolerance, float(shares.max(initial=0)), float(np.median(shares)) if kept else 0.0,
+        computer.facts.get("x_T_time"), None, tuple(faults),
+    )  # fmt: skip
 
 
 def _tolerance(
@@ -179,7 +186,8 @@ def _computer(
     Raises:
         UsageError: Its model, or what it was fitted on, is not here.
     """
-    view = zoo.View(**{name: value for name, value in row.items() if name != "dtype"})
+    known = [field.name for field in fields(zoo.View) if field.init]
+    view = zoo.View(**{name: value for name, value in row.items() if name in known})
     view = replace(view, shape=tuple(view.shape))
     local = section.weights.get(view.name) is not None
     shared = {other["repo"]: folders[other["name"]] for other in section.views if other["name"] in folders}

@@ -153,9 +153,6 @@ class Shards:
         except NoiseZooError as error:
             self.files.found("dtypes", where, str(error))
         there = Features.from_arrow_schema(pq.read_schema(path))
-        for column in (c for c in there if name == LABELS and c in self.sizes and name not in self.firsts):
-            message = f"label {column} is called like a view, whose array it would hide: rename it, then build again"
-            self.files.found("paired", where, message)
         columns = self._wanted(name, there)
         wanted = {column: each.feature for column, each in columns.items()} | dict(self.firsts.get(name, {}))
         for column in dict.fromkeys((*wanted, *there)):

@@ -52,6 +52,7 @@ def card_text(root: Path, record: Record, name: str) -> str:
     return environment.from_string(template).render(
         front_matter=_yaml(root, record, configs), first=sections[0], sections=sections, folder=name,
         paper=source_links(), pca_rows=PCA_ROWS, sensitive=any(section.sensitive for section in record.sections),
+        imported=any(view.get("imported") for section in record.sections for view in section.views),
     )  # fmt: skip
 
 

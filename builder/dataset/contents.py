@@ -30,12 +30,16 @@ class File:
     size: int
 
 
-def listed(folder: Path) -> tuple[File, ...]:
+def listed(folder: Path, redistribute: bool = False) -> tuple[File, ...]:
     """The files of a finished dataset, as its record lists them, and the record itself.
+
+    Args:
+        folder: The dataset's folder.
+        redistribute: Let arrays through that were imported from others.
 
     Raises:
         IncompleteError: The build is not finished, or a file of its record is not there.
-        UsageError: There is no dataset in the folder, or it holds pictures that may show people.
+        UsageError: There is no dataset in the folder, it holds pictures that may show people, or arrays of others.
     """
     record = read_record(folder) if folder.is_dir() else None
     if record is None and not (folder / STATE).is_dir():
@@ -44,6 +48,12 @@ def listed(folder: Path) -> tuple[File, ...]:
     if record is None or unfinished:
         raise IncompleteError(f"{folder} is not a finished dataset: run its build again, then publish")
     _refuse_pictures(record)
+    theirs = [view for section in record.sections for view in section.views if view.get("imported")]
+    if theirs and not redistribute:
+        raise UsageError(
+            f"view {theirs[0]['name']} is not ours: it was imported from {theirs[0]['imported']['from']}; if its terms "
+            "let you publish it again, say so by --redistribute"
+        )
     hashes = {path: file["sha256"] for path, file in record.files.items()}
     hashes[RECORD] = sha256_of(folder / RECORD)
     missing = [path for path in hashes if not (folder / path).is_file()]

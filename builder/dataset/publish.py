@@ -76,6 +76,7 @@ def publish(
     gated: Gate | None = None,
     sensitive: bool = True,
     dry_run: bool = False,
+    redistribute: bool = False,
     token: str | None = None,
     endpoint: str | None = None,
 ) -> Published:
@@ -90,6 +91,7 @@ def publish(
             gate that the repository has.
         sensitive: The rows bring back faces: a repository without a gate gets a `manual` one.
         dry_run: Touch nothing, and say what would be sent.
+        redistribute: Publish views that were imported from others, too.
         token: The Hub's access token; None for the one of `hf auth login`.
         endpoint: The Hub's address; None for the public one, or that of `HF_ENDPOINT`.
 
@@ -101,7 +103,7 @@ def publish(
     """
     from huggingface_hub import HfApi
 
-    files = listed(folder)
+    files = listed(folder, redistribute)
     check(folder)
     for file in files:
         refuse_unpublishable(file)

@@ -23,6 +23,9 @@ def publish(
     gated: Annotated[
         str | None, typer.Option(help="manual, auto or no: how readers get access; manual where rows bring back faces.")
     ] = None,
+    redistribute: Annotated[
+        bool, typer.Option("--redistribute", help="Publish arrays that were imported from others, under their terms.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Send nothing, and say what would be sent.")] = False,
 ) -> None:
     """Verify a dataset and send what the Hub does not have yet; one commit makes it visible. May be run again.
@@ -35,7 +38,7 @@ def publish(
     sensitive = any(section.sensitive for section in record.sections) and gated != "no"
     published = send(
         folder, repo, check=lambda root: verify(root).raise_if_bad(), private=not public,
-        gated=GATES[gated] if gated else None, sensitive=sensitive, dry_run=dry_run,
+        gated=GATES[gated] if gated else None, sensitive=sensitive, dry_run=dry_run, redistribute=redistribute,
     )  # fmt: skip
     show_published(published, dry_run)
 

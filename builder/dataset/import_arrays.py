@@ -1,0 +1,236 @@
+"""NumPy files that others made as a dataset of our layout: row k of each file pairs with row k of a source's split.
+
+The dataset that the paper's authors published (`noisezoo.citation`) is such a folder: `noises_MODEL.npy`, a file a
+model. Arrays are memory-mapped and copied block by block, so that memory does not grow with their size.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from math import isqrt
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from noisezoo import zoo
+from noisezoo.builder.dataset.finish import seal, write_refusals
+from noisezoo.builder.dataset.layout import CHUNK, STAGED, withdraw, write_config
+from noisezoo.builder.dataset.remove import CLAIM, alone
+from noisezoo.builder.recipe import Settings
+from noisezoo.builder.sources import Refusal
+from noisezoo.builder.views import latent_statistics
+from noisezoo.errors import NoiseZooError, UsageError, describe
+from noisezoo.files import read_json, sha256_of, write_json
+from noisezoo.record import LABELS, RECIPE, REFUSALS, Record, Section, read_record
+from noisezoo.schema import ID, SPLIT, name_faults, to_table, view_features
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Features
+
+    from noisezoo.builder.sources import Source
+
+PATTERNS = ("noises_*.npy", "data/noises_*.npy")
+NAMES: Mapping[str, str] = {
+    "sd15": "sd15", "sd21": "sd21-base", "lcmv7": "lcm", "vitB16": "clip-vit-b16", "vitL14": "clip-vit-l14",
+    "vitB16_oc": "openclip-vit-b16", "ocB16": "openclip-vit-b16", "vitL14_oc": "openclip-vit-l14",
+    "ocL14": "openclip-vit-l14", "dinov3": "dinov3-vit-l16", "dino": "dinov3-vit-l16",
+}  # fmt: skip
+"""MODEL in the release's file names, in both of its spellings -> our view of that model."""
+RELEASE: Mapping[str, Any] = {
+    "scheme": "ddim-source", "num_inference_steps": 150, "dtype": "float16", "resample": "bilinear", "reconstruct": 0,
+    "metrics": (),
+}  # fmt: skip
+"""How the release's code makes its arrays, by its default settings."""
+
+
+@dataclass(frozen=True)
+class Array:
+    """One file: its rows, and the view of ours that they are."""
+
+    file: Path
+    view: zoo.View
+    values: np.ndarray  # (n, *view.shape), memory-mapped
+
+    def block(self, rows: range) -> np.ndarray:
+        """Some rows in the stored dtype; what does not fit in it is infinite there."""
+        with np.errstate(over="ignore"):
+            return np.asarray(self.values[rows.start : rows.stop]).astype(self.view.dtype)
+
+    def bad_rows(self) -> list[int]:
+        """Rows that hold a value that is not finite in the stored dtype."""
+        parts = [range(i, min(i + CHUNK, len(self.values))) for i in range(0, len(self.values), CHUNK)]
+        finite = [np.isfinite(self.block(part)).reshape(len(part), -1).all(axis=1) for part in parts]
+        return np.flatnonzero(~np.concatenate(finite)).tolist()
+
+
+def import_arrays(
+    folder: Path, source: "Source", out: Path, *, name: str, options: Mapping[str, Any] | None = None,
+    split: str = "train", views: Sequence[str] = (), names: Mapping[str, str] | None = None, origin: str = "",
+    settings: Mapping[str, Any] | None = None, shard_rows: int = 8192, pca_dims: int = 500,
+) -> Record:  # fmt: skip
+    """Make a dataset of the files `noises_MODEL.npy` in a folder, or in its `data/`.
+
+    A row that is not finite in any file is refused in all, with its reason, so that views pair by position.
+
+    Args:
+        folder: The folder.
+        source: The images whose rows the files hold, for ids and labels; the pictures are not read.
+        out: The dataset's folder: new, or that of an earlier import.
+        name: What opens the source (`open_source`); kept in the record.
+        options: Options of that source.
+        split: The source's split whose row k is row k of every file; `all` for all its rows in its own order.
+        views: Views to import; all files where it is empty.
+        names: MODEL -> view of the zoo, beside `NAMES` and the zoo's own names.
+        origin: Where the files are from, for the record and the card.
+        settings: What is known of how they were made, beside `RELEASE`.
+        shard_rows: Rows of one published file.
+        pca_dims: Views larger than this are reduced to it in `paired`.
+
+    Returns:
+        The record of the dataset.
+
+    Raises:
+        UsageError: There is no such file or split, a file's name, rows, shape or dtype is not as it should be, or
+            `out` holds something else.
+        NoiseZooError: Every row was refused, or another process writes into `out`.
+    """
+    table = _rows(source, name, split)
+    arrays = _arrays(folder, len(table), f"split {split} of {name}", views, {**NAMES, **(names or {})})
+    for fault in name_faults(source.label_features(), [array.view.name for array in arrays], ()):
+        raise UsageError(f"{name}: {fault}: import without that view")
+    _refuse_other(out)
+    out.mkdir(parents=True, exist_ok=True)
+    ids: list[str] = table.column(ID).to_pylist()
+    bad = {(array.view.name, row): array.file.name for array in arrays for row in array.bad_rows()}
+    refusals = [Refusal(ids[row], view, "ValueError", f"not finite in {file}") for (view, row), file in bad.items()]
+    dropped = {refusal.image_id for refusal in refusals}
+    if len(dropped) == len(ids):
+        raise NoiseZooError(f"no row is finite in all of {', '.join(array.file.name for array in arrays)}")
+    kind = "train" if split == "all" else split
+    fields = {**RELEASE, **(settings or {})}
+    section = Section(
+        source=name.partition(":")[0], title=f"{origin or folder.name}, imported", prefix="",
+        license=source.license, license_name=source.license_name, sensitive=source.sensitive, scanned=len(ids),
+        refused=len(dropped), removed=0, splits={kind: len(ids) - len(dropped)},
+        views=tuple(_described(array, origin or folder.name) for array in arrays),
+        settings=Settings(**fields).model_dump(mode="json") | {"source": name.partition(":")[0], "limit": None},
+        software={"noisezoo": version("noisezoo")}, devices=("not known",), pca_dims=pca_dims, shard_rows=shard_rows,
+        identity=source.identity,
+    )  # fmt: skip
+    with alone(out):
+        withdraw(out)
+        imported = {"source": {"name": name, "options": dict(options or {})}, "split": split, "origin": origin}
+        write_json(out / RECIPE, {**imported, "settings": section.settings, "views": list(section.views)})
+        _write_labels(out, section, table, source.label_features(), kind, dropped)
+        for array in arrays:
+            _write_view(out, section, array, ids, dropped)
+        write_refusals(out / REFUSALS, [vars(refusal) for refusal in refusals])
+        return seal(out, (section,))
+
+
+def _rows(source: "Source", name: str, split: str) -> "pa.Table":
+    """The source's rows of one split, in its own order."""
+    import pyarrow.compute as pc
+
+    table = source.scan()
+    if split == "all":
+        return table
+    if SPLIT not in table.column_names:
+        raise UsageError(f"source {name} has no splits of its own: give --split all to pair with all of its rows")
+    there = table.column(SPLIT).unique().to_pylist()
+    if split not in there:
+        raise UsageError(f"source {name} has no split {split!r}; it has: {', '.join(there)}, or all")
+    return table.filter(pc.equal(table.column(SPLIT), split))
+
+
+def _arrays(folder: Path, rows: int, of: str, views: Sequence[str], names: Mapping[str, str]) -> list[Array]:
+    """The files, each checked against the number of rows and the shape of its view."""
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {folder}")
+    files = sorted(path for pattern in PATTERNS for path in folder.glob(pattern))
+    if not files:
+        raise UsageError(f"{folder} has no files {' or '.join(PATTERNS)}: name the folder that holds them")
+    found: dict[str, Array] = {}
+    for file in files:
+        model = file.stem.removeprefix("noises_")
+        if model not in names and model not in zoo.ROWS:
+            near = f"--name {model}=VIEW"
+            raise UsageError(f"{file.name}: no view is known by {model!r}: say which it is by {near}")
+        row = zoo.get(names.get(model, model))
+        if views and row.name not in views:
+            continue
+        if row.name in found:
+            raise UsageError(f"{file.name} and {found[row.name].file.name} are both view {row.name}: take one away")
+        found[row.name] = _array(file, row, rows, of)
+    missing = [view for view in views if view not in found]
+    if missing:
+        raise UsageError(f"{folder} has no file of view {missing[0]!r}; it has: {', '.join(f.name for f in files)}")
+    return list(found.values())
+
+
+def _array(file: Path, row: zoo.View, rows: int, of: str) -> Array:
+    try:
+        values = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        said = describe(error).splitlines()[0]
+        raise UsageError(f"{file.name} cannot be read ({said}): download it again") from error
+    if values.dtype.kind != "f" or values.ndim < 2:
+        raise UsageError(f"{file.name} holds {values.dtype} of shape {values.shape}, and no rows of real numbers")
+    if len(values) != rows:
+        raise UsageError(f"{file.name} has {len(values)} rows where {of} has {rows}: row k must be image k of it")
+    shape = tuple(values.shape[1:])
+    if len(row.shape) == 3 and len(shape) == 1:
+        side = isqrt(shape[0] // row.shape[0])
+        shape = (row.shape[0], side, side)
+    same = len(shape) == len(row.shape) and shape[0] == row.shape[0] and np.prod(shape) == np.prod(values.shape[1:])
+    if not same:
+        raise UsageError(f"{file.name} has rows of shape {values.shape[1:]} where view {row.name} has {row.shape}")
+    if len(shape) == 3:  # the same autoencoder or pixels at another size
+        row = replace(row, resolution=row.resolution * shape[1] // row.shape[1])
+    return Array(file, replace(row, shape=shape), values.reshape(rows, *shape))
+
+
+def _refuse_other(out: Path) -> None:
+    """Let nothing be overwritten but an earlier import."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file: choose another --out")
+    there = sorted(path.name for path in out.iterdir() if path.name not in (STAGED, CLAIM)) if out.is_dir() else []
+    record = read_record(out)
+    begun = "origin" in (read_json(out / RECIPE) or {})
+    if there and not (begun if record is None else all(v.get("imported") for s in record.sections for v in s.views)):
+        raise UsageError(f"{out} holds something else than an import ({there[0]}, ...): choose another --out")
+
+
+def _described(array: Array, origin: str) -> dict[str, Any]:
+    """The view's row of the record: that it was not built here, and which file of whose it is."""
+    row = {**asdict(array.view), "shape": list(array.view.shape), "dtype": array.view.dtype}
+    row["about"] = f"{array.view.about}: theirs, imported from {origin}, not built"
+    return {**row, "imported": {"from": origin, "file": array.file.name, "sha256": sha256_of(array.file)}}
+
+
+def _write_labels(
+    out: Path, section: Section, table: "pa.Table", own: "Features", split: str, dropped: set[str]
+) -> None:
+    import pyarrow as pa
+    from datasets import Features, Value
+
+    features = Features({ID: Value("string"), SPLIT: Value("string"), **own})
+    labels = table.select([ID, *own]).add_column(1, SPLIT, pa.array([split] * len(table), pa.string()))
+    write_config(out, section, LABELS, features, lambda _: iter([labels]), dropped)
+
+
+def _write_view(out: Path, section: Section, array: Array, ids: list[str], dropped: set[str]) -> None:
+    quality = ("latent_mean", "latent_std") if array.view.kind == "noise" else ()
+    features = view_features(array.view.name, array.view.shape, array.view.dtype, quality)
+
+    def tables(_: str) -> Iterator["pa.Table"]:
+        for start in range(0, len(ids), CHUNK):
+            part = range(start, min(start + CHUNK, len(ids)))
+            values = array.block(part)
+            with np.errstate(invalid="ignore"):  # of rows that are dropped
+                statistics = latent_statistics(values) if quality else {}
+            yield to_table(features, {ID: ids[part.start : part.stop], array.view.name: values, **statistics})
+
+    write_config(out, section, array.view.name, features, tables, dropped)

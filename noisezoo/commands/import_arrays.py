@@ -1,0 +1,85 @@
+"""`noisezoo import`: NumPy files that others published, as a dataset of our layout."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from noisezoo.builder.audit import recompute_rows
+from noisezoo.builder.dataset import PATTERNS, import_arrays as make_dataset
+from noisezoo.builder.sources import Source, open_source
+from noisezoo.commands import options, register_command
+from noisezoo.commands.output import load_call, make_table, plain_console, show_record
+from noisezoo.errors import UsageError
+from noisezoo.hub import fetch_matching
+from noisezoo.record import Record
+
+
+@register_command("import", "Share")
+def import_arrays(
+    place: Annotated[str, typer.Argument(help="A folder of noises_MODEL.npy, or a dataset id on the Hub.")],
+    images: Annotated[str, typer.Option("--images", help="The source whose rows they are, as celeba or celeba:PATH.")],
+    out: Annotated[Path, typer.Option("--out", help="A new folder, or that of an earlier import.")],
+    source_options: options.SourceOptions = None,
+    split: Annotated[str, typer.Option(help="Row k is image k of this split of the source; or all.")] = "train",
+    views: Annotated[str | None, typer.Option(help="Views to import, separated by commas, instead of all.")] = None,
+    name: Annotated[
+        list[str] | None, typer.Option("--name", help="Which view a file is: --name MODEL=VIEW; may be repeated.")
+    ] = None,
+    revision: options.Revision = None,
+    recompute: Annotated[int, typer.Option(min=0, help="Rows to compute from their images and compare.")] = 0,
+    steps: Annotated[str, typer.Option(help="Numbers of steps that --recompute tries, with commas.")] = "50,150",
+    folders: options.Folders = None,
+) -> None:  # fmt: skip
+    """Make a dataset of NumPy files that others published; load, verify and analyze treat it as any other.
+
+    Example: noisezoo import chentasker/NoiseZoo --images celeba --out theirs
+    """
+    tried = read_steps(steps)
+    given = options.read_values(source_options or (), "--option", "image=photo")
+    source = open_source(images, given)
+    local = Path(place).expanduser()
+    folder = local if local.is_dir() else fetch_matching(place, PATTERNS, revision)
+    record = make_dataset(
+        folder, source, out, name=images, options=given, split=split, views=options.split_names(views),
+        names=dict(options.split_pair(text, "--name", "MODEL=VIEW", "sd15=sd15") for text in name or ()),
+        origin=local.name if local.is_dir() else place,
+    )  # fmt: skip
+    show_record(record)
+    if recompute:
+        show_recomputed(out, record, recompute, source, tried, options.read_folders(folders))
+    plain_console().print(f"Load it: {load_call(out)}")
+
+
+def read_steps(text: str) -> list[int]:
+    """The numbers of steps to try.
+
+    Raises:
+        UsageError: They are no positive integers.
+    """
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or not all(part.isdecimal() and int(part) for part in parts):
+        raise UsageError(f"--steps {text}: give numbers of steps separated by commas, as 50,150")
+    return [int(part) for part in parts]
+
+
+def show_recomputed(
+    out: Path, record: Record, count: int, source: Source, steps: list[int], folders: Mapping[str, str]
+) -> None:
+    """How far the imported rows lie from recomputed ones, for each number of steps: the nearest is how they were made.
+
+    x_T's regression on the image's latent does not tell where x_T ends: what the network adds depends on the image too.
+    """
+    table = make_table("view", "steps", "x_T ends at", "rows", "median difference", "largest")
+    (section,) = record.sections
+    for number in steps:
+        tried = replace(section, settings={**section.settings, "num_inference_steps": number})
+        for row in recompute_rows(out, tried, count, source, folders, 0):
+            if row.reason is not None:
+                table.add_row(row.config, str(number), "-", "0", row.reason, "-")
+            elif row.end is not None or number == steps[0]:
+                end = "-" if row.end is None else f"t = {row.end:g}"
+                table.add_row(row.config, str(number), end, str(row.rows), f"{row.median:.2g}", f"{row.worst:.2g}")
+    plain_console().print(table)
