@@ -55,6 +55,10 @@ def network_device(device: "str | torch.device | None") -> "torch.device":
         raise UsageError(
             f"device {str(device)!r}: torch finds {count} GPUs here; choose cpu, or install torch for CUDA"
         )
+    try:
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UsageError(f"device {str(device)!r} is not on this machine; choose cpu or cuda") from error
     return found
 
 

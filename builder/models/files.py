@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
+POINTER, POINTER_BYTES = b"version https://git-lfs", 1024
+"""How a git-lfs pointer begins, and more bytes than it has."""
 DENOISERS, AUTOENCODERS = ("unet", "transformer"), ("vae", "vqvae")
 TOWERS = tuple(f"{part}{number}" for part in ("tokenizer", "text_encoder") for number in ("", "_2", "_3"))
 
@@ -99,13 +101,13 @@ class Listing:
             return ""
         raise UsageError(f"{self.place} lacks its component {name}/: download the whole folder again")
 
-    def weights(self, component: str, stems: Sequence[str], pickled: bool) -> list[str]:
+    def weights(self, component: str, stems: Sequence[str], pickled: bool | None) -> list[str]:
         """Names of a network's weights: one file, or the shards that an index lists, after that index.
 
         Args:
             component: The folder where they lie, "" or "NAME/".
             stems: Names that they may have, without `.safetensors`, the preferred one first.
-            pickled: Whether `.bin` will do where there are no safetensors.
+            pickled: Whether `.bin` will do where there are no safetensors; None where it never does.
 
         Raises:
             UsageError: There are none that may be read, or a shard is missing.
@@ -117,11 +119,19 @@ class Listing:
                 return [name]
             if (index := f"{name}.index.json") in self.names:
                 return [index, *self._shards(component, index)]
+        raise UsageError(self._no_weights(component, safe, pickled))
+
+    def _no_weights(self, component: str, safe: Sequence[str], pickled: bool | None) -> str:
         fault = f"{self.place} holds no weights in safetensors: it lacks {' or '.join(safe)}"
-        there = [name for name in self.names if name.startswith(component) and name.endswith(".bin")]
-        if there and not pickled:
-            fault += f"; it holds {there[0]}, which is read where its row says `pickled`: convert it to safetensors"
-        raise UsageError(fault)
+        own = sorted(name for name in self.names if name.startswith(component))
+        half = next((name for name in own if ".fp16" in name and name.endswith(".safetensors")), None)
+        pickle = next((name for name in own if name.endswith(".bin")), None)
+        if half is not None:
+            return f"{fault}; in a copy of the folder, rename {half} to {half.replace('.fp16', '')}"
+        if pickle is None or pickled:
+            return f"{fault}; download it again"
+        said = "" if pickled is None else ", or say `pickled: true` in its row if you trust its maker"
+        return f"{fault}; convert {pickle} to safetensors{said}"
 
     def _shards(self, component: str, index: str) -> list[str]:
         shards = sorted({f"{component}{shard}" for shard in self.read(index).get("weight_map", {}).values()})
@@ -159,7 +169,7 @@ def needed(listing: Listing, family: str, pickled: bool = False) -> list[str]:
         raise UsageError(f"{listing.place} is no {family} model: it has no {layout.mark}")
     if not layout.components:
         return sorted({layout.mark, *listing.matching("", layout.texts),
-                       *listing.weights("", layout.weights, pickled)})  # fmt: skip
+                       *listing.weights("", layout.weights, None)})  # fmt: skip
     found = {layout.mark, *listing.matching("", ("config.json", "scheduler_config.json"))}
     found.update(listing.matching("scheduler/", layout.texts))
     for name in listed(listing.read(layout.mark), layout.components):
@@ -175,6 +185,19 @@ def listed(index: Mapping[str, Any], names: Sequence[str]) -> list[str]:
     return [name for name in names if (index.get(name) or [None])[0] is not None]
 
 
+def local_files(folder: Path, family: str, pickled: bool = False) -> list[str]:
+    """Names of the files that a local folder's model needs, sorted; every one of them is really there.
+
+    Raises:
+        UsageError: The folder is not a whole model of this family, or a file is a pointer of git-lfs to the real one.
+    """
+    names = needed(Listing.of(folder), family, pickled)
+    for path in (folder / name for name in names):
+        if path.stat().st_size < POINTER_BYTES and path.read_bytes().startswith(POINTER):
+            raise UsageError(f"{path} is a git-lfs pointer and not the file itself: run `git lfs pull` in {folder}")
+    return names
+
+
 def model_files(view: View) -> list[Path]:
     """The files of a view's local folder that decide its numbers, sorted by name.
 
@@ -182,7 +205,7 @@ def model_files(view: View) -> list[Path]:
         UsageError: The files are not a whole model of the row's family.
     """
     folder = view.folder
-    return [] if folder is None else [folder / name for name in needed(Listing.of(folder), view.family, view.pickled)]
+    return [] if folder is None else [folder / name for name in local_files(folder, view.family, view.pickled)]
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -313,13 +336,19 @@ def _is_local(folder_or_hub_id: str | Path) -> bool:
 
 def _local(path: str | Path) -> Path:
     folder = Path(path).expanduser()
+    if folder.is_file():
+        raise UsageError(
+            f"{folder} is a single file: read it by diffusers' `from_single_file`, write a folder by `save_pretrained` "
+            "and give that"
+        )
     if not folder.is_dir():
         raise UsageError(f"there is no model folder {folder}")
     return folder
 
 
 def _check_folder(view: View, folder: Path) -> None:
-    if folder.is_dir():
+    if folder.exists():
+        local_files(_local(folder), view.family, view.pickled)
         return
     mend = f"give another by --folder {view.name}=PATH" if is_path(view.repo) else "reinstall noisezoo"
     raise UsageError(f"view {view.name}: its model folder {folder} is missing: {mend}")

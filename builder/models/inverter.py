@@ -10,10 +10,11 @@ import numpy as np
 
 from noisezoo.builder.models.arithmetic import network_device
 from noisezoo.builder.models.denoisers import kind_of
-from noisezoo.builder.models.files import resolve
+from noisezoo.builder.models.files import reading, resolve
 from noisezoo.builder.models.noise_schedule import Endpoint, Trajectory, read_trajectory
 from noisezoo.builder.models.pipeline import Pipeline, Runtime, load_pipeline
 from noisezoo.builder.models.schemes import Scheme, make_scheme
+from noisezoo.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +39,8 @@ class Inverter:
         )
         self._make_scheme = partial(make_scheme, scheme, options=scheme_options)
         self.scheme = self._make_scheme(self._read(image_tokens=pipeline.default_image_tokens))
-        self.network = kind(pipeline, prompt=prompt, negative_prompt=negative_prompt, guidance_scale=guidance_scale)
+        with reading(f"{pipeline.folder}: the prompt's encoding"):
+            self.network = kind(pipeline, prompt=prompt, negative_prompt=negative_prompt, guidance_scale=guidance_scale)
 
     @classmethod
     def from_pretrained(
@@ -101,6 +103,10 @@ class Inverter:
         """Where x_T = a x0 + s eps ends."""
         return self.trajectory.end
 
+    def cut_prompts(self, prompts: Sequence[str]) -> list[bool]:
+        """For each prompt, whether it has more tokens than the text towers are given (CLIP: 77)."""
+        return [self.network.is_cut(prompt) for prompt in prompts]
+
     @property
     def keeps_previous(self) -> bool:
         """Whether the scheme's way back needs the last two states."""
@@ -144,6 +150,7 @@ class Inverter:
         """Latents to noise, and the last state but one where the scheme's way back needs it (`keeps_previous`)."""
         import torch
 
+        self.network.check_latents(latents.shape)
         y = latents.to(self.pipeline.device, torch.float32)
         draw = partial(gaussian, y, seeds or [content_seed(latent) for latent in latents])
         self.network.finite.clear()
@@ -167,6 +174,7 @@ class Inverter:
         """
         import torch
 
+        self.network.check_latents(noise.shape)
         y = noise.to(self.pipeline.device, torch.float32)
         before = None if previous is None else previous.to(self.pipeline.device, torch.float32)
         of_inversion = len(self.network.finite)
@@ -180,7 +188,16 @@ class Inverter:
         """Images to the denoiser's latents: the VAE posterior's mode, shifted and scaled as its config says.
 
         Without an autoencoder, the images themselves, in as many channels as the network takes.
+
+        Raises:
+            UsageError: A side is no multiple of what autoencoder and network halve or cut into patches.
         """
+        side = self.network.multiple * self.pipeline.downscale
+        if any(length % side for length in images.shape[-2:]):
+            height, width = images.shape[-2:]
+            raise UsageError(
+                f"pictures of {height} x {width} do not fit: their sides must be multiples of {side} pixels"
+            )
         return encode(self.pipeline, images, channels=self.pipeline.denoiser.config.in_channels)
 
     def decode(self, latents: "Tensor") -> "Tensor":

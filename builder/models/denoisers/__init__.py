@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from noisezoo.builder.models.files import AUTOENCODERS
 from noisezoo.errors import UsageError
 from noisezoo.plugins import load_package
 
@@ -38,6 +39,12 @@ class Denoiser(ABC):
     """How it takes guidance, as `guidance` returns it, where no config says otherwise."""
     given_sigmas: ClassVar[bool] = False
     """Whether the model's pipeline gives its scheduler the sigmas 1, ..., 1 / steps."""
+    packing: ClassVar[int] = 1
+    """Latents a side that make one position of the network's input, before its own patches."""
+    text_tokens: ClassVar[int] = 0
+    """Tokens at which the pipeline cuts a prompt for a T5 tower."""
+    unmet: ClassVar[tuple[str, ...]] = ()
+    """Keys of the network's config that ask for conditions which nothing here gives."""
 
     def __init_subclass__(cls, *, network: str = "", embeds: str | None = None) -> None:
         if network:
@@ -47,6 +54,7 @@ class Denoiser(ABC):
         self, pipeline: "Pipeline", *, prompt: str, negative_prompt: str | None, guidance_scale: float
     ) -> None:
         self.pipeline, self.network = pipeline, pipeline.denoiser
+        self._check_channels()
         self.prompt, self.negative_prompt, self.guidance_scale = prompt, negative_prompt, guidance_scale
         self.forwards = 0
         self.finite: list[tuple[float, Tensor]] = []
@@ -100,6 +108,63 @@ class Denoiser(ABC):
         """Diffusers' own pipeline around the text towers."""
         return self.pipeline.text_pipeline(self.text_pipeline)
 
+    @property
+    def multiple(self) -> int:
+        """Sides of latents must be a multiple of this."""
+        return int(self.network.config.get("patch_size") or 1) * self.packing
+
+    def check_latents(self, shape: Sequence[int]) -> None:
+        """Refuse latents (..., c, h, w) that the network does not take.
+
+        Raises:
+            UsageError: Another number of channels, or a side that the network cannot cut into its patches.
+        """
+        channels, *sides = shape[-3:]
+        wanted = self.network.config.in_channels // self.packing**2
+        if channels != wanted:
+            raise UsageError(f"latents of {channels} channels: a {type(self.network).__name__} takes {wanted}")
+        if any(side % self.multiple for side in sides):
+            downscale, kind = self.pipeline.downscale, type(self.network).__name__
+            raise UsageError(
+                f"latents of {sides[0]} x {sides[1]} do not fit a {kind}: sides must be multiples of {self.multiple}, "
+                f"those of pictures of {self.multiple * downscale} pixels"
+            )
+        most = (self.network.config.get("pos_embed_max_size") or max(sides)) * self.multiple
+        if max(sides) > most:
+            raise UsageError(
+                f"latents of {sides[0]} x {sides[1]}: a {type(self.network).__name__} takes {most} at most"
+            )
+
+    def is_cut(self, prompt: str) -> bool:
+        """Whether a prompt has more tokens than one of the text towers is given, so that its end is without effect."""
+        tokenizers = [part for name, part in self.pipeline.texts.items() if "tokenizer" in name and part is not None]
+        return bool(self.text_pipeline) and any(
+            len(tokenizer(prompt, truncation=False, verbose=False).input_ids) > self._tokens(tokenizer)
+            for tokenizer in tokenizers
+        )
+
+    def _tokens(self, tokenizer: Any) -> int:
+        return int(self.text_tokens if "T5" in type(tokenizer).__name__ else tokenizer.model_max_length)
+
+    def _check_channels(self) -> None:
+        """Refuse a network that takes more than a latent and what its kind of denoiser gives it."""
+        config, folder, kind = self.network.config, self.pipeline.folder, type(self.network).__name__
+        condition = next((key for key in self.unmet if config.get(key) is not None), None)
+        if condition is not None:
+            raise UsageError(f"{folder}: the {kind} takes conditions that are not given here ({condition})")
+        takes, gives = config.in_channels, config.get("out_channels") or config.in_channels
+        if takes > gives:
+            raise UsageError(
+                f"{folder}: the {kind} takes {takes} channels and gives {gives}: it sees a picture or a mask beside "
+                "the latent (inpainting, editing, upscaling), which inversion does not have"
+            )
+        vae, index = self.pipeline.autoencoder, self.pipeline.index
+        if vae is None and (takes not in (1, 3) or any(name in index for name in AUTOENCODERS)):
+            raise UsageError(f"{folder}: a model of latents whose index names no autoencoder: put its vae back")
+        latent = takes if vae is None else vae.config.latent_channels
+        if takes != latent * self.packing**2:
+            raise UsageError(f"{folder}: the {kind} takes {takes} channels, and the autoencoder gives {latent}")
+
     @abstractmethod
     def encode(self, prompt: str | None) -> Conditions:
         """The conditions of one prompt, (1, ...) each; None stands for no prompt at all, as the pipeline means it."""
@@ -132,6 +197,18 @@ class Denoiser(ABC):
         output = self.predict(y, times, rows)[:, : y.shape[1]]
         return output.to(torch.float32, copy=True)  # a replayed graph writes its next output over this one
 
+    def _embedded_scale(self) -> Conditions:
+        """The guidance scale as a UNet of a latent consistency model takes it (Luo et al. 2023): (1, d)."""
+        import torch
+        from diffusers import LatentConsistencyModelPipeline
+
+        width = self.network.config.get("time_cond_proj_dim")
+        if width is None:
+            return {}
+        embed = LatentConsistencyModelPipeline.get_guidance_scale_embedding
+        scale = torch.tensor([self.guidance_scale - 1.0])
+        return {"timestep_cond": embed(None, scale, embedding_dim=width).to(self.pipeline.device)}
+
     def _rows(self, prompts: Sequence[str | None]) -> Conditions:
         import torch
 
@@ -143,7 +220,7 @@ class Denoiser(ABC):
         import torch
 
         with torch.no_grad():
-            found = self.encode(prompt)
+            found = {**self.encode(prompt), **self._embedded_scale()}
         return {name: v.to(self.pipeline.dtype) if v.is_floating_point() else v for name, v in found.items()}
 
 

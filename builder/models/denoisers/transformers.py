@@ -1,7 +1,7 @@
 """Transformers: DiT, PixArt, Stable Diffusion 3, FLUX."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from noisezoo.builder.models.denoisers import Conditions, Denoiser
 from noisezoo.errors import UsageError
@@ -36,7 +36,7 @@ class ClassConditioned(Denoiser, network="DiTTransformer2DModel"):
 class Mmdit(Denoiser, network="SD3Transformer2DModel"):
     """Stable Diffusion 3 (Esser et al. 2024): a rectified flow on two CLIP towers and T5."""
 
-    text_pipeline = "StableDiffusion3Pipeline"
+    text_pipeline, text_tokens = "StableDiffusion3Pipeline", 256
 
     def encode(self, prompt: str | None) -> Conditions:
         """Hidden states of all towers, and CLIP's pooled embeddings."""
@@ -53,7 +53,8 @@ class Flux(Denoiser, network="FluxTransformer2DModel"):
     Guidance is an input of the guidance-distilled model; one without any guidance needs no second pass either.
     """
 
-    text_pipeline, takes, given_sigmas = "FluxPipeline", "input", True
+    text_pipeline, text_tokens, packing = "FluxPipeline", 512, 2
+    takes, given_sigmas = "input", True
 
     def encode(self, prompt: str | None) -> Conditions:
         """T5's hidden states, CLIP's pooled embedding, and the guidance scale where the network takes it."""
@@ -96,6 +97,9 @@ class PixArt(Denoiser, network="PixArtTransformer2DModel"):
             max_sequence_length=self.pipeline.prompt_tokens,
         )  # fmt: skip
         return {"encoder_hidden_states": hidden, "encoder_attention_mask": mask}
+
+    def _tokens(self, tokenizer: Any) -> int:
+        return self.pipeline.prompt_tokens
 
     def predict(self, y: "Tensor", time: "Tensor", conditions: Conditions) -> "Tensor":
         """One pass."""

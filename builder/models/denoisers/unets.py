@@ -7,11 +7,20 @@ from noisezoo.builder.models.denoisers import Conditions, Denoiser
 if TYPE_CHECKING:
     from torch import Tensor
 
+CLASSES = ("class_embed_type", "num_class_embeds")
+"""Keys of configs of class-conditional UNets."""
+
 
 class Unconditional(Denoiser, network="UNet2DModel"):
     """A network that takes the state and the time alone; neither prompt nor guidance has anything to act on."""
 
-    takes = "none"
+    takes, unmet = "none", CLASSES
+
+    @property
+    def multiple(self) -> int:
+        """One halving fewer than there are levels."""
+        halvings = len(self.network.config.block_out_channels) - 1
+        return int(2**halvings)
 
     def encode(self, prompt: str | None) -> Conditions:
         """Nothing."""
@@ -21,23 +30,12 @@ class Unconditional(Denoiser, network="UNet2DModel"):
 class TextConditioned(Denoiser, network="UNet2DConditionModel"):
     """Stable Diffusion 1 and 2, and latent consistency models, which take the guidance scale as an input."""
 
-    text_pipeline = "StableDiffusionPipeline"
+    text_pipeline, unmet = "StableDiffusionPipeline", (*CLASSES, "encoder_hid_dim_type")
 
     def encode(self, prompt: str | None) -> Conditions:
         """The text tower's last hidden state; None is the empty prompt."""
         embedding, _ = self.tower.encode_prompt(prompt or "", self.pipeline.device, 1, False)
-        return {"encoder_hidden_states": embedding, **self.embedded_guidance()}
-
-    def embedded_guidance(self) -> Conditions:
-        """The embedded guidance scale, (1, d), where the network takes it."""
-        import torch
-
-        if not self.embeds_guidance:
-            return {}
-        tower = self.pipeline.text_pipeline("LatentConsistencyModelPipeline")
-        scale, width = torch.tensor([self.guidance_scale - 1.0]), self.network.config.time_cond_proj_dim
-        embedding = tower.get_guidance_scale_embedding(scale, embedding_dim=width)
-        return {"timestep_cond": embedding.to(self.pipeline.device)}
+        return {"encoder_hidden_states": embedding}
 
 
 class TextAndSizeConditioned(Denoiser, network="UNet2DConditionModel", embeds="text_time"):
@@ -47,7 +45,7 @@ class TextAndSizeConditioned(Denoiser, network="UNet2DConditionModel", embeds="t
     then matters, unless the negative prompt is "" as well.
     """
 
-    text_pipeline, takes = "StableDiffusionXLPipeline", "zeros"
+    text_pipeline, takes, unmet = "StableDiffusionXLPipeline", "zeros", (*CLASSES, "encoder_hid_dim_type")
 
     def encode(self, prompt: str | None) -> Conditions:
         """Hidden states of both towers, and the second one's pooled embedding."""
@@ -65,6 +63,6 @@ class TextAndSizeConditioned(Denoiser, network="UNet2DConditionModel", embeds="t
         size = [side * self.pipeline.downscale for side in y.shape[-2:]]
         original, corner, target = size, (0, 0), size
         sizes = self.constant(*original, *corner, *target, like=y).expand(len(y), -1)
-        added = {"text_embeds": conditions["text_embeds"], "time_ids": sizes}
-        hidden = conditions["encoder_hidden_states"]
-        return self.call(y, time, encoder_hidden_states=hidden, added_cond_kwargs=added)
+        given = dict(conditions)
+        added = {"text_embeds": given.pop("text_embeds"), "time_ids": sizes}
+        return self.call(y, time, **given, added_cond_kwargs=added)

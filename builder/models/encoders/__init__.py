@@ -5,14 +5,16 @@ in a plug-in.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+from unittest.mock import patch
 
 import numpy as np
 
 from noisezoo.builder.models.arithmetic import network_device, network_dtype
-from noisezoo.builder.models.files import Layout, Listing, list_files, reading, resolve, tensors
+from noisezoo.builder.models.files import Layout, list_files, local_files, reading, resolve, tensors
 from noisezoo.builder.sources import to_rgb
 from noisezoo.errors import NoiseZooError, UsageError
 from noisezoo.plugins import load_package
@@ -94,13 +96,15 @@ class Encoder(ABC):
         if family not in families():
             raise UsageError(f"unknown encoder family {family!r}; choose one of: {', '.join(families())}")
         encoder = families()[family]()
+        kind, where = network_dtype(dtype), network_device(device)
         folder = resolve(folder_or_hub_id, revision, family=family)
-        stored = _stored(folder, encoder.layout)
-        with reading(f"{folder}: {family} model"), torch.random.fork_rng(devices=[]):
+        weights = [name for name in local_files(folder, family) if name.endswith(".safetensors")]
+        stored = frozenset(key for name in weights for key in tensors(folder / name))
+        with reading(f"{folder}: {family} model"), torch.random.fork_rng(devices=[]), filled(folder):
             if untrained_seed is not None:
                 seed_start(untrained_seed)
             encoder.load(folder, stored, untrained_seed)
-        return encoder.to(network_device(device), network_dtype(dtype))
+        return encoder.to(where, kind)
 
     def to(self, device: "str | torch.device", dtype: "torch.dtype") -> "Encoder":
         """Itself, its network moved to a device and a dtype and in evaluation mode."""
@@ -152,17 +156,34 @@ def seed_start(seed: int) -> None:
     torch.default_generator.manual_seed(seed)
 
 
+@contextmanager
+def filled(folder: Path) -> "Iterator[None]":
+    """Refuse weights that leave a tensor of a network at its random start; surplus tensors are fine.
+
+    timm asks for all tensors only where the classifier is kept, and open_clip refuses surplus ones.
+
+    Raises:
+        UsageError: The weights lack a tensor.
+    """
+    import torch
+
+    load = torch.nn.Module.load_state_dict
+
+    def checked(module: torch.nn.Module, state: Mapping[str, Any], *_: Any, **options: Any) -> Any:
+        result = load(module, state, strict=False, assign=options.get("assign", False))
+        if result.missing_keys:
+            raise UsageError(f"{folder}: its weights lack {', '.join(sorted(result.missing_keys)[:3])}")
+        return result
+
+    with patch.object(torch.nn.Module, "load_state_dict", checked):
+        yield
+
+
 def families() -> Mapping[str, type[Encoder]]:
     """Name -> family of encoders: ours first, in the order in which a folder's files are tried, then plug-ins'."""
     load_package(__name__)
     ours = {name: family for name, family in Encoder.TABLE.items() if family.__module__.startswith(__name__)}
     return {**dict(sorted(ours.items())), **Encoder.TABLE}
-
-
-def _stored(folder: Path, layout: Layout) -> frozenset[str]:
-    """Names of the tensors in a folder's safetensors weights; reads headers alone."""
-    names = Listing.of(folder).weights("", layout.weights, pickled=False)
-    return frozenset(name for path in names if path.endswith(".safetensors") for name in tensors(folder / path))
 
 
 def _recognise(folder_or_hub_id: str | Path, revision: str | None) -> str:

@@ -29,6 +29,8 @@ class OpenClip(Encoder, name="open_clip", layout=LAYOUT, package="open_clip_torc
             # The factory with load_weights=False warns through the root logger, which would configure logging for all.
             settings = deepcopy(read_json(folder / "open_clip_config.json")["model_cfg"])
             settings.pop("custom_text", None)
+            settings["vision_cfg"]["timm_model_pretrained"] = False  # else towers of other libraries' are downloaded
+            settings["text_cfg"]["hf_model_pretrained"] = False
             seed_start(untrained_seed)
             model = type(model)(**settings)
         for name in [name for name, _ in model.named_children() if name != "visual"]:
