@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from yaml import YAMLError
 
-from noisezoo.builder.models.encoders import Encoder, families
+from noisezoo.builder.models.encoders import BLANK_SIDE, Encoder, families
 from noisezoo.builder.models.files import read_json, resolve
 from noisezoo.errors import UsageError
 from noisezoo.loading import LABELS, PAIRED
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from torch.utils.flop_counter import FlopCounterMode
 
     from noisezoo.builder.models.pipeline import Pipeline
-
-BLANK_SIDE = 256
-"""Side of the blank picture, in pixels; a preprocessing that resizes or crops makes its own of it."""
 
 
 def describe(family: str, folder_or_hub_id: str | Path, revision: str | None = None, *, pickled: bool = False) -> View:

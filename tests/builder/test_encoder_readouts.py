@@ -110,6 +110,22 @@ def test_clip_by_transformers_gives_its_projection_and_keeps_no_text_tower(tmp_p
     assert not any(name.startswith("text_") for name in kept)
 
 
+def test_a_vision_tower_saved_with_its_projection_gives_the_projection(tmp_path: Path) -> None:
+    from transformers import CLIPVisionConfig
+
+    torch.manual_seed(0)
+    tower = CLIPVisionModelWithProjection(CLIPVisionConfig(**VISION, projection_dim=12))
+    processor = CLIPImageProcessor(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16})
+    save(tower, tmp_path / "model", processor)
+    check(tmp_path / "model", lambda x: tower(x).image_embeds)
+    untrained = Encoder.from_pretrained(tmp_path / "model", untrained_seed=3).embed(pictures())
+    torch.manual_seed(3)
+    start = CLIPVisionModelWithProjection(CLIPVisionConfig(**VISION, projection_dim=12)).eval()
+    with torch.inference_mode():
+        expected = start(pixels_by_transformers(tmp_path / "model")).image_embeds
+    np.testing.assert_allclose(untrained, expected, rtol=0, atol=1e-5)
+
+
 def test_a_masked_autoencoder_sees_the_whole_picture_and_the_same_each_time(tmp_path: Path) -> None:
     torch.manual_seed(0)
     decoder = {f"decoder_{key}": value for key, value in BLOCK.items()}

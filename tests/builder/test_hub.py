@@ -15,6 +15,7 @@ from huggingface_hub import constants
 from noisezoo.builder.models.files import check_access, commit_of, is_path, resolve
 from noisezoo.errors import UsageError
 from noisezoo.zoo import View
+from tests.builder.models import save_unconditional
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 PIPELINE = (
@@ -32,6 +33,18 @@ REPOSITORIES: dict[str, tuple[str, ...]] = {
     "me/flat": ("model_index.json", "config.json", "scheduler_config.json", "diffusion_pytorch_model.bin"),
     "me/clip": ("open_clip_config.json", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin",
                 "merges.txt", "vocab.json", "tokenizer_config.json", "model.safetensors", "config.json", "training.py"),
+    "me/pickles": ("model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.bin",
+                   "unet/openvino_model.bin", "unet/diffusion_pytorch_model.fp16.bin", "vae/config.json",
+                   "vae/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.bin",
+                   "vae_decoder/model.bin"),
+    "me/sd35": ("model_index.json", "transformer/config.json", "transformer/diffusion_pytorch_model.safetensors",
+                "text_encoder/config.json", "text_encoder/model.safetensors", "text_encoders/t5xxl_fp16.safetensors",
+                "text_encoders/clip_g.safetensors", "tokenizer/vocab.json", "sd3.5_medium.safetensors"),
+    "me/half": ("model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.fp16.safetensors"),
+    "me/sharded": ("model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors.index.json",
+                   "unet/diffusion_pytorch_model-00001-of-00001.safetensors",
+                   "unet/diffusion_pytorch_model.bin.index.json", "unet/diffusion_pytorch_model-00001-of-00002.bin"),
+    "me/vit-pickled": ("config.json", "preprocessor_config.json", "pytorch_model.bin"),
     "me/timm": ("config.json", "model.safetensors", "pytorch_model.bin", "model.fp16.safetensors"),
     "me/vit": ("config.json", "preprocessor_config.json", "model-00001-of-00001.safetensors", "modeling_vit.py",
                "model.safetensors.index.json", "pytorch_model.bin", "tf_model.h5"),
@@ -43,6 +56,17 @@ CONTENTS: dict[str, Any] = {
                          "text_encoder": [None, None]},
     "model.safetensors.index.json": {"weight_map": {"a": "model-00001-of-00002.safetensors"}},
 }  # fmt: skip
+SHARDS = {"weight_map": {"a": "diffusion_pytorch_model-00001-of-00001.safetensors"}}
+CONTENTS["me/sharded/unet/diffusion_pytorch_model.safetensors.index.json"] = SHARDS
+CONTENTS["me/sharded/model_index.json"] = {"unet": ["diffusers", "Any"]}
+CONTENTS["me/half/model_index.json"] = {"unet": ["diffusers", "Any"]}
+CONTENTS["me/pickles/model_index.json"] = {"unet": ["diffusers", "Any"], "vae": ["diffusers", "Any"]}
+CONTENTS["me/sd35/model_index.json"] = {
+    "transformer": ["diffusers", "Any"],
+    "text_encoder": ["transformers", "Any"],
+    "tokenizer": ["transformers", "Any"],
+    "text_encoder_3": [None, None],
+}
 CONTENTS["me/flat/model_index.json"] = {"unet": ["diffusers", "UNet2DModel"], "scheduler": ["diffusers", "Any"]}
 CONTENTS["me/vit/model.safetensors.index.json"] = {"weight_map": {"a": "model-00001-of-00001.safetensors"}}
 """What those files hold that say which others are needed."""
@@ -223,8 +247,39 @@ def test_an_encoder_brings_what_its_library_reads(client: Client, repo: str, fam
 
 def test_pickles_come_only_where_the_row_says_so(client: Client) -> None:
     message = client.refusal(resolve, "me/flat")
-    assert "me/flat holds no weights in safetensors" in message and "`pickled`" in message
+    assert "me/flat holds no weights in safetensors" in message and "`pickled: true`" in message
     assert client.files("me/flat", pickled=True) == set(REPOSITORIES["me/flat"])
+
+
+def test_one_format_of_each_component_is_fetched_and_nothing_that_is_not_read(client: Client) -> None:
+    """Pickles come where there is nothing else, and OpenVINO's, half-precision and other tools' copies never."""
+    assert client.files("me/pickles", pickled=True) == {
+        "model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.bin", "vae/config.json",
+        "vae/diffusion_pytorch_model.safetensors",
+    }  # fmt: skip
+    assert client.files("me/sd35") == {
+        "model_index.json", "transformer/config.json", "transformer/diffusion_pytorch_model.safetensors",
+        "text_encoder/config.json", "text_encoder/model.safetensors", "tokenizer/vocab.json",
+    }  # fmt: skip
+
+
+def test_shards_of_safetensors_beside_an_index_of_pickles_are_a_whole_model(client: Client) -> None:
+    wanted = {
+        "model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors.index.json",
+        "unet/diffusion_pytorch_model-00001-of-00001.safetensors",
+    }  # fmt: skip
+    assert client.files("me/sharded") == wanted
+    assert client.call(check_access, replace(ROW, repo="me/sharded"), offline=True) is None
+
+
+@pytest.mark.parametrize("pickled", [False, True])
+def test_the_mend_for_weights_that_cannot_be_read_is_one_that_helps(client: Client, pickled: bool) -> None:
+    half = client.refusal(resolve, "me/half", pickled=pickled)
+    assert "rename unet/diffusion_pytorch_model.fp16.safetensors to unet/diffusion_pytorch_model.safetensors" in half
+    encoder = client.refusal(resolve, "me/vit-pickled", family="transformers", pickled=pickled)
+    for message in (half, encoder):
+        assert "`pickled" not in message
+    assert "convert pytorch_model.bin to safetensors" in encoder
 
 
 def test_a_branch_is_told_as_the_commit_it_stands_at_and_a_pin_costs_no_request(client: Client) -> None:
@@ -282,6 +337,9 @@ def test_a_path_is_told_from_a_hub_id_by_its_first_characters(text: str, expecte
 def test_a_local_folder_is_itself(tmp_path: Path) -> None:
     row = replace(ROW, repo=str(tmp_path))
     assert resolve(tmp_path) == resolve(str(tmp_path)) == row.folder == tmp_path
+    with pytest.raises(UsageError, match="is no diffusers model: it has no model_index.json"):
+        check_access(row)
+    save_unconditional(tmp_path)
     check_access(row)
     assert commit_of(row) is None
 

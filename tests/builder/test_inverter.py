@@ -16,6 +16,7 @@ from noisezoo.builder.models.inverter import Inverter
 from noisezoo.builder.models.pipeline import Runtime
 from noisezoo.builder.models.schemes import SCHEMES
 from noisezoo.errors import UsageError
+from tests.builder.folders import save_diffusion
 from tests.builder.models import save_stable_diffusion, save_unconditional
 
 
@@ -246,7 +247,7 @@ def test_a_broken_network_s_fault_is_forgotten_by_the_next_inversion(uncondition
 
 @pytest.mark.parametrize(
     "runtime",
-    [Runtime(channels_last=False), Runtime(attention_backend="native"), Runtime(vae_slicing=True)],
+    [Runtime(channels_last=False), Runtime(vae_slicing=True)],
 )
 def test_how_a_network_is_run_changes_its_noise_by_rounding_only(stable_diffusion: Path, runtime: Runtime) -> None:
     plain = Inverter.from_pretrained(stable_diffusion, num_inference_steps=5).invert(pictures(size=16))
@@ -259,8 +260,20 @@ def test_runtime_settings_reach_the_modules(stable_diffusion: Path) -> None:
     vae = Inverter.from_pretrained(stable_diffusion, num_inference_steps=1, runtime=runtime).pipeline.autoencoder
     assert vae.use_slicing
     assert vae.use_tiling
+    with pytest.raises(UsageError, match="attention back-end 'native' has no effect on a UNet2DConditionModel"):
+        Inverter.from_pretrained(stable_diffusion, runtime=Runtime(attention_backend="native"))
+
+
+def test_an_attention_back_end_is_applied_where_the_network_has_a_choice_of_them(tmp_path: Path) -> None:
+    folder = save_diffusion("flux-dev", tmp_path / "model")
+    load = partial(Inverter.from_pretrained, folder, num_inference_steps=1)
+    inverter = load(runtime=Runtime(attention_backend="_native_math"))
+    chosen = {str(p._attention_backend.value) for p in inverter.pipeline.denoiser.attn_processors.values()}
+    assert chosen == {"_native_math"}
+    y = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(inverter.invert_latents(y), load().invert_latents(y), rtol=0, atol=1e-4)
     with pytest.raises(UsageError, match="attention back-end 'telepathy'"):
-        Inverter.from_pretrained(stable_diffusion, runtime=Runtime(attention_backend="telepathy"))
+        load(runtime=Runtime(attention_backend="telepathy"))
 
 
 def test_a_compiled_network_gives_the_same_noise(unconditional: Path, monkeypatch: pytest.MonkeyPatch) -> None:

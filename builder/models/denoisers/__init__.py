@@ -61,6 +61,7 @@ class Denoiser(ABC):
         self._encoded = lru_cache(maxsize=PROMPTS_KEPT)(self._encode_alone)
         self._constants = lru_cache(maxsize=PROMPTS_KEPT)(_constant)
         self.condition([prompt])
+        self._check_width()
 
     def condition(self, prompts: Sequence[str]) -> None:
         """Set what the next calls are conditioned on: one prompt for all images, or one each.
@@ -164,6 +165,17 @@ class Denoiser(ABC):
         latent = takes if vae is None else vae.config.latent_channels
         if takes != latent * self.packing**2:
             raise UsageError(f"{folder}: the {kind} takes {takes} channels, and the autoencoder gives {latent}")
+
+    def _check_width(self) -> None:
+        """Refuse text towers whose hidden states are of another width than the network takes."""
+        config, hidden = self.network.config, self.conditional.get("encoder_hidden_states")
+        widths = (config.get(f"{part}_dim") for part in ("joint_attention", "cross_attention"))
+        wanted = config.get("caption_channels") or next((width for width in widths if width), None)
+        if hidden is not None and isinstance(wanted, int) and hidden.shape[-1] != wanted:
+            raise UsageError(
+                f"{self.pipeline.folder}: its text towers give {hidden.shape[-1]} numbers a token, and the "
+                f"{type(self.network).__name__} takes {wanted}: put its own text towers back"
+            )
 
     @abstractmethod
     def encode(self, prompt: str | None) -> Conditions:

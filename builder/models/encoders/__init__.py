@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+BLANK_SIDE = 256
+"""Side of a blank picture, in pixels; a preprocessing that resizes or crops makes its own of it."""
+
 
 class Encoder(ABC):
     """Pictures to embeddings, raw: never normalised, never clipped. A subclass is one library's encoders.
@@ -104,7 +107,17 @@ class Encoder(ABC):
             if untrained_seed is not None:
                 seed_start(untrained_seed)
             encoder.load(folder, stored, untrained_seed)
+        encoder._check_sizes(folder)
         return encoder.to(where, kind)
+
+    def _check_sizes(self, folder: Path) -> None:
+        """Refuse a preprocessing whose pictures the network does not take, by a forward on a blank one."""
+        import torch
+        from PIL.Image import new
+
+        self.model.eval()
+        with torch.inference_mode(), reading(f"{folder}: its preprocessing does not suit its network, which"):
+            self.forward(self.preprocess(new("RGB", (BLANK_SIDE, BLANK_SIDE)))[None])
 
     def to(self, device: "str | torch.device", dtype: "torch.dtype") -> "Encoder":
         """Itself, its network moved to a device and a dtype and in evaluation mode."""

@@ -24,8 +24,9 @@ class Transformers(
 
     A vector a picture, by the first of these that the model offers:
 
-    1. `get_image_features`, of two-tower models: what the contrastive loss compared with text (CLIP's projection,
-       SigLIP's attention pooling), before normalisation. The text tower is dropped.
+    1. `get_image_features`, of two-tower models, or `image_embeds`, of a vision tower with its projection: what the
+       contrastive loss compared with text (CLIP's projection, SigLIP's attention pooling), before normalisation. The
+       text tower is dropped.
     2. `pooler_output`: what the model's makers pooled (DINOv2 and DINOv3: the class token after the last layer norm;
        ConvNeXt and ResNet: the mean over space). Where the pooler has parameters that the weights lack, it was never
        trained: the model is built without it, since transformers would fill it with random numbers and only warn.
@@ -46,10 +47,11 @@ class Transformers(
         if hasattr(config, "mask_ratio"):
             config.mask_ratio = 0.0  # a masked autoencoder hides patches at random, in evaluation mode as well
         options = {"dtype": torch.float32, "trust_remote_code": False, **_pooler_option(config, stored)}
+        kind = _projecting(config)
         if untrained_seed is None:
-            self.model = _with_weights(folder, config, options)
+            self.model = _with_weights(folder, kind or AutoModel, config, options)
         else:
-            self.model = AutoModel.from_config(config, **options)  # type: ignore[no-untyped-call]
+            self.model = AutoModel.from_config(config, **options) if kind is None else kind(config)  # type: ignore[no-untyped-call]
         for name in ("text_model", "text_projection"):
             if hasattr(self.model, "get_image_features") and hasattr(self.model, name):
                 delattr(self.model, name)
@@ -84,6 +86,9 @@ def _read_out(model: "torch.nn.Module", output: Any, pixels: "Tensor") -> "Tenso
 
     if isinstance(output, torch.Tensor):  # what get_image_features returned before transformers 5
         return output
+    projected: Tensor | None = getattr(output, "image_embeds", None)
+    if projected is not None:
+        return projected
     pooled: Tensor | None = getattr(output, "pooler_output", None)
     if pooled is not None:
         return pooled.flatten(1) if pooled.shape[2:] == (1, 1) else pooled
@@ -111,10 +116,16 @@ def _patches(model: "torch.nn.Module", pixels: "Tensor") -> int:
     return (pixels.shape[2] // rows) * (pixels.shape[3] // columns)
 
 
-def _with_weights(folder: Path, config: Any, options: Mapping[str, Any]) -> "torch.nn.Module":
-    from transformers import AutoModel
+def _projecting(config: Any) -> Any:
+    """The class of a vision tower that was saved with its projection, which `AutoModel` would drop; else None."""
+    import transformers
 
-    model, report = AutoModel.from_pretrained(
+    name = (config.architectures or [""])[0]
+    return getattr(transformers, name, None) if name.endswith("VisionModelWithProjection") else None
+
+
+def _with_weights(folder: Path, kind: Any, config: Any, options: Mapping[str, Any]) -> "torch.nn.Module":
+    model, report = kind.from_pretrained(
         folder, config=config, use_safetensors=True, output_loading_info=True, **options
     )
     if report["missing_keys"]:  # transformers fills these with random numbers and only warns
