@@ -420,15 +420,15 @@ def test_half_precision_copies_alone_are_told_to_be_renamed(copy: Callable[[str]
 def test_a_dtype_that_no_network_runs_in_is_refused_with_those_that_do(folders: Folders, dtype: str) -> None:
     for use in (lambda: load(folders["sd15"], dtype=dtype), lambda: Encoder.from_pretrained(
             zoo.TESTBED / "faces-ssl", dtype=dtype)):  # fmt: skip
-        with pytest.raises(UsageError, match=f"unknown dtype '{dtype}'; choose one of: float32, bfloat16, float16"):
+        with pytest.raises(UsageError, match=f"unknown dtype '{dtype}'; choose one of: float32, "):
             use()
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:99", "GPU0"])
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "GPU0", "mps"])
 def test_a_device_that_is_not_there_is_refused(folders: Folders, device: str) -> None:
     for use in (lambda: load(folders["sd15"], device=device), lambda: Encoder.from_pretrained(
             zoo.TESTBED / "faces-ssl", device=device)):  # fmt: skip
-        with pytest.raises(UsageError, match=f"device '{device}' is not on this machine"):
+        with pytest.raises(UsageError, match=f"device '{device}'"):
             use()
 
 
