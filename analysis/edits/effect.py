@@ -31,12 +31,19 @@ class Effect:
     def of(
         cls, scores: Floats, units: Units, n_units: int, *, readers: Floats | None = None, null: Floats | None = None
     ) -> "Effect":
-        """Of scores (m, k) of faces of the identities `units` (m,) among `n_units`."""
+        """Of scores (m, k) of faces of the identities `units` (m,) among `n_units`.
+
+        Raises:
+            ValueError: faces of fewer than 2 identities, whose mean has no interval.
+        """
+        present = np.bincount(units, minlength=n_units) > 0
+        if present.sum() < 2:
+            raise ValueError(f"a mean over faces needs 2 identities for an interval, not {present.sum()}")
         faces = np.zeros((n_units, scores.shape[1]))
         np.add.at(faces, units, (scores - scores.mean(axis=0)) / len(scores))
         none = np.empty((0, scores.shape[1]))
         drawn = (none if draws is None else draws for draws in (readers, null))
-        return cls(scores.mean(axis=0), faces, np.bincount(units, minlength=n_units) > 0, *drawn)
+        return cls(scores.mean(axis=0), faces, present, *drawn)
 
     def take(self, columns: Sequence[int]) -> "Effect":
         """Some of the means."""

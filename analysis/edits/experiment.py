@@ -41,6 +41,7 @@ from noisezoo.analysis.probes import Probes, fit_probes
 from noisezoo.pca import Basis
 
 Floats = NDArray[np.floating]
+Rows = NDArray[np.intp]
 Generate = Callable[[Floats], Images]
 """Noise rows (b, d) -> pictures (b, 3, h, w) in [-1, 1]."""
 NOISE, ORTHOGONAL, OVERLAY = "noise", "noise, orthogonalised", "pixel overlay"
@@ -60,10 +61,10 @@ class Space:
 
     X: Floats
     Y: NDArray[np.float64]
-    rows: NDArray[np.intp]  # (m,) numbers of the training rows
+    rows: Rows  # (m,) numbers of the training rows
     basis: Basis | None = None
 
-    def on(self, rows: NDArray[np.intp], columns: Sequence[int]) -> "Space":
+    def on(self, rows: Rows, columns: Sequence[int]) -> "Space":
         """The same view with other training rows, and some of the attributes."""
         return Space(self.X, self.Y[:, list(columns)], rows, self.basis)
 
@@ -124,7 +125,7 @@ class Strip:
     strengths: tuple[float, ...]
     images: Images
     records: list[dict[str, Any]]
-    rows: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, np.intp))  # (faces,) of the view
+    rows: Rows = field(default_factory=lambda: np.empty(0, np.intp))  # (faces,) of the view
     changes: Sequence[Effect] = ()  # (strengths,) change of every attribute (k,), in deviations of its logit
     stray: Sequence[Effect] = ()  # (strengths,) mean |change| of the attributes that were not edited (1,)
 
@@ -165,12 +166,12 @@ class Experiment:
     seed: int = 42
 
     @cached_property
-    def units(self) -> NDArray[np.intp]:
+    def units(self) -> Rows:
         """Number of every row's identity, (n,)."""
         return units_of(len(self.noise.X), self.groups)
 
     @cached_property
-    def parts(self) -> tuple[NDArray[np.intp], NDArray[np.intp], list[tuple[NDArray[np.intp], NDArray[np.intp]]]]:
+    def parts(self) -> tuple[Rows, Rows, list[tuple[Rows, Rows]]]:
         """Rows that directions are made on, rows that are read from, and both halves of each split of the latter."""
         rows = self.noise.rows
         folds = assign_folds(len(rows), 2, seed=self.seed, groups=self.units[rows])
@@ -207,10 +208,12 @@ class Experiment:
     @cached_property
     def readers(self) -> tuple[Reader, list[tuple[Reader, Reader]]]:
         """The judge encoder's probes, and those of the halves of each split, at the strengths that all rows chose."""
-        E, Y = self.judge.X, self.judge.Y[:, self._columns]
-        whole = Reader.fit(E[self.parts[1]], Y[self.parts[1]])
-        C = whole.probes.C
-        return whole, [(Reader.fit(E[a], Y[a], C), Reader.fit(E[b], Y[b], C)) for a, b in self.parts[2]]
+
+        def fit(rows: Rows, C: ArrayLike | None = None) -> Reader:
+            return Reader.fit(self.judge.X[rows], self.judge.Y[np.ix_(rows, self._columns)], self.units[rows], C)
+
+        whole = fit(self.parts[1])
+        return whole, [(fit(a, whole.probes.C), fit(b, whole.probes.C)) for a, b in self.parts[2]]
 
     @cached_property
     def shuffled(self) -> list[NDArray[np.float64]]:
@@ -222,7 +225,7 @@ class Experiment:
     def strips(
         self,
         attribute: str,
-        rows: NDArray[np.intp],
+        rows: Rows,
         *,
         kinds: Sequence[str] = (PROBE,),
         variants: Sequence[str] = SHOWN,
@@ -266,7 +269,7 @@ class _Made:
 
     experiment: Experiment
     attribute: str
-    rows: NDArray[np.intp]
+    rows: Rows
     unedited: dict[str, Images] = field(default_factory=dict)  # of each medium
     nulls: dict[tuple[str, str], list[Seen]] = field(default_factory=dict)  # (kind, medium) -> a draw each
 
@@ -328,8 +331,8 @@ class _Made:
         """The same faces edited along directions of shuffled labels, as the reader of all rows sees them."""
         if (kind, medium) not in self.nulls:
             space, labels = self.experiment.made[medium], self.experiment.shuffled
-            columns = np.stack([each[:, self.target] for each in labels], axis=1) if labels else None
-            W = np.empty((space.X.shape[1], 0)) if columns is None else space.directions(kind, columns)
+            drawn = [each[:, self.target] for each in labels if 0 < each[:, self.target].mean() < 1]
+            W = space.directions(kind, np.stack(drawn, axis=1)) if drawn else np.empty((space.X.shape[1], 0))
             edits = [self._edit(space, w, ()) for w in W.T]
             self.nulls[kind, medium] = [self._seen(*self._pictures(medium, edit, _leave)) for edit in edits]
         return self.nulls[kind, medium]

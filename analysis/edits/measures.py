@@ -28,9 +28,9 @@ class Reader:
     scale: Floats  # (k,) unit of a change of each logit
 
     @classmethod
-    def fit(cls, E: Floats, Y: NDArray[Any], C: ArrayLike | None = None) -> "Reader":
-        """On embeddings E (n, e) with labels Y (n, k); C validated when None."""
-        probes = fit_probes(E, Y, C=C)
+    def fit(cls, E: Floats, Y: NDArray[Any], units: Units, C: ArrayLike | None = None) -> "Reader":
+        """On embeddings E (n, e) with labels Y (n, k) of identities (n,), by which C is validated when None."""
+        probes = fit_probes(E, Y, C=C, groups=units)
         return cls(probes, np.asarray((E @ probes.coef.astype(E.dtype)).std(axis=0, dtype=np.float64)))
 
     def logits(self, E: Floats) -> Floats:
