@@ -165,6 +165,16 @@ class Experiment:
     confidence: float = 0.95
     seed: int = 42
 
+    def __post_init__(self) -> None:
+        """Refuse spaces that are not of the same rows, whose labels and training rows must be equal."""
+        for name, space in (("pixels", self.pixels), ("judge", self.judge)):
+            if not np.array_equal(space.Y, self.noise.Y) or not np.array_equal(space.rows, self.noise.rows):
+                raise ValueError(
+                    f"{name} and noise have different labels or training rows: give the same images in both"
+                )
+        if self.noise.Y.shape[1] != len(self.names):
+            raise ValueError(f"{len(self.names)} names were given for {self.noise.Y.shape[1]} attributes")
+
     @cached_property
     def units(self) -> Rows:
         """Number of every row's identity, (n,)."""
@@ -200,17 +210,16 @@ class Experiment:
     @cached_property
     def made(self) -> dict[str, Space]:
         """Noise and pixels with the rows and attributes that directions are made on."""
-        return {
-            "noise": self.noise.on(self.parts[0], self._columns),
-            "pixels": self.pixels.on(self.parts[0], self._columns),
-        }
+        media = {"noise": self.noise, "pixels": self.pixels}
+        return {medium: space.on(self.parts[0], self._columns) for medium, space in media.items()}
 
     @cached_property
     def readers(self) -> tuple[Reader, list[tuple[Reader, Reader]]]:
         """The judge encoder's probes, and those of the halves of each split, at the strengths that all rows chose."""
 
         def fit(rows: Rows, C: ArrayLike | None = None) -> Reader:
-            return Reader.fit(self.judge.X[rows], self.judge.Y[np.ix_(rows, self._columns)], self.units[rows], C)
+            part = self.judge.on(rows, self._columns)
+            return Reader.fit(part.train, part.labels, self.units[rows], C)
 
         whole = fit(self.parts[1])
         return whole, [(fit(a, whole.probes.C), fit(b, whole.probes.C)) for a, b in self.parts[2]]

@@ -163,6 +163,11 @@ def test_what_cannot_be_studied_is_refused(experiment: Experiment, edits: EditSt
         edits.entanglement("probe", NOISE, 3.0)
     with pytest.raises(ValueError, match="strengths must begin with 0"):
         replace(experiment, strengths=(1.0, 2.0)).strips("a", held_out)
+    other = fit_space(experiment.noise.X, experiment.noise.Y, np.arange(900) < 700)
+    with pytest.raises(ValueError, match="judge and noise have different labels or training rows"):
+        replace(experiment, judge=other)
+    with pytest.raises(ValueError, match="2 names were given for 3 attributes"):
+        replace(experiment, names=("a", "b"))
     with pytest.raises(ValueError, match="mask of the 900 rows"):
         fit_space(experiment.noise.X, experiment.noise.Y, np.arange(5) < 3)
 
