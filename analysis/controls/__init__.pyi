@@ -9,7 +9,11 @@ from noisezoo.analysis.controls.profile import (
     profile_correlation as profile_correlation,
 )
 from noisezoo.analysis.controls.simulation import Simulated as Simulated, simulate_une as simulate_une
-from noisezoo.analysis.controls.spurious import SpuriousShift as SpuriousShift, spurious_shift as spurious_shift
+from noisezoo.analysis.controls.spurious import (
+    REDUCED as REDUCED,
+    SpuriousShift as SpuriousShift,
+    spurious_shift as spurious_shift,
+)
 from noisezoo.analysis.controls.structure import (
     NoiseStructure as NoiseStructure,
     area_means as area_means,

@@ -1,6 +1,6 @@
 """Do the attributes that one view reads well also stand out in another view, and more so than in the controls?"""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from noisezoo.analysis.core import Draws, Estimate, Floats, Interval, Result
 from noisezoo.analysis.probes import METRICS, ProbeTable, refuse_different_rows
 
 _FEWEST = 4
+_REPEATS = 0.5  # |phi| from which two attributes are not two pieces of evidence
 _EDGE = 1 - 1e-12  # Fisher's z ends here
 
 
@@ -76,6 +77,9 @@ def profile_correlation(
     towards wide. Correlations are treated on Fisher's z scale (1921), differences as they are; Student's t with
     Satterthwaite's degrees of freedom.
 
+    Attributes whose labels nearly repeat each other are scored alike in every view, by chance too, and are no
+    independent evidence: each cluster of them counts once, with its mean score.
+
     Args:
         a: the view in question, such as a noise view.
         b: the reference, such as CLIP.
@@ -101,14 +105,43 @@ def profile_correlation(
     for name, e in scores.items():
         if np.ptp(e.value[0]) == 0:
             raise ValueError(f"{name} has the same {metric} for every attribute: there is nothing to correlate")
-    reference, null = scores[views[1]], _permutations(len(names), n_permutations, seed)
+    labels = a.out_of_fold.labels[:, [a.names.index(name) for name in names]]
+    clusters = _clusters(labels)
+    scores = {name: _averaged(e, clusters) for name, e in scores.items()}
+    n_clusters = int(clusters.max()) + 1
+    if n_clusters < _FEWEST:
+        raise ValueError(f"the {len(names)} attributes repeat each other, and count as {n_clusters}: a correlation "
+                         f"needs {_FEWEST}")  # fmt: skip
+    reference, null = scores[views[1]], _permutations(n_clusters, n_permutations, seed)
     rows = {name: _correlation(f"{name} with {views[1]}", scores[name], reference, null, a.draws.confidence)
             for name in (views[0], *controls)}  # fmt: skip
     differences = {name: _difference(f"{views[0]} minus {name}, with {views[1]}", scores[views[0]], scores[name],
                                      reference, a.draws.confidence) for name in controls}  # fmt: skip
     said = dict.fromkeys(sentence for table in (a, b, *controls.values()) for sentence in table.caveats)
+    said |= dict.fromkeys(_repeats(names, clusters))
     draws = replace(a.draws, n_folds=0, n_permutations=n_permutations, seed=seed)
     return ProfileCorrelation(names, rows.pop(views[0]), rows, differences, metric, a.n, draws, tuple(said))
+
+
+def _clusters(labels: Floats) -> NDArray[np.intp]:
+    """Number of the cluster of each attribute of labels (n, k): chains of pairs whose |phi| is at least `_REPEATS`."""
+    from scipy.sparse.csgraph import connected_components
+
+    return np.asarray(connected_components(np.abs(np.corrcoef(labels.T)) >= _REPEATS)[1], dtype=np.intp)
+
+
+def _averaged(e: Estimate, clusters: NDArray[np.intp]) -> Estimate:
+    """The mean over each cluster's attributes."""
+    within = clusters[:, None] == np.arange(clusters.max() + 1)
+    weights = within / within.sum(axis=0)  # (k, clusters)
+    return Estimate(e.value @ weights, e.influence @ weights.astype(np.float32))
+
+
+def _repeats(names: Sequence[str], clusters: NDArray[np.intp]) -> list[str]:
+    members = [[name for name, its in zip(names, clusters, strict=True) if its == c] for c in np.unique(clusters)]
+    listed = "; ".join(", ".join(several) for several in members if len(several) > 1)
+    text = f"attributes whose labels nearly repeat each other (|phi| of {_REPEATS:g} or more) count as one: {listed}"
+    return [text] * bool(listed)
 
 
 def _permutations(k: int, times: int, seed: int) -> NDArray[np.intp]:

@@ -68,7 +68,7 @@ TREATMENTS: Mapping[str, Callable[[Floats, Floats], Floats]] = MappingProxyType(
     {"plain": _plain, "orthogonalised": _orthogonalised}
 )
 """Direction of A (d,) and reader of B (d,), both of the training rows -> direction (d,)."""
-REMOVED = "orthogonalised less plain"
+REMOVED, REDUCED = "orthogonalised less plain", "plain less orthogonalised, absolute"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -199,7 +199,9 @@ def _asked_of(
 
 
 def _shifts(made: Sequence[Floats], readers: Sequence[Floats], K: Sequence[Floats], n_splits: int) -> dict[str, Floats]:
-    """Shifts under each treatment, and their difference: of all rows, training halves, test halves, then clean halves.
+    """Shifts under each treatment, their difference, and by how much the absolute shift falls.
+
+    Each is of all rows, training halves, test halves, then clean halves:
 
     (1 + 6 n_splits,): halves come in twos, and a clean direction is asked of the other half than it was made on.
     `made` and `readers` are (d, 2) of the training rows, the test rows, and the halves of either. All NaN where any of
@@ -214,7 +216,7 @@ def _shifts(made: Sequence[Floats], readers: Sequence[Floats], K: Sequence[Float
         A, B = np.array([k @ v for v, k in pairs]).T
         found[name] = np.divide(B, A, out=np.full_like(A, np.nan), where=np.all(A > 0))
     plain, orthogonalised = found.values()
-    return {**found, REMOVED: orthogonalised - plain}
+    return {**found, REMOVED: orthogonalised - plain, REDUCED: np.abs(plain) - np.abs(orthogonalised)}
 
 
 def _intervals(values: Mapping[str, Floats], n_splits: int, confidence: float) -> list[dict[str, Any]]:

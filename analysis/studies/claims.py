@@ -5,7 +5,7 @@ it speaks against it, and an interval that holds zero decides nothing.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 Json = dict[str, Any]
@@ -78,6 +78,8 @@ def scorecard(claims: Iterable[Claim], results: Mapping[str, Any]) -> list[Json]
 def _rows(claim: Claim, results: Json) -> Iterator[Json]:
     nothing = Evidence("", "the dataset lacks the views or the study that could tell", "", words="no evidence")
     for e in list(claim.evidence(results)) or [nothing]:
+        if are_identical(results["views"], e.view, e.against):
+            e = replace(e, decided=0, words="identical rows")
         yield {
             **{"claim": claim.name, "statement": claim.statement, "where": claim.where},
             **{key: getattr(e, key) for key in ("view", "what", "against", "verdict", *ENDS, "unit", "shown")},
@@ -87,6 +89,12 @@ def _rows(claim: Claim, results: Json) -> Iterator[Json]:
 def direction(low: float | None, high: float | None) -> int:
     """1 where the interval lies above 0, -1 below, 0 where nothing is decided: it holds 0, or an end is not known."""
     return 0 if low is None or high is None else (low > 0) - (high < 0)
+
+
+def are_identical(views: Iterable[Mapping[str, Any]], first: str, second: str) -> bool:
+    """Whether two views hold the same rows, bit for bit."""
+    digests = {view["name"]: view.get("digest") for view in views}
+    return digests.get(first) is not None and digests.get(first) == digests.get(second)
 
 
 def over(row: Mapping[str, Any], level: float) -> Json:

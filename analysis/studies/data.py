@@ -132,6 +132,7 @@ class Data:
             "n": len(self),
             "d": self.width(view),
             "reduced_to": None if used is None else len(used.components),
+            "digest": self._rows_digest(view),
             "latent_std": float(np.mean(rows[std])) if std in rows.column_names else None,
         }
 
@@ -151,6 +152,11 @@ class Data:
             "factors": [name for name in self.labels.column_names if name.startswith(FACTOR_PREFIX)],
             "recipe": json.loads(recipe) if recipe else None,
         }
+
+    def _rows_digest(self, view: str) -> str:
+        """SHA-256 of a view's rows as they are stored: equal where two views hold identical rows."""
+        rows = self.stored(view)
+        return sha256(str((rows.shape, rows.dtype)).encode() + np.ascontiguousarray(rows).tobytes()).hexdigest()
 
     def _digest(self) -> str | None:
         """SHA-256 of the dataset's record, which holds that of every file; None where it has no record."""

@@ -13,6 +13,7 @@ from noisezoo.analysis.studies.claims import (
     Claim,
     Evidence,
     Json,
+    are_identical,
     direction,
     noise_views,
     over,
@@ -30,7 +31,8 @@ CONTROL_NAMES = {
 KINDS = {"noise": "Noise, inverted by diffusion models", "embedding": "Encoders", "control": "Controls"}
 SHOWN = (METRIC, "accuracy", "auc")
 CHANCE, RADAR_FLOOR = 0.5, 0.4
-WORDS = {1: "better", 0: "undecided", -1: "worse"}
+IDENTICAL = 2
+WORDS = {1: "better", 0: "undecided", -1: "worse", IDENTICAL: "identical"}
 
 
 def is_readable(results: Json) -> Iterator[Evidence]:
@@ -84,8 +86,9 @@ class Probing(Study):
 
     def say(self, results: Json) -> list[Json]:
         """What training added, how each view compares with its controls, and which views have fewer rows than axes."""
-        kinds = {view["name"]: view["kind"] for view in results["views"]}
-        found = sorted(results["differences"], key=lambda d: kinds[d["view"]] != "noise")
+        views, kinds = results["views"], {view["name"]: view["kind"] for view in results["views"]}
+        found = [{**d, "way": _way(views, d)} for d in results["differences"]]
+        found = sorted(found, key=lambda d: kinds[d["view"]] != "noise")
         said = [{"kind": "headline", "view": d["view"], "text": _headline(d, kinds[d["view"]])}
                 for d in found if d["role"] == UNTRAINED]  # fmt: skip
         said += [{"kind": "control", "view": d["view"], "text": _against(d)} for d in found if d["role"] != UNTRAINED]
@@ -108,7 +111,7 @@ class Probing(Study):
     def summarise(self, pages: Sequence[Page]) -> Json:
         """Trained minus untrained over all datasets, noise first, and how noise fared with every control."""
         found = [{**d, "dataset": page.name, "facts": page.facts[d["view"]],
-                  "direction": direction(d["low"], d["high"]),
+                  "direction": _way(page.results["views"], d),
                   "text": " ".join(v["text"] for v in page.said("headline") if v["view"] == d["view"])}
                  for page in pages for d in page.results["differences"]]  # fmt: skip
         held = [d for d in found if d["facts"]["kind"] == "noise"]
@@ -170,12 +173,19 @@ def _headline(d: Mapping[str, Any], kind: str) -> str:
         1: f"training made the attributes more linearly readable in the {what} than the untrained network leaves them",
         0: f"no difference between the trained and the untrained network's {what} can be told at this number of images",
         -1: f"training made the attributes less linearly readable in the {what} than the untrained network leaves them",
-    }[direction(d["low"], d["high"])]
+        IDENTICAL: f"the {what} of the trained and of the untrained network are identical rows",
+    }[d["way"]]
     return f"{d['view']}, trained minus untrained: {points(d)} of mean balanced accuracy. So {meaning}."
 
 
 def _against(d: Mapping[str, Any]) -> str:
-    verb = {1: "does better than", 0: "cannot be told from", -1: "does worse than"}[direction(d["low"], d["high"])]
+    verbs = {
+        1: "does better than",
+        0: "cannot be told from",
+        -1: "does worse than",
+        IDENTICAL: "holds the same rows as",
+    }
+    verb = verbs[d["way"]]
     return f"{d['view']} {verb} {CONTROL_NAMES.get(d['role'], d['role'])} ({d['control']}): {points(d)}."
 
 
@@ -184,6 +194,11 @@ def _conditioning(views: Sequence[Json]) -> list[Json]:
     text = (f"Fewer rows than dimensions in {', '.join(wide)}: there, what a linear probe finds mixes the information "
             "in a view with its conditioning; compare such views with controls of the same size.")  # fmt: skip
     return [{"kind": "conditioning", "view": "", "text": text}] * bool(wide)
+
+
+def _way(views: Sequence[Json], d: Mapping[str, Any]) -> int:
+    """Where the interval of a difference lies, or that there is none to speak of."""
+    return IDENTICAL if are_identical(views, d["view"], d["control"]) else direction(d["low"], d["high"])
 
 
 def _count(found: Sequence[Json]) -> dict[int, int]:

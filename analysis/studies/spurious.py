@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis.controls import SpuriousShift, spurious_shift
-from noisezoo.analysis.studies.claims import Claim, Evidence, Json, direction, noise_views
+from noisezoo.analysis.controls import REDUCED, SpuriousShift, spurious_shift
+from noisezoo.analysis.studies.claims import Claim, Evidence, Json, noise_views
 from noisezoo.analysis.studies.data import Data
 from noisezoo.analysis.studies.study import Analysis, Options, Study, register_study, spread
 
@@ -15,21 +15,12 @@ FEWEST = 10
 
 
 def orthogonalising_disentangles(results: Json) -> Iterator[Evidence]:
-    """Whether a shift by a correlated attribute, where there is one, is no longer told from none once that is out."""
+    """By how much the absolute shift of a correlated attribute falls when that attribute is taken out."""
     found = results.get("spurious", {})
-    rows = {(r["view"], r["kind"], r["asked"], r["treatment"]): r for r in found.get("rows", ())}
-    for (view, kind, asked, treatment), row in rows.items():
-        if view in noise_views(results) and (asked, treatment) == ("edit", "plain"):
-            after = rows[view, kind, asked, "orthogonalised"]
-            is_there, is_left = (direction(r["low"], r["high"]) != 0 for r in (row, after))
-            words = " to ".join(map(_short, (row, after)))
-            what = f"{found['planted']} moved by an edit of {found['attribute']}, {kind}"
-            decided = 0 if not is_there else -1 if is_left else 1
-            yield Evidence.of(view, what, "plain to orthogonalised", after, decided=decided, words=words)
-
-
-def _short(row: Json) -> str:
-    return "no interval" if row["low"] is None else "{estimate:+.2f} [{low:+.2f}, {high:+.2f}]".format(**row)
+    for row in found.get("rows", ()):
+        if row["view"] in noise_views(results) and (row["asked"], row["treatment"]) == ("edit", REDUCED):
+            what = f"fall of the shift of {found['planted']} by an edit of {found['attribute']}, {row['kind']}"
+            yield Evidence.of(row["view"], what, "the plain edit", row)
 
 
 @register_study

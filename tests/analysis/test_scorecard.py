@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from noisezoo.analysis.controls.spurious import REDUCED
 from noisezoo.analysis.studies import claims
 from noisezoo.analysis.studies.study import all_studies
 
@@ -95,6 +96,13 @@ def test_near_gaussian_is_within_five_points_of_a_gaussian_s_acceptance(
     assert verdicts("Noise is near-Gaussian", gaussianity=found) == [verdict]
 
 
+def test_identical_rows_are_called_identical() -> None:
+    views = [{**view, "digest": "same" if str(view["name"]).startswith("ldm") else "other"} for view in VIEWS]
+    found = {"view": "ldm", "control": "ldm-untrained", "role": "untrained", **interval(0.0, 0.0, 0.0)}
+    (row,) = [r for r in scorecard({"views": views, "differences": [found]}) if r["claim"] == "What is read was learnt"]
+    assert (row["verdict"], row["shown"]) == ("not decidable", "identical rows")
+
+
 def test_stitching_is_held_against_the_untrained_network_with_both_intervals() -> None:
     def stitched(source: str, low: float, high: float) -> dict[str, Any]:
         return {"source": source, "target": "clip", "alpha": "validated", "measure": "r2",
@@ -106,14 +114,11 @@ def test_stitching_is_held_against_the_untrained_network_with_both_intervals() -
     assert verdicts("Noise maps to embeddings", stitching=near) == ["not decidable"]
 
 
-def test_orthogonalising_is_judged_only_where_there_was_something_to_remove() -> None:
-    def spurious(plain: tuple[float, float], after: tuple[float, float]) -> dict[str, Any]:
-        shared = {"view": "ldm", "kind": "probe", "asked": "edit"}
-        rows = [{**shared, "treatment": name, **interval(sum(ends) / 2, *ends)}
-                for name, ends in (("plain", plain), ("orthogonalised", after))]  # fmt: skip
-        return {"attribute": "A", "planted": "B", "rows": rows}
-
-    claim = "Orthogonalising disentangles"
-    assert verdicts(claim, spurious=spurious((0.3, 0.5), (-0.1, 0.1))) == ["supported"]
-    assert verdicts(claim, spurious=spurious((0.3, 0.5), (-0.3, -0.1))) == ["not supported"], "it overshot"
-    assert verdicts(claim, spurious=spurious((-0.1, 0.1), (-0.1, 0.1))) == ["not decidable"]
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(0.1, 0.4, "supported"), (-0.1, 0.2, "not decidable"), (-0.4, -0.1, "not supported")],
+)
+def test_orthogonalising_is_judged_by_the_fall_of_the_absolute_shift(low: float, high: float, verdict: str) -> None:
+    row = {"view": "ldm", "kind": "probe", "asked": "edit", "treatment": REDUCED, **interval(low, low, high)}
+    found = {"attribute": "A", "planted": "B", "rows": [row, {**row, "asked": "reading"}]}
+    assert verdicts("Orthogonalising disentangles", spurious=found) == [verdict]
