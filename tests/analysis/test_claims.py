@@ -1,0 +1,94 @@
+"""Every claim of the scorecard: it is seldom decided where there is nothing to decide, and mostly where there is."""
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
+import pytest
+from scipy.stats import binom
+
+from noisezoo.analysis.studies.study import all_studies
+from tests.analysis import claims as planted
+from tests.analysis.claims import verdicts
+
+Scenario = Callable[[int], dict[str, Any]]
+SUPPORTED, AGAINST = "supported", "not supported"
+SHORT, LONG = 10, 160
+SCENARIOS: dict[str, Scenario] = {
+    "Gaussian rows": planted.gaussian,
+    "heavy tails": partial(planted.gaussian, law="heavy"),
+    "a bimodal coordinate": partial(planted.gaussian, law="bimodal"),
+    "no attribute": partial(planted.probes, noise=0.0, twin=0.0),
+    "attributes in both networks": partial(planted.probes, noise=1.0, twin=1.0),
+    "attributes by training": partial(planted.probes, noise=2.0, twin=0.3),
+    "nothing beyond the untrained network": partial(planted.added, noise=1.0, twin=1.0),
+    "much beyond the untrained network": partial(planted.added, noise=3.0, twin=0.0),
+    "profiles of their own": partial(planted.profiles, follows=False),
+    "one profile": partial(planted.profiles, follows=True),
+    "stitched alike": partial(planted.related, study="stitching", noise=1.0, twin=1.0),
+    "stitched by training": partial(planted.related, study="stitching", noise=3.0, twin=0.2),
+    "nothing shared": partial(planted.related, study="shared", noise=0.0, twin=0.0),
+    "shared alike": partial(planted.related, study="shared", noise=1.5, twin=1.5),
+    "shared by training": partial(planted.related, study="shared", noise=3.0, twin=0.0),
+    "attributes that are not tied": partial(planted.tied, phi=0.0),
+    "attributes that are tied": partial(planted.tied, phi=0.7),
+    "edits of coin flips": partial(planted.edits, there=False),
+    "edits of the noise": partial(planted.edits, there=True),
+}
+BOTH = (SUPPORTED, AGAINST)
+CASES: dict[str, tuple[str, tuple[str, ...], str, str]] = {
+    # claim: a scenario, the verdicts that would be false in it, a scenario that decides, how
+    "Noise is near-Gaussian": ("Gaussian rows", (AGAINST,), "heavy tails", AGAINST),
+    "Noise is Gaussian": ("Gaussian rows", BOTH, "heavy tails", AGAINST),
+    "Embeddings are near-Gaussian": ("Gaussian rows", (AGAINST,), "heavy tails", AGAINST),
+    "Embeddings are Gaussian": ("Gaussian rows", BOTH, "heavy tails", AGAINST),
+    "Attributes are linear in noise": ("no attribute", BOTH, "attributes in both networks", SUPPORTED),
+    "What is read was learnt": ("attributes in both networks", BOTH, "attributes by training", SUPPORTED),
+    "It needs no CLIP": ("attributes in both networks", BOTH, "attributes by training", SUPPORTED),
+    "It is not in the picture": (
+        "nothing beyond the untrained network", BOTH, "much beyond the untrained network", SUPPORTED),
+    "Noise follows encoders": ("profiles of their own", BOTH, "one profile", SUPPORTED),
+    "Noise maps to embeddings": ("stitched alike", BOTH, "stitched by training", SUPPORTED),
+    "One space is shared": ("nothing shared", (SUPPORTED,), "shared by training", SUPPORTED),
+    "What is shared was learnt": ("shared alike", BOTH, "shared by training", SUPPORTED),
+    "Neighbours agree": ("shared alike", BOTH, "shared by training", SUPPORTED),
+    "Edits work": ("edits of coin flips", BOTH, "edits of the noise", SUPPORTED),
+    "Orthogonalising disentangles": ("attributes that are not tied", BOTH, "attributes that are tied", SUPPORTED),
+}  # fmt: skip
+
+
+@cache
+def results(scenario: str, seed: int) -> dict[str, Any]:
+    return SCENARIOS[scenario](seed)
+
+
+def rate(claim: str, scenario: str, verdict: str, seeds: int) -> tuple[int, int]:
+    """How many of the datasets of a scenario have a verdict of a claim, by its first piece of evidence."""
+    found = [verdicts(claim, results(scenario, seed)) for seed in range(seeds)]
+    given = [each[0] for each in found if each]
+    return sum(each == verdict for each in given), len(given)
+
+
+def check(claim: str, seeds: int) -> None:
+    nothing, false, something, true = CASES[claim]
+    for verdict in false:
+        hits, given = rate(claim, nothing, verdict, seeds)
+        assert given == seeds and hits <= binom.ppf(0.995, seeds, 0.05), f"{verdict} {hits} times of {seeds}"
+    hits, given = rate(claim, something, true, seeds)
+    assert hits >= 0.7 * given and given == seeds, f"{true} {hits} times of {seeds}"
+
+
+def test_every_claim_has_its_case() -> None:
+    claims = {claim.name for study in all_studies().values() for claim in study.claims}
+    assert set(CASES) == claims - {"Edits are clean"}  # whose null needs leaks that are equal: see below
+
+
+@pytest.mark.parametrize("claim", CASES)
+def test_a_claim_is_seldom_decided_by_nothing_and_mostly_by_something(claim: str) -> None:
+    check(claim, SHORT)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("claim", CASES)
+def test_the_rates_hold_over_many_datasets(claim: str) -> None:
+    check(claim, LONG)
