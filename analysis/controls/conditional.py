@@ -21,6 +21,7 @@ from noisezoo.analysis.core import (
     like,
     namespace,
     null_columns,
+    shuffled,
     to_numpy,
 )
 from noisezoo.analysis.probes import (
@@ -99,7 +100,7 @@ def conditional_value(
     tells nothing new then costs nothing, where one fixed s would let it drown the other's signal in its own noise.
     Residualising B on A instead has no such meaning: with shared folds, what is left of B scores below chance.
 
-    The null shuffles the rows of the view that is added.
+    The null shuffles the rows of the view that is added, groups whole.
 
     Args:
         A: rows of one view, numpy or torch, float32 or float64.
@@ -228,7 +229,7 @@ def _null(
     ends = ({0: given[0]}, {len(SHARES) - 1: given[-1]})
     rng = np.random.default_rng([design.seed, 4])
     added: dict[str, list[dict[str, Floats]]] = {metric: [] for metric in SCORES}
-    for order in (rng.permutation(len(A)) for _ in range(times)):
+    for order in shuffled(design.units, times, rng):
         for first, second, known in ((A, B[like(order, B)], ends[0]), (A[like(order, A)], B, ends[1])):
             blends = _blends(first, second, design, known)
             three = _three(np.stack([blend.logits for blend in blends]), _choice(blends), design)

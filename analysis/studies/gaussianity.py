@@ -21,7 +21,7 @@ from noisezoo.analysis.studies.study import (
 
 ENOUGH = 250
 """Rows that the paper tested."""
-REPLICATES = 10
+REPLICATES, PLANTED = 10, 1000
 MARGIN = 0.05
 """How far below a true Gaussian's acceptance still counts as near."""
 TESTS = {"anderson-darling": "Anderson–Darling", "dagostino-pearson": "D’Agostino–Pearson", "both": "both"}
@@ -106,9 +106,9 @@ class Gaussianity(Study):
             for view, found in on(data.views, paper_gaussianity, "paper_gaussianity", groups=data.groups).items():
                 results[view]["paper"] = found.to_dict()
         # Of noise and the first encoder: others share their sizes, and a table takes seconds.
-        replicates = min(REPLICATES, options.effort.n_permutations)
+        replicates, rows = min(REPLICATES, options.effort.n_permutations), min(PLANTED, independent_rows(analysis))
         powered = [*analysis.names("noise"), *analysis.encoders[:1]]
-        for view, found in on(powered, planted_power, "power", n_replicates=replicates).items():
+        for view, found in on(powered, planted_power, "power", n_replicates=replicates, max_rows=rows).items():
             results[view]["power"] = _said(found)
 
     def say(self, results: Json) -> list[Json]:

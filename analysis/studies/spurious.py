@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noisezoo.analysis.controls import REDUCED, SpuriousShift, spurious_shift
+from noisezoo.analysis.core import units_of, units_with
 from noisezoo.analysis.studies.claims import Claim, Evidence, Json, noise_views
 from noisezoo.analysis.studies.data import Data
 from noisezoo.analysis.studies.study import Analysis, Options, Study, register_study, spread
@@ -48,7 +49,9 @@ class Spurious(Study):
         test = _balanced(Y, ~data.train, options.seed)
         said: Json = {"attribute": pair[0], "planted": pair[1], "by_recipe": planted}
         train = np.intersect1d(np.flatnonzero(data.train), data.part(options.effort.max_rows, options.seed).rows)
-        few = "held-out" if test is None else "training" if _rarest(Y[train]) < FEWEST else ""
+        people = units_of(len(data), data.groups)
+        rarest = int(units_with(people[train], Y[train].astype(np.float64)).min())
+        few = "held-out" if test is None else "training" if rarest < FEWEST else ""
         if test is None or few:
             reason = f"fewer than {FEWEST} {few} rows with {pair[0]} and {pair[1]} each present and absent"
             analysis.record(self.name, {}, caveats=[reason], **said)
@@ -85,12 +88,6 @@ def _pair(data: Data, analysis: Analysis) -> tuple[tuple[str, str] | None, bool]
 def _one_label(first: str, second: str) -> bool:
     """Whether two attributes are classes of one label, of which never both hold."""
     return "=" in first and first.partition("=")[0] == second.partition("=")[0]
-
-
-def _rarest(Y: NDArray[np.int8]) -> int:
-    """Rows of the rarest class of any attribute of Y (n, k): halves of fewer might hold none."""
-    yes = Y.sum(axis=0, dtype=np.int64)
-    return int(min(yes.min(), (len(Y) - yes).min()))
 
 
 def _balanced(Y: NDArray[np.int8], held_out: NDArray[np.bool_], seed: int) -> NDArray[np.intp] | None:

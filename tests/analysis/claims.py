@@ -54,7 +54,7 @@ def run(
     """Results of the studies on planted views."""
     data = Planted(views, Y)
     known = [facts(name, *view.shape) for name, view in views.items()]
-    analysis = Analysis({"dataset": {"recipe": None}, "views": known})
+    analysis = Analysis({"dataset": {"recipe": None, "rows": len(Y), "identities": None}, "views": known})
     for name in studies:
         all_studies()[name].run(data, analysis, Options(seed=seed, effort=effort, **options))
     return analysis.results
@@ -150,7 +150,7 @@ def edits(seed: int, there: bool) -> dict[str, Any]:
     def generate(noise: NDArray[Any]) -> NDArray[Any]:
         return np.tanh(noise @ P).reshape(-1, 1, 2, D // 2)
 
-    return run(
-        {NOISE: Z, PIXELS: pictures, ENCODER: pictures}, Y, "edits", seed=seed, effort=Effort(8, 16), edits=["attribute 0", "attribute 1"],
-        models=[Model(NOISE, generate)], judge=Judge(ENCODER, lambda images: images.reshape(len(images), -1)),
-    )  # fmt: skip
+    views = {NOISE: Z, PIXELS: pictures, ENCODER: pictures}
+    judge = Judge(ENCODER, lambda images: images.reshape(len(images), -1))
+    return run(views, Y, "edits", seed=seed, effort=Effort(8, 16), edits=["attribute 0", "attribute 1"],
+               models=[Model(NOISE, generate)], judge=judge)  # fmt: skip
