@@ -54,6 +54,7 @@ from noisezoo.analysis.gaussian import (
     mardia_kurtosis as mardia_kurtosis,
     mardia_skewness as mardia_skewness,
     paper_gaussianity as paper_gaussianity,
+    shapiro_wilk as shapiro_wilk,
 )
 from noisezoo.analysis.probes import (
     Comparison as Comparison,

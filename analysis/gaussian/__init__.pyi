@@ -16,4 +16,5 @@ from noisezoo.analysis.gaussian.joint import (
 from noisezoo.analysis.gaussian.univariate import (
     anderson_darling as anderson_darling,
     dagostino_pearson as dagostino_pearson,
+    shapiro_wilk as shapiro_wilk,
 )
