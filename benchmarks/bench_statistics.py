@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from benchmarks.ratios import Row, show, timed
-from noisezoo.analysis import anderson_darling, bootstrap_means, dagostino_pearson, resample_counts
+from noisezoo.analysis import anderson_darling, bootstrap_means, dagostino_pearson, resample_counts, shapiro_wilk
 
 Floats = NDArray[np.float64]
 
@@ -27,6 +27,7 @@ def normality(n: int, m: int, measured: int) -> Iterator[Row]:
     peers: dict[str, tuple[Callable[[Floats], Any], Callable[[Floats], Any]]] = {
         "Anderson-Darling": (anderson_darling, _scipy_anderson_darling),
         "D'Agostino-Pearson": (dagostino_pearson, stats.normaltest),
+        "Shapiro-Wilk": (shapiro_wilk, stats.shapiro),
     }
     for name, (ours, peer) in peers.items():
         seconds, (statistic, _) = timed(partial(ours, Z))

@@ -9,7 +9,7 @@ from noisezoo.analysis.core import AnyArray, Floats, Matrix, as_matrix, constant
 
 _PANEL = 1 << 18  # values that are turned from columns into rows at a time
 _BLOCK = 1 << 16  # values a block: the temporaries of one block stay in the nearest cache
-# Royston (1995): polynomials in n^-1/2, without constant, of the two largest weights; in log n, of the law of log(1 - W).
+# Royston (1995): polynomials in n^-1/2, less a constant, of the two largest weights; in log n, of log(1 - W)'s law.
 _ROYSTON_ENDS = (
     (-2.706056, 4.434685, -2.07119, -0.147981, 0.221157),
     (-3.582633, 5.682633, -1.752461, -0.293762, 0.042981),
@@ -158,9 +158,8 @@ def _shapiro_wilk_weights(n: int) -> Floats:
     from scipy.special import ndtri
 
     m = ndtri((np.arange(1, n + 1) - 0.375) / (n + 0.25))
-    first, second = (
-        np.polyval([*c, -e / np.linalg.norm(m)], n**-0.5) for c, e in zip(_ROYSTON_ENDS, m[:2], strict=True)
-    )
+    ends = zip(_ROYSTON_ENDS, m[:2] / np.linalg.norm(m), strict=True)
+    first, second = (np.polyval([*c, -score], n**-0.5) for c, score in ends)
     middle = m[2:-2] * np.sqrt((1 - 2 * first**2 - 2 * second**2) / (m[2:-2] @ m[2:-2]))
     return np.r_[-first, -second, middle, second, first]
 
