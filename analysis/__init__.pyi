@@ -66,6 +66,7 @@ from noisezoo.analysis.probes import (
     paper_probes as paper_probes,
     probe_difference as probe_difference,
     probe_table as probe_table,
+    regression_table as regression_table,
 )
 from noisezoo.analysis.relations import (
     Alignment as Alignment,

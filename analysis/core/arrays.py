@@ -97,8 +97,17 @@ def constant_columns(X: Matrix) -> NDArray[np.intp]:
     return np.flatnonzero(X.max(axis=0) == X.min(axis=0))
 
 
-def as_labels(Y: ArrayLike, name: str = "Y", *, rows: int | None = None, names: Sequence[str] | None = None) -> Floats:
+def as_labels(
+    Y: ArrayLike,
+    name: str = "Y",
+    *,
+    rows: int | None = None,
+    names: Sequence[str] | None = None,
+    binary: bool = True,
+) -> Floats:
     """Give binary attributes `Y` as a float64 matrix (n, k) of zeros and ones; a vector (n,) becomes (n, 1).
+
+    Where they are not `binary`, any finite numbers pass.
 
     Raises:
         ValueError: values other than 0 and 1 (CelebA's -1 included), the wrong number of rows (`rows`) or of `names`.
@@ -106,7 +115,7 @@ def as_labels(Y: ArrayLike, name: str = "Y", *, rows: int | None = None, names: 
     array = held(Y, name)
     labels = as_matrix(array[:, None] if array.ndim == 1 else array, name, min_rows=1).astype(np.float64)
     wrong = (labels != 0) & (labels != 1)
-    if wrong.any():
+    if binary and wrong.any():
         column = int(np.argmax(wrong.any(axis=0)))
         value = labels[wrong[:, column], column][0]
         raise ValueError(f"{name} must hold 0 and 1 only; {_label(column, names)} holds {value:g}")

@@ -161,7 +161,7 @@ def _shapiro_wilk_weights(n: int) -> Floats:
     ends = zip(_ROYSTON_ENDS, m[:2] / np.linalg.norm(m), strict=True)
     first, second = (np.polyval([*c, -score], n**-0.5) for c, score in ends)
     middle = m[2:-2] * np.sqrt((1 - 2 * first**2 - 2 * second**2) / (m[2:-2] @ m[2:-2]))
-    return np.r_[-first, -second, middle, second, first]
+    return np.asarray(np.r_[-first, -second, middle, second, first])
 
 
 def _shapiro_wilk_p(unexplained: Floats, n: int) -> Floats:

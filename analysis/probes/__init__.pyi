@@ -25,4 +25,8 @@ from noisezoo.analysis.probes.path import (
     scaled_scores as scaled_scores,
     search_path as search_path,
 )
-from noisezoo.analysis.probes.table import ProbeTable as ProbeTable, probe_table as probe_table
+from noisezoo.analysis.probes.table import (
+    ProbeTable as ProbeTable,
+    probe_table as probe_table,
+    regression_table as regression_table,
+)

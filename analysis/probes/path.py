@@ -95,18 +95,25 @@ def losses_of_folds(logits: Array, Y: Array, folds: NDArray[np.intp]) -> Floats:
     return np.stack([of_row[folds == f].sum(axis=0, dtype=np.float64) for f in range(int(folds.max()) + 1)])
 
 
+def fit_logistic(T: AnyArray, Y: Array, C: Floats, start: tuple[Array, Array] | None = None) -> tuple[Array, Array]:
+    """`minimise`, as near to the optimum as held-out scores can tell."""
+    return minimise(T, Y, C, start, tolerance=_TOLERANCE)
+
+
 def fit_without_each_fold(
-    T: AnyArray, Y: Array, folds: NDArray[np.intp], C: Floats, starts: Fits | None = None
+    T: AnyArray,
+    Y: Array,
+    folds: NDArray[np.intp],
+    C: Floats,
+    starts: Fits | None = None,
+    fit: Callable[..., tuple[Array, Array]] = fit_logistic,
 ) -> Fits:
     """Probes of every label of Y (n, k) on T (n, r), fitted at C (folds, k) without each fold.
 
     `starts` are fits to begin from, such as those of the same folds on more rows.
     """
     kept = [folds != f for f in range(len(C))]
-    return [
-        minimise(chosen(T, k), Y[k], C[f], starts[f] if starts else None, tolerance=_TOLERANCE)
-        for f, k in enumerate(kept)
-    ]
+    return [fit(chosen(T, k), Y[k], C[f], starts[f] if starts else None) for f, k in enumerate(kept)]
 
 
 def held_out_logits(T: AnyArray, folds: NDArray[np.intp], fits: Fits) -> Array:

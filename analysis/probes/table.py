@@ -18,12 +18,13 @@ from noisezoo.analysis.core import (
     as_array,
     caveats,
     null_columns,
+    null_of_draws,
     null_of_rates,
     refuse_settings,
     single,
     to_numpy,
 )
-from noisezoo.analysis.probes.crossvalidation import Design, cross_validate, estimate
+from noisezoo.analysis.probes.crossvalidation import CLASSIFICATION, REGRESSION, Design, Task, cross_validate, estimate
 from noisezoo.analysis.probes.logistic import Array
 from noisezoo.analysis.probes.metrics import OutOfFold
 from noisezoo.analysis.probes.path import scaled_frame
@@ -69,7 +70,8 @@ class ProbeTable(Result):
 
     def records(self) -> list[dict[str, Any]]:
         """One dictionary an attribute and metric, then one a metric for the mean over attributes."""
-        rates = self.out_of_fold.labels.mean(axis=0)
+        binary = self.out_of_fold.binary
+        rates = self.out_of_fold.labels.mean(axis=0) if binary else np.full(len(self.names), np.nan)
         rows = [
             _record(name, metric, float(rates[j]), self.intervals[metric][j], self.null[metric][:, j])
             for j, name in enumerate(self.names)
@@ -80,7 +82,8 @@ class ProbeTable(Result):
 
 
 def _record(attribute: str, metric: str, rate: float, interval: Interval, null: Floats) -> dict[str, Any]:
-    found = null_columns(null) | {"p_value": null_of_rates(interval.estimate, null).p_value}
+    law = null_of_draws if metric == "r2" else null_of_rates
+    found = null_columns(null) | {"p_value": law(interval.estimate, null).p_value}
     rates = {"positive_rate": rate, "majority_rate": max(rate, 1 - rate)}
     return {"attribute": attribute, "metric": metric, **asdict(interval), **found, **rates}
 
@@ -123,16 +126,47 @@ def probe_table(
     Raises:
         ValueError: what `as_matrix`, `as_labels`, `assign_folds` and `half_samples` refuse, or a constant X.
     """
-    refuse_settings(n_permutations=n_permutations, confidence=confidence, seed=seed)
-    X = as_array(X)
-    design = Design.of(len(X), Y, names, groups, n_folds=n_folds, n_splits=n_splits, seed=seed)
+    draws = Draws(n_folds, n_splits, n_permutations, confidence=confidence, seed=seed)
+    return _table(as_array(X), Y, names, groups, CLASSIFICATION, draws)
+
+
+def regression_table(
+    X: AnyArray,
+    Y: ArrayLike,
+    names: Sequence[str],
+    *,
+    groups: ArrayLike | None = None,
+    n_folds: int = 5,
+    seed: int = 42,
+    n_splits: int = 16,
+    n_permutations: int = 3,
+    confidence: float = 0.95,
+) -> ProbeTable:
+    """`probe_table` for continuous labels Y (n, k), such as the factors a face was drawn from: ridge probes and R2.
+
+    R2 is the share of a label's variance, about the mean of the rows that were fitted on, that is predicted out of
+    fold: 0 for a view that tells nothing, or a little below. C is 1 / alpha of scikit-learn's Ridge. Labels with one
+    value are refused, and those of `out_of_fold` are standardised. All else, errors too, is as in `probe_table`.
+    """
+    draws = Draws(n_folds, n_splits, n_permutations, confidence=confidence, seed=seed)
+    return _table(as_array(X), Y, names, groups, REGRESSION, draws)
+
+
+def _table(
+    X: AnyArray, Y: ArrayLike, names: Sequence[str], groups: ArrayLike | None, task: Task, draws: Draws
+) -> ProbeTable:
+    refuse_settings(n_permutations=draws.n_permutations, confidence=draws.confidence, seed=draws.seed)
+    design = Design.of(
+        len(X), Y, names, groups, n_folds=draws.n_folds, n_splits=draws.n_splits, seed=draws.seed, task=task
+    )
     scaled = scaled_frame(X)
-    found = cross_validate(single(scaled.T), design, n_permutations)
+    found = cross_validate(single(scaled.T), design, draws.n_permutations)
+    least = 0.0 if task.binary else -np.inf
     return ProbeTable(
         names=design.names,
         refused=design.refused,
-        intervals={m: tuple(e.intervals(confidence)) for m, e in found.estimates.items()},
-        mean={m: e.mean_interval(confidence) for m, e in found.estimates.items()},
+        intervals={m: tuple(e.intervals(draws.confidence, least=least)) for m, e in found.estimates.items()},
+        mean={m: e.mean_interval(draws.confidence, least=least) for m, e in found.estimates.items()},
         null=found.null,
         out_of_fold=found.out_of_fold,
         halves=design.halves,
@@ -141,6 +175,6 @@ def probe_table(
         units=design.units,
         n=len(X),
         d=X.shape[1],
-        draws=Draws(n_folds, n_splits, n_permutations, confidence=confidence, seed=seed),
+        draws=draws,
         caveats=caveats(to_numpy(X), design.folds),
     )

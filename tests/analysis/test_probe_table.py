@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy import stats
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
+from sklearn.metrics import accuracy_score, average_precision_score, balanced_accuracy_score, roc_auc_score
 
 from noisezoo.analysis import Interval, ProbeTable, compare, probe_difference, probe_table
 from noisezoo.analysis.core.halves import assign_folds, half_samples
-from noisezoo.analysis.probes.metrics import METRICS, OutOfFold, accuracy, auc, balanced_accuracy
+from noisezoo.analysis.probes.metrics import METRICS, OutOfFold, accuracy, auc, auprc, balanced_accuracy
 
 Floats = NDArray[np.float64]
 NAMES = ["Smiling", "Bald", "Bangs", "Eyeglasses"]
@@ -44,6 +44,11 @@ def test_metrics_equal_scikit_learn() -> None:
         assert balanced_accuracy(o)[0][j] == pytest.approx(balanced_accuracy_score(y, z > o.prior[:, j]))
         assert accuracy(o)[0][j] == pytest.approx(accuracy_score(y, z > 0))
         assert auc(one_fold)[0][j] == pytest.approx(roc_auc_score(y, z))
+        assert auprc(one_fold)[0][j] == pytest.approx(average_precision_score(y, z))
+        folds = [(o.labels[o.folds == f, j], o.logits[o.folds == f, j]) for f in range(3)]
+        assert auprc(o)[0][j] == pytest.approx(
+            sum(y.sum() * average_precision_score(y, z) for y, z in folds) / sum(y.sum() for y, _ in folds)
+        )
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -292,3 +297,59 @@ def test_a_comparison_hands_on_what_either_table_warns_of() -> None:
     (a, b), Y = views(100, 120, 11, (0.5, 1.0))
     tables = [probe_table(X, Y, NAMES, n_permutations=0, n_splits=2) for X in (a[:, :20], b)]
     assert [s for s in compare(*tables).to_dict()["caveats"] if "fewer rows (100) than dimensions (120)" in s]
+
+
+def people(seed: int, count: int, dims: int = 6) -> tuple[Floats, NDArray[np.intp], np.random.Generator]:
+    """Rows of people with one to six pictures, alike among themselves."""
+    rng = np.random.default_rng(seed)
+    groups = np.repeat(np.arange(count), rng.integers(1, 7, count))
+    rows = rng.standard_normal((count, dims))[groups] + 0.7 * rng.standard_normal((len(groups), dims))
+    return rows, groups, rng
+
+
+def null_study(seeds: range, rate: float, identities: int) -> tuple[Floats, Floats]:
+    """Attributes of identities that nothing tells: share of p-values <= 0.05, and of intervals that hold chance."""
+    found, held = np.zeros(2), np.zeros(2)
+    for seed in seeds:
+        X, groups, rng = people(seed, identities)
+        labels = np.zeros((identities, 4))
+        for column in labels.T:  # as many positive identities in every seed: at least what is not refused
+            column[rng.choice(identities, max(10, round(rate * identities)), replace=False)] = 1
+        table = probe_table(X, labels[groups], list("abcd"), groups=groups, n_splits=8, n_permutations=7, seed=seed)
+        frame = table.to_frame().set_index(["attribute", "metric"])
+        for i, metric in enumerate(("balanced_accuracy", "auc")):
+            rows = frame.loc[[(name, metric) for name in table.names]]
+            found[i] += (rows["p_value"] <= 0.05).mean() / len(seeds)
+            held[i] += ((rows["low"] <= 0.5) & (rows["high"] >= 0.5)).mean() / len(seeds)
+    return found, held
+
+
+def test_attributes_of_people_that_nothing_tells_are_not_found() -> None:
+    found, held = null_study(range(12), 0.2, 60)
+    assert (found <= stats.binom.ppf(0.999, 48, 0.05) / 48).all(), found
+    assert (held >= stats.binom.ppf(0.001, 48, 0.95) / 48).all(), held
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rate", "identities"), [(0.17, 60), (0.5, 60), (0.1, 120), (0.3, 200)])
+def test_attributes_of_people_that_nothing_tells_keep_their_level(rate: float, identities: int) -> None:
+    found, held = null_study(range(500, 600), rate, identities)
+    print(f"rate {rate}, {identities} identities: p <= 0.05 in {found.round(3)}, 0.5 held in {held.round(3)}")
+    assert (found <= stats.binom.ppf(0.999, 400, 0.05) / 400).all()
+    assert (held >= stats.binom.ppf(0.001, 400, 0.93) / 400).all()
+
+
+def test_rare_classes_are_counted_in_identities() -> None:
+    X, groups, _ = people(0, 60)
+    few, enough = np.isin(groups, [3, 7]), np.isin(groups, np.arange(10))
+    table = probe_table(X, np.column_stack([few, enough]), ["two", "ten"], groups=groups, n_splits=2)
+    assert table.names == ("ten",)
+    assert table.refused["two"] == "positives in 2 and negatives in 58 of 60 groups: 5 folds need 10 of each"
+    assert few.sum() >= 2 and probe_table(X, few[:, None], ["two"], n_folds=2, n_splits=2).names in {("two",), ()}
+
+
+def test_p_values_are_small_for_what_is_there(pair: tuple[ProbeTable, ProbeTable]) -> None:
+    frame = pair[0].to_frame().set_index(["attribute", "metric"])
+    for name in [*NAMES, "mean"]:
+        assert frame.loc[(name, "balanced_accuracy"), "p_value"] < 0.01
+        assert 0 <= frame.loc[(name, "auprc"), "p_value"] < 0.05
