@@ -9,7 +9,11 @@ from noisezoo.builder.views.families import (
     make_computer as make_computer,
     register_family as register_family,
 )
-from noisezoo.builder.views.networks import latent_statistics as latent_statistics, make_inverter as make_inverter
+from noisezoo.builder.views.networks import (
+    ModelComputer as ModelComputer,
+    latent_statistics as latent_statistics,
+    make_inverter as make_inverter,
+)
 from noisezoo.builder.views.quality import (
     METRICS as METRICS,
     PREFIX as PREFIX,
