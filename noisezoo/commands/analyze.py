@@ -98,13 +98,16 @@ def about(quick: bool) -> dict[str, Any]:
 def analyze_with_progress(dataset: str | Path, console: Console, **options: Any) -> Analysis:
     """`noisezoo.analysis.studies.run.analyze`, with a line that says what it is at."""
     title = f"analyse {Path(dataset).name}"
-    with Progress(
-        SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn(), console=console
-    ) as progress:
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(title, total=None)
-        analysis = run_analyses(
-            dataset, step=lambda text: progress.update(task, description=f"{title}: {text}"), **options
-        )
+
+        def step(text: str) -> None:
+            progress.update(task, description=f"{title}: {text}")
+            if not console.is_terminal:
+                console.print(f"{title}: {text}")
+
+        analysis = run_analyses(dataset, step=step, **options)
         progress.update(task, description=title, total=1, completed=1)
     return analysis
 
