@@ -26,9 +26,13 @@ from noisezoo.builder.sources.imagefolder import Folder
 from noisezoo.builder.sources.rows import SPLIT_NAMES, ImageRows, Pictures
 from noisezoo.builder.sources.tables import Groups, ParquetRows, Rows, SavedRows, Tables
 from noisezoo.errors import UsageError
+from noisezoo.zoo import is_path
 
 SHARD = re.compile(r"(.+?)-(\d{5})-of-(\d{5})(-[0-9a-f]+)?\.parquet")
 COMMIT = re.compile(r"[0-9a-f]{40}")
+ANY = ""
+"""In the place of a split: a folder whose files say their splits by their names."""
+
 FACTS = ["README.md", "dataset_infos.json"]
 SAVED = ("dataset_dict.json", "state.json")
 
@@ -108,9 +112,12 @@ def dataset_folder(path: str, source: str, config: str | None = None, revision: 
     if local.is_dir():
         return local.resolve()
     where = f"{source}: the dataset {path}"
+    if is_path(path):
+        raise UsageError(f"{where} cannot be loaded: there is no such folder")
     facts = _snapshot(path, revision, where, FACTS)
     wanted = commit_of(facts) or revision
-    patterns = [pattern for patterns in _declared(facts, where, config).values() for pattern in patterns]
+    declared = _declared(facts, where, config)
+    patterns = [pattern for split in declared if split != ANY for pattern in declared[split]]
     folder = _snapshot(path, wanted, where, patterns or ["*.parquet"])
     return folder if any(folder.rglob("*.parquet")) else _snapshot(path, wanted, where, None)
 
@@ -175,13 +182,14 @@ def split_files(root: Path, where: str, config: str | None = None) -> dict[str, 
     paths = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.parquet"))
     paths = [path for path in paths if not any(part.startswith(".") for part in path.split("/"))]
     declared = _declared(root, where, config)
-    if declared:
+    if declared and ANY not in declared:
         found = {split: _matching(paths, patterns) for split, patterns in declared.items()}
         lacking = [split for split in found if not found[split]] if paths else []
         if lacking:
             raise UsageError(f"{where} lacks the Parquet files of split {lacking[0]!r}: copy all files")
     else:
-        inside = [path for path in paths if config is None or path.startswith(config + "/")]
+        (below,) = declared.get(ANY, [config or ""])
+        inside = [path for path in paths if not below or path.startswith(f"{below}/")]
         if config is not None and not inside:
             raise UsageError(f"{where} cannot be loaded: it has no configuration {config!r}")
         found = _by_names(inside)
@@ -205,6 +213,8 @@ def _declared(root: Path, where: str, config: str | None) -> dict[str, list[str]
     if config is not None and config not in configs:
         raise UsageError(f"{where} cannot be loaded: it has no configuration {config!r}; it has: {', '.join(configs)}")
     files = configs[config or default[0]].get("data_files", [])
+    if not files and "data_dir" in configs[config or default[0]]:
+        return {ANY: [str(configs[config or default[0]]["data_dir"]).strip("./")]}
     splits = files if isinstance(files, list) and files and isinstance(files[0], Mapping) else []
     if not splits and files:
         splits = [{"split": "train", "path": files}]

@@ -484,3 +484,17 @@ def test_labels_of_other_files_are_not_read(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(pq.ParquetFile, "read", noted)
     open_source(f"hf:{folder}", {"image": "image", "labels": ["age"]}).scan()
     assert set(read) == {"age", "smiling", "note", "kind", "image.path"}
+
+
+def test_a_configuration_may_name_a_folder_whose_files_name_their_splits(tmp_path: Path) -> None:
+    saved(tmp_path / "v[2]" / "data", train=dataset(4), test=dataset(2))
+    saved(tmp_path / "v2", train=dataset(3))
+    assert len(frozen(f"hf:{tmp_path}", config="v[2]")[0]) == 6
+    for named, rows in [("v2", 3), ("v[2]/data/", 6)]:
+        (tmp_path / "README.md").write_text(f"---\nconfigs:\n- config_name: two\n  data_dir: '{named}'\n---\n")
+        assert len(frozen(f"hf:{tmp_path}")[0]) == rows
+
+
+def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be loaded: there is no such folder"):
+        open_source(f"hf:{tmp_path / 'nowhere'}").scan()
