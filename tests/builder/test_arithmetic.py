@@ -48,8 +48,10 @@ def card(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], name: str
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: name)
 
 
-@pytest.mark.parametrize(("dtype", "tf32"), [("float32", False), ("tf32", True), ("float16", False)])
-def test_tensorfloat_is_used_where_it_is_asked_for_and_nowhere_else(switches: None, dtype: str, tf32: bool) -> None:
+@pytest.mark.parametrize(("dtype", "tf32"), [("float32", False), ("tf32", True), ("float16", True), ("bfloat16", True)])
+def test_tensorfloat_is_used_where_it_is_asked_for_or_the_network_is_coarser(
+    switches: None, dtype: str, tf32: bool
+) -> None:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = not tf32
     told = set_arithmetic(dtype)
     assert torch.backends.cudnn.allow_tf32 == torch.backends.cuda.matmul.allow_tf32 == told["tf32"] == tf32

@@ -1,22 +1,14 @@
-"""Convolutions lie channels last where that is faster and changes no byte that was promised."""
+"""Convolutions lie in the memory format that was asked for, or else in the one that was measured faster."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from noisezoo.builder.models import pipeline as pipelines
-from noisezoo.builder.models.pipeline import Pipeline, Runtime, load_pipeline
+from noisezoo.builder.models.pipeline import Runtime, load_pipeline
 
-
-def loaded(folder: Path, device: str, channels_last: bool) -> Pipeline:
-    """The folder as it is run on a device; its tensors stay here."""
-    plain = load_pipeline(folder, dtype="float32", device=torch.device("cpu"), runtime=Runtime(channels_last=False))
-    made = replace(plain, device=torch.device(device), runtime=Runtime(channels_last=channels_last))
-    pipelines._apply(made.runtime, made)
-    return made
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
 def is_channels_last(module: Any) -> bool:
@@ -26,10 +18,22 @@ def is_channels_last(module: Any) -> bool:
     return found
 
 
-@pytest.mark.parametrize(("device", "channels_last"), [("cuda", True), ("cuda", False), ("cpu", True), ("cpu", False)])
-def test_denoisers_are_channels_last_where_wanted_and_autoencoders_on_cuda_alone(
-    stable_diffusion: Path, device: str, channels_last: bool
+@pytest.mark.parametrize(("asked", "found"), [(True, True), (False, False), (None, True)])
+def test_denoisers_are_channels_last_where_wanted_and_autoencoders_never(
+    stable_diffusion: Path, asked: bool | None, found: bool
 ) -> None:
-    pipeline = loaded(stable_diffusion, device, channels_last)
-    assert is_channels_last(pipeline.denoiser) == channels_last
-    assert is_channels_last(pipeline.autoencoder) == (channels_last and device == "cuda")
+    pipeline = load_pipeline(stable_diffusion, dtype="float32", device=CPU, runtime=Runtime(channels_last=asked))
+    assert is_channels_last(pipeline.denoiser) == pipeline.runtime.channels_last == found
+    assert not is_channels_last(pipeline.autoencoder)
+    state = pipeline.cast(torch.zeros(2, 4, 8, 8))
+    assert state.is_contiguous(memory_format=torch.channels_last) == found
+
+
+@pytest.mark.parametrize(
+    ("device", "compiled", "fast"), [(CPU, False, True), (CPU, True, True), (CUDA, False, False), (CUDA, True, True)]
+)
+def test_the_memory_format_that_was_measured_faster_is_the_default(
+    device: torch.device, compiled: bool, fast: bool
+) -> None:
+    assert Runtime(compile=compiled).on(device).channels_last == fast
+    assert Runtime(compile=compiled, channels_last=not fast).on(device).channels_last != fast
