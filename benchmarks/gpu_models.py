@@ -13,6 +13,7 @@ from typing import Any
 import diffusers
 import open_clip
 import torch
+from diffusers.configuration_utils import FrozenDict
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -211,6 +212,10 @@ class Diffusion(Subject):
     ) -> Inverter:
         """`Inverter` on a pipeline without text towers."""
         pipeline = self._load(device, dtype, runtime)
+        channels, side, _ = self.inputs(1, torch.device("cpu")).shape[1:]
+        if channels > 3:  # latents are given, and no autoencoder is run: its config alone is asked for
+            config = FrozenDict(block_out_channels=(1,), sample_size=side, latent_channels=channels)
+            pipeline.autoencoder = SimpleNamespace(config=config)
         told = cast(self.conditions(self.config, 1, device), getattr(torch, dtype))
         setattr(pipeline, "text_pipeline", lambda kind: EmptyPrompt(kind, told))  # noqa: B010
         return Inverter(

@@ -153,13 +153,14 @@ def layout_of(family: str) -> Layout:
     return Layout.TABLE[family]
 
 
-def needed(listing: Listing, family: str, pickled: bool = False) -> list[str]:
+def needed(listing: Listing, family: str, pickled: bool = False, untrained: bool = False) -> list[str]:
     """Names of the files that a model of a family needs, sorted: configurations, vocabularies and weights.
 
     Args:
         listing: The files of its folder or repository.
         family: A key of `Layout.TABLE`.
         pickled: Whether `.bin` weights will do where there are no safetensors.
+        untrained: Whether a pipeline's denoiser starts from a seed, so that its weights are not needed.
 
     Raises:
         UsageError: The files are not a whole model of this family; names what is missing.
@@ -175,7 +176,7 @@ def needed(listing: Listing, family: str, pickled: bool = False) -> list[str]:
     for name in listed(listing.read(layout.mark), layout.components):
         component = listing.component(name)
         found.update(listing.matching(component, layout.texts) if component else ())
-        if not name.startswith("tokenizer"):
+        if not (name.startswith("tokenizer") or (untrained and name in DENOISERS)):
             found.update(listing.weights(component, layout.weights, pickled))
     return sorted(found)
 
@@ -185,13 +186,13 @@ def listed(index: Mapping[str, Any], names: Sequence[str]) -> list[str]:
     return [name for name in names if (index.get(name) or [None])[0] is not None]
 
 
-def local_files(folder: Path, family: str, pickled: bool = False) -> list[str]:
+def local_files(folder: Path, family: str, pickled: bool = False, untrained: bool = False) -> list[str]:
     """Names of the files that a local folder's model needs, sorted; every one of them is really there.
 
     Raises:
         UsageError: The folder is not a whole model of this family, or a file is a pointer of git-lfs to the real one.
     """
-    names = needed(Listing.of(folder), family, pickled)
+    names = needed(Listing.of(folder), family, pickled, untrained)
     for path in (folder / name for name in names):
         if path.stat().st_size < POINTER_BYTES and path.read_bytes().startswith(POINTER):
             raise UsageError(f"{path} is a git-lfs pointer and not the file itself: run `git lfs pull` in {folder}")

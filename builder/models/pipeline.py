@@ -283,7 +283,7 @@ def load_pipeline(
         raise UsageError(f"{folder} is not a diffusers pipeline: it has no model_index.json")
     index, runtime = read_json(folder / "model_index.json"), (runtime or Runtime()).on(device)
     check_arithmetic(dtype, device, compiled=bool(runtime.compile) and denoise)
-    files = local_files(folder, "diffusers" if denoise else "vae", pickled)
+    files = local_files(folder, "diffusers" if denoise else "vae", pickled, untrained=untrained_seed is not None)
     reader = Reader(folder, index, network_dtype(dtype), files)
     network = reader.first(DENOISERS, untrained_seed) if denoise else None
     if denoise and network is None:
