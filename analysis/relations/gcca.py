@@ -29,7 +29,7 @@ from noisezoo.analysis.core import (
     units_of,
 )
 from noisezoo.analysis.relations.held_out import Sample, Scored, adjusted_p_values, agreement, aligned_coordinates
-from noisezoo.analysis.relations.maxvar import Maxvar, training_moments
+from noisezoo.analysis.relations.maxvar import Maxvar, blocks_of, training_moments, whiten
 
 _NAN = float("nan")
 _NO_HALVES = "half of the rows cannot fit the views: held-out values have no interval; raise the ridge or n"
@@ -192,15 +192,13 @@ def gcca(
     _refuse_saturated(widths, n, training, ridge)
     frames = [principal_frame(double(X), f"view {i}") for i, X in enumerate(rows)]
     _refuse_dim(dim, [len(frame.eigenvalues) for frame in frames], training)
-    roots = [(frame.eigenvalues / n) ** 0.5 for frame in frames]
-    U = namespace(rows[0]).concatenate([f.scores / root for f, root in zip(frames, roots, strict=True)], axis=1)
-    spectra = [to_numpy(root) ** 2 for root in roots]
-    ends = np.cumsum([len(s) for s in spectra])
-    problem = Maxvar([slice(b - len(s), b) for b, s in zip(ends, spectra, strict=True)], spectra, widths, ridge, dim)
+    U, spectra = whiten(frames)
+    problem = Maxvar(blocks_of([len(s) for s in spectra]), spectra, widths, ridge, dim)
     found = problem.solve(to_numpy(U.T @ U) / n, np.zeros(U.shape[1]))
     shared = found.combined(U)
     sign = np.sign(shared[np.abs(shared).argmax(axis=0), np.arange(dim)])  # in whatever axes the views were solved
     lifted = zip(frames, spectra, found.weights, strict=True)
+    draws = Draws(n_folds, n_splits, n_permutations, confidence=confidence, seed=seed)
     said = [one for i, X in enumerate(rows) for one in caveats(to_numpy(X), folds, f"view {i}")]
     return SharedSpace(
         shared=shared * sign,
@@ -210,7 +208,7 @@ def gcca(
         n=n,
         dims=widths,
         ridge=ridge,
-        draws=(draws := Draws(n_folds, n_splits, n_permutations, confidence=confidence, seed=seed)),
+        draws=draws,
         caveats=tuple(said) if problem.halves_suffice(n, n_folds) else (*said, _NO_HALVES),
         problem=problem,
         sample=Sample(single(U), problem.blocks, folds, units_of(n, groups), draws),

@@ -12,7 +12,7 @@ from noisezoo.analysis.core import AnyArray, Draws, Floats, Interval, Result, na
 from noisezoo.analysis.probes import ProbeTable, probe_table
 from noisezoo.analysis.relations.gcca import SharedSpace, gcca
 from noisezoo.analysis.relations.held_out import Sample, Scored, aligned_coordinates
-from noisezoo.analysis.relations.maxvar import Folds, Maxvar, training_moments
+from noisezoo.analysis.relations.maxvar import Folds, Maxvar, blocks_of, training_moments
 from noisezoo.analysis.relations.neighbours import nearest, overlap
 
 _MOST_SUBSETS = 64
@@ -176,8 +176,7 @@ def _side_by_side(spaces: Mapping[Subset, SharedSpace]) -> tuple[Sample, list[Ma
     """The whitened views of all spaces, each once, and each space's problem on them."""
     own = {i: space.sample.U[:, b] for s, space in spaces.items() for i, b in zip(s, space.problem.blocks, strict=True)}
     views = {i: own[i] for i in sorted(own)}
-    ends = np.cumsum([V.shape[1] for V in views.values()])
-    block = {i: slice(end - V.shape[1], end) for (i, V), end in zip(views.items(), ends, strict=True)}
+    block = dict(zip(views, blocks_of([V.shape[1] for V in views.values()]), strict=True))
     problems = [replace(space.problem, blocks=[block[i] for i in s]) for s, space in spaces.items()]
     first = next(iter(spaces.values())).sample
     U = namespace(first.U).concatenate(list(views.values()), axis=1)

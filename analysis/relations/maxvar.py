@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis.core import AnyArray, Floats, eigh, like, to_numpy
+from noisezoo.analysis.core import AnyArray, Floats, Frame, eigh, like, namespace, to_numpy
 
 Array = NDArray[np.floating[Any]]
 Folds = NDArray[np.intp]
@@ -70,6 +70,19 @@ class Maxvar:
         """Whether half of n rows, less a fold, can fit every view."""
         left = n // 2 - -(-n // (2 * n_folds))
         return left > self.dim + (1 if self.ridge else max(map(len, self.spectra)))
+
+
+def whiten(frames: Sequence[Frame]) -> tuple[AnyArray, list[Floats]]:
+    """Principal scores of views, scaled to unit variance, side by side (n, m); and their variances [(r_i,)]."""
+    n = len(frames[0].scores)
+    spectra = [frame.eigenvalues / n for frame in frames]
+    scores = [frame.scores / spectrum**0.5 for frame, spectrum in zip(frames, spectra, strict=True)]
+    return namespace(scores[0]).concatenate(scores, axis=1), [to_numpy(spectrum) for spectrum in spectra]
+
+
+def blocks_of(widths: Sequence[int]) -> list[slice]:
+    """Where matrices of so many columns stand when they are side by side."""
+    return [slice(int(end) - width, int(end)) for width, end in zip(widths, np.cumsum(widths), strict=True)]
 
 
 def inverse_root(A: Array) -> Array:
