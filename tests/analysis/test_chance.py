@@ -1,6 +1,6 @@
 """Long simulations of what chance does where rows come in identities: nothing is shared, and little may be found.
 
-`pytest -m slow tests/analysis/test_chance.py`, about half an hour of one core. Short forms stand beside what each tests.
+`pytest -m slow tests/analysis/test_chance.py`, half an hour of one core. Short forms stand beside what each tests.
 """
 
 from collections.abc import Callable
