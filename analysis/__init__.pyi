@@ -1,9 +1,12 @@
 from noisezoo.analysis.controls import (
     ConditionalValue as ConditionalValue,
     LearningCurve as LearningCurve,
+    NoiseStructure as NoiseStructure,
     PowerTable as PowerTable,
     ProfileCorrelation as ProfileCorrelation,
     Simulated as Simulated,
+    SpuriousShift as SpuriousShift,
+    Variants as Variants,
     compare_variants as compare_variants,
     conditional_value as conditional_value,
     difference_of_differences as difference_of_differences,
@@ -15,7 +18,14 @@ from noisezoo.analysis.controls import (
     spurious_shift as spurious_shift,
 )
 from noisezoo.analysis.core import (
+    Blocks as Blocks,
+    Draws as Draws,
+    Estimate as Estimate,
     Interval as Interval,
+    Measured as Measured,
+    Null as Null,
+    Result as Result,
+    assign_folds as assign_folds,
     bootstrap_means as bootstrap_means,
     mean_intervals as mean_intervals,
     paired_differences as paired_differences,
@@ -47,6 +57,7 @@ from noisezoo.analysis.edits import (
 )
 from noisezoo.analysis.gaussian import (
     GaussianityResult as GaussianityResult,
+    GaussianityRow as GaussianityRow,
     anderson_darling as anderson_darling,
     bhep as bhep,
     dagostino_pearson as dagostino_pearson,
@@ -58,6 +69,7 @@ from noisezoo.analysis.gaussian import (
 )
 from noisezoo.analysis.probes import (
     Comparison as Comparison,
+    OutOfFold as OutOfFold,
     PaperProbes as PaperProbes,
     Probes as Probes,
     ProbeTable as ProbeTable,
@@ -85,4 +97,14 @@ from noisezoo.analysis.relations import (
     stitch_many as stitch_many,
     transfer as transfer,
 )
-from noisezoo.analysis.studies import analyze as analyze
+from noisezoo.analysis.studies import (
+    Analysis as Analysis,
+    Claim as Claim,
+    Effort as Effort,
+    Judge as Judge,
+    Model as Model,
+    Study as Study,
+    analyze as analyze,
+    register_study as register_study,
+    scorecard as scorecard,
+)

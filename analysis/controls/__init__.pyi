@@ -20,6 +20,7 @@ from noisezoo.analysis.controls.structure import (
     noise_structure as noise_structure,
 )
 from noisezoo.analysis.controls.variants import (
+    Variants as Variants,
     compare_variants as compare_variants,
     difference_of_differences as difference_of_differences,
 )

@@ -14,7 +14,11 @@ from noisezoo.analysis.probes.crossvalidation import (
 from noisezoo.analysis.probes.fit import Probes as Probes, fit_probes as fit_probes
 from noisezoo.analysis.probes.logistic import Array as Array
 from noisezoo.analysis.probes.metrics import METRICS as METRICS, SCORES as SCORES, OutOfFold as OutOfFold
-from noisezoo.analysis.probes.paper import PaperProbes as PaperProbes, paper_probes as paper_probes
+from noisezoo.analysis.probes.paper import (
+    CLASSIFIERS as CLASSIFIERS,
+    PaperProbes as PaperProbes,
+    paper_probes as paper_probes,
+)
 from noisezoo.analysis.probes.path import (
     PATH as PATH,
     Fits as Fits,

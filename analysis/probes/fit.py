@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from noisezoo.analysis.core import (
     AnyArray,
@@ -19,6 +19,8 @@ from noisezoo.analysis.core import (
     refuse_settings,
     single,
     to_numpy,
+    units_of,
+    units_with,
 )
 from noisezoo.analysis.probes.logistic import minimise
 from noisezoo.analysis.probes.path import Scaled, scaled_frame, search_path
@@ -101,14 +103,14 @@ def fit_probes(
         return _fit(scaled, labels, strength, caveats(to_numpy(X)))
     folds = assign_folds(len(X), n_folds, seed=seed, groups=groups)
     strength = search_path(single(scaled.T), labels, folds).best_strength()
-    return _fit(scaled, labels, strength, caveats(to_numpy(X), folds) + _rare(labels, n_folds))
+    rare = _rare(units_with(units_of(len(X), groups), labels).min(axis=0), n_folds)
+    return _fit(scaled, labels, strength, caveats(to_numpy(X), folds) + rare)
 
 
-def _rare(Y: Floats, n_folds: int) -> tuple[str, ...]:
-    """Attributes with so few rows of a class that folds can hardly choose their strength."""
-    fewest = np.minimum(Y.sum(axis=0), (1 - Y).sum(axis=0))
+def _rare(fewest: NDArray[np.intp], n_folds: int) -> tuple[str, ...]:
+    """Attributes whose rarer class so few rows, or groups, hold (k,) that folds can hardly choose their strength."""
     return tuple(
-        f"attribute {j} has {fewest[j]:.0f} rows of its rarer class: C was chosen by {n_folds} folds that need "
+        f"attribute {j} has {fewest[j]} rows or groups of its rarer class: C was chosen by {n_folds} folds that need "
         f"{2 * n_folds}; do not trust its direction"
         for j in np.flatnonzero(fewest < 2 * n_folds)
     )

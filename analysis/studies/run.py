@@ -1,16 +1,16 @@
 """The studies over a loaded dataset: every view beside its controls, collected for the report."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from threadpoolctl import threadpool_limits
 
 from noisezoo.analysis.core import plain
+from noisezoo.analysis.edits import PROBE
 from noisezoo.analysis.studies.claims import Json, scorecard
 from noisezoo.analysis.studies.data import Data
 from noisezoo.analysis.studies.store import Store, keys
-from noisezoo.analysis.studies.study import Analysis, Options, Study, all_studies
+from noisezoo.analysis.studies.study import Analysis, Effort, Judge, Model, Options, Study, all_studies
 from noisezoo.errors import UsageError
 
 
@@ -22,7 +22,15 @@ def analyze(
     revision: str | None = None,
     studies: Sequence[str] | None = None,
     keep: Path | None = None,
-    **options: Any,
+    seed: int = 42,
+    effort: Effort | None = None,
+    paper: bool = False,
+    models: Sequence[Model] = (),
+    judge: Judge | None = None,
+    edits: Sequence[str] = (),
+    directions: Sequence[str] = (PROBE,),
+    variants: Mapping[str, str | Path] | None = None,
+    step: Callable[[str], None] = lambda text: None,
 ) -> Analysis:
     """Run studies on a dataset.
 
@@ -35,13 +43,21 @@ def analyze(
             but those that run on request only.
         keep: A folder where the findings of each study are written when it ends, and read by a second run; None
             keeps nothing.
-        options: As in `noisezoo.analysis.studies.Options`.
+        seed: Of folds, projections, permutations and resamples.
+        effort: Draws and rows.
+        paper: Also do what the paper did, as it did it.
+        models: Generative models to regenerate and edit through; views of the dataset.
+        judge: The encoder that judges edits; needed for edits.
+        edits: Attributes to edit.
+        directions: How the directions of edits are made, of `noisezoo.analysis.edits.MAKERS`.
+        variants: Name -> another dataset of the same images, inverted otherwise.
+        step: Called with a line of text before each piece of work, for a progress bar.
 
     Raises:
         UsageError: An unknown dataset, view, study, model, judge, variant or attribute, a dataset without attributes,
             or one that has nothing of what the studies asked for need; before any of them runs.
     """
-    wanted = Options(**options)
+    wanted = Options(seed, effort or Effort(), paper, models, judge, edits, directions, variants or {}, step)
     chosen = _chosen(studies, wanted)
     data = Data(path_or_repo, views=views, source=source, revision=revision)
     facts = [data.facts(view) for view in data.views]
