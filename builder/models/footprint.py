@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 BYTES = {"float32": 4, "tf32": 4, "float16": 2, "bfloat16": 2}
 NULL: dict[str, str | None] = {"text": "", "zeros": None}
 """Models that take guidance by a second pass: their kind of guidance -> their own "no prompt"."""
-LIVE, LATENT_WIDTH, PIXEL_WIDTH, ENCODER_WIDTH, ENCODER_PATCH = 24, 320, 128, 1024, 16
-"""Tensors of the widest level that live at a time, its channels in latent and pixel networks and encoders, a patch."""
+LATENT, PIXEL, ENCODER, ENCODER_PATCH = (24, 320), (11, 128), (24, 1024), 16
+"""Networks of latents and of pixels, and encoders: live tensors of the widest level, and its channels."""
 AUTOENCODER_LIVE, AUTOENCODER_WIDTH, TILE = 5, 128, 512
 
 
@@ -107,10 +107,10 @@ def stage_bytes(row: "View", settings: "Settings", batch: int) -> dict[str, floa
     tile = min(pixels, TILE**2) if settings.vae_tiling else pixels
     coded = row.autoencoder is not None or row.family == "vae"
     autoencoder = together * tile * AUTOENCODER_WIDTH * AUTOENCODER_LIVE * 4.0 if coded else 0.0
-    positions, width = {
-        "diffusers": (prod(row.shape[1:]), LATENT_WIDTH if row.autoencoder else PIXEL_WIDTH), "vae": (0, 0),
-    }.get(row.family, (pixels // ENCODER_PATCH**2 if row.gflops else 0, ENCODER_WIDTH))  # fmt: skip
-    return {"encode": autoencoder, "network": float(batch * positions * width * LIVE * BYTES[settings.dtype])}
+    positions, (live, width) = {
+        "diffusers": (prod(row.shape[1:]), LATENT if row.autoencoder else PIXEL), "vae": (0, LATENT),
+    }.get(row.family, (pixels // ENCODER_PATCH**2 if row.gflops else 0, ENCODER))  # fmt: skip
+    return {"encode": autoencoder, "network": float(batch * positions * width * live * BYTES[settings.dtype])}
 
 
 def activations(row: "View", settings: "Settings", batch: int) -> float:

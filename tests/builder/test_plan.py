@@ -1,12 +1,17 @@
 """Plans: the work they count is the work that is done, the hours are the design's, and doubts are told."""
 
 import json
+import weakref
 from math import prod
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import diffusers
 import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from noisezoo import cli, zoo
 from noisezoo.builder.launch import machines
@@ -143,6 +148,55 @@ def test_memory_is_weights_in_their_dtype_and_a_batch_and_tiling_bounds_it() -> 
     plain, tiled = Settings(), Settings(vae_tiling=True, vae_slicing=True)
     assert activations(sdxl, plain, 16) == 16 * activations(sdxl, plain, 1)
     assert activations(sdxl, tiled, 16) < activations(sdxl, plain, 16)
+
+
+class Live(TorchDispatchMode):
+    """Counts the bytes of all tensors that live at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live = self.peak = 0
+        self.known: set[int] = set()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(output):
+            if isinstance(tensor, torch.Tensor) and tensor.untyped_storage()._cdata not in self.known:
+                storage = tensor.untyped_storage()
+                self.known.add(storage._cdata)
+                self.live += storage.nbytes()
+                self.peak = max(self.peak, self.live)
+                weakref.finalize(storage, self.let_go, storage._cdata, storage.nbytes())
+        return output
+
+    def let_go(self, storage: int, size: int) -> None:
+        self.known.discard(storage)
+        self.live -= size
+
+
+def test_what_a_pixel_network_holds_is_what_a_network_of_its_size_holds() -> None:
+    """google/ddpm-celebahq-256's own configuration, without data, one picture in float32."""
+    with torch.device("meta"):
+        network = diffusers.UNet2DModel(
+            sample_size=256, layers_per_block=2, block_out_channels=(128, 128, 256, 256, 512, 512),
+            down_block_types=(*("DownBlock2D",) * 4, "AttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "AttnUpBlock2D", *("UpBlock2D",) * 4), downsample_padding=0,
+        ).eval()  # fmt: skip
+        row, picture, time = zoo.get("ddpm-celebahq-256"), torch.zeros(1, 3, 256, 256), torch.zeros(1)
+        with torch.no_grad(), Live() as counted:
+            network(picture, time)
+    assert row.millions[0] == pytest.approx(sum(p.numel() for p in network.parameters()) / 1e6, abs=0.5)
+    assert activations(row, Settings(), 1) == pytest.approx(counted.peak, rel=0.15)
+
+
+def test_the_parameters_of_dit_are_those_of_its_class() -> None:
+    with torch.device("meta"):
+        network = diffusers.DiTTransformer2DModel(
+            num_attention_heads=16, attention_head_dim=72, in_channels=4, out_channels=8, num_layers=28, sample_size=32,
+            num_embeds_ada_norm=1000,
+        )  # fmt: skip
+    count = sum(p.numel() for p in network.parameters()) / 1e6
+    assert zoo.get("dit-xl-2-256").millions[0] == pytest.approx(count, abs=0.5)
 
 
 @pytest.mark.parametrize("hours", [100.0, 10.0, 2.0])
