@@ -13,6 +13,7 @@ from noisezoo.builder.audit.finding import Finding
 from noisezoo.builder.audit.rounding import TF32, rounding_noise
 from noisezoo.builder.dataset import config_files
 from noisezoo.builder.engine import STATE, device_name
+from noisezoo.builder.models import naming
 from noisezoo.builder.recipe import Settings
 from noisezoo.builder.sources import open_source
 from noisezoo.builder.views import make_computer
@@ -197,7 +198,8 @@ def _computer(
     if folder is not None:
         view = replace(view, repo=str(Path(folder).expanduser().resolve()), revision=None)
     computer = make_computer(view, settings)
-    computer.load()
+    with naming(view):
+        computer.load()
     computer.fit(_no_fit, root / STATE / "fits" / f"{section.prefix}{view.name}.safetensors")
     return computer
 

@@ -12,6 +12,7 @@ import numpy as np
 import yaml
 
 from noisezoo.builder.dataset.layout import PCA_ROWS, basis_path, read_config
+from noisezoo.builder.engine import CUT_PROMPTS
 from noisezoo.builder.views import PREFIX, TITLES
 from noisezoo.citation import source_links
 from noisezoo.files import committed, sha256_of
@@ -108,6 +109,7 @@ def _latents(section: Section, configs: "Mapping[str, Config]", columns: Sequenc
                 "view": name, "end": _end(section.facts.get(name)),
                 "mean": _mean(values["latent_mean"]), "std": _mean(values["latent_std"]),
                 "metrics": [_mean(values[column]) for column in columns],
+                "cut": int((section.facts.get(name) or {}).get(CUT_PROMPTS, 0)),
                 "sample": int(np.isfinite(values[columns[0]]).sum()) if columns else 0,
             })  # fmt: skip
     return found

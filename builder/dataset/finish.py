@@ -26,7 +26,7 @@ from noisezoo.builder.dataset.layout import (
     write_config,
     write_paired,
 )
-from noisezoo.builder.engine import STATE, Build, Unit, public_name, public_recipe, source_refusals
+from noisezoo.builder.engine import CUT_PROMPTS, STATE, Build, Unit, public_name, public_recipe, source_refusals
 from noisezoo.builder.sources import Refusal
 from noisezoo.builder.views import cut
 from noisezoo.errors import IncompleteError, NoiseZooError
@@ -186,9 +186,15 @@ def describe(build: Build, rows: Rows) -> Section:
         software=next(iter(units.values()))["software"],
         devices=tuple(sorted({_marker(unit)["device"] for unit in build.all_units()})),
         pca_dims=build.recipe.pca_dims, shard_rows=build.recipe.shard_rows,
-        facts={name: marker["facts"] for name, marker in units.items() if marker.get("facts")},
+        facts={name: facts | _cut_prompts(build, name) for name, marker in units.items() if (facts := marker.get("facts"))},
         weights=public.get("weights", {}), identity=build.source_facts.get("identity"),
     )  # fmt: skip
+
+
+def _cut_prompts(build: Build, view: str) -> dict[str, float]:
+    """How many rows of a view have a prompt that the model read in part alone, where there are any."""
+    count = sum(_marker(unit).get(CUT_PROMPTS, 0) for unit in build.all_units() if unit.view.name == view)
+    return {CUT_PROMPTS: float(count)} if count else {}
 
 
 def _public_view(view: zoo.View) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from noisezoo.builder.engine.build import (
     publishing_lease as publishing_lease,
     source_refusals as source_refusals,
 )
-from noisezoo.builder.engine.commit import device_name as device_name
+from noisezoo.builder.engine.commit import CUT_PROMPTS as CUT_PROMPTS, device_name as device_name
 from noisezoo.builder.engine.leases import Lease as Lease
 from noisezoo.builder.engine.log import Log as Log, Tail as Tail, failures as failures
 from noisezoo.builder.engine.preemption import (

@@ -19,6 +19,8 @@ from noisezoo.schema import ID, same_values, to_table, view_features, write_parq
 if TYPE_CHECKING:
     import pyarrow as pa
 
+CUT_PROMPTS = "cut_prompts"
+"""Key of a marker: rows whose prompt is longer than what the model reads of it."""
 SOFTWARE = (
     "noisezoo", "torch", "diffusers", "transformers", "numpy", "pyarrow", "pillow", "scikit-image", "datasets",
 )  # fmt: skip
@@ -41,7 +43,8 @@ def commit(unit: Unit, work: Work, started: float, log: Log) -> None:
                   "seconds": sum(spent.values())}  # fmt: skip
         short = [vars(shortage) for shortage in stages.take_shortages()]
         with stages.timed("write"):
-            write_json(unit.marker_path, {**_marker(unit, work.computer, ids, refusals), **worker, "shortages": short})
+            told = {**worker, "shortages": short, **_cut(work, ids)}
+            write_json(unit.marker_path, {**_marker(unit, work.computer, ids, refusals), **told})
         spent["write"] += stages.take_seconds()["write"]
         for each in short:
             log.write("shortage", message=f"rows of {unit.view.name} slice {unit.number} were computed at batch "
@@ -84,6 +87,15 @@ def _marker(unit: Unit, computer: Computer, ids: list[str], refusals: list[Refus
         "software": software(),
         "device": device_name(),
     }
+
+
+def _cut(work: Work, ids: list[str]) -> dict[str, int]:
+    """How many of the unit's rows have a prompt that the model reads in part alone, where there are any."""
+    prompts, kept = work.part.prompts, set(ids)
+    own = None if prompts is None else [p for i, p in zip(work.part.ids, prompts, strict=True) if i in kept]
+    cut = work.computer.cut_prompts(own)
+    count = len(ids) * any(cut) if prompts is None else sum(cut)
+    return {CUT_PROMPTS: count} if count else {}
 
 
 @cache

@@ -16,6 +16,7 @@ from noisezoo.builder.engine.log import Log
 from noisezoo.builder.engine.preemption import reraise_pending, stop_requested
 from noisezoo.builder.engine.queue import Queue
 from noisezoo.builder.engine.scheduler import Task
+from noisezoo.builder.models import naming
 from noisezoo.builder.sources import SPARE_ROWS, Source
 from noisezoo.builder.views import PIECE, Slice, Values, Work, ahead, cut, is_out_of_memory, make_computer
 from noisezoo.errors import NoiseZooError
@@ -172,7 +173,8 @@ def load_computer(build: Build, source: Source, unit: Unit, log: Log) -> "Comput
     started = time.perf_counter()
     computer = make_computer(unit.view, build.recipe.settings)
     try:
-        computer.load()
+        with naming(unit.view):
+            computer.load()
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise

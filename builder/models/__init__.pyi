@@ -13,6 +13,7 @@ from noisezoo.builder.models.files import (
     Layout as Layout,
     check_access as check_access,
     model_files as model_files,
+    naming as naming,
     pin as pin,
     resolve as resolve,
 )

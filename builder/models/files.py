@@ -254,6 +254,20 @@ def reading(what: str) -> Iterator[None]:
         raise UsageError(f"{what} cannot be loaded: {reason[:300]}") from error
 
 
+@contextmanager
+def naming(view: View) -> Iterator[None]:
+    """Name the view in what is told of its model.
+
+    Raises:
+        UsageError: What was raised, with the view's name before it.
+    """
+    try:
+        yield
+    except UsageError as error:
+        told = f"view {view.name}: "
+        raise UsageError(told + str(error).removeprefix(told)) from error
+
+
 def resolve(
     folder_or_hub_id: str | Path, revision: str | None = None, *, family: str = "diffusers", pickled: bool = False
 ) -> Path:

@@ -80,6 +80,10 @@ class Computer(ABC):
         """What the model's own files decided and a reader of the rows must know; kept with every unit."""
         return {}
 
+    def cut_prompts(self, prompts: Sequence[str] | None) -> list[bool]:
+        """For each prompt, or for the one of all rows, whether the model reads its beginning alone."""
+        return []
+
     def load(self) -> None:  # noqa: B027 - most controls have nothing to load
         """Read the model; called once a process, before the first batch."""
 

@@ -148,6 +148,10 @@ class NoiseComputer(LatentComputer):
         path = self.inverter.trajectory
         return {"x_T_time": float(path.times[-1]), "x_T_a": float(path.a[-1]), "x_T_s": float(path.s[-1])}
 
+    def cut_prompts(self, prompts: Sequence[str] | None) -> list[bool]:
+        """Where a prompt has more tokens than the text towers are given."""
+        return self.inverter.cut_prompts([self.settings.prompt] if prompts is None else prompts)
+
     def compute(self, values: np.ndarray, batch: Batch) -> Rows:
         """Invert."""
         import torch

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from noisezoo.builder.dataset import is_finished
-from noisezoo.builder.engine import opened
+from noisezoo.builder.engine import CUT_PROMPTS, opened
 from noisezoo.builder.launch import REPORT, Forecast, Outcome, build_dataset, default_processes, total_seconds
 from noisezoo.builder.recipe import Recipe
 from noisezoo.commands import options, register_command
@@ -16,6 +16,7 @@ from noisezoo.commands.bars import Bars, working
 from noisezoo.commands.output import load_call, numbers_table, plain_console, rounded, size_text
 from noisezoo.commands.status import views_table
 from noisezoo.errors import UsageError
+from noisezoo.record import read_record
 
 
 @register_command("build", "Build")
@@ -65,6 +66,12 @@ def show_outcome(outcome: Outcome, console: Console) -> None:
     refused = sum(view.refused for view in outcome.views)
     if refused:
         console.print(f"{refused} refusals, with reasons in {outcome.root / 'refusals.jsonl'}")
+    record = read_record(outcome.root)
+    for section in record.sections if record else ():
+        for view, facts in section.facts.items():
+            if facts.get(CUT_PROMPTS):
+                told = f"{view}: the prompts of {facts[CUT_PROMPTS]:.0f} rows are longer than what its text towers read"
+                console.print(f"{told}: their ends are without effect")
     console.print(f"Built in {outcome.seconds:.0f} s. Load it: {load_call(outcome.root)}")
 
 

@@ -9,16 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from noisezoo import zoo
 from noisezoo.builder.__main__ import run
 from noisezoo.builder.dataset.finish import is_finished
 from noisezoo.builder.engine.build import open_build
+from noisezoo.builder.launch import Outcome
 from noisezoo.builder.launch.status import status
 from noisezoo.builder.recipe import Recipe
 from noisezoo.builder.views.networks import image_seed
+from noisezoo.commands.build import show_outcome
 from noisezoo.errors import UsageError
 from tests.builder.building import digits_recipe, parts, published, recipe_of
+from tests.builder.folders import edit_json
 
 
 @pytest.fixture
@@ -143,6 +147,48 @@ def test_captions_are_labels_and_each_image_s_own_prompt(
     told = {image_seed("tiny", 42, image_id): caption for image_id, caption in zip(rows["image_id"], rows["caption"],
                                                                                    strict=True)}  # fmt: skip
     assert seen == told
+
+
+@pytest.mark.parametrize(("prompted", "count"), [({"prompt": "a face with hair"}, 12), ({"prompt": "a face"}, 0),
+                                                ({"prompt_column": "caption"}, None)])  # fmt: skip
+def test_prompts_that_the_model_reads_in_part_are_counted_on_the_screen_and_in_the_card(
+    stable_diffusion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    prompted: dict[str, str], count: int | None,
+) -> None:  # fmt: skip
+    """This model's tokenizer has a token a letter and room for twelve, the two that begin and end among them."""
+    import noisezoo
+
+    monkeypatch.setattr(zoo, "ROWS", dict(zoo.ROWS))
+    row = {"name": "tiny", "kind": "noise", "family": "diffusers", "repo": str(stable_diffusion), "resolution": 16,
+           "shape": [4, 8, 8], "license": "none", "gflops": 1, "about": "small"}  # fmt: skip
+    recipe = recipe_of("faces", ("tiny",), limit=12, rows=[row], options={"captions": True, "size": 16}, pca_dims=8,
+                       settings={**prompted, "num_inference_steps": 2, "reconstruct": 0.0})  # fmt: skip
+    out = tmp_path / "noisezoo"
+    assert run(recipe, out)
+    if count is None:
+        captions = noisezoo.load(out)["caption"]
+        count = sum(len(text.replace(" ", "")) + 2 > 12 for text in captions)
+        assert count == 12, "every caption of a drawn face is longer than twelve letters"
+    card = " ".join((out / "README.md").read_text().split())
+    views = [view for view in status(open_build(out)) if view.missing == 0]
+    show_outcome(Outcome(out, views, 1.0), Console(width=300))
+    screen = capsys.readouterr().out
+    assert (f"The prompts of {count} rows are longer than what the text towers of `tiny` read" in card) is bool(count)
+    assert (f"tiny: the prompts of {count} rows are longer than what its text towers read" in screen) is bool(count)
+    assert "The prompts of" in card or not count
+
+
+def test_a_fault_of_a_model_s_folder_names_the_view(
+    stable_diffusion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zoo, "ROWS", dict(zoo.ROWS))
+    folder = Path(shutil.copytree(stable_diffusion, tmp_path / "model"))
+    edit_json(folder / "unet" / "config.json", quantization_config={"quant_method": "bitsandbytes"})
+    row = {"name": "tiny", "kind": "noise", "family": "diffusers", "repo": str(folder), "resolution": 16,
+           "shape": [4, 8, 8], "license": "none", "gflops": 1, "about": "small"}  # fmt: skip
+    recipe = recipe_of("faces", ("tiny",), limit=4, rows=[row], options={"size": 16})
+    with pytest.raises(UsageError, match="^view tiny: .*component unet is quantised"):
+        run(recipe, tmp_path / "noisezoo")
 
 
 def test_two_latents_are_stored_side_by_side_and_loaded_as_the_view_s_own(tmp_path: Path) -> None:
