@@ -186,7 +186,8 @@ def describe(build: Build, rows: Rows) -> Section:
         software=next(iter(units.values()))["software"],
         devices=tuple(sorted({_marker(unit)["device"] for unit in build.all_units()})),
         pca_dims=build.recipe.pca_dims, shard_rows=build.recipe.shard_rows,
-        facts={name: facts | _cut_prompts(build, name) for name, marker in units.items() if (facts := marker.get("facts"))},
+        facts={name: marker["facts"] | _cut_prompts(build, name) for name, marker in units.items()
+               if marker.get("facts")},
         weights=public.get("weights", {}), identity=build.source_facts.get("identity"),
     )  # fmt: skip
 
