@@ -7,18 +7,17 @@ a process that differs is refused with the list of differences.
 import os
 import socket
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from noisezoo.builder.engine.build import STATE, Build, prepare
 from noisezoo.builder.engine.commit import device_name, software
-from noisezoo.builder.engine.leases import LEASES, Lease, creation_of, once
+from noisezoo.builder.engine.leases import creation_of
 from noisezoo.builder.models import check_arithmetic
 from noisezoo.builder.recipe import Recipe
 from noisezoo.errors import UsageError
-from noisezoo.files import clean_up, read_json, write_json
+from noisezoo.files import read_json, write_json
 
 FORMAT = 1
 """Version of the build's state; raised whenever an older NoiseZoo could misread what a newer one wrote."""
@@ -155,7 +154,7 @@ def admit_device(build: Build) -> None:
     if any(view.repo for view in build.views):
         check_arithmetic(s.dtype, PartialState().device, compiled=bool(s.compile))
     here = {"device": device_name(), "host": socket.gethostname()}
-    first = _first(build.state / DEVICE, lambda: here)
+    first = build.first(DEVICE, lambda: here)
     if first["device"] != here["device"] and not _begun(build)["mixed"]:
         raise UsageError(
             f"{build.root} is being built on {first['device']} (host {first['host']}), and {here['host']} has "
@@ -168,14 +167,4 @@ def _begun(build: Build) -> dict[str, Any]:
         created_by = creation_of(build.state)
         return {"format": FORMAT, "id": uuid.uuid4().hex, "software": software(), "mixed": False, "leases": created_by}
 
-    return _first(build.state / BEGUN, fresh)
-
-
-def _first(path: Path, value: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What the file says, which is a new `value` where no process has written it before."""
-
-    def write() -> None:
-        clean_up(path.parent, path.name)
-        write_json(path, value())
-
-    return once(Lease(path.parent / LEASES / path.name), lambda: read_json(path), write)
+    return build.first(BEGUN, fresh)

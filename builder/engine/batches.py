@@ -5,9 +5,7 @@ it. On a CPU the recipe's batch size is used as it is.
 """
 
 from noisezoo.builder.engine.build import Build
-from noisezoo.builder.engine.leases import Lease, once
 from noisezoo.builder.views import Computer, choose_sizes, device_memory, groups, weights_of
-from noisezoo.files import read_json, write_json
 
 
 def batch_sizes(build: Build, computer: Computer) -> dict[str, int]:
@@ -15,9 +13,10 @@ def batch_sizes(build: Build, computer: Computer) -> dict[str, int]:
     memory = device_memory(computer.device)
     if memory is None:
         return {}
-    view, settings = computer.view, build.recipe.settings
-    weights = weights_of(next(group for group in groups(build.views) if view in group), settings.dtype)
-    sizes = choose_sizes(view, settings, memory=memory, weights=weights, slice_rows=build.recipe.slice_rows)
-    path = build.state / "batches" / f"{view.name}.json"
-    lease = Lease(build.leases / "batches" / path.name)
-    return once(lease, lambda: read_json(path), lambda: write_json(path, sizes))
+    view, recipe = computer.view, build.recipe
+
+    def choose() -> dict[str, int]:
+        weights = weights_of(next(group for group in groups(build.views) if view in group), recipe.settings.dtype)
+        return choose_sizes(view, recipe.settings, memory=memory, weights=weights, slice_rows=recipe.slice_rows)
+
+    return build.first(f"batches/{view.name}.json", choose)

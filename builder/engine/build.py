@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -132,6 +132,16 @@ class Build:
         newer = now - then if now is not None and then is not None else 0
         late = [f"{newer} of {now} images are newer than the manifest, and stay out: build into a new folder for all"]
         return [*self.source_facts["notes"], *(late if newer > 0 else [])]
+
+    def first(self, name: str, value: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What a file of the state says, which is a new `value` where no process has written it before."""
+        path = self.state / name
+
+        def write() -> None:
+            clean_up(path.parent, path.name)
+            write_json(path, value())
+
+        return once(Lease(self.leases / name), lambda: read_json(path), write)
 
     def owners(self) -> list[dict[str, Any]]:
         """Living processes that own leases of the build: `host`, `pid`, `leases`."""

@@ -98,6 +98,7 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
         network_device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch, "empty", lambda *_, device: device)
     assert network_device(None) == torch.device("cuda") and network_device("cuda:1") == torch.device("cuda:1")
     with pytest.raises(UsageError, match="torch finds 2 GPUs here"):
         network_device("cuda:2")
