@@ -19,6 +19,10 @@ class Effect:
     of the judge encoder that are fitted on halves of its rows (McCarthy 1969). The other is over directions of shuffled
     labels: a unit direction that is made of signal and noise varies by its noise alone, and so by no more than one
     that is made of noise. An attribute that is not there has only the second part, and that is its exact law.
+
+    In simulation a nominal 95 % held 0 for coin flips in 95 to 98 % (n < d, rare classes, identities and 3 faces
+    included). For attributes that are there the bound is loose: 97 to 100 % held what the procedure gives on average.
+    Paired differences of entanglement held it in 95 to 100 %.
     """
 
     value: Floats  # (k,)
