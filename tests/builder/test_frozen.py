@@ -135,7 +135,7 @@ def rows_of(folder: Path, order: list[int]) -> Path:
 
     pictures = [encode(np.full((8, 8, 3), grey, np.uint8), "PNG") for grey in order]
     rows = Dataset.from_dict({"image": [{"bytes": data, "path": None} for data in pictures], "grey": order})
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     rows.cast_column("image", Feature()).to_parquet(folder / "train-00000-of-00001.parquet")
     return folder
 
@@ -228,3 +228,36 @@ def test_offline_a_pinned_source_is_not_read_from_another_commit(
     assert os.environ["HF_HUB_OFFLINE"] == "1"
     with pytest.raises(UsageError, match=f"{name}: the dataset {repo} cannot be loaded"):
         open_source(name).scan()
+
+
+LIST = """
+from noisezoo.builder.sources.source import open_source
+from noisezoo.errors import NoiseZooError
+try:
+    source = open_source({name!r}, {options!r})
+    keys = source.scan().column("key").to_pylist()
+    print(len(keys), sorted(source.label_features()), all(isinstance(each, bytes) for each in source.contents(keys)))
+except NoiseZooError as error:
+    print(type(error).__name__, error)
+"""
+
+
+def test_a_repository_is_downloaded_as_far_as_it_is_read_and_told_in_one_line(tmp_path: Path, hub: HubServer) -> None:
+    rows_of(tmp_path / "rows" / "small", [1, 2, 3])
+    rows_of(tmp_path / "rows" / "large", list(range(9)))
+    configs = "".join(f"- config_name: {name}\n  data_files: {name}/*.parquet\n" for name in ("small", "large"))
+    (tmp_path / "rows" / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
+    pictures = photos(tmp_path / "pictures", range(4))
+    (pictures / "metadata.csv").write_text("file_name,age\n" + "".join(f"{k:02d}.png,{20 + k}\n" for k in range(4)))
+    with client(hub) as api:
+        for repo, folder in (("me/configs", tmp_path / "rows"), ("me/pictures", pictures)):
+            api.create_repo(repo, repo_type="dataset")
+            api.upload_folder(repo_id=repo, folder_path=folder, repo_type="dataset")
+    asked = [("hf:me/configs", {}), ("hf:me/configs", {"config": "small"}), ("hf:me/pictures", {}), ("hf:me/none", {}),
+             ("hf:me/configs", {"config": "small", "revision": "v9"})]  # fmt: skip
+    said = [hub.run(LIST.format(name=name, options=options), tmp_path / "home") for name, options in asked]
+    assert "several configurations: set the option config to one of small, large" in said[0]
+    assert said[1] == "3 ['grey'] True"
+    assert said[2] == "4 ['age'] True"
+    assert all(line.startswith("UsageError hf: the dataset me/") and "\n" not in line for line in said[3:])
+    assert not any("large" in path for path in hub.downloaded())
