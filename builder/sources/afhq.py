@@ -34,8 +34,8 @@ class AFHQ(ImageRows):
 
     def open(self) -> Pictures:
         """The rows of the Parquet files, numbered; or the folder's pictures by their paths."""
-        folder = self.root if self.path else dataset_folder(self.repo, self.name, revision=self.revision)
-        files = read_files(folder, f"{self.name}: the dataset {self.path or self.repo}")
+        folder = dataset_folder(self.where, self.name, revision=self.revision)
+        files = read_files(folder, f"{self.name}: the dataset {self.where}")
         return Tables(files, self.name) if files else Animals(folder, self.name, metadata=False)
 
 

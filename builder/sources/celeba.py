@@ -61,8 +61,8 @@ class CelebA(ImageRows):
         for folder in [self.root, self.root / "celeba"] if self.path else []:
             if (folder / LISTED).is_file() or (folder / PICTURES).is_dir():
                 return Lists(folder, self.name)
-        folder = self.root if self.path else dataset_folder(self.repo, self.name, revision=self.revision)
-        files = read_files(folder, f"celeba: the dataset {self.path or self.repo}")
+        folder = dataset_folder(self.where, self.name, revision=self.revision)
+        files = read_files(folder, f"celeba: the dataset {self.where}")
         if not files:
             raise UsageError(
                 f"celeba: {folder} holds neither {PICTURES} with {LISTED} nor Parquet files of {self.repo}"

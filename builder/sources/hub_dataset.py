@@ -23,6 +23,7 @@ from fsspec.utils import glob_translate  # type: ignore[import-untyped]
 from huggingface_hub import errors
 
 from noisezoo.builder.sources.imagefolder import Folder
+from noisezoo.builder.sources.metadata import METADATA
 from noisezoo.builder.sources.rows import SPLIT_NAMES, ImageRows, Pictures
 from noisezoo.builder.sources.tables import Groups, ParquetRows, Rows, SavedRows, Tables
 from noisezoo.errors import UsageError
@@ -119,7 +120,7 @@ def dataset_folder(path: str, source: str, config: str | None = None, revision: 
     declared = _declared(facts, where, config)
     patterns = [pattern for split in declared if split != ANY for pattern in declared[split]]
     folder = _snapshot(path, wanted, where, patterns or ["*.parquet"])
-    return folder if any(folder.rglob("*.parquet")) else _snapshot(path, wanted, where, None)
+    return folder if parquet_files(folder) else _snapshot(path, wanted, where, None)
 
 
 def _snapshot(repo: str, revision: str | None, where: str, patterns: list[str] | None) -> Path:
@@ -173,14 +174,20 @@ def reason(error: BaseException) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
+def parquet_files(root: Path) -> list[str]:
+    """Paths below a folder of its Parquet files, but for hidden ones and those of an image folder's labels."""
+    paths = sorted(path.relative_to(root) for path in root.rglob("*.parquet"))
+    return [path.as_posix() for path in paths if path.name not in METADATA and not str(path).startswith(".")
+            and "/." not in path.as_posix()]  # fmt: skip
+
+
 def split_files(root: Path, where: str, config: str | None = None) -> dict[str, list[str]]:
     """A folder's Parquet files by split: as its README says, or by their names where all of them name a split.
 
     Raises:
         UsageError: Files are missing, or there is no such configuration.
     """
-    paths = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.parquet"))
-    paths = [path for path in paths if not any(part.startswith(".") for part in path.split("/"))]
+    paths = parquet_files(root)
     declared = _declared(root, where, config)
     if declared and ANY not in declared:
         found = {split: _matching(paths, patterns) for split, patterns in declared.items()}

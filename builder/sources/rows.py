@@ -72,7 +72,7 @@ class ImageRows(Source):
             raise UsageError(f"{self.name}: splits are {OFFICIAL} (as they come) or {HASH}, not {self.splits!r}")
         if not self.path and not self.repo:
             raise UsageError(f"{self.name} needs a path, as in {self.name}:PATH")
-        self.root = Path(self.path).expanduser().resolve()
+        self.where, self.root = self.path or self.repo, Path(self.path).expanduser().resolve()
         if self.local and self.path and not self.root.is_dir():
             raise UsageError(f"{self.name}: there is no folder {self.path}")
         self._lock = threading.Lock()

@@ -68,7 +68,13 @@ class ParquetRows(Rows):
 
     def __init__(self, path: Path, split: str, groups: Groups, declared: Features | None = None) -> None:
         self.path, self.split, self._groups = path, split, groups
-        self.metadata = pq.read_metadata(path)
+        try:
+            self.metadata = pq.read_metadata(path)
+        except (pa.ArrowException, OSError) as error:
+            with path.open("rb") as file:
+                pointer = file.read(23) == b"version https://git-lfs"
+            told = "it is a git-lfs pointer: run `git lfs pull`" if pointer else str(error).splitlines()[0]
+            raise ValueError(f"{path}: {told}") from None
         self.count = self.metadata.num_rows
         counts = [self.metadata.row_group(k).num_rows for k in range(self.metadata.num_row_groups)]
         self._starts = [0, *accumulate(counts)]

@@ -498,3 +498,25 @@ def test_a_configuration_may_name_a_folder_whose_files_name_their_splits(tmp_pat
 def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be loaded: there is no such folder"):
         open_source(f"hf:{tmp_path / 'nowhere'}").scan()
+
+
+@pytest.mark.parametrize(("content", "told"), [
+    (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n", "git-lfs pointer: run `git lfs pull`"),
+    (b"PAR1 and no more", "Parquet magic bytes not found"), (b"", "Parquet file size is 0 bytes"),
+])  # fmt: skip
+def test_a_damaged_file_is_refused_by_its_name(tmp_path: Path, content: bytes, told: str) -> None:
+    saved(tmp_path, train=dataset(3))
+    (tmp_path / "test.parquet").write_bytes(content)
+    with pytest.raises(UsageError, match=f"cannot be loaded: {tmp_path}/test.parquet: .*{told}") as caught:
+        frozen(f"hf:{tmp_path}")
+    assert "\n" not in str(caught.value)
+
+
+def test_labels_in_a_parquet_file_leave_a_folder_of_pictures_one(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for name, data in zip("ab", jpegs(2), strict=True):
+        (tmp_path / f"{name}.jpg").write_bytes(data)
+    pq.write_table(pa.table({"file_name": ["a.jpg", "b.jpg"], "age": [3, 4]}), tmp_path / "metadata.parquet")
+    assert frozen(f"hf:{tmp_path}")[0].table.column("age").to_pylist() in ([3, 4], [4, 3])
