@@ -71,6 +71,8 @@ def open_place(path_or_repo: str | Path, revision: str | None = None) -> Place:
                 f"{name} is not a finished NoiseZoo folder: it has no {CARD}; see `noisezoo status`, or go on with "
                 "the build, removal or join that was cut short"
             )
+        if "::" in str(folder.absolute()):
+            raise UsageError(f"{name}: `datasets` reads '::' in a path as a chain of addresses: rename the folder")
         return Place(name, folder.absolute(), None, _configs(name, folder))
     if isinstance(path_or_repo, Path) or name.count("/") > 1 or name.startswith(("/", ".", "~")):
         raise UsageError(f"no dataset at {name}: there is no such folder")

@@ -211,7 +211,7 @@ def write_parquet(path: Path, features: "Features", tables: Iterable["pa.Table"]
         "write_statistics": plain, "write_page_index": True, "store_schema": True, "data_page_size": 4 * LARGEST_CHUNK,
         "use_content_defined_chunking": _chunks(features, group),
     }  # fmt: skip
-    with pq.ParquetWriter(path, schema, **options) as writer:
+    with pq.ParquetWriter(path.absolute(), schema, **options) as writer:  # `a:b/c` would be taken for an address
         for table in rechunk(tables, group, schema):
             writer.write_table(table, row_group_size=group)
 

@@ -11,13 +11,15 @@ from noisezoo.builder.audit.verify import verify
 from noisezoo.builder.dataset.join import join
 from noisezoo.builder.dataset.publish import publish
 from noisezoo.builder.dataset.remove import remove
+from noisezoo.errors import UsageError
 from noisezoo.files import clean_up
 from tests.builder.building import digits_recipe, recipe_of
 from tests.builder.publishing import REPO, of, passes
 from tests.hub_server import TOKEN, HubServer, client
 
 VIEWS = ("random-64", "pixels-8")
-PAIRS = [("run[1]", "run1"), ("run*", "run7"), ("ru?", "run"), ("{run,a}", "run"), ("a b%20c", "a b c"), ("[!x]", "y")]
+PAIRS = [("run[1]", "run1"), ("run*", "run7"), ("ru?", "run"), ("{run,a}", "run"), ("a b%20c", "a b c"), ("[!x]", "y"),
+         ("a:b", "b")]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +29,15 @@ def datasets_of(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     assert run(digits_recipe(VIEWS, 12), folder / "mine")
     assert run(digits_recipe(VIEWS, 20), folder / "other")
     return folder / "mine", folder / "other"
+
+
+def test_a_path_that_datasets_takes_for_a_chain_of_addresses_is_refused(
+    datasets_of: tuple[Path, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(datasets_of[0], tmp_path / "zip::run")
+    for streaming in (False, True):
+        with pytest.raises(UsageError, match="a chain of addresses: rename the folder"):
+            noisezoo.load(tmp_path / "zip::run", streaming=streaming)
 
 
 @pytest.mark.parametrize(("name", "match"), PAIRS)
@@ -64,16 +75,11 @@ def test_joined_and_published_under_such_names_a_dataset_is_itself(
     assert {path for path in tree if path != ".gitattributes"} == set(of(out))
 
 
-def test_a_view_whose_name_has_brackets_is_read_by_that_name_from_the_hub(tmp_path: Path) -> None:
+def test_a_view_whose_name_could_be_a_pattern_is_refused(tmp_path: Path) -> None:
     row = {"name": "x[1]", "kind": "control", "family": "random", "repo": "", "resolution": 8, "shape": [1, 8, 8],
            "license": "Apache-2.0", "gflops": 0.0, "about": "bracketed"}  # fmt: skip
-    folder = tmp_path / "noisezoo"
-    assert run(digits_recipe(("x[1]", "random-64"), 10, rows=[row, {**row, "name": "x1"}]), folder)
-    assert verify(folder).ok
-    with HubServer() as server, client(server):
-        publish(folder, REPO, check=passes, token=TOKEN, endpoint=server.url, sensitive=False)
-        code = f"import noisezoo; print(noisezoo.load({REPO!r}, ['x[1]']).column_names[-1])"
-        assert server.run(code, tmp_path / "home") == "x[1]"
+    with pytest.raises(UsageError, match=r"view name 'x\[1\]' cannot name a dataset config"):
+        digits_recipe(("x[1]", "random-64"), 10, rows=[row])
 
 
 def test_cleaning_up_after_a_file_takes_no_file_that_its_name_would_match(tmp_path: Path) -> None:

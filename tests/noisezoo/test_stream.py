@@ -1,5 +1,6 @@
 """Streams of several views: every row once, however it is shared out, and faults found on the way."""
 
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,9 @@ from datasets.distributed import split_dataset_by_node
 from torch.utils.data import DataLoader
 
 import noisezoo
+from noisezoo.builder.__main__ import run
 from noisezoo.errors import NoiseZooError, UsageError
+from tests.builder.building import digits_recipe
 
 FULL = ["pixels-8", "digits-ddpm"]
 
@@ -59,6 +62,39 @@ def test_every_row_comes_once_however_the_stream_is_shared_out(
     assert sum((ids_of(part) for part in share(streamed(built))), Counter()) == every
 
 
+@pytest.fixture(scope="module")
+def one_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """450 rows in one file of each config, whose row groups hold 128 rows of noise and all of the labels."""
+    folder = tmp_path_factory.mktemp("one") / "noisezoo"
+    assert run(digits_recipe(("pixels-8", "random-64"), 450, shard_rows=8192, slice_rows=64), folder)
+    return folder
+
+
+@pytest.mark.parametrize("workers", [0, 2, 4])
+@pytest.mark.filterwarnings("ignore:This DataLoader will create", "ignore:.*multi-threaded, use of fork")
+def test_few_files_are_cut_into_shards_so_that_workers_share_them(one_file: Path, workers: int) -> None:
+    rows = noisezoo.load(one_file, views=["pixels-8", "random-64"], split="train", streaming=True)
+    plain = noisezoo.load(one_file, views=["pixels-8", "random-64"], split="train")
+    assert rows.num_shards == -(-len(plain) // 128) > 2  # type: ignore[union-attr]
+    loader: DataLoader[Any] = DataLoader(rows, num_workers=workers, batch_size=None)  # type: ignore[arg-type]
+    found = {row["image_id"]: np.ravel(row["pixels-8"]) for row in loader}
+    assert len(found) == len(plain) == sum(1 for _ in rows)
+    wanted = noisezoo.matrix(plain, "pixels-8", "float64")
+    assert all(np.array_equal(found[i], x) for i, x in zip(plain["image_id"], wanted, strict=True))
+    parts = [rows.shard(num_shards=3, index=i) for i in range(3)]  # type: ignore[union-attr]
+    assert sum((ids_of(part) for part in parts), Counter()) == Counter(found.keys())
+
+
+def test_surplus_and_missing_rows_of_a_file_that_is_cut_are_found(one_file: Path, tmp_path: Path) -> None:
+    for edit, message in ((lambda t: t.slice(0, len(t) - 1), "view 'pixels-8' ends at row"),
+                          (lambda t: pa.concat_tables([t, t.slice(0, 1)]), "view 'labels' ends at row")):  # fmt: skip
+        folder = tmp_path / message[6:9]
+        shutil.copytree(one_file, folder, ignore=shutil.ignore_patterns("_build"))
+        change(folder, "pixels-8", edit, "train")
+        with pytest.raises(NoiseZooError, match=message):
+            list(noisezoo.load(folder, views=["pixels-8"], streaming=True))
+
+
 def test_a_shuffled_stream_still_pairs_its_views(built: Path) -> None:
     plain = noisezoo.load(built, views=FULL)
     place = {image_id: row for row, image_id in enumerate(plain["image_id"])}
@@ -89,8 +125,8 @@ def test_a_stream_goes_on_where_its_state_was_kept(built: Path) -> None:
     assert first + [row["image_id"] for row in again] == [row["image_id"] for row in rows]
 
 
-def change(folder: Path, view: str, edit: Callable[[pa.Table], pa.Table]) -> None:
-    path = sorted((folder / view).glob("test-*.parquet"))[0]
+def change(folder: Path, view: str, edit: Callable[[pa.Table], pa.Table], split: str = "test") -> None:
+    path = sorted((folder / view).glob(f"{split}-*.parquet"))[0]
     pq.write_table(edit(pq.read_table(path)), path)
 
 
