@@ -21,7 +21,7 @@ from noisezoo.builder.dataset import is_finished
 from noisezoo.builder.engine import Build, Lease, Tail, Unit, image_work
 
 RECENT = 900.0
-"""The time left is told by the pace of this many seconds of work, the most recent ones."""
+"""The time left is estimated from the most recent seconds of work, this many."""
 READERS = 16
 """Threads that read markers: on a shared file system each waits for an answer."""
 VIEWS_NAMED = 5
@@ -182,8 +182,8 @@ class Scan:
         rows: (slices,) Images of each slice.
         units: (views, slices) of `UNIT`.
         attempts: (attempt, host) of the processes that committed units.
-        running: Units that a living process holds -> what its claim says.
-        ended: Every failure that logs and dead claims tell of, oldest first.
+        running: Units that a living process holds -> what its lease says.
+        ended: Every failure that logs and expired leases report, oldest first.
         starts: Attempt -> the first line of its log.
         seen: Attempt -> when its log last grew, in seconds of the epoch.
         time: When the folder was scanned, in seconds of the epoch.
@@ -250,9 +250,9 @@ class Scan:
     def at_work(self) -> dict[tuple[Any, Any], float]:
         """(host, pid) of every living process that holds a unit -> its last heartbeat."""
         found: dict[tuple[Any, Any], float] = {}
-        for claim in self.running.values():
-            process = claim.get("host"), claim.get("pid")
-            found[process] = max(found.get(process, 0.0), claim["touched"])
+        for owner in self.running.values():
+            process = owner.get("host"), owner.get("pid")
+            found[process] = max(found.get(process, 0.0), owner["touched"])
         return found
 
     @property
@@ -337,8 +337,8 @@ class Scan:
                                          "recent_images_per_second missing seconds_left"),
             "missing": [{"view": names[v], "slice": s, "first_row": slices[s].start, "rows": len(slices[s]),
                          "failed": self.failed[v, s].message if (v, s) in self.failed else None} for v, s in missing],
-            "running": [{"view": names[v], "slice": s, "host": claim.get("host"), "pid": claim.get("pid"),
-                         "last_seen": claim["touched"]} for (v, s), claim in sorted(self.running.items())],
+            "running": [{"view": names[v], "slice": s, "host": owner.get("host"), "pid": owner.get("pid"),
+                         "last_seen": owner["touched"]} for (v, s), owner in sorted(self.running.items())],
             "failures": _fields(self.failures, "message attempt time view slice"),
             "hosts": _fields(self.hosts, "host processes at_work images images_per_second speed last_seen"),
             "processes": [{**each, "at_work": bool(each["at_work"])} for each in _fields(
@@ -369,14 +369,14 @@ class Watcher:
     def scan(self) -> Scan:
         """The build now."""
         self._read_logs()
-        held, died = self._claims()
-        self._read_markers()  # after the claims: a unit finished in between is done
+        held, died = self._leases()
+        self._read_markers()  # after the leases: a unit finished in between is done
         done = self._units["done"]
         failures = [*self._failures, *(failure for key, failure in died.items() if not done[key])]
         failures.sort(key=lambda f: (f.time, f.view or "", f.slice or 0))
         return Scan(
             self.build, self._rows, self._units.copy(), tuple(self._attempts),
-            {key: claim for key, claim in held.items() if not done[key]}, failures,
+            {key: owner for key, owner in held.items() if not done[key]}, failures,
             dict(self._starts), dict(self._tail.seen), time.time(),
         )  # fmt: skip
 
@@ -410,8 +410,8 @@ class Watcher:
                 True, marker["rows"], marker["refused"], marker["started"], marker["seconds"], marker["bytes"], attempt
             )  # fmt: skip
 
-    def _claims(self) -> tuple[dict[Key, dict[str, Any]], dict[Key, Failure]]:
-        """Units in the hands of living processes, and of dead ones; one claim may hold units of several views.
+    def _leases(self) -> tuple[dict[Key, dict[str, Any]], dict[Key, Failure]]:
+        """Units in the hands of living processes, and of dead ones; one lease may hold units of several views.
 
         Silence is measured by this host's clock: asking the file system for its own would need a write.
         """
@@ -422,13 +422,13 @@ class Watcher:
         running: dict[Key, dict[str, Any]] = {}
         died: dict[Key, Failure] = {}
         for lease, keys in held.items():
-            claim = lease.owner or {}
+            owner = lease.owner or {}
             with suppress(FileNotFoundError):  # given back meanwhile
                 touched = lease.path.stat().st_mtime
                 if not lease.is_expired(time.time()):
-                    running |= dict.fromkeys(keys, {**claim, "touched": touched})
+                    running |= dict.fromkeys(keys, {**owner, "touched": touched})
                     continue
-                message = f"process {claim.get('pid', '?')} on {claim.get('host', '?')} died at it"
+                message = f"process {owner.get('pid', '?')} on {owner.get('host', '?')} died at it"
                 died |= {(v, s): Failure(message, "", touched, self.build.views[v].name, s) for v, s in keys}
         return running, died
 

@@ -25,12 +25,12 @@ HOSTS_SHOWN, MESSAGES_SHOWN, RUNS_SHOWN = 10, 5, 10
 def status(
     folder: Annotated[Path, typer.Argument(help="A folder that is being built, or was.")],
     watch: Annotated[bool, typer.Option("--watch", help="Show it again and again, until it is finished.")] = False,
-    every: Annotated[float, typer.Option(metavar="SECONDS", help="Seconds between two looks of --watch.")] = 2.0,
+    every: Annotated[float, typer.Option(metavar="SECONDS", help="Seconds between two scans of --watch.")] = 2.0,
     as_json: Annotated[
         bool,
         typer.Option(
             "--json",
-            help="One JSON object a look: finished, seconds_left, processes_at_work, slowest_host, views, missing, "
+            help="One JSON object a scan: finished, seconds_left, processes_at_work, slowest_host, views, missing, "
             "running, failures, hosts, processes.",
         ),
     ] = False,

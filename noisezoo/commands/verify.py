@@ -46,6 +46,6 @@ def show_report(report: Report) -> None:
     for each in report.skipped:
         console.print(f"not checked: {each}")
     for row in report.recomputed:
-        told = row.reason or f"{row.rows} rows computed again, the farthest {row.worst:.2g} of its norm away"
-        console.print(f"{row.config}: {told}")
+        text = row.reason or f"{row.rows} rows computed again, the farthest {row.worst:.2g} of its norm away"
+        console.print(f"{row.config}: {text}")
     console.print(f"Checked {report.files} files, {report.bytes / 1e6:.1f} MB, {report.rows} rows.")
