@@ -9,6 +9,7 @@ other. The same edits along directions of shuffled labels say what a direction o
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import islice
 from types import MappingProxyType
 from typing import Any
 
@@ -63,6 +64,7 @@ class Space:
     Y: NDArray[np.float64]
     rows: Rows  # (m,) numbers of the training rows
     basis: Basis | None = None
+    own: dict[str, Floats] = field(default_factory=dict, repr=False)  # kind -> directions (d, k) of its own labels
 
     def on(self, rows: Rows, columns: Sequence[int]) -> "Space":
         """The same view with other training rows, and some of the attributes."""
@@ -90,9 +92,11 @@ class Space:
 
     def directions(self, kind: str, labels: NDArray[np.float64] | None = None) -> Floats:
         """Directions (d, k) of one of `directions.MAKERS`, made on the training rows, of their labels or of others."""
-        if kind == PROBE and labels is None:
-            return self.probes.coef
-        return carry_back(directions_on(self.scores, self.labels if labels is None else labels, kind), self.basis)
+        if labels is not None:
+            return carry_back(directions_on(self.scores, labels, kind), self.basis)
+        if kind not in self.own:
+            self.own[kind] = self.probes.coef if kind == PROBE else self.directions(kind, self.labels)
+        return self.own[kind]
 
 
 def fit_space(X: Floats, Y: ArrayLike, train: NDArray[np.bool_], *, basis: Basis | None = None) -> Space:
@@ -226,10 +230,12 @@ class Experiment:
 
     @cached_property
     def shuffled(self) -> list[NDArray[np.float64]]:
-        """Labels (m, k) of the rows that directions are made on, in other orders."""
+        """Labels (m, k) of the rows that directions are made on, in other orders that leave both classes of each."""
         rng, rows = np.random.default_rng([self.seed, 4]), self.parts[0]
         labels = self.made["noise"].labels
-        return [labels[order] for order in shuffled(self.units[rows], self.n_permutations, rng)]
+        drawn = (labels[order] for order in shuffled(self.units[rows], 20 * self.n_permutations, rng))
+        told = (each for each in drawn if (each.min(axis=0) < each.max(axis=0)).all())
+        return list(islice(told, self.n_permutations))
 
     def strips(
         self,
@@ -291,9 +297,8 @@ class _Made:
         space = e.made[how.medium]
         edit = self._edit(space, space.directions(kind)[:, self.target], how.against(e, space, self.attribute))
         edited, images = self._pictures(how.medium, edit, how.finish)
-        main, pairs = e.readers
         seen = self._seen(edited, images)
-        halves = [(seen.again(a), seen.again(b)) for a, b in pairs]
+        halves = [(seen.again(a), seen.again(b)) for a, b in e.readers[1]]
         null = self._null(kind, how.medium)
         norm = fit_norm(space.train)
         units = e.units[self.rows]
@@ -340,7 +345,7 @@ class _Made:
         """The same faces edited along directions of shuffled labels, as the reader of all rows sees them."""
         if (kind, medium) not in self.nulls:
             space, labels = self.experiment.made[medium], self.experiment.shuffled
-            drawn = [each[:, self.target] for each in labels if 0 < each[:, self.target].mean() < 1]
+            drawn = [each[:, self.target] for each in labels]
             W = space.directions(kind, np.stack(drawn, axis=1)) if drawn else np.empty((space.X.shape[1], 0))
             edits = [self._edit(space, w, ()) for w in W.T]
             self.nulls[kind, medium] = [self._seen(*self._pictures(medium, edit, _leave)) for edit in edits]
