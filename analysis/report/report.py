@@ -121,13 +121,39 @@ def _pages(pages: Sequence[Page], title: str, run: Json) -> dict[str, str]:
         ran = [page for page in pages if study.name in page.results]
         if study.front and ran:
             fronts.append(rendered(study, study.front, pages=ran, **study.summarise(ran)))
+
+    def section(page: Page, study: Study) -> Json:
+        body = rendered(study, study.template, page=page, results=page.results, **study.exhibit(page))
+        head = re.search("<h3>(.*?)</h3>", body)
+        return {"id": f"{page.id}-{study.name}", "body": body, "title": Markup(head[1] if head else study.name)}
+
     shown = [{"page": page, "results": page.results, "claims": _claims(page.results.get("scorecard", ())),
-              "sections": [rendered(study, study.template, page=page, results=page.results, **study.exhibit(page))
-                           for study in all_studies().values() if study.name in page.results]}
+              "sections": [section(page, study) for study in all_studies().values() if study.name in page.results],
+              "caveats": _caveats(page.results)}
              for page in pages]  # fmt: skip
     models = sum(v["kind"] != "control" and not v["untrained"] for page in pages for v in page.results["views"])
     values = {"title": title, "pages": shown, "fronts": fronts, "models": models, "run": run}
     return {name: environment.get_template(f"{name}.j2").render(values) for name in (SCORECARD, PAGE)}
+
+
+def _caveats(results: Json) -> dict[str, list[str]]:
+    """Each caveat once, with the views' own names -> the studies that it is of."""
+    found: dict[str, list[str]] = {}
+    views = {view["name"] for view in results["views"]}
+
+    def walk(value: Any, study: str, view: str) -> None:
+        for key, item in value.items() if isinstance(value, dict) else ():
+            if key == "caveats":
+                for sentence in item:
+                    said = re.sub(r"\bX\b", view or "a view", sentence[:1].upper() + sentence[1:].rstrip("."))
+                    found.setdefault(f"{said}.", [])
+                    found[f"{said}."] += [study] * (study not in found[f"{said}."])
+            else:
+                walk(item, study, key if key in views else view)
+
+    for name in all_studies():
+        walk(results.get(name, {}), name, "")
+    return found
 
 
 def _claims(rows: Sequence[Json]) -> dict[str, Json]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def write_tables(tables: Mapping[str, Sequence[Json]], folder: Path) -> list[Path]:
-    """Write `folder/NAME.parquet` for every table that has rows; what is not finite is null.
+    """Write `folder/NAME.parquet` and `folder/NAME.csv` for every table that has rows; what is not finite is null.
 
     Args:
         tables: Name -> flat rows; keys that a row lacks are null in it.
@@ -22,15 +22,17 @@ def write_tables(tables: Mapping[str, Sequence[Json]], folder: Path) -> list[Pat
     Returns:
         The paths written.
     """
-    import pyarrow.parquet as pq
+    from pyarrow.csv import write_csv
+    from pyarrow.parquet import write_table
 
     paths = []
     for name, rows in tables.items():
         if rows:
-            path = folder / f"{name}.parquet"
-            with committed(path) as temporary:
-                pq.write_table(as_table(rows), temporary, compression="zstd")
-            paths.append(path)
+            table = as_table(rows)
+            for path, write in ((folder / f"{name}.parquet", write_table), (folder / f"{name}.csv", write_csv)):
+                with committed(path) as temporary:
+                    write(table, str(temporary), **({"compression": "zstd"} if write is write_table else {}))
+                paths.append(path)
     return paths
 
 

@@ -127,6 +127,7 @@ class Data:
             "family": row.family if row else "unknown",
             "untrained": row.untrained if row else False,
             "baseline": row.baseline if row else None,
+            "autoencoder": row.autoencoder if row else None,
             "clip_conditioned": row.clip_conditioned if row else None,
             "about": row.about if row else "not in this zoo",
             "n": len(self),

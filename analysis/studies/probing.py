@@ -26,7 +26,7 @@ CONTROL_NAMES = {
     "pixels": "raw pixels",
     "whitened": "linearly whitened pixels",
     "random": "random noise",
-    "vae": "the autoencoder's latent",
+    "vae": "an autoencoder's latent",
 }
 KINDS = {"noise": "Noise, inverted by diffusion models", "embedding": "Encoders", "control": "Controls"}
 SHOWN = (METRIC, "accuracy", "auc")
@@ -87,7 +87,8 @@ class Probing(Study):
     def say(self, results: Json) -> list[Json]:
         """What training added, how each view compares with its controls, and which views have fewer rows than axes."""
         views, kinds = results["views"], {view["name"]: view["kind"] for view in results["views"]}
-        found = [{**d, "way": _way(views, d)} for d in results["differences"]]
+        own = {(view["name"], view.get("autoencoder")) for view in views}
+        found = [{**d, "way": _way(views, d), "own": (d["view"], d["control"]) in own} for d in results["differences"]]
         found = sorted(found, key=lambda d: kinds[d["view"]] != "noise")
         said = [{"kind": "headline", "view": d["view"], "text": _headline(d, kinds[d["view"]])}
                 for d in found if d["role"] == UNTRAINED]  # fmt: skip
@@ -186,7 +187,8 @@ def _against(d: Mapping[str, Any]) -> str:
         IDENTICAL: "holds the same rows as",
     }
     verb = verbs[d["way"]]
-    return f"{d['view']} {verb} {CONTROL_NAMES.get(d['role'], d['role'])} ({d['control']}): {points(d)}."
+    control = "its own autoencoder's latent" if d["own"] else CONTROL_NAMES.get(d["role"], d["role"])
+    return f"{d['view']} {verb} {control} ({d['control']}): {points(d)}."
 
 
 def _conditioning(views: Sequence[Json]) -> list[Json]:

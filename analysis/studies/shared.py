@@ -49,12 +49,15 @@ def neighbours_agree(results: Json) -> Iterator[Evidence]:
 
     Over permuted rows the encoders' own likeness would already be an agreement, whatever the noise holds.
     """
-    rows = {}
+    return beyond_twins(results, dict(_agreement(results)), "neighbours, {}", **POINTS)
+
+
+def _agreement(results: Json) -> Iterator[tuple[tuple[str, str], Json]]:
+    """(view, its two encoders) and the row, for pairs of intersections with one view in common."""
     for row in results.get("shared", {}).get("agreement", ()):
         first, second = row["first"].split(" + "), row["second"].split(" + ")
         if len(first) == len(second) == 2 and first[0] == second[0]:
-            rows[first[0], f"{first[1]} against {second[1]}"] = row
-    return beyond_twins(results, rows, "neighbours, {}", **POINTS)
+            yield (first[0], f"{first[1]} against {second[1]}"), row
 
 
 @register_study
@@ -105,7 +108,9 @@ class SharedSpace(Study):
                 for row in page.results[self.name]["values"]]  # fmt: skip
         encoders = dict.fromkeys(row["pair"][1] for row in rows if len(row["pair"]) == 2)
         with_it = {name: [(r["pair"][0], r) for r in rows if r["pair"][1:] == [name]] for name in encoders}
-        return {"charts": [_canonical(page, encoder, found) for encoder, found in with_it.items()]}
+        agreement = [{**row, "view": view, "encoders": encoders} for (view, encoders), row in _agreement(page.results)]
+        return {"charts": [_canonical(page, encoder, found) for encoder, found in with_it.items()],
+                "agreement": agreement}  # fmt: skip
 
 
 def _canonical(page: Page, encoder: str, rows: list[tuple[str, Json]]) -> Any:

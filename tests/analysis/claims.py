@@ -131,7 +131,7 @@ def related(seed: int, study: str, noise: float, twin: float) -> dict[str, Any]:
 def tied(seed: int, phi: float) -> dict[str, Any]:
     """Two attributes of the noise, the second three times as strong, tied in the training rows by phi alone."""
     rng = np.random.default_rng([seed, 6])
-    n = 480
+    n = 960
     a, own = rng.random(n) < 0.5, rng.random(n) < 0.5
     same = (rng.random(n) < phi) & (np.arange(n) % 4 > 0)
     Y = np.stack([a, np.where(same, a, own)], axis=1).astype(float)
@@ -154,3 +154,21 @@ def edits(seed: int, there: bool) -> dict[str, Any]:
     judge = Judge(ENCODER, lambda images: images.reshape(len(images), -1))
     return run(views, Y, "edits", seed=seed, effort=Effort(8, 16), edits=["attribute 0", "attribute 1"],
                models=[Model(NOISE, generate)], judge=judge)  # fmt: skip
+
+
+def leaks(seed: int, mixed: bool) -> dict[str, Any]:
+    """Edits of noise and of pixels that go astray alike; or pixels that mix what the noise keeps apart."""
+    rng = np.random.default_rng([seed, 8])
+    n, Z = 1600, rng.standard_normal((1600, D))
+    Y = (Z[:, :3] + 0.3 * rng.standard_normal((n, 3)) > 0).astype(float)
+    M = np.eye(D)
+    if mixed:
+        M = np.linalg.qr(rng.standard_normal((D, D)))[0] * np.geomspace(1, 4, D)
+    noise = Z if mixed else Z + 0.5 * rng.standard_normal((n, D))
+    pixels = Z @ M if mixed else Z + 0.5 * rng.standard_normal((n, D))
+    back = np.linalg.inv(M) * 40  # pictures are clipped to [-1, 1]
+    model = Model(NOISE, lambda rows: (rows @ M / 40).reshape(-1, 1, 2, D // 2))
+    judge = Judge(ENCODER, lambda images: images.reshape(len(images), -1) @ back)
+    views = {NOISE: noise, PIXELS: pixels / 40, ENCODER: Z}
+    return run(views, Y, "edits", seed=seed, effort=Effort(8, 16), models=[model], judge=judge,
+               edits=["attribute 0", "attribute 1", "attribute 2"])  # fmt: skip

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from noisezoo.analysis.edits.experiment import NOISE, ORTHOGONAL, OVERLAY
+from noisezoo.analysis.figures import charts
+from noisezoo.analysis.figures.drawing import STYLE
 from noisezoo.analysis.figures.exhibits import signed
 from noisezoo.analysis.report.report import begin_report, percent, write_report
 from noisezoo.analysis.studies.run import verdicts
@@ -29,6 +31,49 @@ def page(analysis: Analysis, tmp_path_factory: pytest.TempPathFactory) -> Elemen
     return written(tmp_path_factory.mktemp("report"), {"planted": analysis, "again": analysis})
 
 
+def test_every_section_stands_in_the_contents(page: Element) -> None:
+    for k in (1, 2):
+        (dataset,) = page.all("section", id=f"dataset-{k}")
+        (contents,) = dataset.all("nav")
+        sections = {section.attributes["id"]: section for section in dataset.all("section")[1:]}
+        assert {link.attributes["href"][1:]: link.text for link in contents.all("a")}.keys() == sections.keys()
+        assert {f"dataset-{k}-gaussianity", f"dataset-{k}-probes", f"dataset-{k}-edits"} <= set(sections)
+
+
+def test_a_caveat_is_said_once_and_names_its_views(analysis: Analysis, tmp_path: Path) -> None:
+    results = copy.deepcopy(analysis.results)
+    for view in ("clip", "pixels"):
+        results["probes"][view]["caveats"] = ["X has 8 constant columns, which carry nothing", "the moon is full"]
+    results["learning"] = {"rows": [], "caveats": ["the moon is full"]}
+    page = written(tmp_path, {"planted": Analysis(results, {})})
+    (caveats,) = page.all("section", id="dataset-1-caveats")
+    said = [item.text.strip() for item in caveats.all("li")]
+    assert "pixels has 8 constant columns, which carry nothing. (probes)" in said
+    assert "clip has 8 constant columns, which carry nothing. (probes)" in said
+    assert said.count("The moon is full. (probes, learning)") == 1 and page.text.count("moon is full") == 1
+
+
+def test_the_number_of_every_cell_of_a_matrix_differs_from_what_lies_under_it() -> None:
+    values = [[0.0, 0.2, 0.5, 0.9, 1.0]]
+    svg = str(charts.heatmap("m", ["r"], list("abcde"), values, top=1.0, shown=".2f", title="T"))
+    fills = re.findall(r"fill: var\(--([\w-]+)\)[^>]*>(?:0\.\d\d|1\.00)<", svg)
+    opacities = [float(each) for each in re.findall(r"opacity: ([\d.]+)", svg)]
+    assert len(opacities) == 5 and "paper" not in fills and "halo" not in fills
+    for theme in (STYLE.read_text().partition("}")[0], STYLE.read_text().partition("prefers-color-scheme: dark")[2]):
+        codes = dict(re.findall(r"--([\w-]+): #([0-9a-f]{6})", theme.partition("--serif")[0]))
+        colours = {name: np.array([int(codes[name][k : k + 2], 16) for k in (0, 2, 4)]) / 255 for name in codes}
+        for opacity in opacities:
+            under = opacity * colours["noise"] + (1 - opacity) * colours["paper"]
+            assert contrast(colours["ink"], under) >= 4.5
+
+
+def contrast(first: np.ndarray, second: np.ndarray) -> float:
+    """Contrast ratio of two sRGB colours (WCAG 2.2)."""
+    bright = [np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+              for c in (first, second)]  # fmt: skip
+    return float((max(bright) + 0.05) / (min(bright) + 0.05))
+
+
 def test_the_page_needs_nothing_but_itself(page: Element) -> None:
     assert not page.all("script") and not page.all("link") and not page.all("iframe")
     for element in page.walk():
@@ -36,7 +81,8 @@ def test_the_page_needs_nothing_but_itself(page: Element) -> None:
             if name == "src":
                 assert value.startswith("data:image/png;base64,")
             if name in ("href", "xlink:href"):
-                assert value.startswith("#") or (element.tag == "a" and value in (PAPER_URL, CODE_URL, DATASET_URL))
+                known = (PAPER_URL, CODE_URL, DATASET_URL, "results.json", "scorecard.html", "tables/", "figures/")
+                assert value.startswith("#") or (element.tag == "a" and value in known)
             assert not re.search(r"url\((?!#)", value)
     assert "url(" not in page.all("style")[0].text and "@import" not in page.all("style")[0].text
 
@@ -262,13 +308,14 @@ def test_a_later_report_removes_what_it_has_not_of_an_earlier_one_and_nothing_el
     numbers = json.loads((tmp_path / "results.json").read_text())
     there = {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/*")}
     assert set(numbers["files"]) == there - {"tables/mine.parquet"}
+    assert "tables/gcca.csv" in there
     assert "tables/gcca.parquet" in there
     numbers["files"] += ["mine.txt", "tables/../mine.txt"]
     (tmp_path / "results.json").write_text(json.dumps(numbers))
     write_report(
         {"planted": Analysis(analysis.results, {}, rows={"probes": rows["probes"]})}, tmp_path, title="A title"
     )
-    assert {path.name for path in (tmp_path / "tables").iterdir()} == {"probes.parquet", "mine.parquet"}
+    assert {path.name for path in (tmp_path / "tables").iterdir()} == {"probes.parquet", "probes.csv", "mine.parquet"}
     assert all(path.read_text() == "mine" for path in mine)
 
 
