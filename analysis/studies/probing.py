@@ -120,10 +120,11 @@ class Probing(Study):
         others = [d for d in found if d["role"] == UNTRAINED and d["facts"]["kind"] != "noise"]
         ends = ("worse than untrained", "better than untrained")
         roles = dict.fromkeys(d["role"] for d in held)
+        tally = {CONTROL_NAMES.get(role, role): _count([d for d in held if d["role"] == role]) for role in roles}
+        shown = [way for way in WORDS if way != IDENTICAL or any(counts[way] for counts in tally.values())]
         return {
-            "noise": noise, "others": others, "words": WORDS, "counts": _count(noise),
+            "noise": noise, "others": others, "words": WORDS, "shown": shown, "tally": tally, "counts": _count(noise),
             "chart": dots("Trained minus untrained", _labelled([*noise, *others]), ends=ends),
-            "tally": {CONTROL_NAMES.get(role, role): _count([d for d in held if d["role"] == role]) for role in roles},
             "confidence": next((p["confidence"] for page in pages for p in page.results["probes"].values()), None),
         }  # fmt: skip
 
