@@ -102,7 +102,8 @@ class Probing(Study):
         attributes = [name for name in dict.fromkeys(key[1] for key in probes) if name != MEAN]
         rates = [probes[page.results["views"][0]["name"], name, METRIC]["majority_rate"] for name in attributes]
         return {
-            "probes": probes, "attributes": attributes, "MEAN": MEAN, "METRICS": list(SHOWN), "TITLES": SHOWN, "floor": RADAR_FLOOR,
+            "probes": probes, "attributes": attributes, "MEAN": MEAN, "METRICS": list(SHOWN), "TITLES": SHOWN,
+            "floor": RADAR_FLOOR,
             "refused": {name: why for _, table in tables for name, why in table["refused"].items()},
             "majority": sum(rates) / len(rates) if rates else None,
             "groups": {title: [v for v in page.results["views"] if v["kind"] == kind] for kind, title in KINDS.items()},
