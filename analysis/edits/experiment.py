@@ -64,7 +64,9 @@ class Space:
     Y: NDArray[np.float64]
     rows: Rows  # (m,) numbers of the training rows
     basis: Basis | None = None
-    own: dict[str, Floats] = field(default_factory=dict, repr=False)  # kind -> directions (d, k) of its own labels
+    own: dict[str, Floats] = field(
+        default_factory=dict, init=False, repr=False
+    )  # kind -> directions (d, k) of its own labels
 
     def on(self, rows: Rows, columns: Sequence[int]) -> "Space":
         """The same view with other training rows, and some of the attributes."""
