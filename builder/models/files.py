@@ -286,6 +286,8 @@ def resolve(
     if _is_local(folder_or_hub_id):
         return _local(folder_or_hub_id)
     repo, mark = str(folder_or_hub_id), layout_of(family).mark
+    if COMMIT.fullmatch(revision or "") and (whole := _cached(repo, revision, family, pickled)) is not None:
+        return whole  # of thousands of processes, none asks the Hub for what cannot change
     listing, commit = _remote(repo, revision, mark)
     return _snapshot(repo, commit, mark, [escape(name) for name in needed(listing, family, pickled)])
 
@@ -310,8 +312,9 @@ def check_access(view: View) -> None:
     if not view.repo:
         return
     if view.folder is not None:
-        _check_folder(view, view.folder)
-    elif _cached(view) is None:
+        with naming(view):
+            _check_folder(view, view.folder)
+    elif _cached_view(view) is None:
         _head(view)
 
 
@@ -331,7 +334,7 @@ def commit_of(view: View) -> str | None:
     try:
         return _head(view).commit_hash
     except UsageError:
-        if (folder := _cached(view)) is None:
+        if (folder := _cached_view(view)) is None:
             raise
         return folder.name
 
@@ -346,7 +349,7 @@ def pin(view: View, commits: Mapping[str, str]) -> View:
 
 
 def _is_local(folder_or_hub_id: str | Path) -> bool:
-    return isinstance(folder_or_hub_id, Path) or is_path(folder_or_hub_id) or Path(folder_or_hub_id).is_dir()
+    return isinstance(folder_or_hub_id, Path) or is_path(folder_or_hub_id) or Path(folder_or_hub_id).exists()
 
 
 def _local(path: str | Path) -> Path:
@@ -366,7 +369,7 @@ def _check_folder(view: View, folder: Path) -> None:
         local_files(_local(folder), view.family, view.pickled)
         return
     mend = f"give another by --folder {view.name}=PATH" if is_path(view.repo) else "reinstall noisezoo"
-    raise UsageError(f"view {view.name}: its model folder {folder} is missing: {mend}")
+    raise UsageError(f"its model folder {folder} is missing: {mend}")
 
 
 def _remote(repo: str, revision: str | None, mark: str) -> tuple[Listing, str]:
@@ -382,12 +385,16 @@ def _remote(repo: str, revision: str | None, mark: str) -> tuple[Listing, str]:
     return Listing(repo, frozenset(names), fetch), folder.name
 
 
-def _cached(view: View) -> Path | None:
-    """The snapshot in the cache, if it has all that the row needs."""
-    mark = layout_of(view.family).mark
+def _cached_view(view: View) -> Path | None:
+    return _cached(view.repo, view.revision, view.family, view.pickled)
+
+
+def _cached(repo: str, revision: str | None, family: str, pickled: bool) -> Path | None:
+    """The snapshot in the cache, if it has all that the family needs."""
+    mark = layout_of(family).mark
     try:
-        folder = _snapshot(view.repo, view.revision, mark, [mark], local_files_only=True)
-        needed(Listing.of(folder), view.family, view.pickled)
+        folder = _snapshot(repo, revision, mark, [mark], local_files_only=True)
+        needed(Listing.of(folder), family, pickled)
     except UsageError:
         return None
     return folder

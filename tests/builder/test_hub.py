@@ -299,6 +299,15 @@ def test_a_snapshot_in_the_cache_is_enough_offline(client: Client, revision: str
     assert Hub.asked == []
 
 
+def test_a_pinned_model_that_is_whole_in_the_cache_costs_no_request(client: Client) -> None:
+    folder = client.call(resolve, ROW.repo, revision=COMMIT)
+    assert client.call(resolve, ROW.repo, revision=COMMIT) == folder
+    assert Hub.asked == []
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    assert client.call(resolve, ROW.repo, revision=COMMIT) == folder
+    assert any("unet/diffusion_pytorch_model.safetensors" in line for line in Hub.asked), "what is missing is fetched"
+
+
 def test_a_snapshot_with_a_weight_missing_is_not_enough_offline(client: Client) -> None:
     folder = client.call(resolve, ROW.repo)
     (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
