@@ -14,7 +14,6 @@ from noisezoo.builder.models.files import reading, resolve
 from noisezoo.builder.models.noise_schedule import Endpoint, Trajectory, read_trajectory
 from noisezoo.builder.models.pipeline import Pipeline, Runtime, load_pipeline
 from noisezoo.builder.models.schemes import Scheme, make_scheme
-from noisezoo.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -192,13 +191,18 @@ class Inverter:
         Raises:
             UsageError: A side is no multiple of what autoencoder and network halve or cut into patches.
         """
-        side = self.network.multiple * self.pipeline.downscale
-        if any(length % side for length in images.shape[-2:]):
-            height, width = images.shape[-2:]
-            raise UsageError(
-                f"pictures of {height} x {width} do not fit: their sides must be multiples of {side} pixels"
-            )
+        self.check_picture(*images.shape[-2:])
         return encode(self.pipeline, images, channels=self.pipeline.denoiser.config.in_channels)
+
+    def check_picture(self, height: int, width: int) -> None:
+        """Refuse pictures of a size, in pixels, that does not fit the autoencoder and the network.
+
+        Raises:
+            UsageError: A side is no multiple of what they halve or cut into patches, or the network takes less.
+        """
+        self.pipeline.check_picture(height, width, self.network.multiple)
+        downscale, channels = self.pipeline.downscale, self.network.channels
+        self.network.check_latents((channels, height // downscale, width // downscale))
 
     def decode(self, latents: "Tensor") -> "Tensor":
         """Latents to images: (b, c, h', w') -> (b, 3, h, w) float32, grey repeated to three channels."""
@@ -221,6 +225,7 @@ def encode(pipeline: Pipeline, images: "Tensor", channels: int) -> "Tensor":
     """What `Inverter.encode` does, for a pipeline whose denoiser need not be loaded; float32."""
     import torch
 
+    pipeline.check_picture(*images.shape[-2:])
     images = images.to(pipeline.device, torch.float32)
     vae = pipeline.autoencoder
     if vae is None:

@@ -96,6 +96,16 @@ class Pipeline:
         """Pixels a side of one latent."""
         return 1 if self.autoencoder is None else 2 ** (len(self.autoencoder.config.block_out_channels) - 1)
 
+    def check_picture(self, height: int, width: int, multiple: int = 1) -> None:
+        """Refuse pictures that are not whole latents, `multiple` of them at a time.
+
+        Raises:
+            UsageError: A side, in pixels, is no such multiple.
+        """
+        side = multiple * self.downscale
+        if height % side or width % side:
+            raise UsageError(f"pictures of {height} x {width} do not fit: sides must be multiples of {side} pixels")
+
     @property
     def default_image_tokens(self) -> int:
         """Tokens of an image of the folder's own size."""

@@ -87,6 +87,7 @@ class LatentComputer(ModelComputer):
         )  # fmt: skip
         if self.pipeline.autoencoder is None:
             raise UsageError(f"view {self.view.name}: {folder} has no autoencoder")
+        self.pipeline.check_picture(self.view.resolution, self.view.resolution)
         self._share_encoding()
 
     def prepare(self, image: "Image") -> np.ndarray:
@@ -124,6 +125,7 @@ class NoiseComputer(LatentComputer):
         self.set_up()
         self.inverter = make_inverter(self.view, self.settings, self.device)
         self.pipeline = self.inverter.pipeline
+        self.inverter.check_picture(self.view.resolution, self.view.resolution)
         self._share_encoding()
 
     @property

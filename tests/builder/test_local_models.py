@@ -191,6 +191,18 @@ def test_a_fault_of_a_model_s_folder_names_the_view(
         run(recipe, tmp_path / "noisezoo")
 
 
+@pytest.mark.parametrize(("family", "kind"), [("diffusers", "noise"), ("vae", "control")])
+def test_a_resolution_that_the_autoencoder_does_not_divide_is_refused_before_any_picture(
+    stable_diffusion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str, kind: str
+) -> None:
+    monkeypatch.setattr(zoo, "ROWS", dict(zoo.ROWS))
+    row = {"name": "tiny", "kind": kind, "family": family, "repo": str(stable_diffusion), "resolution": 17,
+           "shape": [4, 8, 8], "license": "none", "gflops": 1, "about": "small"}  # fmt: skip
+    recipe = recipe_of("faces", ("tiny",), limit=4, rows=[row], options={"size": 17})
+    with pytest.raises(UsageError, match="view tiny: pictures of 17 x 17 do not fit: sides must be multiples of 2"):
+        run(recipe, tmp_path / "noisezoo")
+
+
 def test_two_latents_are_stored_side_by_side_and_loaded_as_the_view_s_own(tmp_path: Path) -> None:
     import noisezoo
 

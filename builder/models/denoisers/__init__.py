@@ -114,6 +114,11 @@ class Denoiser(ABC):
         """Sides of latents must be a multiple of this."""
         return int(self.network.config.get("patch_size") or 1) * self.packing
 
+    @property
+    def channels(self) -> int:
+        """Channels of the latents that the network takes."""
+        return int(self.network.config.in_channels // self.packing**2)
+
     def check_latents(self, shape: Sequence[int]) -> None:
         """Refuse latents (..., c, h, w) that the network does not take.
 
@@ -121,9 +126,8 @@ class Denoiser(ABC):
             UsageError: Another number of channels, or a side that the network cannot cut into its patches.
         """
         channels, *sides = shape[-3:]
-        wanted = self.network.config.in_channels // self.packing**2
-        if channels != wanted:
-            raise UsageError(f"latents of {channels} channels: a {type(self.network).__name__} takes {wanted}")
+        if channels != self.channels:
+            raise UsageError(f"latents of {channels} channels: a {type(self.network).__name__} takes {self.channels}")
         if any(side % self.multiple for side in sides):
             downscale, kind = self.pipeline.downscale, type(self.network).__name__
             raise UsageError(
