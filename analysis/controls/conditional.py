@@ -21,6 +21,7 @@ from noisezoo.analysis.core import (
     like,
     namespace,
     null_columns,
+    refuse_settings,
     shuffled,
     to_numpy,
 )
@@ -122,6 +123,7 @@ def conditional_value(
     Raises:
         ValueError: views of different rows, or what `probe_table` refuses.
     """
+    refuse_settings(n_permutations=n_permutations, confidence=confidence, seed=seed)
     A = as_array(A, "A")
     B = along(as_array(B, "B"), A)
     if len(A) != len(B):

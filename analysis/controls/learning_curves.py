@@ -17,6 +17,7 @@ from noisezoo.analysis.core import (
     as_array,
     caveats,
     null_columns,
+    refuse_settings,
     to_numpy,
 )
 from noisezoo.analysis.probes import METRICS, Design, Scored, cross_validate, scaled_scores
@@ -102,6 +103,7 @@ def learning_curve(
     Raises:
         ValueError: sizes below 2 or above n (1 - 1 / n_folds), or what `probe_table` refuses.
     """
+    refuse_settings(n_permutations=n_permutations, confidence=confidence, seed=seed)
     X = as_array(X)
     every = Design.of(len(X), Y, names, groups, n_folds=n_folds, n_splits=n_splits, seed=seed)
     most = round(len(X) * (1 - 1 / n_folds))

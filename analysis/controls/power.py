@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis.core import AnyArray, Blocks, Matrix, Result, Rows, as_rows, to_numpy, wilson
+from noisezoo.analysis.core import AnyArray, Blocks, Matrix, Result, Rows, as_rows, refuse_settings, to_numpy, wilson
 from noisezoo.analysis.gaussian import FAMILIES, examine, null_replicates, sample_of
 
 Floats = NDArray[np.float64]
@@ -174,6 +174,7 @@ def planted_power(
     Raises:
         ValueError: an unknown alternative, or as `gaussianity`.
     """
+    refuse_settings(alpha=alpha, n_projections=n_projections, n_replicates=n_replicates, seed=seed)
     unknown = [name for name in alternatives if name not in ALTERNATIVES]
     if unknown:
         raise ValueError(f"alternatives must be some of {', '.join(ALTERNATIVES)}, not {unknown}")

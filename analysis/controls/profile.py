@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis.core import Draws, Estimate, Floats, Interval, Result
+from noisezoo.analysis.core import Draws, Estimate, Floats, Interval, Result, refuse_settings
 from noisezoo.analysis.probes import METRICS, ProbeTable, refuse_different_rows
 
 _FEWEST = 4
@@ -93,6 +93,7 @@ def profile_correlation(
         ValueError: fewer than 4 attributes in common, a view with equal scores, an unknown metric, or tables of
             different rows, folds, groups, labels or half-samples.
     """
+    refuse_settings(n_permutations=n_permutations, seed=seed)
     if metric not in METRICS:
         raise ValueError(f"metric must be one of {', '.join(METRICS)}, not {metric!r}")
     names = tuple(name for name in a.names if all(name in table.names for table in (b, *controls.values())))

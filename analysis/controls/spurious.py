@@ -22,6 +22,7 @@ from noisezoo.analysis.core import (
     as_matrix,
     null_columns,
     refuse_one_class,
+    refuse_settings,
     units_of,
 )
 from noisezoo.analysis.edits import MAKERS, PROBE, directions_on, orthogonalize
@@ -151,6 +152,7 @@ def spurious_shift(
         ValueError: rows of different widths, labels that are not two columns, A and B equal or opposite in the test
             rows, an unknown kind, or halves and rows that the directions' makers refuse.
     """
+    refuse_settings(n_splits=n_splits, confidence=confidence, seed=seed)
     train, test = _labelled(X, Y, groups, "X"), _labelled(X_test, Y_test, groups_test, "X_test")
     if train.X.shape[1] != test.X.shape[1]:
         raise ValueError(f"X has {train.X.shape[1]} columns and X_test has {test.X.shape[1]}: one view in both")

@@ -11,7 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from noisezoo.analysis.core import Matrix, Result, Rows, as_rows, finite_sum, mean_intervals, to_numpy, wilson
+from noisezoo.analysis.core import (
+    Matrix,
+    Result,
+    Rows,
+    as_rows,
+    finite_sum,
+    mean_intervals,
+    refuse_settings,
+    to_numpy,
+    wilson,
+)
 
 Floats = NDArray[np.float64]
 _CHUNK = 2**20  # numbers of noise in hand at a time
@@ -157,6 +167,7 @@ def noise_structure(
         ValueError: shapes that do not match, a row with a constant channel, a grid smaller than 4 x 4, fewer than 2
             rows, too few replicates, or what `as_matrix` refuses.
     """
+    refuse_settings(n_null=n_null, confidence=confidence, seed=seed)
     rows, pictures = _finite_rows(Z, "Z"), to_numpy(images)
     n = rows.shape[0]
     _refuse_mismatch(rows.shape, pictures, shape)

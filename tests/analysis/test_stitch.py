@@ -9,6 +9,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from noisezoo.analysis.controls.simulation import simulate_une
 from noisezoo.analysis.core.halves import assign_folds
+from noisezoo.analysis.probes.metrics import METRICS
 from noisezoo.analysis.relations.ridge import cut, regress
 from noisezoo.analysis.relations.stitch import RIDGES, stitch, stitch_many
 from noisezoo.analysis.relations.transfer import transfer
@@ -275,7 +276,7 @@ def identities(seed: int) -> tuple[Floats, Floats, NDArray[np.intp]]:
 
 def test_identities_that_share_nothing_are_stitched_and_transferred_at_the_nominal_rate_only() -> None:
     """60 seeds here: 99.9 % of a binomial of 60 at 0.05 is 10; `slow` has 200."""
-    stitched, transferred = np.zeros(4), np.zeros(3)
+    stitched, transferred = np.zeros(4), np.zeros(len(METRICS))
     for seed in range(60):
         X, Y, groups = identities(seed)
         stitched += [row["p_value"] <= 0.05 for row in stitch(X, Y, groups=groups, seed=seed).records()]

@@ -1,11 +1,19 @@
+import inspect
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from noisezoo import analysis
 from noisezoo.analysis.core.arrays import as_labels, as_matrix, refuse_one_class
 from noisezoo.analysis.core.blocks import as_rows
 from noisezoo.analysis.core.settings import refuse_settings
+
+X = np.random.default_rng(0).standard_normal((80, 3)) + 0.5
+Y = (np.arange(80) % 2).astype(float)[:, None]
 
 
 def test_floats_pass_without_a_copy_and_half_floats_become_single() -> None:
@@ -116,3 +124,39 @@ def test_a_setting_that_means_nothing_is_refused_by_name(settings: dict[str, obj
     with pytest.raises(ValueError, match=says):
         refuse_settings(**settings)
     refuse_settings(confidence=np.float64(0.9), alpha=0.05, n_folds=np.int64(3), n_permutations=0, n_null=None, seed=0)
+
+
+DOORS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
+    "probe_table": (analysis.probe_table, (X, Y, ["a"])),
+    "regression_table": (analysis.regression_table, (X, Y, ["a"])),
+    "conditional_value": (analysis.conditional_value, (X, X, Y, ["a"])),
+    "learning_curve": (analysis.learning_curve, (X, Y, ["a"])),
+    "transfer": (analysis.transfer, (X, X, Y, ["a"])),
+    "stitch": (analysis.stitch, (X, X)),
+    "alignment": (analysis.alignment, (X, X)),
+    "gcca": (analysis.gcca, ([X, X], 1)),
+    "gaussianity": (analysis.gaussianity, (X,)),
+    "paper_gaussianity": (analysis.paper_gaussianity, (X,)),
+    "planted_power": (analysis.planted_power, (X,)),
+    "mean_intervals": (analysis.mean_intervals, (X,)),
+}
+WRONG: dict[str, Any] = {
+    "confidence": 95, "n_permutations": -1, "seed": -1, "alpha": 0, "n_projections": 0, "n_boot": 0
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_every_door_refuses_settings_and_masks_and_groups_that_mean_nothing(door: str) -> None:
+    function, given = DOORS[door]
+    takes = inspect.signature(function).parameters
+    tried = {name: value for name, value in WRONG.items() if name in takes and (door, name) != ("stitch", "alpha")}
+    assert tried
+    for name, value in tried.items():
+        with pytest.raises(ValueError, match=f"{name} must"):
+            function(*given, **{name: value})
+    for groups in (np.arange(79), np.r_[np.full(2, np.nan), np.arange(78)]) if "groups" in takes else ():
+        with pytest.raises(ValueError, match="groups must be one label a row|groups has no label for 2 rows"):
+            function(*given, groups=groups)
+    masked = np.ma.masked_array(X, mask=X > 2)
+    with pytest.raises(ValueError, match="masked in"):
+        function([masked, X] if isinstance(given[0], list) else masked, *given[1:])
