@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from noisezoo import zoo
 from noisezoo.builder.models.denoisers import denoiser_of
-from noisezoo.builder.models.files import AUTOENCODERS, DENOISERS, model_files, tensors
+from noisezoo.builder.models.files import AUTOENCODERS, DENOISERS, model_files, naming, tensors
 from noisezoo.errors import UsageError
 from noisezoo.files import read_json
 
@@ -57,7 +57,8 @@ def footprint(row: "View") -> Footprint | None:
     if not row.repo:
         return Footprint(0, 0, 0, 0, "none")
     if row.folder is not None:
-        return _of_folder(row, row.folder) if row.folder.is_dir() else None
+        with naming(row):
+            return _of_folder(row, row.folder) if row.folder.is_dir() else None
     known = next((other for other in (row, *zoo.rows()) if other.repo == row.repo and other.millions), None)
     if known is None:
         return None
