@@ -88,7 +88,7 @@ def gaussian(seed: int, law: str = "gaussian") -> dict[str, Any]:
         if law == "bimodal":
             X[:, 2] = 0.95 * rng.choice([-1.0, 1.0], 300) + 0.3 * rng.standard_normal(300)
         made[name] = X
-    few = Effort(n_splits=1, n_permutations=1)  # of planted departures, which decide nothing here
+    few = Effort(n_permutations=0)  # of planted departures, which decide nothing here
     return run(made, np.ones((300, 1)), "gaussianity", seed=seed, effort=few)
 
 
@@ -125,7 +125,7 @@ def related(seed: int, study: str, noise: float, twin: float) -> dict[str, Any]:
     latent = rng.standard_normal((160, 10))
     strengths = {NOISE: noise, TWIN: twin, ENCODER: 2, SECOND: 2}
     views = {name: read(latent, strength, rng, d=24) for name, strength in strengths.items()}
-    return run(views, labels(latent, 2, rng), study, seed=seed)
+    return run(views, labels(latent, 2, rng), study, seed=seed, effort=Effort(n_splits=4, n_permutations=6))
 
 
 def tied(seed: int, phi: float) -> dict[str, Any]:
@@ -170,5 +170,5 @@ def leaks(seed: int, mixed: bool) -> dict[str, Any]:
     model = Model(NOISE, lambda rows: (rows @ M / 40).reshape(-1, 1, 2, D // 2))
     judge = Judge(ENCODER, lambda images: images.reshape(len(images), -1) @ back)
     views = {NOISE: noise, PIXELS: pixels / 40, ENCODER: Z}
-    return run(views, Y, "edits", seed=seed, effort=Effort(8, 16), models=[model], judge=judge,
+    return run(views, Y, "edits", seed=seed, effort=Effort(16, 40), models=[model], judge=judge,
                edits=["attribute 0", "attribute 1", "attribute 2"])  # fmt: skip
