@@ -8,13 +8,17 @@ OUT ?= build/demo
 export OMP_NUM_THREADS ?= 2
 export HF_HUB_DISABLE_TELEMETRY = 1
 
-.PHONY: demo test chaos lint types install compiled lock clean
+.PHONY: demo test slow chaos lint types install compiled lock clean
 
 demo: install
 	$(BIN)/noisezoo demo --out $(OUT)
 
+# Two processes, a file of tests to each at a time; `make slow` runs the long simulations beside.
 test: lint types compiled
-	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+slow: compiled
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist load -m slow
 
 # Kill builds at every step, at random instants, with their hosts and with their links: a quarter of an hour.
 chaos: compiled
