@@ -34,13 +34,23 @@ class WhitenedComputer(PixelComputer):
     """The picture under ZCA whitening, W = V (L + r mean(L))^(-1/2) V^T: as Gaussian as a linear map makes it."""
 
     def fit(self, images: "Callable[[], Iterable[Image]]", path: Path) -> None:
-        """Mean and principal axes of the pictures to fit on; every process that fits writes the same bytes."""
+        """Mean and principal axes of the pictures to fit on; every process that fits writes the same bytes.
+
+        A process that finishes the build removes temporary files, this one's too if it comes late: it tries again.
+        """
         from safetensors.numpy import load_file
 
-        if not path.exists():
-            X = np.stack([self.prepare(image).reshape(-1) for image in images()])
-            with committed(path) as temporary:
-                write_tensors(temporary, whitening(X))
+        axes = None
+        for last in (False, False, True):
+            if path.exists():
+                break
+            try:
+                axes = whitening(np.stack([self.prepare(i).reshape(-1) for i in images()])) if axes is None else axes
+                with committed(path) as temporary:
+                    write_tensors(temporary, axes)
+            except FileNotFoundError:
+                if last:
+                    raise
         self.fitted = load_file(path)
 
     def compute(self, values: np.ndarray, batch: Batch) -> Rows:

@@ -10,10 +10,12 @@ from scipy import stats
 from noisezoo import zoo
 from noisezoo.builder.recipe import Settings
 from noisezoo.builder.sources.pixels import signed
+from noisezoo.builder.views import controls
 from noisezoo.builder.views.computer import Computer
 from noisezoo.builder.views.controls import RIDGE, whitening
 from noisezoo.builder.views.families import make_computer
 from noisezoo.errors import NoiseZooError
+from noisezoo.files import clean_up
 
 
 def computer(name: str, batch_size: int = 64, seed: int = 42) -> Computer:
@@ -110,3 +112,23 @@ def test_a_random_row_changes_with_the_seed_and_the_view() -> None:
     rows = [rows_of(computer("random-64", seed=seed), image) for seed in (42, 43)]
     assert abs(np.corrcoef(rows[0], rows[1])[0, 1]) < 0.5
     assert not np.allclose(rows_of(computer("random"), image)[0, :64], rows[0][0])
+
+
+def test_a_fit_whose_temporary_file_another_process_cleaned_up_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = pictures(50)
+    undisturbed, disturbed = tmp_path / "a" / "fit.safetensors", tmp_path / "b" / "fit.safetensors"
+    computer("pixels-8-whitened").fit(lambda: images, undisturbed)
+    write, cleaned = controls.write_tensors, []
+
+    def write_and_lose(path: Path, tensors: dict[str, np.ndarray]) -> None:
+        write(path, tensors)
+        if not cleaned:
+            cleaned.append(path)
+            clean_up(path.parent)
+
+    monkeypatch.setattr(controls, "write_tensors", write_and_lose)
+    computer("pixels-8-whitened").fit(lambda: images, disturbed)
+    assert cleaned
+    assert disturbed.read_bytes() == undisturbed.read_bytes()
