@@ -19,6 +19,7 @@ from noisezoo.builder.engine import (
     exit_if_stopped,
     handle_preemption,
     lease_creation,
+    library_warnings,
     open_build,
     opened,
     publishing_lease,
@@ -61,9 +62,10 @@ def run(recipe: Recipe, out: Path, expected: str | None = None) -> bool:
         admit(build)
         admit_device(build)
         log.write("leases", created_by=lease_creation(build))
-        while not stop_requested() and (work(build, log) or _publish(build, log)):
-            if is_finished(build):
-                return True
+        with library_warnings(log):
+            while not stop_requested() and (work(build, log) or _publish(build, log)):
+                if is_finished(build):
+                    return True
         return False  # other processes own what is left
     except Exception as error:
         reraise_pending()

@@ -18,7 +18,12 @@ from noisezoo.builder.engine.build import (
 )
 from noisezoo.builder.engine.commit import CUT_PROMPTS as CUT_PROMPTS, device_name as device_name
 from noisezoo.builder.engine.leases import Lease as Lease
-from noisezoo.builder.engine.log import Log as Log, Tail as Tail, failures as failures
+from noisezoo.builder.engine.log import (
+    Log as Log,
+    Tail as Tail,
+    failures as failures,
+    library_warnings as library_warnings,
+)
 from noisezoo.builder.engine.preemption import (
     GRACE_VARIABLE as GRACE_VARIABLE,
     LEAVING as LEAVING,

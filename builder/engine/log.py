@@ -5,6 +5,7 @@ the first line and, inside `about`, its unit.
 """
 
 import json
+import logging
 import os
 import socket
 import sys
@@ -19,8 +20,11 @@ from noisezoo.builder.redaction import redact
 from noisezoo.errors import describe
 
 SUFFIX = ".jsonl"
-LEVELS = {"failed": "error", "incomplete": "warning", "shortage": "warning"}
+LEVELS = {"failed": "error", "incomplete": "warning", "shortage": "warning", "library": "warning"}
 """Event -> level; any other event is `info`."""
+
+LIBRARIES = ("", "diffusers", "transformers")
+"""Loggers that libraries warn through: the root, and those that pass nothing on to it."""
 
 PLACES = {
     "rank": "RANK", "local_rank": "LOCAL_RANK", "world_size": "WORLD_SIZE", "job": "SLURM_JOB_ID",
@@ -71,6 +75,34 @@ class Log:
         before, self._about = self._about, {**self._about, **fields}
         yield
         self._about = before  # an exception skips this, as its catcher writes about the same unit
+
+
+class _Relay(logging.Handler):
+    """Writes each distinct warning of a library as one event."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(logging.WARNING)
+        self._log, self._said = log, set[str]()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write `library: message`, cut to one line of 300 characters."""
+        message = f"{record.name}: {' '.join(record.getMessage().split())}"[:300]
+        if message not in self._said:
+            self._said.add(message)
+            self._log.write("library", message=message)
+
+
+@contextmanager
+def library_warnings(log: Log) -> Iterator[None]:
+    """Write what libraries only log (a warning or worse) as `library` events, which the launch shows at its end."""
+    relay, loggers = _Relay(log), [logging.getLogger(name) for name in LIBRARIES]
+    for logger in loggers:
+        logger.addHandler(relay)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(relay)
 
 
 class Tail:

@@ -90,6 +90,8 @@ def build_datasets(
                 _check(build, started, code)
                 for message in failures(build.state / "logs", since=started, event="shortage"):
                     say(message)
+                for message in failures(build.state / "logs", since=started, event="library"):
+                    say(f"Warning of a library: {message}")
                 _wait_for_others(build, say)
             todo = [build for build in todo if not is_finished(build)]
     except KeyboardInterrupt as error:

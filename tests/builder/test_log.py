@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import time
 import traceback
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from noisezoo.builder.engine import log as logs
-from noisezoo.builder.engine.log import Log, Tail, failures, parse
+from noisezoo.builder.engine.log import Log, Tail, failures, library_warnings, parse
 from noisezoo.builder.redaction import Redacted, redact
 from noisezoo.errors import describe
 
@@ -167,3 +168,17 @@ def test_what_is_no_secret_stays_readable(text: str) -> None:
 def test_numbers_and_names_pass_redaction_unchanged() -> None:
     fields = {"slice": 3, "tokens": 77, "seconds": 1.5, "view": "sd15", "batch_size": {"encode": 32}, "prompt": None}
     assert redact(fields) == fields
+
+
+@pytest.mark.parametrize("name", ["transformers.modeling_utils", "diffusers.models", "open_clip", "root"])
+def test_what_a_library_only_logs_is_an_event_that_the_launch_shows_each_once(name: str, tmp_path: Path) -> None:
+    log = Log(tmp_path)
+    with library_warnings(log):
+        for _ in range(2):
+            logging.getLogger(name).warning("some weights were\nnewly initialized: %s", f"token={SECRET}")
+        logging.getLogger(name).info("a detail")
+    logging.getLogger(name).warning("after the work")
+    assert failures(tmp_path, since=0, event="library") == [
+        f"{name}: some weights were newly initialized: token=[hidden]"
+    ]
+    assert not failures(tmp_path, since=0)
