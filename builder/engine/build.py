@@ -128,9 +128,14 @@ class Build:
 
     def notes(self) -> list[str]:
         """What a user should know of how the source was understood, and how many of its images came too late."""
-        now, then = self.source.count_images(), self.source_facts["count"]
-        newer = now - then if now is not None and then is not None else 0
-        late = [f"{newer} of {now} images are newer than the manifest, and stay out: build into a new folder for all"]
+        keys, then = self.source.list_keys(), self.source_facts["count"]
+        if keys is None or then is None:
+            return list(self.source_facts["notes"])
+        gone = len(set(self.manifest.keys).difference(keys))  # so that they do not hide as many new ones
+        newer = len(keys) - (then - gone)
+        late = [
+            f"{newer} of {len(keys)} images are newer than the manifest, and stay out: build into a new folder for all"
+        ]
         return [*self.source_facts["notes"], *(late if newer > 0 else [])]
 
     def first(self, name: str, value: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -221,7 +226,8 @@ def _write(recipe: Recipe, root: Path, source: Source, models: Mapping[str, dict
         features = list(source.label_features().to_dict().items())  # a list, as their order is the columns' order
         facts = {"features": features, "license": source.license, "license_name": source.license_name,
                  "sensitive": source.sensitive, "identity": source.identity,
-                 "refusals": [asdict(r) for r in refusals], "notes": source.notes(), "count": source.count_images(),
+                 "refusals": [asdict(r) for r in refusals], "notes": source.notes(),
+                 "count": None if (keys := source.list_keys()) is None else len(keys),
                  "pinned": source.pinned(),
                  "spare": spare_keys(source, recipe.source),
                  "options": source.options(), "manifest": manifest.digest}  # fmt: skip

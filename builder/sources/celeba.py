@@ -5,7 +5,7 @@ torchvision makes. An image's id is its number in CelebA's own list, as in the f
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -142,9 +142,9 @@ def read_list(path: Path, column: str | None = None) -> Listing:
 class Lists(Folder):
     """Torchvision's layout; a picture that a list leaves out, and a row without a picture, are refused."""
 
-    def count(self) -> int:
-        """How many pictures there are."""
-        return len(self._names())
+    def keys(self) -> Collection[str]:
+        """The names of all pictures."""
+        return self._names()
 
     def _names(self) -> set[str]:
         return {path.name for path in self.root.glob(f"{PICTURES}/*") if not path.name.startswith(".")}

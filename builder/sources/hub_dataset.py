@@ -22,11 +22,12 @@ from datasets.info import DatasetInfosDict
 from fsspec.utils import glob_translate  # type: ignore[import-untyped]
 from huggingface_hub import errors
 
-from noisezoo.builder.sources.imagefolder import Folder
+from noisezoo.builder.sources.imagefolder import ARCHIVES, Folder
 from noisezoo.builder.sources.metadata import METADATA
 from noisezoo.builder.sources.rows import SPLIT_NAMES, ImageRows, Pictures
 from noisezoo.builder.sources.tables import Groups, ParquetRows, Rows, SavedRows, Tables
 from noisezoo.errors import UsageError
+from noisezoo.hub import READ, cause_of
 from noisezoo.zoo import is_path
 
 SHARD = re.compile(r"(.+?)-(\d{5})-of-(\d{5})(-[0-9a-f]+)?\.parquet")
@@ -35,6 +36,9 @@ ANY = ""
 """In the place of a split: a folder whose files say their splits by their names."""
 
 FACTS = ["README.md", "dataset_infos.json"]
+NOT_READ = [f"*{ending}" for ending in sorted(ARCHIVES)]
+"""Files that are not downloaded: a repository of archives may be of terabytes, and none of them would be read."""
+
 SAVED = ("dataset_dict.json", "state.json")
 
 
@@ -58,6 +62,10 @@ class HubImages(ImageRows):
     name = "hf"
     sensitive = True
     local = False
+    reads = (
+        "hf reads Parquet files, what `save_to_disk` wrote, and files of pictures: turn other formats into one of them "
+        "with `datasets.load_dataset(...).save_to_disk(FOLDER)`"
+    )
 
     image: str | None = None
     labels: Sequence[str] | None = None
@@ -73,7 +81,9 @@ class HubImages(ImageRows):
         self.wanted = None if self.labels is None else dict.fromkeys(self.labels)
         files = read_files(self.folder, f"{self.name}: the dataset {self.path}", self.config)
         if not files:
-            return Folder(self.folder, self.name)
+            folder = Folder(self.folder, self.name)
+            folder.said += ["archives of the repository, if it has any, are left out"] if self.pinned() else []
+            return folder
         splits = dict.fromkeys(file.split for file in files)
         unknown = [split for split in self.use or () if split not in splits]
         if unknown:
@@ -126,9 +136,13 @@ def dataset_folder(path: str, source: str, config: str | None = None, revision: 
 def _snapshot(repo: str, revision: str | None, where: str, patterns: list[str] | None) -> Path:
     failures = (errors.HTTPError, OSError, ValueError)  # type: ignore[attr-defined]
     try:
-        found = huggingface_hub.snapshot_download(repo, repo_type="dataset", revision=revision, allow_patterns=patterns)
+        found = huggingface_hub.snapshot_download(repo, repo_type="dataset", revision=revision, allow_patterns=patterns,
+                                                  ignore_patterns=NOT_READ)  # fmt: skip
     except failures as error:
-        said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        cause = cause_of(error)
+        if isinstance(cause, errors.OfflineModeIsEnabled):
+            raise UsageError(f"{where} cannot be loaded: {READ.offline}") from error
+        said = (str(cause).strip() or type(cause).__name__).splitlines()[0].rstrip(".")
         full = isinstance(error, OSError) and error.errno == errno.ENOSPC
         mend = "free space there, or set HF_HOME to another disk" if full else (
             "check its name and revision, go online, or run `hf auth login`"

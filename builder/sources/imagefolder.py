@@ -5,7 +5,7 @@ like splits and they are at least two; the class of a picture is the first folde
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cache, cached_property
 from mimetypes import MimeTypes
 from pathlib import Path
@@ -144,9 +144,9 @@ class Folder:
         except FileNotFoundError as error:
             raise FileNotFoundError(f"there is no file {key}") from error
 
-    def count(self) -> int:
-        """How many pictures there are."""
-        return len(self._found.pictures)
+    def keys(self) -> Collection[str]:
+        """The paths of all pictures."""
+        return self._found.pictures
 
     @cached_property
     def _found(self) -> Found:
@@ -237,6 +237,7 @@ class ImageFolder(ImageRows):
 
     name = "imagefolder"
     sensitive = True
+    reads = "imagefolder reads files of pictures; hf:FOLDER reads Parquet files and what `save_to_disk` wrote"
 
     def open(self) -> Folder:
         """The folder."""

@@ -2,7 +2,7 @@
 
 import threading
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -39,8 +39,8 @@ class Pictures(Protocol):
     def pieces(self) -> Iterable[Piece]:
         """List all images."""
 
-    def count(self) -> int:
-        """How many images there are, without reading their labels."""
+    def keys(self) -> Collection[str]:
+        """The keys of all images, without reading their labels."""
 
     def content(self, key: str) -> bytes:
         """Read one image's bytes."""
@@ -57,6 +57,7 @@ class ImageRows(Source):
     Attributes:
         repo: The source's own repository on the Hub, if it has one.
         local: Whether `path` is always a folder.
+        reads: What the source reads, and the mend where there is nothing of it.
         wanted: Label columns in order, each with the feature that it is read as, or None to take it as it is stored;
             None for all columns that are left, as they are stored.
     """
@@ -65,6 +66,7 @@ class ImageRows(Source):
     splits: str = OFFICIAL
     repo: ClassVar[str] = ""
     local: ClassVar[bool] = True
+    reads: ClassVar[str] = ""
     wanted: Mapping[str, Any] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -117,9 +119,9 @@ class ImageRows(Source):
         notes = self._read[1].notes
         return [*self.pictures.said, *notes]
 
-    def count_images(self) -> int | None:
-        """How many pictures or rows there are now; None at a pinned commit."""
-        return None if self.pinned() else self.pictures.count()
+    def list_keys(self) -> Collection[str] | None:
+        """The keys of all pictures or rows that there are now; None at a pinned commit."""
+        return None if self.pinned() else self.pictures.keys()
 
     def label_features(self) -> Features:
         """The declared features, and those of columns that are taken as they are stored."""
@@ -143,8 +145,10 @@ class ImageRows(Source):
         """All rows and their labels, those of `train` first."""
         pieces = sorted((piece for piece in self.pictures.pieces() if piece.ids), key=_rank)
         if not pieces:
-            told = [refusal.message for refusal in self.pictures.refused] + list(self.pictures.said)
-            raise UsageError(f"{self.name} has no images that can be read{''.join(f': {why}' for why in told[:1])}")
+            refused = [refusal.message for refusal in self.pictures.refused]
+            told = "".join(f": {why}" for why in [*refused, *self.pictures.said][:1])
+            mend = "" if refused or not self.reads else f"; {self.reads}"
+            raise UsageError(f"{self.name}: {self.where} has no images that can be read{told}{mend}")
         return pieces, read_labels(pieces, self.wanted, self.name, self.identity)
 
 

@@ -4,7 +4,7 @@ import hashlib
 import io
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from importlib import import_module
@@ -137,8 +137,8 @@ class Source(ABC):
         """What the scan met and left out, each with its reason."""
         return []
 
-    def count_images(self) -> int | None:
-        """How many images there are now, if they may become more; None if they cannot."""
+    def list_keys(self) -> Collection[str] | None:
+        """The keys of all images that there are now, refused ones too; None if they are always the same."""
         return None
 
     def notes(self) -> list[str]:

@@ -4,7 +4,7 @@ import threading
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -130,9 +130,10 @@ class Tables:
             self._starts.append((file.split, counts[file.split]))
             counts[file.split] += file.count
 
-    def count(self) -> int:
-        """How many rows there are."""
-        return sum(file.count for file in self.files)
+    def keys(self) -> Collection[str]:
+        """The keys of all rows."""
+        return [f"{split}:{start + row}" for file, (split, start) in zip(self.files, self._starts, strict=True)
+                for row in range(file.count)]  # fmt: skip
 
     def pieces(self) -> Iterator[Piece]:
         """The rows, file by file."""

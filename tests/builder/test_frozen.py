@@ -17,7 +17,7 @@ from noisezoo.builder.__main__ import run
 from noisezoo.builder.audit.verify import verify
 from noisezoo.builder.engine.build import open_build
 from noisezoo.builder.sources.source import open_source
-from noisezoo.errors import IncompleteError
+from noisezoo.errors import IncompleteError, UsageError
 from tests.builder.building import recipe_of
 from tests.hub_server import HubServer, client
 
@@ -111,6 +111,16 @@ def test_pictures_that_came_after_the_manifest_are_said_and_change_nothing(tmp_p
     assert len(noisezoo.load(out)) == 12
 
 
+def test_pictures_that_are_gone_hide_none_of_those_that_came(tmp_path: Path) -> None:
+    root, out = photos(tmp_path / "photos", range(12)), tmp_path / "out"
+    assert run(recipe(f"imagefolder:{root}", ONE), out)
+    photos(root, range(50, 52))
+    for name in ("03.png", "04.png"):
+        (root / name).unlink()
+    (note,) = open_build(out).notes()
+    assert note.startswith("2 of 12 images are newer than the manifest")
+
+
 def test_a_source_is_listed_once_a_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from noisezoo.builder.sources import imagefolder
 
@@ -190,6 +200,30 @@ def test_a_repository_is_read_at_the_commit_that_the_first_run_found(tmp_path: P
     )
 
 
+@pytest.mark.parametrize("readme", ["", "---\nconfigs:\n- config_name: default\n  data_files: '*.tar'\n---\n"])
+def test_a_repository_of_archives_is_refused_with_the_mend_before_they_are_downloaded(
+    tmp_path: Path, hub: HubServer, readme: str
+) -> None:
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "README.md").write_text(readme)
+    (tmp_path / "rows" / "00000.tar").write_bytes(b"archive" * 1000)
+    with client(hub) as api:
+        upload(api, tmp_path / "rows")
+    said = hub.run(BUILD.format(views=ONE, options={}, out=str(tmp_path / "out")), tmp_path / "home")
+    assert re.match(
+        "UsageError hf: me/greys has no images that can be read: .*; hf reads Parquet files, .*load_dat", said
+    )
+    assert list((tmp_path / "home").rglob("README.md"))
+    assert not list((tmp_path / "home").rglob("*.tar"))
+
+
+@pytest.mark.parametrize("name", ["train.csv", "train.jsonl", "0000.tar"])
+def test_a_folder_in_a_format_that_is_not_read_is_refused_with_the_mend(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("image,label\na.png,1\n")
+    with pytest.raises(UsageError, match=f"{tmp_path} has no images .*{name}; hf reads .*save_to_disk"):
+        open_source(f"hf:{tmp_path}").scan()
+
+
 def test_offline_another_revision_than_the_one_asked_for_is_refused_before_any_work(
     tmp_path: Path, hub: HubServer
 ) -> None:
@@ -200,7 +234,8 @@ def test_offline_another_revision_than_the_one_asked_for_is_refused_before_any_w
         upload(api, rows_of(tmp_path / "rows", [4, 5, 6]))
     assert hub.run(BUILD.format(views=ONE, options={}, out=str(tmp_path / "main")), home) == "built"
     said = hub.run(OFFLINE + BUILD.format(views=ONE, options={"revision": "v1"}, out=str(out)), home)
-    assert said.startswith("UsageError hf: the dataset me/greys cannot be loaded: ")
+    assert said.startswith("UsageError hf: the dataset me/greys cannot be loaded: it is no folder here, and offline ")
+    assert said.endswith("unset HF_HUB_OFFLINE")
     assert "\n" not in said
     assert not out.exists()
     assert hub.run(BUILD.format(views=ONE, options={"revision": "v1"}, out=str(out)), home) == "built"
