@@ -107,7 +107,7 @@ class Gaussianity(Study):
                 results[view]["paper"] = found.to_dict()
         # Of noise and the first encoder: others share their sizes, and a table takes seconds.
         replicates, rows = min(REPLICATES, options.effort.n_permutations), min(PLANTED, independent_rows(analysis))
-        powered = [*analysis.names("noise"), *analysis.encoders[:1]]
+        powered = [*analysis.names("noise"), *analysis.encoders[:1]] if replicates else []
         for view, found in on(powered, planted_power, "power", n_replicates=replicates, max_rows=rows).items():
             results[view]["power"] = _said(found)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_type_hints
 
@@ -192,7 +193,7 @@ def open_source(name: str, options: Mapping[str, Any] | None = None) -> Source:
     try:
         source: Source = factory(*([argument] if argument else []), **_typed(factory, options or {}, name))
     except TypeError as error:
-        if not argument and "missing" in str(error):
+        if not argument and any(each.default is each.empty for each in signature(factory).parameters.values()):
             raise UsageError(f"source {name!r} needs to know which: write {name}:PATH, or hf:NAMESPACE/NAME") from error
         raise UsageError(f"source {name!r}: {str(error).replace('__init__() ', '')}") from error
     return source
