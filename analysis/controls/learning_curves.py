@@ -144,7 +144,7 @@ def _arrival(design: Design) -> Floats:
 def _point(size: int, found: Scored, before: Mapping[str, Estimate], confidence: float) -> CurvePoint:
     k = found.out_of_fold.labels.shape[1]
     rises = {m: _intervals(e - before[m], confidence, -1.0) for m, e in found.estimates.items() if m in before}
-    null = {m: np.column_stack([null, null.mean(axis=1)]) if k else null[:, :1] for m, null in found.null.items()}
+    null = {m: np.column_stack([null, null.mean(axis=1)]) if k else np.empty((0, 1)) for m, null in found.null.items()}
     intervals = {m: _intervals(e, confidence, 0.0) for m, e in found.estimates.items()}
     return CurvePoint(size, intervals, {m: rises.get(m, (_UNKNOWN,) * (k + 1)) for m in intervals}, null)
 

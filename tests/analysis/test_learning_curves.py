@@ -86,3 +86,11 @@ def test_impossible_sizes_are_refused() -> None:
     for sizes in ([], [1, 50], [40, 81]):
         with pytest.raises(ValueError, match="sizes must lie between 2 and the 80"):
             learning_curve(X, Y, NAMES, sizes=sizes)
+
+
+def test_a_curve_of_refused_attributes_alone_is_empty_and_says_why() -> None:
+    X, Y = view(100, 5)
+    curve = learning_curve(X, Y[:, :1] * 0, ["Hat"], sizes=[40, 80])
+    assert curve.names == () and "one class only" in curve.refused["Hat"]
+    rows = json.loads(json.dumps(curve.to_dict(), allow_nan=False))["rows"]
+    assert {(row["attribute"], row["estimate"], row["null"]) for row in rows} == {("mean", None, None)}
