@@ -56,6 +56,17 @@ def test_nothing_planted_is_found_at_the_level(table: PowerTable) -> None:
         assert row.found <= stats.binom.ppf(0.999, 12, table.alpha) + 1, row  # replicates share their null
 
 
+def test_rows_of_identities_cause_no_false_alarm_in_the_planted_power() -> None:
+    """Planted rows are independent whatever the data: 40 people of 1 to 12 near copies lend their covariance alone."""
+    rng = np.random.default_rng(5)
+    groups = np.repeat(np.arange(40), rng.integers(1, 13, 40))
+    X = rng.standard_normal((40, 8))[groups] + 0.1 * rng.standard_normal((len(groups), 8))
+    table = planted_power(X, n_replicates=20, n_projections=60, alternatives=["none"], seed=6)
+    assert len(table.rows) > 5
+    for row in table.rows:
+        assert row.found <= stats.binom.ppf(0.999, 20, table.alpha) + 1, row  # replicates share their null
+
+
 def test_intervals_are_wilsons(table: PowerTable) -> None:
     for row in table.rows:
         interval = stats.binomtest(row.found, row.replicates).proportion_ci(method="wilson")
