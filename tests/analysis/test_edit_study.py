@@ -343,8 +343,8 @@ def overlay_less_noise(seed: int) -> Interval:
     train = np.arange(640) % 4 > 0
     spaces = [fit_space(V, Y, train) for V in (Z + astray, (Z + pixels_astray) / 40, Z)]  # pictures end at -1 and 1
     made = Experiment(NAMES, *spaces, (1, 2, 4), lambda z: (z / 40).reshape(-1, 1, 2, 4), lambda x: 40 * flat(x),
-                      (0.0, 2.0), n_permutations=4, seed=seed)  # fmt: skip
-    faces = {name: np.flatnonzero(~train & (Y[:, j] == 0))[:20] for j, name in enumerate(NAMES)}
+                      (0.0, 2.0), n_permutations=20, seed=seed)  # fmt: skip
+    faces = {name: np.flatnonzero(~train & (Y[:, j] == 0))[:40] for j, name in enumerate(NAMES)}
     study = study_edits(made, faces, kinds=["probe"], variants=[NOISE, OVERLAY])
     return study.removed("probe", OVERLAY, 2.0)[MEAN]
 
