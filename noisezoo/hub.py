@@ -16,6 +16,7 @@ BUSY = (408, 412, 429, 500, 502, 503, 504)
 class Task:
     """What is being done with a repository, as the errors say it; `{said}` is the Hub's own message."""
 
+    unnamed: str
     missing: str
     forbidden: str
     offline: str
@@ -25,6 +26,7 @@ class Task:
 
 
 READ = Task(
+    unnamed="is no folder here, and no name of a repository: check the path, or give ORG/NAME",
     missing="it is no folder here, and the Hub does not have it, or not for this token ({said}): check the name, or "
     "run `hf auth login`",
     forbidden="this token may not read it ({said}): ask for access on its page on the Hub, then run `hf auth login`",
@@ -35,6 +37,7 @@ READ = Task(
     failed=NoiseZooError,
 )
 PUBLISH = Task(
+    unnamed="is no name of a repository: give ORG/NAME",
     missing="the Hub does not have it, or not for this token ({said}): run `hf auth login`",
     forbidden="this token may not write there ({said}): run `hf auth login` with one that may",
     offline="offline mode is on: unset HF_HUB_OFFLINE, then publish again",
@@ -94,7 +97,7 @@ def _explained(repo: str, task: Task, error: Exception) -> NoiseZooError:
 
     said = _said(error)
     if isinstance(error, errors.HFValidationError):
-        return UsageError(f"{repo!r} is no name of a repository: give ORG/NAME")
+        return UsageError(f"{repo!r} {task.unnamed}")
     if isinstance(error, (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError)):
         return UsageError(f"{repo}: {task.offline}")
     if is_transport(error):

@@ -10,6 +10,7 @@ import json
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -184,4 +185,7 @@ def _number(value: Any) -> Any:
     """A CSV cell as the number that it spells, or as text; any other value as it is."""
     if not isinstance(value, Written):
         return value
-    return int(value) if WHOLE.fullmatch(value) else float(value) if NUMBER.fullmatch(value) else str(value)
+    if WHOLE.fullmatch(value):
+        return int(value)
+    finite = NUMBER.fullmatch(value) and isfinite(float(value))  # no float holds 1e999
+    return float(value) if finite else str(value)
