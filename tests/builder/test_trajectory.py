@@ -1,5 +1,7 @@
 """Trajectories against diffusers' own schedules, and schemes against the exact flow of Gaussian data."""
 
+import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -266,8 +268,12 @@ def test_a_solver_that_ends_at_its_least_sigma_ends_at_the_least_noise() -> None
 def test_a_key_that_changes_the_numbers_and_is_not_read_is_refused_by_name(name: str, key: str, value: Any) -> None:
     config = {"_class_name": name, "beta_schedule": "linear"}
     assert read_trajectory(config, 50).steps == 50
-    with pytest.raises(UsageError, match=f"the scheduler's {key} is {value!r}, which changes the noise"):
+    told = f"the scheduler's {key} is {json.dumps(value)}, which changes the noise"
+    with pytest.raises(UsageError, match=told) as caught:
         read_trajectory({**config, key: value}, 50)
+    mend = re.search("set it to (.*) in a copy", str(caught.value))
+    assert mend is not None
+    assert read_trajectory({**config, key: json.loads(mend[1])}, 50).steps == 50
 
 
 @pytest.mark.parametrize(
