@@ -211,8 +211,8 @@ def _complete(config: Mapping[str, Any]) -> dict[str, Any]:
         stands = value == default or (key not in (*defaults, *FORMER_DEFAULTS) and not value)
         if not (stands or key.startswith("_") or key in READ or key in WITHOUT_EFFECT):
             raise UsageError(
-                f"the scheduler's {key} is {json.dumps(value)}, which changes the noise and is not read here: set it to "
-                f"{json.dumps(default)} in a copy of the folder's scheduler_config.json, or leave it out"
+                f"the scheduler's {key} is {json.dumps(value)}, which changes the noise and is not read here: set it "
+                f"to {json.dumps(default)} in a copy of the folder's scheduler_config.json, or leave it out"
             )
     if own.get("final_sigmas_type") == "sigma_min":
         own["set_alpha_to_one"] = False
