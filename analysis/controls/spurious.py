@@ -82,6 +82,9 @@ class SpuriousShift(Result):
     either, (m_1 - m_2) / 2, have its variance, and the two add. The `null` is what the same procedure gives where no
     correlation was planted: directions of one half of the test rows, asked of the other; mean, least and greatest. It
     is not 0 where A and B overlap in the rows themselves.
+
+    Where rows hold nothing of B, its reader is an arbitrary direction, and the intervals of "edit" are too narrow: they
+    missed zero in 9 to 17 % of simulated studies, those of "reading" in 3 to 7 %.
     """
 
     names: tuple[str, str]
