@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub
+import PIL.Image
 import pyarrow as pa
+import pyarrow.parquet as pq
 import yaml
 from datasets import ClassLabel, Dataset, Features, Value
 from datasets.exceptions import DatasetsError
@@ -94,7 +96,9 @@ class HubImages(ImageRows):
                 raise UsageError(f"hf: {self.path} has no column {column!r}; it has: {', '.join(used[0].features)}")
             if column is not None and not all(isinstance(file.features[column], Value | ClassLabel) for file in used):
                 raise UsageError(f"hf: {self.path}: column {column!r} holds no numbers, text or classes: name another")
-        return Tables(used, f"hf: {self.path}", self.image, self.id)
+        tables = Tables(used, f"hf: {self.path}", self.image, self.id)
+        tables.said += left_out(self.folder, [file.path for file in files if isinstance(file, ParquetRows)])
+        return tables
 
     def pinned(self) -> dict[str, Any]:
         """The commit, for a repository."""
@@ -193,6 +197,22 @@ def parquet_files(root: Path) -> list[str]:
     paths = sorted(path.relative_to(root) for path in root.rglob("*.parquet"))
     return [path.as_posix() for path in paths if path.name not in METADATA and not str(path).startswith(".")
             and "/." not in path.as_posix()]  # fmt: skip
+
+
+def left_out(root: Path, read: Sequence[Path]) -> list[str]:
+    """What a user should know of pictures and Parquet files below a folder that are not among the files read."""
+    pictures = PIL.Image.registered_extensions()
+    kinds: dict[str, list[str]] = {"files of pictures": [], "Parquet files": []}
+    for path in sorted(set(root.rglob("*")) - set(read)):
+        place, ending = path.relative_to(root).as_posix(), path.suffix.lower()
+        if not place.startswith(".") and "/." not in place and path.is_file():
+            kinds["files of pictures"] += [place] if ending in pictures else []
+            kinds["Parquet files"] += [place] if ending == ".parquet" and pq.read_metadata(path).num_rows else []
+    return [
+        f"{len(places)} {kind} beside the rows that are read are left out: {', '.join(places[:3])}"
+        + (", ..." if len(places) > 3 else "")
+        for kind, places in kinds.items() if places
+    ]  # fmt: skip
 
 
 def split_files(root: Path, where: str, config: str | None = None) -> dict[str, list[str]]:

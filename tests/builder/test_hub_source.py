@@ -520,3 +520,23 @@ def test_labels_in_a_parquet_file_leave_a_folder_of_pictures_one(tmp_path: Path)
         (tmp_path / f"{name}.jpg").write_bytes(data)
     pq.write_table(pa.table({"file_name": ["a.jpg", "b.jpg"], "age": [3, 4]}), tmp_path / "metadata.parquet")
     assert frozen(f"hf:{tmp_path}")[0].table.column("age").to_pylist() in ([3, 4], [4, 3])
+
+
+def test_pictures_and_files_of_no_split_beside_the_rows_are_said_to_be_left_out(tmp_path: Path) -> None:
+    folder = saved(tmp_path, train=dataset())
+    assert not open_source(f"hf:{folder}").notes()
+    for name in ("a.png", "sub/b.jpg"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(jpegs(1)[0])
+    (folder / ".hidden.png").write_bytes(b"")
+    (folder / "README.md").write_text(
+        "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: train-*.parquet\n---\n"
+    )
+    dataset(start=6).to_parquet(folder / "more.parquet")
+    dataset().select([]).to_parquet(folder / "empty.parquet")
+    source = open_source(f"hf:{folder}")
+    assert len(source.scan()) == 6
+    assert [note for note in source.notes() if "left out" in note] == [
+        "2 files of pictures beside the rows that are read are left out: a.png, sub/b.jpg",
+        "1 Parquet files beside the rows that are read are left out: more.parquet",
+    ]
