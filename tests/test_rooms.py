@@ -100,7 +100,7 @@ def test_no_two_files_of_a_floor_differ_by_an_underscore_or_an_ending() -> None:
             seen[bare] = path
 
 
-def test_files_and_functions_stay_short() -> None:
+def test_files_stay_short() -> None:
     long = [
         f"{path}: {count} lines"
         for floor in ("noisezoo", *FLOORS) for path in (HOUSE / floor).rglob("*.py")

@@ -44,7 +44,6 @@ from noisezoo.analysis.core.intervals import (
     null_of_moments as null_of_moments,
     null_of_rates as null_of_rates,
     paired_differences as paired_differences,
-    to_intervals as to_intervals,
     wilson as wilson,
 )
 from noisezoo.analysis.core.linalg import (
@@ -56,7 +55,6 @@ from noisezoo.analysis.core.linalg import (
 from noisezoo.analysis.core.result import Draws as Draws, Result as Result, plain as plain
 from noisezoo.analysis.core.settings import refuse_settings as refuse_settings
 from noisezoo.analysis.core.units import (
-    Counts as Counts,
     Units as Units,
     one_of_each as one_of_each,
     resample_counts as resample_counts,

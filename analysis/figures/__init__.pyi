@@ -1,15 +1,13 @@
 from noisezoo.analysis.figures.charts import (
-    Dot as Dot,
     Line as Line,
     Picture as Picture,
     curves as curves,
-    heatmap as heatmap,
     intervals as intervals,
     radar as radar,
     shade as shade,
     tile as tile,
 )
-from noisezoo.analysis.figures.drawing import COLOURS as COLOURS, STYLE as STYLE, saved_to as saved_to
+from noisezoo.analysis.figures.drawing import STYLE as STYLE, saved_to as saved_to
 from noisezoo.analysis.figures.exhibits import (
     MISSING as MISSING,
     dots as dots,

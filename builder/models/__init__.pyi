@@ -1,9 +1,6 @@
 from noisezoo.builder.models.accuracy import pick as pick
 from noisezoo.builder.models.arithmetic import (
-    DTYPES as DTYPES,
     check_arithmetic as check_arithmetic,
-    network_device as network_device,
-    network_dtype as network_dtype,
     set_arithmetic as set_arithmetic,
 )
 from noisezoo.builder.models.denoisers import Denoiser as Denoiser
