@@ -113,7 +113,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "photos").mkdir()
     for i in range(IMAGES):
         Image.new("RGB", (40, 40), (i * 20, 90, 200 - i * 20)).save(folder / "photos" / f"{i}.png")
-    (folder / "hosts.txt").write_text("alpha\nbeta\n")
     (folder / "celeba.yaml").write_text("{name: celeba, source: {name: celeba, limit: 8}, views: [random]}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SOURCES, "celeba", f"{__name__}:source")

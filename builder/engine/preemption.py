@@ -8,14 +8,14 @@ swallowed, or come out as another error: Arrow, while it compares two types of `
 So the exception is kept, and raised again (`reraise_pending`) where work would go on or an error would be reported.
 """
 
-import ctypes
 import os
+import select
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import NoReturn
@@ -32,11 +32,7 @@ LEAVING = 15.0
 """Seconds from the end of the grace period in which a process drops what it holds and ends."""
 
 LAUNCHER_SECONDS = 1.0
-"""Seconds between two checks whether the launcher lives."""
-
-
-PR_SET_PDEATHSIG = 1
-"""Linux sends a signal to the process when its parent dies (prctl(2))."""
+"""Seconds between two checks whether the launcher lives, on systems that do not tell at once."""
 
 
 @dataclass(frozen=True)
@@ -150,8 +146,6 @@ def end_with_launcher() -> None:
     if told is not None:
         pid, _, start = told.partition(" ")
         launchers[int(pid)] = float(start)
-    if sys.platform == "linux":  # at once; the thread serves other systems, and a launcher that is gone by now
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     threading.Thread(target=_watch_launchers, args=(launchers,), name="launcher", daemon=True).start()
 
 
@@ -161,8 +155,13 @@ def launcher_environment() -> dict[str, str]:
 
 
 def _watch_launchers(launchers: Mapping[int, float | None]) -> None:
+    """Wait for the first death. On Linux a process's descriptor tells it at once, of a grandparent as of a parent."""
+    ends: list[int] = []
+    for pid in launchers:
+        with suppress(OSError, AttributeError):  # it is gone, or this system has no such descriptors
+            ends.append(os.pidfd_open(pid))
     while all(process_start(pid) == start for pid, start in launchers.items()):
-        time.sleep(LAUNCHER_SECONDS)
+        select.select(ends, [], [], LAUNCHER_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(PREEMPTION_SIGNALS[signal.SIGTERM].seconds + LEAVING)
     os._exit(PREEMPTION_SIGNALS[signal.SIGTERM].exit_code)

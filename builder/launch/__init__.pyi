@@ -1,6 +1,5 @@
 from noisezoo.builder.launch.cluster import (
     HfJobs as HfJobs,
-    Hosts as Hosts,
     Node as Node,
     Script as Script,
     Slurm as Slurm,

@@ -2,7 +2,7 @@
 
 Every node runs its own `accelerate launch`. A launch over all nodes would begin with a rendezvous and end everywhere
 when one node dies. The processes need nothing from each other but the leases in the build's folder, so a job of several
-nodes, an array of jobs and a list of hosts differ only in how the node's script is started.
+nodes and an array of jobs differ only in how the node's script is started.
 """
 
 import re
@@ -237,27 +237,6 @@ def _mounts(build: Build) -> list[str]:
     }
     there = [place for place in places if place.exists()]
     return sorted(str(place) for place in there if not set(place.parents) & set(there))
-
-
-@dataclass(frozen=True)
-class Hosts:
-    """Hosts that ssh reaches without a password."""
-
-    hosts: Sequence[str]
-
-    def write(self, build: Build, node: Node) -> Script:
-        """Write the script of a prepared build."""
-        twice = sorted({host for host in self.hosts if self.hosts.count(host) > 1})
-        if not self.hosts or twice:
-            raise UsageError(f"host {twice[0]} is listed twice" if twice else "no hosts: write one a line")
-        build = replace(build, root=build.root.absolute())
-        folder = build.state / "cluster"
-        command = shlex.join(["bash", "-c", ON_NODE, str(folder / "node.sh"), identity(build)])
-        path = _write(
-            build, node, "hosts.sh", hosts=list(self.hosts), command=command, pids=str(folder / "pids"),
-            logs=str(build.state / "logs"),
-        )  # fmt: skip
-        return Script(path, f"bash {shlex.quote(str(path))}", _follow(build), "Ctrl-C in the script")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from noisezoo.builder.engine import Build, admit, opened
-from noisezoo.builder.launch import HfJobs, Hosts, Node, Script, Slurm
+from noisezoo.builder.launch import HfJobs, Node, Script, Slurm
 from noisezoo.builder.recipe import Recipe
 from noisezoo.commands import options, register_command
 from noisezoo.commands.output import plain_console
@@ -71,28 +71,6 @@ def slurm(
         nodes, time, array, at_once, mem, cpus_per_gpu, container, gpu,
         {name: value for name, value in asked.items() if value is not None}, sbatch or (),
     )  # fmt: skip
-    _show(job.write(_prepared(recipe, out, mixed), node))
-
-
-@app.command()
-@options.with_recipe
-def hosts(
-    recipe: Recipe,
-    out: options.Out,
-    hosts_file: Annotated[Path, typer.Option("--hosts", help="A file of host names, one a line.")],
-    gpus_per_node: Gpus,
-    processes_per_node: Processes = None,
-    env_setup: Setup = "",
-    signal_grace: Grace = 120,
-    mixed: options.Mixed = False,
-) -> None:
-    """Prepare the folder and write a script that builds it on a list of hosts, by ssh.
-
-    Example: noisezoo cluster hosts celeba.yaml --out /shared/celeba --hosts hosts.txt --gpus-per-node 8
-    """
-    lines = [line.partition("#")[0].strip() for line in hosts_file.read_text().splitlines()]
-    node = Node(gpus_per_node, processes_per_node, env_setup, signal_grace)
-    job = Hosts([line for line in lines if line])
     _show(job.write(_prepared(recipe, out, mixed), node))
 
 

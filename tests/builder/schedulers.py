@@ -1,4 +1,4 @@
-"""Stand-ins for sbatch, srun, scontrol, ssh, accelerate and hf that really start what they are told to start."""
+"""Stand-ins for sbatch, srun, scontrol, accelerate and hf that really start what they are told to start."""
 
 import shlex
 import stat
@@ -46,14 +46,6 @@ exit $worst
 
 SCONTROL = 'echo "$@" >> "$STUBS/told.scontrol"'
 
-SSH = r"""
-# As sshd does: the words after the host, joined by blanks, to a shell that leads a group of its own.
-while [[ $1 == -* ]]; do [[ $1 == -o ]] && shift; shift; done
-echo "$1" >> "$STUBS/told.ssh"
-shift
-exec setsid --wait bash -c "$*"
-"""
-
 ACCELERATE = r"""
 # The processes without the launcher, whose start takes longer than these builds.
 while [[ $1 != -m ]]; do [[ $1 == --num_processes ]] && count=$2; shift; done
@@ -81,7 +73,7 @@ case "$1 $2" in
 esac
 """
 
-STUBS = {"sbatch": SBATCH, "srun": SRUN, "scontrol": SCONTROL, "ssh": SSH, "accelerate": ACCELERATE, "hf": HF}
+STUBS = {"sbatch": SBATCH, "srun": SRUN, "scontrol": SCONTROL, "accelerate": ACCELERATE, "hf": HF}
 
 
 class Cluster:

@@ -1,4 +1,4 @@
-"""Scripts for SLURM, ssh and Hugging Face Jobs: sound as shell, and run here against stand-ins that start processes."""
+"""Scripts for SLURM and Hugging Face Jobs: sound as shell, and run here against stand-ins that start processes."""
 
 import os
 import shlex
@@ -13,22 +13,23 @@ from typer.testing import CliRunner
 
 from noisezoo.builder.__main__ import run
 from noisezoo.builder.dataset.finish import is_finished
-from noisezoo.builder.engine.admission import identity, opened
+from noisezoo.builder.engine.admission import opened
 from noisezoo.builder.engine.build import open_build
 from noisezoo.builder.launch import machines
-from noisezoo.builder.launch.cluster import ON_NODE, HfJobs, Hosts, Node, Slurm, slurm_seconds
+from noisezoo.builder.launch.cluster import ON_NODE, HfJobs, Node, Slurm, slurm_seconds
 from noisezoo.builder.launch.machines import Machine, machine
 from noisezoo.builder.launch.plan import plan
 from noisezoo.builder.recipe import Recipe
 from noisezoo.cli import make_app
 from noisezoo.errors import UsageError
 from tests.builder.building import digits_recipe, leftovers, published
-from tests.builder.schedulers import STUBS, Cluster, finish, wait_until
+from tests.builder.schedulers import Cluster, finish, wait_until
+from tests.builder.slow_reading import slow_down
 
 CPU = Machine("cpu", "a CPU of 50 GFLOP/s", 50.0, 50.0, 2e-3, 1, None)
 RECIPE = digits_recipe(("random-64", "pixels-8"), limit=16)
-LONGER = digits_recipe(("random-64", "pixels-8"), limit=200, slice_rows=2)
-"""200 units, so that a notice comes in the middle of it."""
+LONGER = digits_recipe(("random-64", "pixels-8"), limit=200, slice_rows=2, settings={"readers": 1})
+"""100 tasks: two processes that read slowly take 50 seconds for it on any machine."""
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +65,6 @@ def test_every_script_is_sound_shell_whatever_its_folder_is_called(tmp_path: Pat
     node, lines = Node(4, 3), Node(0, 2, "module load cuda\nexport HF_HOME=/scratch/hub")
     scripts = [
         Slurm(3, "01:00:00", extra={"partition": "gpu", "constraint": "h100&ib"}).write(build, node),
-        Hosts(["a", "me@b"]).write(build, lines),
         HfJobs("me/builds", "h200", "12h", "python:3.11", "pip install noisezoo").write(
             RECIPE, tmp_path / out / "j.sh"
         ),
@@ -146,12 +146,10 @@ def test_scripts_written_for_a_relative_folder_work_from_any_other_and_keep_its_
     monkeypatch.chdir(tmp_path)
     build = opened(RECIPE, Path(name))
     slurm = Slurm(1, "01:00:00").write(build, Node(0, env_setup=cluster.setup))
-    hosts = Hosts(["alpha"]).write(build, Node(0, env_setup=cluster.setup))
     (output,) = (line for line in directives(slurm.path) if line.startswith("output="))
     assert output.removeprefix("output=").strip('"') == f"{tmp_path}/{name.replace('%', '%%')}/_build/logs/slurm-%j.out"
-    for script in (slurm, hosts):
-        assert str(tmp_path / name) in shlex.split(script.submit)[1]
-        assert shlex.split(script.follow)[-1] == str(tmp_path / name)
+    assert str(tmp_path / name) in shlex.split(slurm.submit)[1]
+    assert shlex.split(slurm.follow)[-1] == str(tmp_path / name)
     monkeypatch.chdir("/")
     code, said = finish(cluster.start(slurm.submit))
     assert (code, said) == (0, "")
@@ -184,8 +182,9 @@ def test_the_grace_is_spent_before_slurm_kills(tmp_path: Path) -> None:
 
 
 def test_jobs_of_an_array_told_to_stop_are_requeued_and_a_job_of_two_nodes_ends_it_in_the_same_bytes(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    gate = slow_down(tmp_path, monkeypatch)
     cluster = Cluster(tmp_path / "stubs", ("sbatch", "srun", "scontrol", "accelerate"))
     out = tmp_path / "noisezoo"
     build = opened(LONGER, out)
@@ -205,7 +204,10 @@ def test_jobs_of_an_array_told_to_stop_are_requeued_and_a_job_of_two_nodes_ends_
     kept = {path: path.stat().st_mtime_ns for path in out.rglob("parts/*/*.json")}
     nodes = Slurm(2, "01:00:00").write(build, Node(0, env_setup=cluster.setup))
     (logs / "slurm-7.out").write_text("before it was requeued\n")
-    code, output = finish(cluster.start(nodes.submit))
+    job = cluster.start(nodes.submit)
+    wait_until(lambda: len(attempts_with_units(logs)) == 4 or job.poll() is not None)
+    gate.touch()
+    code, output = finish(job)
     said = (logs / "slurm-7.out").read_text()
     assert code == 0, output + said
     assert said.startswith("before it was requeued"), "a requeued job's log goes on"
@@ -264,41 +266,6 @@ def test_a_notice_is_said_again_to_processes_that_were_just_starting(tmp_path: P
     assert cluster.told("scontrol") == ["requeue 7"]
 
 
-def test_hosts_build_together_and_ctrl_c_stops_them_gently(tmp_path: Path) -> None:
-    cluster = Cluster(tmp_path / "stubs", ("ssh", "accelerate"))
-    out = tmp_path / "noisezoo"
-    build = opened(LONGER, out)
-    script = Hosts(["alpha", "me@beta"]).write(build, Node(0, env_setup=cluster.setup))
-    launch = cluster.start(script.submit)
-    wait_until(lambda: list(out.rglob("parts/*/*.json")) or launch.poll() is not None)
-    os.kill(launch.pid, signal.SIGINT)
-    code, output = finish(launch)
-    assert code == 3, output
-    assert "alpha: exit 0" in output
-    assert "me@beta: exit 0" in output
-    told = cluster.told("ssh")
-    assert min(told.count("alpha"), told.count("me@beta")) >= 2
-    assert claims(out) == []
-    assert leftovers(out) == []
-    assert run(LONGER, out, identity(build))
-    assert published(out) == reference(tmp_path, LONGER)
-
-
-def test_ctrl_c_stops_hosts_that_were_still_being_reached(tmp_path: Path) -> None:
-    cluster = Cluster(tmp_path / "stubs", ("ssh", "accelerate"))
-    cluster.add("ssh", STUBS["ssh"].replace("exec setsid", "sleep 1; exec setsid"))
-    out = tmp_path / "noisezoo"
-    build = opened(digits_recipe(("random-64", "pixels-8"), limit=1500, slice_rows=2), out)
-    script = Hosts(["alpha", "beta"]).write(build, Node(0, env_setup=cluster.setup))
-    launch = cluster.start(script.submit)
-    wait_until(lambda: len(cluster.told("ssh")) == 2 or launch.poll() is not None)
-    os.kill(launch.pid, signal.SIGINT)
-    code, output = finish(launch)
-    assert code == 3, output
-    assert not is_finished(open_build(out))
-    assert claims(out) == []
-
-
 def test_a_hugging_face_job_goes_on_from_the_bucket_after_a_machine_was_lost(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path / "stubs", ("hf",))
     bucket, disk = tmp_path / "stubs" / "me" / "builds", tmp_path / "disk"
@@ -346,8 +313,6 @@ def test_a_script_that_its_machines_could_not_follow_is_refused(tmp_path: Path) 
         (lambda: Node(-1), "-1 GPUs"),
         (lambda: Node(2, 3), "3 processes for 2 GPUs"),
         (lambda: Node(2, grace=30), "grace of 30 s"),
-        (lambda: Hosts([]).write(build, Node(1)), "no hosts"),
-        (lambda: Hosts(["a", "b", "a"]).write(build, Node(1)), "host a is listed twice"),
     ):
         with pytest.raises(UsageError, match=words):
             fault()
@@ -368,11 +333,3 @@ def test_the_command_prepares_the_folder_and_says_how_to_go_on(tmp_path: Path) -
     assert f"submit: sbatch {out}/_build/cluster/slurm.sh" in said.output
     assert f"follow: noisezoo status {out}" in said.output
     assert len(open_build(out).manifest) == 8
-    (tmp_path / "hosts").write_text("alpha\n\nbeta  # the slow one\n")
-    said = CliRunner().invoke(
-        make_app(),
-        ["cluster", "hosts", "digits", "--views", "pixels-8", "--limit", "8", "--out", str(out), "--hosts",
-         str(tmp_path / "hosts"), "--gpus-per-node", "2"],
-    )  # fmt: skip
-    assert said.exit_code == 0, said.output
-    assert "hosts=(alpha beta)" in (out / "_build" / "cluster" / "hosts.sh").read_text()

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,11 @@ from noisezoo.errors import IncompleteError
 from tests.builder.building import digits_recipe, leftovers, published
 from tests.builder.committed import commit_units
 from tests.builder.schedulers import wait_until
+from tests.builder.slow_reading import slow_down
 
 RECIPE = digits_recipe(("random-64", "pixels-8"), limit=16)
-LONG = digits_recipe(("random-64", "pixels-8"), limit=80, slice_rows=1)
+LONG = digits_recipe(("random-64", "pixels-8"), limit=80, slice_rows=1, settings={"readers": 1})
+"""80 tasks: two processes that read slowly take 40 seconds for it on any machine."""
 
 
 def command(recipe: Recipe, folder: Path, processes: int) -> list[str]:
@@ -54,6 +55,7 @@ def workers(out: Path) -> list[psutil.Process]:
 def test_a_launch_killed_with_its_process_group_leaves_no_process_and_the_next_finishes(
     tmp_path: Path, processes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    slow_down(tmp_path, monkeypatch)
     out = tmp_path / "noisezoo"
     with (tmp_path / "output").open("w") as stream:
         launch = subprocess.Popen(command(LONG, tmp_path, processes), stdout=stream, stderr=stream, process_group=0)
@@ -84,18 +86,23 @@ def worked_by(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def in_other_hands(build: Build, end: Callable[[], Any]) -> multiprocessing.process.BaseProcess:
-    """A process that owns the last unit and monitors the build for a second, and then comes to its `end`."""
+    """A process that owns the last unit and monitors the build, and comes to its `end` when `missed` is there."""
     unit = list(build.all_units())[-1]
 
     def hold() -> None:
         with unit.lease.acquire(), type(unit.lease)(build.leases / "monitor.json").acquire():
-            time.sleep(1.5)
+            wait_until(missed(build).exists)
             end()
 
     process = multiprocessing.get_context("fork").Process(target=hold)
     process.start()
     wait_until(lambda: (build.leases / "monitor.json").exists())
     return process
+
+
+def missed(build: Build) -> Path:
+    """The file by which a launch says that it waits for another process."""
+    return build.root.with_name("missed")
 
 
 def test_a_launch_says_whose_hands_the_last_unit_is_in_waits_for_it_and_publishes(
@@ -106,7 +113,7 @@ def test_a_launch_says_whose_hands_the_last_unit_is_in_waits_for_it_and_publishe
     twins = [unit for unit in build.all_units() if unit.number == last.number]
     other = in_other_hands(build, lambda: commit_units(build, twins))
     launches, words = worked_by(monkeypatch), list[str]()
-    outcome = build_dataset(RECIPE, build.root, say=words.append)
+    outcome = build_dataset(RECIPE, build.root, say=lambda text: [words.append(text), missed(build).touch()])
     other.join()
     assert all(view.missing == 0 for view in outcome.views) and is_finished(build)
     assert f"waiting for process {other.pid} on {socket.gethostname()}" in " ".join(words)
@@ -122,7 +129,8 @@ def test_a_launch_does_the_last_unit_itself_when_the_process_that_had_it_dies(
     build = prepare(RECIPE, tmp_path / "noisezoo")
     other = in_other_hands(build, lambda: os.kill(os.getpid(), signal.SIGKILL))
     launches = worked_by(monkeypatch)
-    assert all(view.missing == 0 for view in build_dataset(RECIPE, build.root).views)
+    outcome = build_dataset(RECIPE, build.root, say=lambda _: missed(build).touch())
+    assert all(view.missing == 0 for view in outcome.views)
     other.join()
     assert launches == [len(list(build.all_units())), 2]
 

@@ -23,7 +23,7 @@ from noisezoo.builder.engine.scheduler import Scheduler, Task, point_of
 from noisezoo.builder.engine.worker import work
 from tests.builder.building import digits_recipe, leftovers, published
 from tests.builder.test_leases import dead_pid, write_lease
-from tests.chaos.hurried import EXPIRES_AFTER, HEARTBEAT_SECONDS, hurried
+from tests.chaos.hurried import HEARTBEAT_SECONDS, hurried
 
 
 class Memory:
@@ -271,22 +271,20 @@ def test_no_process_leaves_the_rest_to_a_monitor_whose_host_is_gone(tmp_path: Pa
     assert not list((build.state / "claims").rglob("*.*"))
 
 
-def test_a_process_leaves_once_another_host_s_monitor_sends_a_heartbeat(tmp_path: Path) -> None:
+def test_a_process_leaves_once_another_host_s_monitor_sends_a_heartbeat(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with hurried():
-        build, over = left_by_the_dead(tmp_path), threading.Event()
+        build, scan, begun = left_by_the_dead(tmp_path), Monitor.scan, time.monotonic()
 
-        def live() -> None:
-            while not over.wait(HEARTBEAT_SECONDS / 2):
-                for lease in leases_in(build.leases):
-                    lease.heartbeat()
+        def scan_of_the_living(monitor: Monitor) -> None:
+            for lease in leases_in(build.leases):
+                lease.heartbeat()
+            scan(monitor)
 
-        beating = threading.Thread(target=live)
-        beating.start()
-        begun = time.monotonic()
+        monkeypatch.setattr(Monitor, "scan", scan_of_the_living)
         assert work(build, Log(build.state / "logs")) == 0
-        assert 2 * HEARTBEAT_SECONDS <= time.monotonic() - begun < 2 * EXPIRES_AFTER
-        over.set()
-        beating.join()
+        assert time.monotonic() - begun >= 2 * HEARTBEAT_SECONDS
     assert len(build.pending()) == len(build.units(build.views[0]))
 
 

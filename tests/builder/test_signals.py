@@ -22,6 +22,7 @@ from noisezoo.builder.launch.local import launch_environment
 from noisezoo.schema import view_features
 from tests.builder.building import digits_recipe, in_child, leftovers, published
 from tests.builder.schedulers import Cluster, finish, wait_until
+from tests.builder.slow_reading import slow_down
 
 RECIPE = digits_recipe(("random-64", "pixels-8"), limit=32)
 
@@ -204,9 +205,12 @@ def test_a_launcher_waits_longer_than_its_processes_may_take(monkeypatch: pytest
     assert "SIGUSR1" in environment["PET_SIGNALS_TO_HANDLE"].split(",")
 
 
-def test_build_passes_a_signal_on_through_accelerate_and_releases_every_lease(tmp_path: Path) -> None:
+def test_build_passes_a_signal_on_through_accelerate_and_releases_every_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The one real launch of two processes here: `noisezoo build` told to stop by a scheduler."""
-    recipe = digits_recipe(("random-64", "pixels-8"), limit=200, slice_rows=2)
+    slow_down(tmp_path, monkeypatch)
+    recipe = digits_recipe(("random-64", "pixels-8"), limit=200, slice_rows=2, settings={"readers": 1})
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
     cluster, out = Cluster(tmp_path / "stubs", ()), tmp_path / "noisezoo"
     build = cluster.start(f"noisezoo build {tmp_path}/recipe.yaml --out {out} --processes 2")
