@@ -1,6 +1,7 @@
 """Files of a dataset on the Hub, and the Hub's errors in one line each."""
 
 import glob
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,14 @@ from noisezoo.errors import IncompleteError, NoiseZooError, UsageError
 
 BUSY = (408, 412, 429, 500, 502, 503, 504)
 """Statuses worth a retry: too busy, out of order, or (412) another commit came first and ours must be made again."""
+
+GATES = {
+    "awaiting": "your request awaits its authors' review: run this again once {} grants it",
+    "rejected": "its authors rejected your request ({}): choose another",
+    "log in": "you are not logged in: run `hf auth login`, then accept its licence at {}",
+    "": "accept its licence at {} and run `hf auth login`",
+}
+"""What the Hub's refusal of a gated repository contains -> what to do about it; `{}` is the repository's page."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +111,11 @@ def _explained(repo: str, task: Task, error: Exception) -> NoiseZooError:
         return UsageError(f"{repo}: {task.offline}")
     if is_transport(error):
         return task.failed(f"{repo}: the Hub cannot be reached ({said}): {task.again.format(' when online')}")
-    status = status_of(error)
-    missing = isinstance(error, errors.RepositoryNotFoundError) and not isinstance(error, errors.GatedRepoError)
+    if isinstance(error, errors.GatedRepoError):
+        page = re.split("/(?:resolve|revision|tree)/", re.sub("/api/(?:models/)?", "/", str(error.response.url)))[0]
+        mend = next(mend for mark, mend in GATES.items() if mark in said)
+        return task.refused(f"{repo} is gated: {mend.format(page)}")
+    status, missing = status_of(error), isinstance(error, errors.RepositoryNotFoundError)
     if status == 404 or missing:
         return task.refused(f"{repo}: {task.missing.format(said=said)}")
     if status == 401:

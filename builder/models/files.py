@@ -4,7 +4,6 @@ Only configurations, vocabularies and safetensors weights are needed: never code
 only where a row says that there is nothing else.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,9 @@ from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from noisezoo import files
 from noisezoo.errors import NoiseZooError, UsageError
+from noisezoo.hub import READ, explained
 from noisezoo.plugins import load_package
 from noisezoo.zoo import View, is_path
 
@@ -50,10 +51,7 @@ class Layout:
     components: tuple[str, ...] = ()
 
 
-for _family, _components in (
-    ("diffusers", (*DENOISERS, *AUTOENCODERS, *TOWERS)),
-    ("vae", AUTOENCODERS),
-):
+for _family, _components in (("diffusers", (*DENOISERS, *AUTOENCODERS, *TOWERS)), ("vae", AUTOENCODERS)):
     Layout.TABLE[_family] = Layout(
         "model_index.json", "", ("*.json", "*.txt", "*.model"), ("diffusion_pytorch_model", "model"), _components
     )
@@ -66,28 +64,27 @@ class Listing:
     Attributes:
         place: The folder or the Hub id, for messages.
         names: Paths of all files, from the root.
-        fetch: Name -> where the file can be read.
+        fetch: Paths -> the folder where these files can be read.
     """
 
     place: str
     names: frozenset[str]
-    fetch: Callable[[str], Path]
+    fetch: Callable[[Sequence[str]], Path]
 
     @classmethod
     def of(cls, folder: Path) -> "Listing":
         """The files of a local folder and of its sub-folders, which may be links."""
         paths = [path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.is_file()]
-        return cls(str(folder), frozenset(path.relative_to(folder).as_posix() for path in paths), folder.joinpath)
+        return cls(str(folder), frozenset(path.relative_to(folder).as_posix() for path in paths), lambda names: folder)
 
     def read(self, name: str) -> dict[str, Any]:
         """The JSON object that a file holds."""
-        return read_json(self.fetch(name))
+        return read_json(self.fetch([name]) / name)
 
     def matching(self, component: str, patterns: Sequence[str]) -> list[str]:
         """Names in a component's folder ("" or "NAME/") that match a pattern, without the lists of shards."""
         own = [name for name in self.names if name.startswith(component) and name.count("/") == component.count("/")]
-        texts = [name for name in own if any(fnmatchcase(name, component + pattern) for pattern in patterns)]
-        return [name for name in texts if ".index." not in name]
+        return [n for n in own if ".index." not in n and any(fnmatchcase(n, component + each) for each in patterns)]
 
     def component(self, name: str) -> str:
         """The folder of a pipeline's component, "NAME/"; "" where its network lies beside the index (DDPM's).
@@ -118,7 +115,10 @@ class Listing:
             if name in self.names:
                 return [name]
             if (index := f"{name}.index.json") in self.names:
-                return [index, *self._shards(component, index)]
+                shards = sorted({f"{component}{shard}" for shard in self.read(index).get("weight_map", {}).values()})
+                if missing := sorted(set(shards) - self.names):
+                    raise UsageError(f"{self.place} lacks {missing[0]}, which {index} lists: download it again")
+                return [index, *shards]
         raise UsageError(self._no_weights(component, safe, pickled))
 
     def _no_weights(self, component: str, safe: Sequence[str], pickled: bool | None) -> str:
@@ -133,20 +133,9 @@ class Listing:
         said = "" if pickled is None else ", or say `pickled: true` in its row if you trust its maker"
         return f"{fault}; convert {pickle} to safetensors{said}"
 
-    def _shards(self, component: str, index: str) -> list[str]:
-        shards = sorted({f"{component}{shard}" for shard in self.read(index).get("weight_map", {}).values()})
-        missing = next((shard for shard in shards if shard not in self.names), None)
-        if missing is not None:
-            raise UsageError(f"{self.place} lacks {missing}, which {index} lists: download it again")
-        return shards
-
 
 def layout_of(family: str) -> Layout:
-    """The layout of a family.
-
-    Raises:
-        UsageError: No such family.
-    """
+    """The layout of a family; raises UsageError where there is no such family."""
     load_package("noisezoo.builder.models.encoders")
     if family not in Layout.TABLE:
         raise UsageError(f"unknown family {family!r}; choose one of: {', '.join(Layout.TABLE)}")
@@ -187,11 +176,7 @@ def listed(index: Mapping[str, Any], names: Sequence[str]) -> list[str]:
 
 
 def local_files(folder: Path, family: str, pickled: bool = False, untrained: bool = False) -> list[str]:
-    """Names of the files that a local folder's model needs, sorted; every one of them is really there.
-
-    Raises:
-        UsageError: The folder is not a whole model of this family, or a file is a pointer of git-lfs to the real one.
-    """
+    """What is `needed` of a local folder; raises UsageError also where a file is git-lfs's pointer to the real one."""
     names = needed(Listing.of(folder), family, pickled, untrained)
     for path in (folder / name for name in names):
         if path.stat().st_size < POINTER_BYTES and path.read_bytes().startswith(POINTER):
@@ -200,35 +185,22 @@ def local_files(folder: Path, family: str, pickled: bool = False, untrained: boo
 
 
 def model_files(view: View) -> list[Path]:
-    """The files of a view's local folder that decide its numbers, sorted by name.
-
-    Raises:
-        UsageError: The files are not a whole model of the row's family.
-    """
+    """The files of a view's local folder that decide its numbers, sorted by name; raises as `needed` does."""
     folder = view.folder
     return [] if folder is None else [folder / name for name in local_files(folder, view.family, view.pickled)]
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object.
-
-    Raises:
-        UsageError: No such file, or it is not a JSON object.
-    """
+    """A JSON object; raises UsageError where there is no such file, or it is something else."""
     if not path.is_file():
         raise UsageError(f"{path.parent} lacks {path.name}")
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"{path} is not a JSON object: {error}") from error
+    if (value := files.read_json(path)) is None:
+        raise UsageError(f"{path} is not a JSON object: download it again")
+    return value
 
 
 def tensors(path: Path) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of the tensors in a safetensors file; reads its header alone.
-
-    Raises:
-        UsageError: The file is truncated or damaged.
-    """
+    """Name -> shape of the tensors in a safetensors file; reads its header alone, and raises UsageError if damaged."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -240,11 +212,7 @@ def tensors(path: Path) -> dict[str, tuple[int, ...]]:
 
 @contextmanager
 def reading(what: str) -> Iterator[None]:
-    """Tell whatever a foreign file makes its library raise in one line that begins with what was read.
-
-    Raises:
-        UsageError: Anything was raised; our own errors pass as they are.
-    """
+    """Raise whatever a foreign file makes its library raise as a UsageError that begins with what was read."""
     try:
         yield
     except NoiseZooError:
@@ -256,11 +224,7 @@ def reading(what: str) -> Iterator[None]:
 
 @contextmanager
 def naming(view: View) -> Iterator[None]:
-    """Name the view in what is told of its model.
-
-    Raises:
-        UsageError: What was raised, with the view's name before it.
-    """
+    """Put the view's name before the message of a UsageError, once."""
     try:
         yield
     except UsageError as error:
@@ -282,61 +246,57 @@ def resolve(
     Raises:
         UsageError: There is neither such a folder nor such a repository, it is gated and access is not granted, or it
             does not hold a whole model of the family.
+        NoiseZooError: The Hub is busy or cannot be reached.
     """
     if _is_local(folder_or_hub_id):
         return _local(folder_or_hub_id)
     repo, mark = str(folder_or_hub_id), layout_of(family).mark
     if COMMIT.fullmatch(revision or "") and (whole := _cached(repo, revision, family, pickled)) is not None:
         return whole  # of thousands of processes, none asks the Hub for what cannot change
-    listing, commit = _remote(repo, revision, mark)
-    return _snapshot(repo, commit, mark, [escape(name) for name in needed(listing, family, pickled)])
+    listing = list_files(repo, revision, [mark])
+    return listing.fetch(needed(listing, family, pickled))
 
 
-def list_files(folder_or_hub_id: str | Path, revision: str | None, mark: str) -> Listing:
-    """The files of a folder or of a Hub repository; `mark` is the one that tells the family.
+def list_files(folder_or_hub_id: str | Path, revision: str | None, marks: Sequence[str]) -> Listing:
+    """The files of a folder or of a Hub repository; where the Hub is out of reach, those in the cache.
+
+    Args:
+        folder_or_hub_id: A folder, or a Hub id.
+        revision: Branch, tag or commit on the Hub.
+        marks: Files that tell the family.
 
     Raises:
-        UsageError: There is no such folder or repository, or access is not granted.
+        NoiseZooError: There is no such folder or repository, access is not granted, or the Hub cannot be reached.
     """
+    from huggingface_hub import get_cached_repo_tree
+    from huggingface_hub.errors import CachedRepoTreeNotFoundError
+
     if _is_local(folder_or_hub_id):
         return Listing.of(_local(folder_or_hub_id))
-    return _remote(str(folder_or_hub_id), revision, mark)[0]
+    repo = str(folder_or_hub_id)
+    folder = _download(repo, revision, marks)
+    try:
+        names = frozenset(file.path for file in get_cached_repo_tree(repo, revision=folder.name))
+    except CachedRepoTreeNotFoundError:
+        return Listing.of(folder)
+    return Listing(repo, names, lambda names: _download(repo, folder.name, names))
 
 
 def check_access(view: View) -> None:
     """Refuse, before any work, a view whose model cannot be had; a complete snapshot in the cache is enough.
 
     Raises:
-        UsageError: The folder or the repository is missing, gated or out of reach; says how to get access.
+        NoiseZooError: The folder or the repository is missing, gated or out of reach; says how to get access.
     """
-    if not view.repo:
-        return
-    if view.folder is not None:
-        with naming(view):
-            _check_folder(view, view.folder)
-    elif _cached_view(view) is None:
+    folder = view.folder
+    if folder is None and view.repo and _cached_view(view) is None:
         _head(view)
-
-
-def commit_of(view: View) -> str | None:
-    """The commit on the Hub that a view's numbers come from: its pin, or where its branch stands now.
-
-    Returns:
-        40 hexadecimal digits; None for a model that is not on the Hub.
-
-    Raises:
-        UsageError: The branch is neither in the cache nor within reach.
-    """
-    if not view.repo or view.folder is not None:
-        return None
-    if view.revision is not None and COMMIT.fullmatch(view.revision):
-        return view.revision
-    try:
-        return _head(view).commit_hash
-    except UsageError:
-        if (folder := _cached_view(view)) is None:
-            raise
-        return folder.name
+    elif folder is not None and not folder.exists():
+        mend = f"give another by --folder {view.name}=PATH" if is_path(view.repo) else "reinstall noisezoo"
+        raise UsageError(f"view {view.name}: its model folder {folder} is missing: {mend}")
+    elif folder is not None:
+        with naming(view):
+            local_files(_local(folder), view.family, view.pickled)
 
 
 def pin(view: View, commits: Mapping[str, str]) -> View:
@@ -346,6 +306,27 @@ def pin(view: View, commits: Mapping[str, str]) -> View:
     """
     commit = commits.get(view.name) or commit_of(view)
     return view if commit is None else replace(view, revision=commit)
+
+
+def commit_of(view: View) -> str | None:
+    """The commit on the Hub that a view's numbers come from: its pin, or where its branch stands now.
+
+    Returns:
+        40 hexadecimal digits; None for a model that is not on the Hub.
+
+    Raises:
+        NoiseZooError: The branch is neither in the cache nor within reach.
+    """
+    if not view.repo or view.folder is not None:
+        return None
+    if view.revision is not None and COMMIT.fullmatch(view.revision):
+        return view.revision
+    try:
+        return _head(view).commit_hash
+    except NoiseZooError:
+        if (folder := _cached_view(view)) is None:
+            raise
+        return folder.name
 
 
 def _is_local(folder_or_hub_id: str | Path) -> bool:
@@ -364,101 +345,43 @@ def _local(path: str | Path) -> Path:
     return folder
 
 
-def _check_folder(view: View, folder: Path) -> None:
-    if folder.exists():
-        local_files(_local(folder), view.family, view.pickled)
-        return
-    mend = f"give another by --folder {view.name}=PATH" if is_path(view.repo) else "reinstall noisezoo"
-    raise UsageError(f"its model folder {folder} is missing: {mend}")
+def _named(repo: str, revision: str | None) -> str:
+    return repo if revision is None else f"{repo} at revision {revision!r}"
 
 
-def _remote(repo: str, revision: str | None, mark: str) -> tuple[Listing, str]:
-    """A repository's files and its commit; where the Hub is out of reach, those of its snapshot in the cache."""
-    from huggingface_hub import HfApi
+def _download(repo: str, revision: str | None, names: Sequence[str], cached: bool = False) -> Path:
+    """The snapshot that holds these files; `cached`: as it lies in the cache."""
+    from huggingface_hub import snapshot_download
 
-    folder = _snapshot(repo, revision, mark, [mark])
-    try:
-        names = HfApi().list_repo_files(repo, revision=folder.name)
-    except _faults():
-        return Listing.of(folder), folder.name
-    fetch = lambda name: _snapshot(repo, folder.name, mark, [escape(name)]) / name  # noqa: E731
-    return Listing(repo, frozenset(names), fetch), folder.name
-
-
-def _cached_view(view: View) -> Path | None:
-    return _cached(view.repo, view.revision, view.family, view.pickled)
+    with explained(_named(repo, revision), READ):
+        patterns = [escape(name) for name in names]
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=patterns, local_files_only=cached))
 
 
 def _cached(repo: str, revision: str | None, family: str, pickled: bool) -> Path | None:
     """The snapshot in the cache, if it has all that the family needs."""
     mark = layout_of(family).mark
     try:
-        folder = _snapshot(repo, revision, mark, [mark], local_files_only=True)
-        needed(Listing.of(folder), family, pickled)
-    except UsageError:
+        folder = _download(repo, revision, [mark], cached=True)
+        return folder if needed(Listing.of(folder), family, pickled) else None
+    except NoiseZooError:
         return None
-    return folder
 
 
-def _snapshot(repo: str, revision: str | None, mark: str, names: list[str], **options: Any) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=names, **options))
-    except _faults() as error:
-        raise UsageError(_reason(error, repo, revision, mark)) from error
+def _cached_view(view: View) -> Path | None:
+    return _cached(view.repo, view.revision, view.family, view.pickled)
 
 
 def _head(view: View) -> "HfFileMetadata":
     """What the Hub tells of the family's first file, without fetching it: gated and missing repositories show here."""
     from huggingface_hub import get_hf_file_metadata, get_token, hf_hub_url
-    from huggingface_hub.errors import GatedRepoError
+    from huggingface_hub.errors import RemoteEntryNotFoundError
 
-    mark = layout_of(view.family).mark
+    mark, mend = layout_of(view.family).mark, f"or give a local folder: --folder {view.name}=PATH"
     try:
-        return get_hf_file_metadata(hf_hub_url(view.repo, mark, revision=view.revision), token=get_token())
-    except _faults() as error:
-        reason = _reason(error, view.repo, view.revision, mark)
-        if view.gated and not isinstance(error, GatedRepoError):
-            reason += f"; it is gated: accept its licence on its page ({view.repo}) and run `hf auth login`"
-        raise UsageError(f"view {view.name}: {reason}, or give a local folder: --folder {view.name}=PATH") from error
-
-
-def _faults() -> tuple[type[Exception], ...]:
-    """What the Hub's client raises: answers, refused connections and time-outs, and ids that cannot be one."""
-    from huggingface_hub import errors
-
-    transport: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]
-    return transport, OSError, ValueError
-
-
-def _reason(error: Exception, repo: str, revision: str | None, mark: str) -> str:
-    """One line that names the fault and its mend; the narrower kinds of error come first."""
-    from huggingface_hub import constants, errors
-
-    page = f"{constants.ENDPOINT}/{repo}"
-    faults: tuple[tuple[type[Exception], str], ...] = (
-        (errors.GatedRepoError, _gated(error, repo, page)),
-        (errors.RevisionNotFoundError, f"{repo} has no revision {revision}: name one that {page} shows"),
-        (errors.RemoteEntryNotFoundError, f"{repo} is no model of this family: it has no {mark}"),
-        (errors.RepositoryNotFoundError,
-         f"{repo} is not on the Hub, or it is private: look for it at {page}, or run `hf auth login`"),
-        (errors.HFValidationError, f"{repo} is neither a folder nor a Hub id"),
-    )  # fmt: skip
-    told = next((text for kind, text in faults if isinstance(error, kind)), None)
-    if told is not None:
-        return told
-    said = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0].rstrip(".")
-    return f"{repo} is neither a folder nor a model that can be reached ({said}): go online once to fetch it"
-
-
-def _gated(error: Exception, repo: str, page: str) -> str:
-    """What stands between the user and a gated repository, as the Hub says it."""
-    said, answer = getattr(error, "server_message", None) or "", getattr(error, "response", None)
-    if "awaiting" in said:
-        return f"{repo} is gated, and your request awaits its authors' review: run this again once {page} grants it"
-    if "rejected" in said:
-        return f"{repo} is gated, and its authors rejected your request ({page}): choose another model"
-    if answer is not None and answer.status_code == 401:
-        return f"{repo} is gated, and you are not logged in: run `hf auth login`, then accept its licence at {page}"
-    return f"{repo} is gated: accept its licence at {page} and run `hf auth login`"
+        with explained(_named(view.repo, view.revision), READ):
+            return get_hf_file_metadata(hf_hub_url(view.repo, mark, revision=view.revision), token=get_token())
+    except NoiseZooError as error:
+        absent = isinstance(error.__cause__, RemoteEntryNotFoundError)
+        reason = f"{view.repo} is no {view.family} model: it has no {mark}" if absent else str(error)
+        raise type(error)(f"view {view.name}: {reason}, {mend}") from error

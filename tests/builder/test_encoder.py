@@ -218,7 +218,7 @@ def test_a_hub_repository_is_fetched_by_the_family_whose_files_it_holds(
 ) -> None:
     listed, fetched = [], []
 
-    def files(repo: str, revision: str | None, mark: str) -> Listing:
+    def files(repo: str, revision: str | None, marks: list[str]) -> Listing:
         listed.append((repo, revision))
         return replace(Listing.of(folders[name]), place=repo)
 

@@ -13,7 +13,7 @@ import pytest
 from huggingface_hub import constants
 
 from noisezoo.builder.models.files import check_access, commit_of, is_path, resolve
-from noisezoo.errors import UsageError
+from noisezoo.errors import NoiseZooError, UsageError
 from noisezoo.zoo import View
 from tests.builder.models import save_unconditional
 
@@ -155,7 +155,7 @@ class Client:
         return function(row, **options)
 
     def refusal(self, function: Callable[..., Any], row: View | str, **options: Any) -> str:
-        with pytest.raises(UsageError) as caught:
+        with pytest.raises(NoiseZooError) as caught:
             self.call(function, row, **options)
         message = str(caught.value)
         assert "\n" not in message
@@ -193,17 +193,21 @@ def test_a_gated_model_says_what_stands_in_the_way(repo: str, message: str, clie
 
 def test_a_model_that_is_not_there_is_refused_before_any_download(client: Client) -> None:
     message = client.refusal(check_access, replace(ROW, repo="me/nothing"))
-    assert "me/nothing is not on the Hub, or it is private" in message and "--folder mine=PATH" in message
+    assert (
+        "me/nothing: it is no folder here, and the Hub does not have it" in message and "--folder mine=PATH" in message
+    )
     assert [line.split()[0] for line in Hub.asked] == ["HEAD"]
 
 
 def test_a_revision_that_is_not_there_is_refused_by_name(client: Client) -> None:
-    assert "me/pipeline has no revision v9" in client.refusal(check_access, replace(ROW, revision="v9"))
+    assert "me/pipeline at revision 'v9': it is no folder here, and the Hub does not have it" in client.refusal(
+        check_access, replace(ROW, revision="v9")
+    )
 
 
 def test_a_repository_of_another_family_is_refused_by_the_file_it_lacks(client: Client) -> None:
     message = client.refusal(check_access, replace(ROW, repo="me/clip"))
-    assert "me/clip is no model of this family: it has no model_index.json" in message
+    assert "me/clip is no diffusers model: it has no model_index.json" in message
 
 
 def test_a_model_that_can_be_had_passes_at_the_cost_of_one_request(client: Client) -> None:
@@ -311,27 +315,27 @@ def test_a_pinned_model_that_is_whole_in_the_cache_costs_no_request(client: Clie
 def test_a_snapshot_with_a_weight_missing_is_not_enough_offline(client: Client) -> None:
     folder = client.call(resolve, ROW.repo)
     (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
-    assert "can be reached" in client.refusal(check_access, ROW, offline=True)
+    assert "the cache on this machine lacks it" in client.refusal(check_access, ROW, offline=True)
 
 
 def test_a_snapshot_of_the_autoencoder_is_not_enough_for_the_model(client: Client) -> None:
     client.call(resolve, ROW.repo, family="vae")
     assert client.call(check_access, replace(ROW, family="vae", kind="control"), offline=True) is None
-    assert "can be reached" in client.refusal(check_access, ROW, offline=True)
+    assert "the cache on this machine lacks it" in client.refusal(check_access, ROW, offline=True)
 
 
 def test_a_hub_that_does_not_answer_is_told_as_out_of_reach(client: Client) -> None:
     client.monkeypatch.setattr(
         constants, "HUGGINGFACE_CO_URL_TEMPLATE", "http://127.0.0.1:1/{repo_id}/resolve/{revision}/{filename}"
     )
-    assert "me/pipeline is neither a folder nor a model that can be reached" in client.refusal(check_access, ROW)
-    assert "go online" in client.refusal(commit_of, ROW)
+    assert "me/pipeline: the Hub cannot be reached" in client.refusal(check_access, ROW)
+    assert "when online" in client.refusal(commit_of, ROW)
 
 
 def test_offline_without_a_snapshot_the_refusal_names_folder_and_network(client: Client) -> None:
     message = client.refusal(check_access, ROW, offline=True)
-    assert "me/pipeline is neither a folder nor a model that can be reached" in message
-    assert "go online" in message and "--folder mine=PATH" in message
+    assert "me/pipeline: it is no folder here, and offline the cache on this machine lacks it" in message
+    assert "HF_HUB_OFFLINE" in message and "--folder mine=PATH" in message
 
 
 @pytest.mark.parametrize(
@@ -380,5 +384,5 @@ def test_a_relative_folder_that_exists_is_itself(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     assert resolve("model") == Path("model")
     shutil.rmtree(tmp_path / "model")
-    with pytest.raises(UsageError, match="neither a folder nor"):
+    with pytest.raises(UsageError, match="no folder here"):
         resolve("model")

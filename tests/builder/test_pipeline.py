@@ -101,4 +101,4 @@ def test_a_text_conditioned_model_without_its_tokenizer_is_refused(stable_diffus
 
 
 def test_a_name_that_is_neither_folder_nor_reachable_is_refused() -> None:
-    assert "neither a folder nor a model that can be reached" in refusal("nobody/no-such-model")
+    assert "it is no folder here, and offline the cache on this machine lacks it" in refusal("nobody/no-such-model")

@@ -205,8 +205,8 @@ def _recognise(folder_or_hub_id: str | Path, revision: str | None) -> str:
     Repositories of open_clip models often hold the other two families' files as well, so it comes first.
     """
     marks = {name: family.layout for name, family in families().items()}
+    listing = list_files(folder_or_hub_id, revision, sorted({layout.mark for layout in marks.values()}))
     for name, layout in marks.items():
-        listing = list_files(folder_or_hub_id, revision, layout.mark)
         if layout.mark in listing.names and layout.key in listing.read(layout.mark):
             return name
     told = ", ".join(f"{layout.mark} with {layout.key!r}" for layout in marks.values())
