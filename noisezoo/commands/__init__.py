@@ -2,31 +2,20 @@
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from importlib import import_module
-from pkgutil import iter_modules
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import typer
 
 from noisezoo.errors import UsageError
-from noisezoo.plugins import load_plugins
+from noisezoo.plugins import load_package
 
 C = TypeVar("C", bound="Callable[..., Any] | typer.Typer")
 PANELS = ("Start", "Build", "Share", "Analyse", "Plug-ins")
 """Groups of commands, in the order of `noisezoo --help`."""
 
 
-@dataclass(frozen=True)
-class Command:
-    """One entry of the table.
-
-    Attributes:
-        name: The word that calls it.
-        panel: One of `PANELS`.
-        run: The function whose parameters are the options, or a Typer app for a group of commands.
-        module: The module that registered it.
-    """
+class Command(NamedTuple):
+    """An entry of the table: its word, one of `PANELS`, a function that Typer reads or a group, who registered it."""
 
     name: str
     panel: str
@@ -56,7 +45,5 @@ def register_command(name: str, panel: str = PANELS[-1]) -> Callable[[C], C]:
 
 def commands() -> list[Command]:
     """All commands, in the order of the help; those of plug-ins too."""
-    for module in iter_modules(__path__):
-        import_module(f"{__name__}.{module.name}")
-    load_plugins()
+    load_package(__name__)
     return sorted(_COMMANDS.values(), key=lambda command: (PANELS.index(command.panel), command.name))

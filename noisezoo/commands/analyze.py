@@ -1,5 +1,6 @@
 """`noisezoo analyze`: the analyses on a dataset, with the builder's models to regenerate through."""
 
+import json
 import platform
 import shlex
 import shutil
@@ -82,14 +83,14 @@ def analyze(
         variants=dict(pairs), models=[make_model(name, settings) for name in options.split_names(model)],
         judge=make_judge(judge) if judge else None,
     )  # fmt: skip
-    path = write_report({Path(dataset).name: analysis}, out, title=f"NoiseZoo: {Path(dataset).name}", run=about(quick))
+    path = write_report({Path(dataset).name: analysis}, out, title=f"NoiseZoo: {Path(dataset).name}", run=_about(quick))
     show_verdicts(analysis, console)
-    show_scorecard(analysis, console)
+    _show_scorecard(analysis, console)
     console.print(f"Report: {path}")
 
 
-def about(quick: bool) -> dict[str, Any]:
-    """What a reader needs to run the same again: command, date, versions."""
+def _about(quick: bool) -> dict[str, Any]:
+    """What a reader needs to run the same again."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     versions = {name: version(name) for name in SOFTWARE} | {"python": platform.python_version()}
     return {"command": shlex.join(["noisezoo", *sys.argv[1:]]), "date": now, "versions": versions, "quick": quick}
@@ -112,14 +113,14 @@ def analyze_with_progress(dataset: str | Path, console: Console, **options: Any)
     return analysis
 
 
-def show_verdicts(analysis: Analysis, console: Console, kinds: Sequence[str] = ("headline", "control")) -> None:
-    """The sentences of the given kinds."""
+def show_verdicts(analysis: Analysis, console: Console) -> None:
+    """The sentences that matter most: the headlines and what the controls say."""
     for verdict in analysis.results["verdicts"]:
-        if verdict["kind"] in kinds:
+        if verdict["kind"] in ("headline", "control"):
             console.print(f"  - {verdict['text']}")
 
 
-def show_scorecard(analysis: Analysis, console: Console) -> None:
+def _show_scorecard(analysis: Analysis, console: Console) -> None:
     """What each claim of the paper comes to on this dataset: a row a claim, with the views that each verdict is of."""
     table = make_table("claim", *VERDICTS.values())
     for claim, rows in groupby(analysis.results["scorecard"], key=lambda row: row["claim"]):
@@ -133,10 +134,7 @@ def show_scorecard(analysis: Analysis, console: Console) -> None:
 
 def read_recipe_of(dataset: str | Path, revision: str | None = None) -> dict[str, Any]:
     """The recipe that the dataset was built by, as it is published; empty where there is none."""
-    import json
-
-    recipe = read_file(dataset, "recipe.json", revision)
-    return dict(json.loads(recipe)) if recipe else {}
+    return dict(json.loads(read_file(dataset, "recipe.json", revision) or "{}"))
 
 
 def know_models(recipe: dict[str, Any], folders: Sequence[str] | None) -> None:

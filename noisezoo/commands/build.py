@@ -1,6 +1,5 @@
 """`noisezoo build`: build a dataset with progress, then say what is there and what it took."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -45,11 +44,7 @@ def build(
 
 
 def make_forecast(recipe: Recipe, out: Path, processes: int, console: Console) -> Forecast | None:
-    """What is predicted before the work begins; None where none is left, or nothing is known of this machine's GPU.
-
-    Raises:
-        UsageError: What is asked for cannot be built.
-    """
+    """What is predicted before the work begins; None where none is left, or nothing is known of this machine's GPU."""
     build = opened(recipe, out)
     if is_finished(build):
         return None
@@ -63,14 +58,13 @@ def make_forecast(recipe: Recipe, out: Path, processes: int, console: Console) -
 def show_outcome(outcome: Outcome, console: Console) -> None:
     """A table of views, the rows refused and how to load the folder."""
     console.print(views_table(outcome.views))
-    refused = sum(view.refused for view in outcome.views)
-    if refused:
+    if refused := sum(view.refused for view in outcome.views):
         console.print(f"{refused} refusals, with reasons in {outcome.root / 'refusals.jsonl'}")
     record = read_record(outcome.root)
     for section in record.sections if record else ():
         for view, facts in section.facts.items():
-            if facts.get(CUT_PROMPTS):
-                told = f"{view}: the prompts of {facts[CUT_PROMPTS]:.0f} rows are longer than what its text towers read"
+            if cut := facts.get(CUT_PROMPTS):
+                told = f"{view}: the prompts of {cut:.0f} rows are longer than what its text towers read"
                 console.print(f"{told}: their ends are without effect")
     console.print(f"Built in {outcome.seconds:.0f} s. Load it: {load_call(outcome.root)}")
 
@@ -82,16 +76,13 @@ def show_forecast(forecast: Forecast, console: Console) -> None:
         return
     table = numbers_table("view", "planned s", "took s", "ratio", "planned", "stored", "ratio")
     for each in compared:
-        seconds = ("-", "-", "-") if each.seconds is None else _pair(each.seconds, rounded)
-        table.add_row(each.what, *seconds, *_pair(each.bytes, size_text))
+        cells = []
+        for pair, text in ((each.seconds, rounded), (each.bytes, size_text)):
+            cells += ["-"] * 3 if pair is None else [*map(text, pair), f"{pair[1] / pair[0]:.2f}"]
+        table.add_row(each.what, *cells)
     console.print(table)
     predicted, actual = total_seconds(compared)
     console.print(
         f"Took {actual:.0f} s of work where {predicted:.0f} s were predicted ({actual / predicted:.2f} times), on "
         f"{forecast.plan.machine.about}. Kept in {forecast.build.state / REPORT}",
     )
-
-
-def _pair(pair: tuple[float, float], text: Callable[[float], str]) -> tuple[str, str, str]:
-    predicted, actual = pair
-    return text(predicted), text(actual), f"{actual / predicted:.2f}"

@@ -7,23 +7,13 @@ from typing import Annotated
 
 import typer
 
-from noisezoo.builder.engine import Build, admit, opened
+from noisezoo.builder.engine import admit, opened
 from noisezoo.builder.launch import HfJobs, Node, Script, Slurm
 from noisezoo.builder.recipe import Recipe
 from noisezoo.commands import options, register_command
 from noisezoo.commands.output import plain_console
 
 app = register_command("cluster", "Build")(typer.Typer(no_args_is_help=True, rich_markup_mode="rich"))
-
-Gpus = Annotated[int, typer.Option("--gpus-per-node", help="GPUs a node, one process each; 0 to compute on CPUs.")]
-Processes = Annotated[int | None, typer.Option("--processes-per-node", help="Processes a node, instead of one a GPU.")]
-Setup = Annotated[
-    str,
-    typer.Option("--env-setup", help="Shell lines that bring noisezoo to a node, instead of this environment's path."),
-]
-Grace = Annotated[
-    int, typer.Option("--signal-grace", help="Seconds from the signal to the kill, in which units are finished.")
-]
 
 
 @app.callback()
@@ -37,7 +27,7 @@ def slurm(
     recipe: Recipe,
     out: options.Out,
     nodes: Annotated[int, typer.Option(help="Nodes, or jobs of the array.")],
-    gpus_per_node: Gpus,
+    gpus_per_node: Annotated[int, typer.Option(help="GPUs a node, one process each; 0 to compute on CPUs.")],
     time: Annotated[str, typer.Option(help="Time limit, as in 12:00:00 or 1-12; requeued if work is left.")],
     array: Annotated[bool, typer.Option("--array", help="A job a node, each starting when there is room.")] = False,
     at_once: Annotated[int | None, typer.Option(help="At most this many jobs of the array at a time.")] = None,
@@ -55,9 +45,13 @@ def slurm(
         str | None, typer.Option(help="apptainer:IMAGE or pyxis:IMAGE: work in this image, which holds noisezoo.")
     ] = None,
     gpu: Annotated[str, typer.Option(help="The nodes' GPUs, as in `noisezoo plan`: is --time enough?")] = "h100",
-    processes_per_node: Processes = None,
-    env_setup: Setup = "",
-    signal_grace: Grace = 120,
+    processes_per_node: Annotated[int | None, typer.Option(help="Processes a node, instead of one a GPU.")] = None,
+    env_setup: Annotated[
+        str, typer.Option(help="Shell lines that bring noisezoo to a node, instead of this environment's path.")
+    ] = "",
+    signal_grace: Annotated[
+        int, typer.Option(help="Seconds from the signal to the kill, in which units are finished.")
+    ] = 120,
     mixed: options.Mixed = False,
 ) -> None:
     """Prepare the folder and write its sbatch script.
@@ -71,7 +65,9 @@ def slurm(
         nodes, time, array, at_once, mem, cpus_per_gpu, container, gpu,
         {name: value for name, value in asked.items() if value is not None}, sbatch or (),
     )  # fmt: skip
-    _show(job.write(_prepared(recipe, out, mixed), node))
+    build = opened(recipe, out)  # prepared here: a fault of recipe, source or model shows before anything is queued
+    admit(build, mixed=mixed)
+    _show(job.write(build, node))
 
 
 @app.command("hf-jobs")
@@ -96,13 +92,6 @@ def hf_jobs(
         attempts,
     )  # fmt: skip
     _show(job.write(recipe, script))
-
-
-def _prepared(recipe: Recipe, out: Path, mixed: bool) -> Build:
-    """The build, with its manifest frozen here: a fault of recipe, source or model shows before anything is queued."""
-    build = opened(recipe, out)
-    admit(build, mixed=mixed)
-    return build
 
 
 def _show(script: Script) -> None:

@@ -3,10 +3,8 @@
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 from rich.console import Console
@@ -15,16 +13,16 @@ from rich.text import Text
 
 from noisezoo.analysis.report import write_report
 from noisezoo.analysis.studies import Analysis, Effort, all_studies
-from noisezoo.builder.launch import Outcome, build_datasets, default_processes
+from noisezoo.builder.launch import build_datasets, default_processes
 from noisezoo.builder.recipe import read_recipe
 from noisezoo.commands import register_command
 from noisezoo.commands.analyze import analyze_with_progress, make_judge, make_model, read_recipe_of, show_verdicts
 from noisezoo.commands.bars import Bars
 from noisezoo.commands.output import load_call, make_table, plain_console
+from noisezoo.loading import load
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """One dataset of the demo: its recipe, the models to regenerate through, and what to edit and judge."""
 
     recipe: str
@@ -58,20 +56,23 @@ def demo(
     processes = processes or default_processes(wanted[0][0].settings.threads)
     with Bars(console, processes) as bars:
         outcomes = build_datasets(wanted, processes=processes, watch=bars.update, say=bars.say)
-    for outcome in outcomes:
-        _load(outcome.root, console)
+    for outcome in outcomes:  # as any user would, which is also a check that the folder stands on its own
+        rows = load(outcome.root)
+        counts = ", ".join(f"{name} {n}" for name, n in Counter(rows["split"]).items())
+        console.print(f"{load_call(outcome.root)}: {counts} rows, {len(rows.column_names)} columns")
     analyses = {part.recipe: _analyze(part, out / part.recipe, console) for part in PARTS}
     report = write_report(analyses, out, title="NoiseZoo demo")
-    _summary(outcomes, analyses, report, time.time() - started, console)
-
-
-def _load(folder: Path, console: Console) -> None:
-    """Load as any user would, which is also a check that the folder stands on its own."""
-    from noisezoo import load
-
-    rows = load(folder)
-    counts = ", ".join(f"{name} {n}" for name, n in Counter(rows["split"]).items())
-    console.print(f"{load_call(folder)}: {counts} rows, {len(rows.column_names)} columns")
+    table = make_table("dataset", "images", "refused", "views", "folder")
+    for outcome, (name, analysis) in zip(outcomes, analyses.items(), strict=True):
+        images = analysis.results["dataset"]["rows"]
+        counted = (images, outcome.views[0].total - images, len(outcome.views))
+        table.add_row(name, *map(str, counted), str(outcome.root))
+    console.print(Text("summary", style="bold"), table, sep="\n")
+    for name, analysis in analyses.items():
+        console.print(Text(name, style="bold"))
+        show_verdicts(analysis, console)
+    paths = f"Report: {report.resolve()}\nNumbers: {report.with_name('results.json').resolve()}"
+    console.print(Panel(f"{paths}\nDone in {time.time() - started:.0f} s.", expand=False))
 
 
 def _analyze(part: Part, folder: Path, console: Console) -> Analysis:
@@ -81,22 +82,3 @@ def _analyze(part: Part, folder: Path, console: Console) -> Analysis:
         folder, console, effort=EFFORT, studies=studied, models=[make_model(name, settings) for name in part.models],
         judge=make_judge(part.judge) if part.judge else None, edits=part.edits,
     )  # fmt: skip
-
-
-def _summary(
-    outcomes: Sequence[Outcome], analyses: Mapping[str, Analysis], report: Path, seconds: float, console: Console
-) -> None:
-    table = make_table("dataset", "images", "refused", "views", "folder")
-    for outcome, (name, analysis) in zip(outcomes, analyses.items(), strict=True):
-        rows = analysis.results["dataset"]["rows"]
-        refused = outcome.views[0].total - rows
-        table.add_row(name, str(rows), str(refused), str(len(outcome.views)), str(outcome.root))
-    console.print(Text("summary", style="bold"))
-    console.print(table)
-    for name, analysis in analyses.items():
-        console.print(Text(name, style="bold"))
-        show_verdicts(analysis, console)
-    text = (
-        f"Report: {report.resolve()}\nNumbers: {report.with_name('results.json').resolve()}\nDone in {seconds:.0f} s."
-    )
-    console.print(Panel(text, expand=False))

@@ -37,8 +37,8 @@ def import_arrays(
 
     Example: noisezoo import chentasker/NoiseZoo --images celeba --out theirs
     """
-    tried = read_steps(steps)
-    given = options.read_values(source_options or (), "--option", "image=photo")
+    tried = _read_steps(steps)
+    given = options.read_source_options(source_options)
     source = open_source(images, given)
     local = Path(place).expanduser()
     folder = local if local.is_dir() else fetch_matching(place, PATTERNS, revision)
@@ -49,23 +49,18 @@ def import_arrays(
     )  # fmt: skip
     show_record(record)
     if recompute:
-        show_recomputed(out, record, recompute, source, tried, options.read_folders(folders))
+        _show_recomputed(out, record, recompute, source, tried, options.read_folders(folders))
     plain_console().print(f"Load it: {load_call(out)}")
 
 
-def read_steps(text: str) -> list[int]:
-    """The numbers of steps to try.
-
-    Raises:
-        UsageError: They are no positive integers.
-    """
-    parts = [part.strip() for part in text.split(",") if part.strip()]
+def _read_steps(text: str) -> list[int]:
+    parts = options.split_names(text)
     if not parts or not all(part.isdecimal() and int(part) for part in parts):
         raise UsageError(f"--steps {text}: give numbers of steps separated by commas, as 50,150")
     return [int(part) for part in parts]
 
 
-def show_recomputed(
+def _show_recomputed(
     out: Path, record: Record, count: int, source: Source, steps: list[int], folders: Mapping[str, str]
 ) -> None:
     """How far the imported rows lie from recomputed ones, for each number of steps: the nearest is how they were made.
@@ -77,9 +72,9 @@ def show_recomputed(
     for number in steps:
         tried = replace(section, settings={**section.settings, "num_inference_steps": number})
         for row in recompute_rows(out, tried, count, source, folders, 0):
+            end = "-" if row.end is None else f"t = {row.end:g}"
             if row.reason is not None:
                 table.add_row(row.config, str(number), "-", "0", row.reason, "-")
             elif row.end is not None or number == steps[0]:
-                end = "-" if row.end is None else f"t = {row.end:g}"
                 table.add_row(row.config, str(number), end, str(row.rows), f"{row.median:.2g}", f"{row.worst:.2g}")
     plain_console().print(table)

@@ -19,7 +19,7 @@ MEANING = {"noise": "noise, by inverting a diffusion model", "embedding": "the e
 WIDE = 120
 """A terminal with fewer columns gets no kind (rows are grouped by it) and no licence (`noisezoo models NAME`)."""
 COLUMNS: dict[str, Callable[[zoo.View], str]] = {
-    "view": lambda row: row.name, "kind": lambda row: row.kind, "shape": lambda row: _shape(row),
+    "view": lambda row: row.name, "kind": lambda row: row.kind, "shape": lambda row: "x".join(map(str, row.shape)),
     "px": lambda row: str(row.resolution), "CLIP": lambda row: CLIP[row.clip_conditioned],
     "gated": lambda row: "yes" if row.gated else "", "licence": lambda row: row.license,
     "GFLOP": lambda row: f"{row.gflops:,g}" if row.gflops else "-", "what": lambda row: row.about,
@@ -47,74 +47,58 @@ def models(
     Example: noisezoo models sd15 --images 30000 --steps 50
     """
     if described is not None:
-        show_described(described)
-    elif name is not None:
-        show_model(name, images, steps, guided, as_json)
+        family, _, folder = described.partition(":")
+        if not (family and folder):
+            raise UsageError(f"--describe takes FAMILY:FOLDER_OR_HUB_ID, as in diffusers:./my-model, not {described!r}")
+        print(row_yaml(describe(family, folder)), end="")
+    elif name is None:
+        _show_all(kind, everything, as_json)
     else:
-        show_models(kind, everything, as_json)
+        _show(zoo.get(name), images, steps, guided, as_json)
 
 
-def show_models(kind: str | None = None, everything: bool = False, as_json: bool = False) -> None:
-    """The zoo as a table, grouped by kind; untrained twins only where `everything` is asked for.
-
-    Raises:
-        UsageError: No such kind.
-    """
+def _show_all(kind: str | None, everything: bool, as_json: bool) -> None:
+    """The zoo as a table, grouped by kind; untrained twins only where `everything` is asked for."""
     kinds = get_args(zoo.Kind)
     if kind not in (None, *kinds):
         raise UsageError(f"unknown kind {kind!r}; choose one of: {', '.join(kinds)}")
-    groups = [[row for row in zoo.rows() if row.kind == group and (everything or not row.untrained)]
-              for group in ((kind,) if kind else kinds)]  # fmt: skip
+    rows = [row for each in kinds for row in zoo.rows() if row.kind == each and kind in (None, each)]
+    shown = [row for row in rows if everything or not row.untrained]
     if as_json:
-        print_json([_row_json(row) for group in groups for row in group])
+        print_json([_as_json(row) for row in shown])
         return
     console = plain_console()
     columns = [name for name in COLUMNS if console.width >= WIDE or name not in ("kind", "licence")]
     table = make_table(*columns)
     table.columns[0].no_wrap = True
-    for group in groups:
-        for row in group:
-            table.add_row(*(COLUMNS[name](row) for name in columns))
-        table.add_section()
+    for row, after in zip(shown, [*shown[1:], None], strict=True):
+        table.add_row(*(COLUMNS[name](row) for name in columns), end_section=after is None or after.kind != row.kind)
     console.print(table)
-    hidden = 0 if everything else sum(row.untrained and kind in (None, row.kind) for row in zoo.rows())
-    if hidden:
+    if hidden := len(rows) - len(shown):
         console.print(f"{hidden} views named NAME-untrained, the same networks before training: show them with --all")
 
 
-def show_model(name: str, images: int, steps: int, guided: bool, as_json: bool = False) -> None:
-    """One row in words, and what `images` pictures of it cost.
-
-    Raises:
-        UsageError: No such row, or a count below one.
-    """
-    row = zoo.get(name)
-    if images < 1 or steps < 1:
-        raise UsageError("cost is counted for at least one image and one step")
-    if as_json:
-        cost = cost_of(row, images, steps, guided)
-        print_json({**_row_json(row), "images": images, "steps": steps, "forwards": cost.forwards,
-                    "cost_gflops": cost.gflops, "h100_hours": cost.h100_hours, "bytes": cost.bytes})  # fmt: skip
-        return
-    plain_console().print(facts_table([*_facts(row), *_costs(row, images, steps, guided)]))
-
-
-def _row_json(row: zoo.View) -> dict[str, Any]:
+def _as_json(row: zoo.View) -> dict[str, Any]:
     return {**asdict(row), "size": row.size, "dtype": row.dtype}
 
 
-def show_described(family_and_folder: str) -> None:
-    """A model's row as YAML, ready for a recipe's `rows:`.
-
-    Raises:
-        UsageError: Not of the form FAMILY:FOLDER_OR_HUB_ID, or the model is not of that family.
-    """
-    family, colon, folder = family_and_folder.partition(":")
-    if not (family and colon and folder):
-        raise UsageError(
-            f"--describe takes FAMILY:FOLDER_OR_HUB_ID, as in diffusers:./my-model, not {family_and_folder!r}"
-        )
-    print(row_yaml(describe(family, folder)), end="")
+def _show(row: zoo.View, images: int, steps: int, guided: bool, as_json: bool) -> None:
+    """One row, and what `images` pictures of it cost."""
+    if images < 1 or steps < 1:
+        raise UsageError("cost is counted for at least one image and one step")
+    cost = cost_of(row, images, steps, guided)
+    if as_json:
+        costs = {"forwards": cost.forwards, "cost_gflops": cost.gflops, "h100_hours": cost.h100_hours}
+        print_json({**_as_json(row), "images": images, "steps": steps, **costs, "bytes": cost.bytes})
+        return
+    facts, inverted = list(_facts(row)), row.family == "diffusers"
+    twice = " (guided: two a step)" if guided and inverted else ""
+    facts.append((f"{images:,} images{f' x {steps} steps' * inverted}", f"{cost.forwards:,.0f} forwards{twice}"))
+    if cost.gflops:
+        facts.append(("", f"{rounded(cost.gflops / 1e6)} PFLOP"))
+        facts.append(("", f"{rounded(cost.h100_hours, 2)} hours of one H100, at 40 % of its bf16 peak"))
+    facts.append(("", f"{size_text(cost.bytes)} of {row.dtype}, before compression"))
+    plain_console().print(facts_table(facts))
 
 
 def _facts(row: zoo.View) -> Iterator[tuple[str, str]]:
@@ -122,12 +106,14 @@ def _facts(row: zoo.View) -> Iterator[tuple[str, str]]:
     yield row.name, row.about
     yield "kind", f"{MEANING[row.kind]} ({row.family})"
     if row.repo:
-        yield "weights", f"{row.repo} {_revision(row)}".rstrip()
+        at = "" if row.folder else f"at {row.revision or 'main, pinned by the build'}"
+        ours = row.repo.startswith("testbed:")
+        yield "weights", f"{row.repo} {'(ships with NoiseZoo)' if ours else at}".rstrip()
         yield "format", ".bin pickles, read through weights_only" if row.pickled else "safetensors"
         yield "licence", row.license
         yield "access", _access(row)
     yield "picture", f"{row.resolution} x {row.resolution} px"
-    yield "row", f"{_shape(row)} {row.dtype}, {row.size:,} numbers"
+    yield "row", f"{COLUMNS['shape'](row)} {row.dtype}, {row.size:,} numbers"
     if row.clip_conditioned is not None:
         yield "conditioned on CLIP", CLIP[row.clip_conditioned]
     if row.autoencoder is not None:
@@ -139,26 +125,6 @@ def _facts(row: zoo.View) -> Iterator[tuple[str, str]]:
     yield "work", f"{row.gflops:,g} GFLOP a forward of one image" if row.gflops else "no network"
 
 
-def _costs(row: zoo.View, images: int, steps: int, guided: bool) -> Iterator[tuple[str, str]]:
-    """What `images` pictures cost, in words."""
-    cost = cost_of(row, images, steps, guided)
-    inverted = f" x {steps} steps" if row.family == "diffusers" else ""
-    yield (
-        f"{images:,} images{inverted}",
-        f"{cost.forwards:,.0f} forwards{' (guided: two a step)' if guided and inverted else ''}",
-    )
-    if cost.gflops:
-        yield "", f"{rounded(cost.gflops / 1e6)} PFLOP"
-        yield "", f"{rounded(cost.h100_hours, 2)} hours of one H100, at 40 % of its bf16 peak"
-    yield "", f"{size_text(cost.bytes)} of {row.dtype}, before compression"
-
-
-def _revision(row: zoo.View) -> str:
-    if row.repo.startswith("testbed:"):
-        return "(ships with NoiseZoo)"
-    return "" if row.folder is not None else f"at {row.revision or 'main, pinned by the build'}"
-
-
 def _access(row: zoo.View) -> str:
     if not row.gated or row.folder is not None:
         return "open"
@@ -166,7 +132,3 @@ def _access(row: zoo.View) -> str:
 
     page = f"{constants.ENDPOINT}/{row.repo}"
     return f"gated: accept its licence at {page} and run `hf auth login`, or build with --folder {row.name}=PATH"
-
-
-def _shape(row: zoo.View) -> str:
-    return "x".join(str(side) for side in row.shape)

@@ -71,16 +71,12 @@ def make_overrides(
     source: str | None, views: str | None, limit: int | None, settings: Sequence[str], folders: Sequence[str],
     options: Sequence[str] = (),
 ) -> dict[str, Any]:  # fmt: skip
-    """The command line's options as recipe fields; another source starts without the recipe's limit and options.
-
-    Raises:
-        UsageError: A `--set` or `--option` that is not KEY=VALUE, or a `--folder` that is not NAME=PATH.
-    """
-    overrides: dict[str, Any] = {"source": {}, "settings": read_values(settings, "--set", "num_inference_steps=20")}
+    """The command line's options as recipe fields; another source starts without the recipe's limit and options."""
+    overrides: dict[str, Any] = {"source": {}, "settings": _read_values(settings, "--set", "num_inference_steps=20")}
     if source is not None:
         overrides["source"] |= {"name": source, "limit": None, "options": {}}
     if options:
-        overrides["source"]["options"] = read_values(options, "--option", "image=photo")
+        overrides["source"]["options"] = read_source_options(options)
     if limit is not None:
         overrides["source"]["limit"] = limit
     if views is not None:
@@ -92,18 +88,23 @@ def make_overrides(
     return overrides
 
 
-def read_values(texts: Sequence[str], option: str, example: str) -> dict[str, Any]:
-    """KEY=VALUE texts as a mapping, the values read as YAML."""
-    pairs = dict(split_pair(text, option, "KEY=VALUE", example) for text in texts)
-    return {key: _yaml_value(value, f"{option} {key}={value}") for key, value in pairs.items()}
+def read_source_options(texts: Sequence[str] | None) -> dict[str, Any]:
+    """The options of `--option KEY=VALUE`, the values read as YAML."""
+    return _read_values(texts or (), "--option", "image=photo")
 
 
-def _yaml_value(text: str, where: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        fault = str(getattr(error, "problem", None) or error).splitlines()[0]
-        raise UsageError(f"{where}: the value is not YAML ({fault}); put quotes around text: '\"...\"'") from error
+def _read_values(texts: Sequence[str], option: str, example: str) -> dict[str, Any]:
+    values = {}
+    for text in texts:
+        key, value = split_pair(text, option, "KEY=VALUE", example)
+        try:
+            values[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            fault = str(getattr(error, "problem", None) or error).splitlines()[0]
+            raise UsageError(
+                f"{option} {text}: the value is not YAML ({fault}); put quotes around text: '\"...\"'"
+            ) from error
+    return values
 
 
 def read_folders(texts: Sequence[str] | None) -> dict[str, str]:

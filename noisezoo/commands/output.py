@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from noisezoo.record import Record
 
@@ -26,17 +26,12 @@ def plain_console() -> Console:
 
 def make_table(*names: str) -> Table:
     """A table of words; on a narrow terminal its cells are folded, never cut."""
-    table = Table()
-    for name in names:
-        table.add_column(name, overflow="fold")
-    return table
+    return Table(*(Column(name, overflow="fold") for name in names))
 
 
 def facts_table(facts: Iterable[tuple[str, str]]) -> Table:
     """A label and a text a row."""
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_column(overflow="fold")
-    table.add_column(overflow="fold")
+    table = Table(Column(overflow="fold"), Column(overflow="fold"), show_header=False, box=None, padding=(0, 2, 0, 0))
     for fact in facts:
         table.add_row(*fact)
     return table
@@ -50,11 +45,8 @@ def load_call(folder: Path) -> str:
 
 def numbers_table(first: str, *names: str) -> Table:
     """A table of numbers, narrow enough for a terminal of eighty columns, whose first column is never cut."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column(first, no_wrap=True)
-    for name in names:
-        table.add_column(name, justify="right", overflow="fold")
-    return table
+    numbers = (Column(name, justify="right", overflow="fold") for name in names)
+    return Table(Column(first, no_wrap=True), *numbers, box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
 
 
 def print_json(found: Any) -> None:

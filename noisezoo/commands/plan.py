@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
+from rich.table import Table
 
 from noisezoo.builder.launch import CPU, SHARE, UNIT_LEAST, UNIT_MOST, Plan, machine, names, plan as make_plan
 from noisezoo.builder.recipe import Recipe
@@ -52,38 +53,34 @@ def plan(
     made = make_plan(recipe, count, machine(gpu, dtype=s.dtype, threads=s.threads, processes=beside))
     needed = processes or (beside if deadline is None else made.processes_for(deadline))
     if as_json:
-        print_json(plan_json(made, needed, deadline))
+        print_json(_as_json(made, needed, deadline))
     else:
-        show_plan(made, needed, deadline)
+        plain_console().print(_views_table(made), facts_table(_facts(made, needed, deadline)), sep="\n")
 
 
-def plan_json(plan: Plan, processes: int, deadline: float | None = None) -> dict[str, Any]:
+def _as_json(plan: Plan, processes: int, deadline: float | None) -> dict[str, Any]:
     """The plan with keys that stay; seconds, hours of a device, bytes."""
-    return {
-        "device": plan.machine.name, "images": plan.images, "units": plan.units, "processes": processes,
-        "seconds": plan.seconds(processes), "device_hours": plan.device_seconds / 3600, "deadline_hours": deadline,
+    same = ("images", "units", "part_bytes", "published_bytes", "device_memory", "host_memory", "publishing_memory")
+    of_view = ("guided", "unit_seconds", "part_bytes", "published_bytes", "weights", "activations")
+    return {name: getattr(plan, name) for name in same} | {
+        "device": plan.machine.name, "processes": processes, "seconds": plan.seconds(processes),
+        "device_hours": plan.device_seconds / 3600, "deadline_hours": deadline,
         "suggested_processes": None if deadline is None else plan.processes_for(deadline),
         "slice_rows": plan.recipe.slice_rows, "suggested_slice_rows": plan.slice_rows(processes),
-        "part_bytes": plan.part_bytes, "published_bytes": plan.published_bytes,
         "temporary_bytes": plan.temporary_bytes(processes), "download_bytes": plan.downloads,
-        "device_memory": plan.device_memory, "host_memory": plan.host_memory,
-        "publishing_memory": plan.publishing_memory,
         "views": [
+            {name: getattr(view, name) for name in of_view} |
             {"view": view.row.name, "units": plan.slices, "passes_per_image": view.cost.forwards / plan.images,
-             "guided": view.guided, "gflops": view.cost.gflops, "device_hours": view.seconds / 3600,
-             "unit_seconds": view.unit_seconds, "part_bytes": view.part_bytes,
-             "published_bytes": view.published_bytes, "weights": view.weights, "activations": view.activations}
+             "gflops": view.cost.gflops, "device_hours": view.seconds / 3600}
             for view in plan.views
         ],
         "notes": list(_notes(plan, processes)),
     }  # fmt: skip
 
 
-def show_plan(plan: Plan, processes: int, deadline: float | None) -> None:
-    """A table of views, and what all of it takes."""
-    console = plain_console()
-    slice_rows = min(plan.recipe.slice_rows, plan.images)
-    table = numbers_table("view", "passes", f"{slice_rows} images", "time", "parts", "Hub", "weights", "batch")
+def _views_table(plan: Plan) -> Table:
+    rows = f"{min(plan.recipe.slice_rows, plan.images)} images"
+    table = numbers_table("view", "passes", rows, "time", "parts", "Hub", "weights", "batch")
     for view in plan.views:
         weights = "?" if view.weights is None else size_text(view.weights)
         table.add_row(
@@ -91,32 +88,35 @@ def show_plan(plan: Plan, processes: int, deadline: float | None) -> None:
             duration(view.seconds), size_text(view.part_bytes), size_text(view.published_bytes), weights,
             f"~{size_text(view.activations)}",
         )  # fmt: skip
-    console.print(table)
-    console.print(facts_table(_facts(plan, processes, deadline)))
+    return table
 
 
 def _facts(plan: Plan, processes: int, deadline: float | None) -> Iterator[tuple[str, str]]:
-    hours = rounded(plan.device_seconds / 3600)
-    images = f"{plan.images:,} images in {len(plan.views)} view{'s' * (len(plan.views) > 1)}"
-    yield "work", f"{images}, {hours} hours of one process on {plan.machine.about}"
-    yield "time", f"{duration(plan.seconds(processes))} with {processes} process{'es' * (processes > 1)}"
+    """What all of it takes."""
+    views, hours = _counted(len(plan.views), "view"), rounded(plan.device_seconds / 3600)
+    yield "work", f"{plan.images:,} images in {views}, {hours} hours of one process on {plan.machine.about}"
+    yield "time", f"{duration(plan.seconds(processes))} with {_counted(processes, 'process')}"
     if deadline is not None:
-        needed = plan.processes_for(deadline)
-        yield "deadline", f"{deadline:g} hours need {needed} process{'es' * (needed > 1)}, each with a device"
-    parts, temporary = plan.part_bytes, plan.temporary_bytes(processes)
-    total = size_text(parts + plan.published_bytes + temporary)
-    published = size_text(plan.published_bytes)
-    yield "disk", f"{total}: parts {size_text(parts)}, published {published}, temporary up to {size_text(temporary)}"
-    yield "Hub", published
+        needed = _counted(plan.processes_for(deadline), "process")
+        yield "deadline", f"{deadline:g} hours need {needed}, each with a device"
+    parts, published, temporary = plan.part_bytes, plan.published_bytes, plan.temporary_bytes(processes)
+    total = size_text(parts + published + temporary)
+    each = f"parts {size_text(parts)}, published {size_text(published)}, temporary up to {size_text(temporary)}"
+    yield "disk", f"{total}: {each}"
+    yield "Hub", size_text(published)
     unknown = [repo for repo, size in plan.downloads.items() if size is None]
     known = sum(size for size in plan.downloads.values() if size is not None)
     also = f", and {', '.join(unknown)}, of unknown size" if unknown else ""
     yield "models", f"{size_text(known) if known else 'nothing'} to download{also}"
-    memory = f"about {size_text(plan.device_memory)} a process, within a factor of two"
-    yield "memory", memory if plan.machine.memory is None else f"{memory}; it has {size_text(plan.machine.memory)}"
+    has = "" if plan.machine.memory is None else f"; it has {size_text(plan.machine.memory)}"
+    yield "memory", f"about {size_text(plan.device_memory)} a process, within a factor of two{has}"
     host, last = size_text(plan.host_memory), size_text(plan.publishing_memory)
     yield "host memory", f"about {host} a process, and {last} for the one that publishes"
     yield from (("note", note) for note in _notes(plan, processes))
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" + ("" if count == 1 else "es" if noun.endswith("s") else "s")
 
 
 def _notes(plan: Plan, processes: int) -> Iterator[str]:

@@ -6,13 +6,13 @@ from typing import Annotated, Literal
 import typer
 
 from noisezoo.builder.audit import verify
-from noisezoo.builder.dataset import Published, publish as send
+from noisezoo.builder.dataset import publish as send
 from noisezoo.commands import register_command
 from noisezoo.commands.output import plain_console
 from noisezoo.errors import UsageError
 from noisezoo.record import record_of
 
-GATES: dict[str, Literal["manual", "auto"] | None] = {"manual": "manual", "auto": "auto", "no": None}
+GATES: dict[str | None, Literal["manual", "auto"] | None] = {"manual": "manual", "auto": "auto", "no": None, None: None}
 
 
 @register_command("publish", "Share")
@@ -32,29 +32,21 @@ def publish(
 
     Example: noisezoo publish my-faces me/my-faces --dry-run
     """
-    if gated is not None and gated not in GATES:
+    if gated not in GATES:
         raise UsageError(f"--gated {gated}: choose manual, auto or no")
-    record = record_of(folder)
-    sensitive = any(section.sensitive for section in record.sections) and gated != "no"
-    published = send(
-        folder, repo, check=lambda root: verify(root).raise_if_bad(), private=not public,
-        gated=GATES[gated] if gated else None, sensitive=sensitive, dry_run=dry_run, redistribute=redistribute,
+    sensitive = any(section.sensitive for section in record_of(folder).sections) and gated != "no"
+    done = send(
+        folder, repo, check=lambda root: verify(root).raise_if_bad(), private=not public, gated=GATES[gated],
+        sensitive=sensitive, dry_run=dry_run, redistribute=redistribute,
     )  # fmt: skip
-    show_published(published, dry_run)
-
-
-def show_published(published: Published, dry_run: bool) -> None:
-    """Every path that was sent or deleted, and the version."""
-    console = plain_console()
-    would = "would be " if dry_run else ""
-    for path in published.uploaded:
+    console, would = plain_console(), "would be " if dry_run else ""
+    for path in done.uploaded:
         console.print(f"{would}sent: {path}")
-    for path in published.deleted:
+    for path in done.deleted:
         console.print(f"{would}deleted: {path}")
-    sent, kept = published.uploaded_bytes / 1e6, published.skipped_bytes / 1e6
     console.print(
-        f"{published.repo_id} {published.tag}: {len(published.uploaded)} files ({sent:.1f} MB) {would}sent, "
-        f"{len(published.skipped)} ({kept:.1f} MB) there already, {len(published.deleted)} {would}deleted."
+        f"{done.repo_id} {done.tag}: {len(done.uploaded)} files ({done.uploaded_bytes / 1e6:.1f} MB) {would}sent, "
+        f"{len(done.skipped)} ({done.skipped_bytes / 1e6:.1f} MB) there already, {len(done.deleted)} {would}deleted."
     )
     if not dry_run:
-        console.print(f'Load it: datasets.load_dataset("{published.repo_id}", revision="{published.tag}")')
+        console.print(f'Load it: datasets.load_dataset("{done.repo_id}", revision="{done.tag}")')

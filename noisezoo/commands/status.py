@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Group, RenderableType
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from noisezoo.builder.engine import open_build
-from noisezoo.builder.launch import Scan, ViewStatus, Watcher, WorkerStatus, missing_text, ranges
+from noisezoo.builder.launch import Scan, ViewStatus, Watcher, missing_text, ranges
 from noisezoo.commands import register_command
 from noisezoo.commands.output import duration, numbers_table, plain_console, print_json, rounded
 from noisezoo.errors import IncompleteError, UsageError
@@ -41,43 +41,27 @@ def status(
     """
     if every <= 0:
         raise UsageError(f"--every {every:g}: give a number of seconds above zero")
-    watcher = Watcher(open_build(folder))
-    scans = _scans(watcher, every) if watch else iter((watcher.scan(),))
-    scan = _print_json(scans) if as_json else _draw(scans, watch)
+    watcher, console = Watcher(open_build(folder)), plain_console()
+    with Live(console=console, auto_refresh=False) if watch and not as_json else nullcontext() as live:
+        while True:
+            scan = watcher.scan()
+            if as_json:
+                print_json(scan.to_json())
+            elif live:
+                live.update(_page(scan), refresh=True)
+            else:
+                console.print(_page(scan))
+            if scan.finished or not watch:
+                break
+            time.sleep(every)
     if not scan.finished:
         running = f"; {sum(view.running for view in scan.views)} are in work" if scan.at_work else ""
         raise IncompleteError(f"{missing_text(scan.views)}{running}: the command that built it goes on")
 
 
-def _scans(watcher: Watcher, every: float) -> Iterator[Scan]:
-    """Scan after scan, up to that of the finished build."""
-    while not (scan := watcher.scan()).finished:
-        yield scan
-        time.sleep(every)
-    yield scan
-
-
-def _print_json(scans: Iterator[Scan]) -> Scan:
-    """One line of JSON a scan; the last scan."""
-    for scan in scans:
-        print_json(scan.to_json())
-    return scan
-
-
-def _draw(scans: Iterator[Scan], watch: bool) -> Scan:
-    """Each scan in the place of the one before; the last scan."""
-    console = plain_console()
-    with Live(console=console, auto_refresh=False) if watch else nullcontext() as live:
-        for scan in scans:
-            live.update(_page(scan), refresh=True) if live else console.print(_page(scan))
-    return scan
-
-
-def _page(scan: Scan) -> RenderableType:
-    parts: list[RenderableType] = [views_table(scan.views)]
-    if any(host.images or host.at_work for host in scan.hosts):
-        parts.append(_hosts_table(scan.hosts, scan.time))
-    return Group(*parts, *(Text(line) for line in _lines(scan)))
+def _page(scan: Scan) -> Group:
+    hosts = [_hosts_table(scan)] if any(host.images or host.at_work for host in scan.hosts) else []
+    return Group(views_table(scan.views), *hosts, *map(Text, _lines(scan)))
 
 
 def views_table(views: Sequence[ViewStatus]) -> Table:
@@ -89,12 +73,12 @@ def views_table(views: Sequence[ViewStatus]) -> Table:
     return table
 
 
-def _hosts_table(hosts: Sequence[WorkerStatus], now: float) -> Table:
+def _hosts_table(scan: Scan) -> Table:
     """One row a host, the slowest first."""
     table = numbers_table("host", "at work", "processes", "images", "img/s each", "speed", "last seen")
-    for host in hosts[:HOSTS_SHOWN]:
+    for host in scan.hosts[:HOSTS_SHOWN]:
         speed = "-" if host.speed is None else f"{host.speed:.0%}"
-        seen = f"{duration(max(now - host.last_seen, 0.0))} ago"
+        seen = f"{duration(max(scan.time - host.last_seen, 0.0))} ago"
         counts = (host.at_work, host.processes, host.images)
         table.add_row(host.host, *map(str, counts), rounded(host.images_per_second), speed, seen)
     return table

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from noisezoo.builder.audit import Report, verify as check
+from noisezoo.builder.audit import verify as check
 from noisezoo.builder.sources import open_source
 from noisezoo.commands import options, register_command
 from noisezoo.commands.output import plain_console, print_json
@@ -28,24 +28,19 @@ def verify(
     """
     if source_options and source is None:
         raise UsageError("--option is an option of --source: give that too")
-    given = options.read_values(source_options or (), "--option", "image=photo")
-    images = None if source is None else open_source(source, given)
+    images = None if source is None else open_source(source, options.read_source_options(source_options))
     local = options.read_folders(folders)
     report = check(dataset, revision=revision, recompute=recompute, source=images, folders=local)
-    print_json({"dataset": dataset, "ok": report.ok, **asdict(report)}) if as_json else show_report(report)
-    if not report.ok:
-        count = len(report.findings)
+    if as_json:
+        print_json({"dataset": dataset, "ok": report.ok, **asdict(report)})
+    else:
+        recomputed = (
+            f"{row.config}: "
+            + (row.reason or f"{row.rows} rows computed again, the farthest {row.worst:.2g} of its norm away")
+            for row in report.recomputed
+        )
+        lines = (*map(str, report.findings), *(f"not checked: {each}" for each in report.skipped), *recomputed)
+        checked = f"Checked {report.files} files, {report.bytes / 1e6:.1f} MB, {report.rows} rows."
+        plain_console().print(*lines, checked, sep="\n")
+    if count := len(report.findings):
         raise NoiseZooError(f"{dataset} has {count} fault{'s' if count > 1 else ''}")
-
-
-def show_report(report: Report) -> None:
-    """Faults one a line, what was not checked, and how much was."""
-    console = plain_console()
-    for finding in report.findings:
-        console.print(str(finding))
-    for each in report.skipped:
-        console.print(f"not checked: {each}")
-    for row in report.recomputed:
-        text = row.reason or f"{row.rows} rows computed again, the farthest {row.worst:.2g} of its norm away"
-        console.print(f"{row.config}: {text}")
-    console.print(f"Checked {report.files} files, {report.bytes / 1e6:.1f} MB, {report.rows} rows.")
