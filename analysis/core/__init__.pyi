@@ -25,8 +25,10 @@ from noisezoo.analysis.core.blocks import Blocks as Blocks, Rows as Rows, as_row
 from noisezoo.analysis.core.caveats import caveats as caveats
 from noisezoo.analysis.core.halves import (
     Estimate as Estimate,
+    Scored as Scored,
     assign_folds as assign_folds,
     half_samples as half_samples,
+    parts_of as parts_of,
 )
 from noisezoo.analysis.core.intervals import (
     Interval as Interval,
@@ -52,8 +54,12 @@ from noisezoo.analysis.core.linalg import (
     leading_eigenpairs as leading_eigenpairs,
     principal_frame as principal_frame,
 )
-from noisezoo.analysis.core.result import Draws as Draws, Result as Result, plain as plain
-from noisezoo.analysis.core.settings import refuse_settings as refuse_settings
+from noisezoo.analysis.core.result import (
+    Draws as Draws,
+    Result as Result,
+    plain as plain,
+    refuse_settings as refuse_settings,
+)
 from noisezoo.analysis.core.units import (
     Units as Units,
     one_of_each as one_of_each,

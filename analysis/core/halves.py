@@ -17,6 +17,7 @@ wide because a half learns less than all rows do, follows Bates, Hastie and Tibs
 the naive standard error of cross-validation likewise.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from noisezoo.analysis.core.arrays import Floats
 from noisezoo.analysis.core.intervals import Interval
-from noisezoo.analysis.core.units import units_of
+from noisezoo.analysis.core.result import refuse_settings
+from noisezoo.analysis.core.units import Units, units_of
+
+Scored = tuple[Floats, Floats]
+"""Values (k,), and the influence of each row on them (n, k)."""
 
 
 def assign_folds(n: int, n_folds: int, *, seed: int = 42, groups: ArrayLike | None = None) -> NDArray[np.intp]:
@@ -59,8 +64,7 @@ def half_samples(
     Raises:
         ValueError: no split, or so few groups that a half could hold one fold only, and nothing to fit its probes on.
     """
-    if n_splits < 1:
-        raise ValueError(f"n_splits must be at least 1, not {n_splits}")
+    refuse_settings(n_splits=n_splits)
     units = units_of(len(folds), groups)
     fold_of_unit = folds[np.unique(units, return_index=True)[1]]
     if np.sum(np.bincount(fold_of_unit) >= 2) < 2:
@@ -75,6 +79,12 @@ def half_samples(
     return halves[:, units]
 
 
+def parts_of(halves: NDArray[np.bool_]) -> list[Units]:
+    """Numbers of all rows, then of the rows of both halves (splits, n) of each split."""
+    sides = (side for half in halves for side in (half, ~half))
+    return [np.arange(halves.shape[1]), *map(np.flatnonzero, sides)]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Estimate:
     """A metric of k attributes on all rows, then its contrast (m_A - m_B) / 2 in each split, with influences.
@@ -84,6 +94,21 @@ class Estimate:
 
     value: Floats  # (1 + splits, k)
     influence: NDArray[np.float32]  # (1 + splits, units, k), summed over the rows of a unit
+
+    @classmethod
+    def of(cls, scored: Iterable[Scored], parts: Sequence[Units], units: Units) -> "Estimate":
+        """From what each of the parts of `parts_of` scores; rows of one of `units` (n,) count as one."""
+        (value, influence), *sides = scored
+        values, influences = [value], [influence]
+        for (a, of_a), (b, of_b), first, second in zip(sides[::2], sides[1::2], parts[1::2], parts[2::2], strict=True):
+            of_row = np.empty_like(influence)
+            of_row[first], of_row[second] = of_a / 2, -of_b / 2
+            values.append((a - b) / 2)
+            influences.append(of_row)
+        summed = np.zeros((len(values), int(units.max()) + 1, influence.shape[1]))
+        for total, of_rows in zip(summed, influences, strict=True):
+            np.add.at(total, units, of_rows)
+        return cls(np.array(values), summed.astype(np.float32))
 
     def __add__(self, other: "Estimate") -> "Estimate":
         return Estimate(self.value + other.value, self.influence + other.influence)

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from noisezoo.analysis.core.arrays import Floats, as_matrix
-from noisezoo.analysis.core.result import plain
-from noisezoo.analysis.core.settings import refuse_settings
+from noisezoo.analysis.core.result import plain, refuse_settings
 from noisezoo.analysis.core.units import Counts, Units, resample_counts, units_of
 
 _NAN = float("nan")
@@ -38,10 +37,8 @@ def wilson(successes: ArrayLike, trials: ArrayLike, confidence: float = 0.95) ->
     Raises:
         ValueError: successes outside [0, trials], no trials, or a confidence outside (0, 1).
     """
-    from scipy.special import ndtri
-
     refuse_settings(confidence=confidence)
-    return _wilson(successes, trials, float(ndtri((1 + confidence) / 2)))
+    return _wilson(successes, trials, _quantile(confidence))
 
 
 def _wilson(successes: ArrayLike, trials: ArrayLike, z: float) -> tuple[Floats, Floats]:
@@ -79,14 +76,18 @@ def to_intervals(
     return [Interval(*map(float, each)) for each in zip(centre, low, high, strict=True)]
 
 
+def _quantile(confidence: float, freedom: float = np.inf) -> float:
+    """Half the width of Student's interval of unit spread, with that many degrees of freedom."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, (1 + confidence) / 2))
+
+
 def _student(units: int, confidence: float) -> float:
     """What a normal interval of an estimated variance grows by when there are few units; NaN for one."""
-    from scipy.special import ndtri, stdtrit
-
     if units < 2:
         return _NAN
-    level = (1 + confidence) / 2
-    return float(stdtrit(units - 1, level) / ndtri(level) * np.sqrt(units / (units - 1)))
+    return _quantile(confidence, units - 1) / _quantile(confidence) * float(np.sqrt(units / (units - 1)))
 
 
 def mean_intervals(
@@ -196,13 +197,13 @@ def null_of_draws(value: float, draws: Floats, confidence: float = 0.95) -> Null
     Sums over many rows are near Gaussian, so that a few draws tell small p-values that ranks among them cannot. Draws
     that are all equal (the accuracy of a probe that always says no) tell ranks only: at least 1 / (b + 1).
     """
-    from scipy.special import stdtr, stdtrit
+    from scipy.special import stdtr
 
     b = len(draws)
     if b < 2:
         return Null(float(draws.mean()) if b else _NAN, _NAN, _NAN, _NAN)
     mean, spread = float(draws.mean()), float(draws.std(ddof=1) * np.sqrt(1 + 1 / b))
-    reach = float(stdtrit(b - 1, (1 + confidence) / 2)) * spread
+    reach = _quantile(confidence, b - 1) * spread
     if spread <= _EQUAL * abs(mean):
         return Null(mean, mean, mean, float(1 + np.sum(draws >= value)) / (b + 1))
     return Null(mean, mean - reach, mean + reach, float(stdtr(b - 1, (mean - value) / spread)))
@@ -243,10 +244,8 @@ def interval_of_influences(
 
     Student's t has a degree of freedom less than there are units; one unit has no ends (NaN).
     """
-    from scipy.special import ndtri
-
     variance, count = _variance(influence, units)
-    reach = float(ndtri((1 + confidence) / 2)) * _student(count, confidence) * np.sqrt(variance)
+    reach = _quantile(confidence) * _student(count, confidence) * np.sqrt(variance)
     return Interval(value, *(float(np.clip(value + side * reach, least, 1.0)) for side in (-1, 1)))
 
 
@@ -264,9 +263,7 @@ def _trials(single: float, influence: Floats, units: Units, confidence: float) -
     the normal one; where they are groups the variance is estimated from them, and it is Student's. Where nothing
     varies, the units themselves are counted. One unit has none (NaN).
     """
-    from scipy.special import ndtri
-
-    z = float(ndtri((1 + confidence) / 2))
+    z = _quantile(confidence)
     variance, count = _variance(influence, units)
     if count < 2 or not np.isfinite(variance):
         return _NAN, z

@@ -1,14 +1,41 @@
-"""What every result object shares: a tidy frame for people, plain JSON-able values for files."""
+"""What every result object shares: settings that are possible, a tidy frame for people, plain values for files."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_SHARES = {"alpha": 0.05, "confidence": 0.95}
+_LEAST = {"n_folds": 2, "n_permutations": 0, "seed": 0}  # of counts; 1 of all others
+
+
+def refuse_settings(**settings: Any) -> None:
+    """Refuse what no analysis can use: before any work, in one line. None asks for the default, and passes.
+
+    Raises:
+        ValueError: a confidence or a test's level `alpha` outside (0, 1), or a count or seed that is no whole number
+            or too small.
+    """
+    for name, value in settings.items():
+        if value is None:
+            continue
+        if name in _SHARES:
+            holds, must = (
+                isinstance(value, Real) and 0 < float(value) < 1,
+                f"lie between 0 and 1, such as {_SHARES[name]}",
+            )
+        else:
+            least = _LEAST.get(name, 1)
+            holds = isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
+            must = f"be a whole number, {least} or more"
+        if not holds:
+            raise ValueError(f"{name} must {must}, not {value!r}")
 
 
 def plain(value: Any) -> Any:
@@ -28,9 +55,12 @@ def plain(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """How often chance was asked, and from which seed; 0 where an analysis draws nothing of that kind.
+    """How often chance is asked, and from which seed; 0 where an analysis draws nothing of that kind.
 
     A result holds it as its field `draws`, and its `settings` list what is not 0.
+
+    Raises:
+        ValueError: what `refuse_settings` refuses.
     """
 
     n_folds: int = 0
@@ -39,6 +69,10 @@ class Draws:
     n_boot: int = 0
     confidence: float = 0.95
     seed: int = 42
+
+    def __post_init__(self) -> None:
+        undrawn = {name: None for name, value in asdict(self).items() if value == 0 and name.startswith("n_")}
+        refuse_settings(**asdict(self) | undrawn)
 
     def settings(self) -> dict[str, Any]:
         """The seed, the confidence, and every count that is not 0."""

@@ -1,7 +1,5 @@
 from noisezoo.analysis.gaussian.families import FAMILIES as FAMILIES
 from noisezoo.analysis.gaussian.gaussianity import (
-    GaussianityResult as GaussianityResult,
-    GaussianityRow as GaussianityRow,
     examine as examine,
     gaussianity as gaussianity,
     null_replicates as null_replicates,
@@ -12,6 +10,10 @@ from noisezoo.analysis.gaussian.joint import (
     bhep as bhep,
     mardia_kurtosis as mardia_kurtosis,
     mardia_skewness as mardia_skewness,
+)
+from noisezoo.analysis.gaussian.result import (
+    GaussianityResult as GaussianityResult,
+    GaussianityRow as GaussianityRow,
 )
 from noisezoo.analysis.gaussian.univariate import (
     anderson_darling as anderson_darling,

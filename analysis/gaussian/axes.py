@@ -10,7 +10,6 @@ _GRAM = 2048  # the smaller side up to which its Gram matrix is affordable, and 
 _PASSES = 6
 _SPARE = 20  # dimensions of the subspace beyond the axes that are wanted
 _PANEL = 1 << 24
-_GIVEN = "the leading axes were given: they must have been fitted to all of these rows, or to none of them"
 _ITERATED = f"the leading axes are of a subspace iteration of {_PASSES} passes, not of an eigendecomposition"
 
 
@@ -22,42 +21,30 @@ class Leading:
     are a function of X^T X make the scores of Gaussian rows turn with the rows, and so uniform on the sphere.
     """
 
-    scores: Floats  # (n, k), uncorrelated where they are ours
+    scores: Floats  # (n, k)
     trace_of_square: float
     trace_spread: float  # standard error of trace_of_square; 0 where it is exact
     fourth: float  # tr S^4, of the leading axes at least
     how: str | None
 
 
-def leading_axes(
-    rows: Rows, mean: Floats, k: int, U: Matrix, P: Matrix, *, seed: int, scores: Matrix | None = None
-) -> Leading:
-    """Leading k axes of rows (n, d): by the smaller Gram matrix where that is small, by subspace iteration elsewhere.
+def leading_axes(rows: Rows, mean: Floats, k: int, U: Matrix, P: Matrix, *, seed: int) -> Leading:
+    """Leading k axes of rows (n, d) with a mean (d,): by the smaller Gram matrix, or where that is large by iteration.
 
-    Args:
-        rows: The data.
-        mean: Of the columns, (d,).
-        k: Number of axes.
-        U: Unit directions (d, m), uniform on the sphere.
-        P: Centred rows on them, (m, n).
-        seed: Of the first subspace.
-        scores: Scores (n, k') to use instead; they then only start the subspace that tr S^2 needs.
+    The iteration starts by `seed`, and needs unit directions U (d, m), uniform on the sphere, and the centred rows on
+    them, P (m, n).
     """
     gram = _small_gram(rows, mean)
     if gram is None:
-        return _by_subspace(rows, mean, k, U, P, seed, scores)
+        return _by_subspace(rows, mean, k, U, P, seed)
     n, d = rows.shape
     values, vectors = leading_eigenpairs(gram, k)
     S2 = float(np.square(gram).sum()) / (n - 1) ** 2
     fourth = float(((values / (n - 1)) ** 4).sum())
-    if scores is not None:
-        return Leading(_centred(scores), S2, 0.0, fourth, _GIVEN)
-    own = vectors * np.sqrt(values) if n < d else _product(rows, mean, vectors)
-    return Leading(own, S2, 0.0, fourth, None)
-
-
-def _centred(scores: Matrix) -> Floats:
-    return np.asarray(scores - scores.mean(axis=0, dtype=np.float64), dtype=np.float64)
+    if n < d:
+        return Leading(vectors * np.sqrt(values), S2, 0.0, fourth, None)
+    products = [(to_numpy(block).astype(np.float64) - mean) @ vectors for _, block in rows.blocks()]
+    return Leading(np.concatenate(products), S2, 0.0, fourth, None)
 
 
 def _small_gram(rows: Rows, mean: Floats) -> Floats | None:
@@ -77,44 +64,15 @@ def _small_gram(rows: Rows, mean: Floats) -> Floats | None:
     return G
 
 
-def _product(rows: Rows, mean: Floats, V: Floats) -> Floats:
-    """(X - mean) V in float64, (n, k)."""
-    return np.concatenate([(to_numpy(block).astype(np.float64) - mean) @ V for _, block in rows.blocks()])
-
-
-def _by_subspace(
-    rows: Rows, mean: Floats, k: int, U: Matrix, P: Matrix, seed: int, scores: Matrix | None
-) -> Leading:  # fmt: skip
+def _by_subspace(rows: Rows, mean: Floats, k: int, U: Matrix, P: Matrix, seed: int) -> Leading:
     n, d = rows.shape
-    if scores is None:
-        start, passes = np.random.default_rng([seed, 102]).standard_normal((d, k + _SPARE)), _PASSES
-    else:
-        start, passes = _transposed_product(rows, mean, np.linalg.qr(_centred(scores))[0]), 1
-    V, Y, Z = _iterate(rows, mean, start, passes)
-    values, W = np.linalg.eigh(Y.T @ Y)
-    own = Y @ W[:, ::-1][:, :k]
-    S2, spread = _trace_of_square(V, Y, Z, U, P)
-    fourth = float(((values / (n - 1)) ** 4).sum())
-    if scores is not None:
-        return Leading(_centred(scores), S2, spread, fourth, _GIVEN)
-    return Leading(own, S2, spread, fourth, _ITERATED)
-
-
-def _iterate(rows: Rows, mean: Floats, start: Floats, passes: int) -> tuple[Floats, Floats, Floats]:
-    """Subspace iteration from the columns of `start` (d, l): orthonormal V (d, l), X V (n, l) and X^T X V (d, l)."""
-    Z = start
-    for _ in range(passes):
+    Z = np.random.default_rng([seed, 102]).standard_normal((d, k + _SPARE))
+    for _ in range(_PASSES):
         V = np.linalg.qr(Z)[0]
         Y, Z = _both_products(rows, mean, V)
-    return V, Y, Z
-
-
-def _transposed_product(rows: Rows, mean: Floats, Q: Floats) -> Floats:
-    """X^T Q of the centred rows, (d, k)."""
-    m, total = rows.place(mean), np.zeros((rows.shape[1], Q.shape[1]))
-    for row, block in rows.blocks():
-        total += to_numpy((block - m).T @ rows.place(Q[row : row + len(block)]))
-    return total
+    values, W = np.linalg.eigh(Y.T @ Y)
+    fourth = float(((values / (n - 1)) ** 4).sum())
+    return Leading(Y @ W[:, ::-1][:, :k], *_trace_of_square(V, Y, Z, U, P), fourth, _ITERATED)
 
 
 def _both_products(rows: Rows, mean: Floats, V: Floats) -> tuple[Floats, Floats]:

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -42,19 +43,14 @@ class Family(ABC):
         """A row each test."""
 
 
-@dataclass(frozen=True)
-class _Test:
-    name: str
-    p: Callable[[Floats], Floats]  # of the p-values (2, m) of Anderson-Darling and D'Agostino-Pearson
-    tail_holds: bool  # are p-values right at alpha / 1000, as a Bonferroni correction needs?
+UNIVARIATE = ("anderson-darling", "dagostino-pearson")
+TAIL_HOLDS = UNIVARIATE[:1]
+"""Tests whose p-values are right at alpha / 1000, as a Bonferroni correction needs."""
 
 
-_TESTS = (
-    _Test("anderson-darling", lambda p: p[0], True),
-    _Test("dagostino-pearson", lambda p: p[1], False),
-    _Test("both", lambda p: p.min(axis=0), False),
-)
-UNIVARIATE = tuple(test.name for test in _TESTS[:2])
+def _with_both(p: Floats) -> dict[str, Floats]:
+    """The p-values (2, m) by test; `both` accepts what each accepts."""
+    return dict(zip((*UNIVARIATE, "both"), (*p, p.min(axis=0)), strict=True))
 
 
 @dataclass(frozen=True)
@@ -73,24 +69,29 @@ class Acceptance(Family):
         rng, R = np.random.default_rng([sample.seed, self.stream]), gaussian_root(self.samples(sample).some.T)
         n = sample.rows.shape[0]
         drawn = (R.T @ rng.standard_normal((len(R), n), dtype=R.dtype.type) for _ in range(n_null))  # (m', n) each
-        return np.array([[(test.p(p) >= alpha).mean() for test in _TESTS] for p in map(p_values_of_rows, drawn)])
+        found = (_with_both(p_values_of_rows(rows)).values() for rows in drawn)
+        return np.array([[(p >= alpha).mean() for p in tests] for tests in found])
 
     def rows(self, sample: Sample, null: Floats, alpha: float) -> Iterator[GaussianityRow]:
         """A row for each test, and one for both."""
         p = sample.p_values[self.name] = self.samples(sample).p_values
-        for test, replicates in zip(_TESTS, null.T, strict=True):
-            yield self._row(test, test.p(p[:, np.isfinite(p[0])]), replicates, alpha)
+        tests = _with_both(p[:, np.isfinite(p[0])])
+        for (test, of_test), replicates in zip(tests.items(), null.T, strict=True):
+            yield self._row(test, of_test, replicates, alpha)
 
-    def _row(self, test: _Test, p: Floats, null: Floats, alpha: float) -> GaussianityRow:
+    def _row(self, test: str, p: Floats, null: Floats, alpha: float) -> GaussianityRow:
         from scipy.stats import false_discovery_control
 
         accepted, m = int((p >= alpha).sum()), p.size
         low, high = wilson(accepted, m) if self.name == PROJECTIONS else (_NAN, _NAN)
-        p_value = float((1 + (null <= accepted / m).sum()) / (1 + len(null)))
-        bonferroni = min(1.0, m * float(p.min())) if test.tail_holds else _NAN
+        corrected: dict[str, Any] = {
+            "bonferroni": min(1.0, m * float(p.min())),
+            "rejected": int((p < alpha / m).sum()),
+            "discoveries": int((false_discovery_control(p, method="by") <= alpha).sum()),
+        }
         return GaussianityRow(
             self.name,
-            test.name,
+            test,
             tests=m,
             acceptance=accepted / m,
             low=float(low),
@@ -98,10 +99,8 @@ class Acceptance(Family):
             null=float(null.mean()),
             null_low=float(null.min()),
             null_high=float(null.max()),
-            p_value=p_value,
-            bonferroni=bonferroni,
-            rejected=int((p < alpha / m).sum()) if test.tail_holds else None,
-            discoveries=int((false_discovery_control(p, method="by") <= alpha).sum()) if test.tail_holds else None,
+            p_value=float((1 + (null <= accepted / m).sum()) / (1 + len(null))),
+            **(corrected if test in TAIL_HOLDS else {}),
         )
 
 
@@ -118,9 +117,9 @@ class KnownLaw(Family):
 
         test, excess, spread = self.excess(sample)
         half = float(ndtri(1 - alpha / 2)) * spread
+        value, mean, low, high = (float(self.shown(x)) for x in (excess, 0.0, -half, half))
         p_value = float(2 * ndtr(-abs(excess) / spread))
-        value, centre, low, high = (float(self.shown(x)) for x in (excess, 0.0, -half, half))
-        yield _value_row(self.name, test, value, (centre, low, high), p_value)
+        yield GaussianityRow(self.name, test, value=value, null=mean, null_low=low, null_high=high, p_value=p_value)
 
 
 def _norm(sample: Sample) -> tuple[str, float, float]:
@@ -169,10 +168,16 @@ class SimulatedLaw(Family):
         """One row."""
         scores, falling = sample.leading.scores[:, :_JOINT_AXES], np.sort(null[:, 0])[::-1]
         value, centre = self.statistic(scores, sample.seed), float(falling.mean())
-        p_value = float((1 + (falling >= value).sum()) / (1 + len(falling)))
         last = max(int(round(alpha * (1 + len(falling)), 9)), 1)  # values up to this rank have p <= alpha
-        ends = (1.0, 0.0, float(falling[last - 1]) / centre)
-        yield _value_row(self.name, f"{scores.shape[1]} axes", value / centre, ends, p_value)
+        yield GaussianityRow(
+            self.name,
+            f"{scores.shape[1]} axes",
+            value=value / centre,
+            null=1.0,
+            null_low=0.0,
+            null_high=float(falling[last - 1]) / centre,
+            p_value=float((1 + (falling >= value).sum()) / (1 + len(falling))),
+        )
 
 
 @lru_cache(maxsize=32)  # the law depends on nothing else: all views of the same rows share it
@@ -180,13 +185,6 @@ def _simulated(family: SimulatedLaw, n: int, k: int, replicates: int, seed: int)
     rng = np.random.default_rng([seed, 4])
     drawn = (rng.standard_normal((n, k), dtype=np.float32) for _ in range(replicates))
     return np.array([[family.statistic(scores, seed)] for scores in drawn])
-
-
-def _value_row(
-    family: str, test: str, value: float, null: tuple[float, float, float], p_value: float
-) -> GaussianityRow:
-    centre, low, high = null
-    return GaussianityRow(family, test, value=value, null=centre, null_low=low, null_high=high, p_value=p_value)
 
 
 PROJECTIONS = "projections"

@@ -11,18 +11,14 @@ from noisezoo.analysis.core import (
     Blocks,
     Floats,
     Rows,
-    as_matrix,
     as_rows,
     one_of_each,
     refuse_settings,
-    to_numpy,
     units_of,
 )
 from noisezoo.analysis.gaussian.families import FAMILIES, PROJECTIONS, UNIVARIATE
-from noisezoo.analysis.gaussian.result import GaussianityResult, GaussianityRow, corrected
+from noisezoo.analysis.gaussian.result import GaussianityResult, corrected
 from noisezoo.analysis.gaussian.sample import Sample
-
-__all__ = ["GaussianityResult", "GaussianityRow", "gaussianity", "paper_gaussianity"]
 
 Nulls = Mapping[str, Floats]
 _MAX_AXES = 50
@@ -36,7 +32,6 @@ def gaussianity(
     alpha: float = 0.05,
     seed: int = 42,
     n_null: int | None = None,
-    scores: AnyArray | None = None,
     families: Sequence[str] = tuple(FAMILIES),
     groups: ArrayLike | None = None,
 ) -> GaussianityResult:
@@ -61,21 +56,18 @@ def gaussianity(
         seed: decides directions, rows and null replicates.
         n_null: null replicates; None: 1 / alpha - 1, the fewest that can reject at alpha. The skewness and the BHEP
             test, cheap as they are, get ten times as many.
-        scores: (n, k) of X on axes to use as the leading ones, in falling order. The axes must have been fitted to
-            *all* rows of X, or to none: scores of the rows that axes were fitted to spread more than those of other
-            rows, and the mixture of both is no Gaussian.
         families: names of the families to run.
         groups: (n,) identities. Every test takes rows as independent, so that one row of each group is tested, drawn by
             the seed: a caveat says so.
 
     Raises:
         ValueError: fewer than 20 rows or groups, a level outside (0, 1), no projection or replicate, `n_samples`
-            outside [20, n], `scores` of other rows, an unknown family, no column that varies, NaN or infinite values,
-            or not a matrix of real numbers.
+            outside [20, n], an unknown family, no column that varies, NaN or infinite values, or not a matrix of real
+            numbers.
     """
     refuse_settings(alpha=alpha, n_projections=n_projections, n_null=n_null, seed=seed)
     n_null = ceil(round(1 / alpha, 9)) - 1 if n_null is None else n_null
-    sample = sample_of(X, n_projections=n_projections, seed=seed, n_samples=n_samples, scores=scores, groups=groups)
+    sample = sample_of(X, n_projections=n_projections, seed=seed, n_samples=n_samples, groups=groups)
     return examine(sample, null_replicates(sample, families, n_null, alpha), n_null, alpha)
 
 
@@ -110,20 +102,13 @@ def sample_of(
     n_projections: int,
     seed: int,
     n_samples: int | None = None,
-    scores: AnyArray | None = None,
     groups: ArrayLike | None = None,
 ) -> Sample:
     """The rows of X, or `n_samples` of them, or one of each group, under test; the rest as in `gaussianity`."""
     index = _chosen(rows := as_rows(X, min_rows=20), n_samples, seed, groups)
-    given = None if scores is None else as_matrix(to_numpy(scores), "scores")
-    if given is not None and len(given) != rows.shape[0]:
-        raise ValueError(f"scores have {len(given)} rows and X has {rows.shape[0]}")
-    if index is not None:
-        rows, given = as_rows(rows.take(index)), None if given is None else given[index]
+    rows = rows if index is None else as_rows(rows.take(index))
     n, d = rows.shape
-    n_axes = max(1, min(_MAX_AXES, d, n // 10))
-    given = None if given is None else given[:, :n_axes]
-    return Sample(rows, n_projections, n_axes, seed, given, independent=groups is None)
+    return Sample(rows, n_projections, max(1, min(_MAX_AXES, d, n // 10)), seed, independent=groups is None)
 
 
 def null_replicates(sample: Sample, families: Sequence[str], n_null: int, alpha: float) -> Nulls:
@@ -144,11 +129,20 @@ def examine(sample: Sample, nulls: Nulls, n_null: int, alpha: float) -> Gaussian
     p_values = {
         (name, test): p for name, both in sample.p_values.items() for test, p in zip(UNIVARIATE, both, strict=True)
     }
-    constant = int(sample.moments.constant.sum())
     return GaussianityResult(
-        corrected(found, alpha), p_values, *sample.rows.shape, sample.n_projections, sample.axes_used, n_null, constant,
-        sample.moments.repeated, tuple(_caveats(sample)), alpha, sample.seed,
-    )  # fmt: skip
+        rows=corrected(found, alpha),
+        p_values=p_values,
+        n=sample.rows.shape[0],
+        d=sample.rows.shape[1],
+        n_projections=sample.n_projections,
+        n_axes=sample.led.scores.shape[1] if sample.led else 0,
+        n_null=n_null,
+        constant_coordinates=int(sample.moments.constant.sum()),
+        repeated_rows=sample.moments.repeated,
+        caveats=tuple(_caveats(sample)),
+        alpha=alpha,
+        seed=sample.seed,
+    )
 
 
 def _chosen(rows: Rows, n_samples: int | None, seed: int, groups: ArrayLike | None) -> NDArray[np.intp] | None:
@@ -174,6 +168,6 @@ def _caveats(sample: Sample) -> Iterator[str]:
         yield f"{int(moments.constant.sum())} of {d} coordinates are constant and were left out"
     if n <= d:
         yield f"{n} rows in {d} dimensions: jointly, only leading axes and norms can be tested"
-    if sample.how:
-        yield sample.how
+    if sample.led and sample.led.how:
+        yield sample.led.how
     yield "p-values of dagostino-pearson are too small far out: no Bonferroni or false-discovery count rests on them"

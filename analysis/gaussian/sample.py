@@ -54,7 +54,6 @@ class Sample:
     n_projections: int
     n_axes: int
     seed: int
-    scores: Matrix | None = None
     independent: bool = True  # false where rows are one of each group
     p_values: dict[str, Floats] = field(default_factory=dict)
     """Family -> p-values (2, m) of Anderson-Darling and D'Agostino-Pearson, as they get known."""
@@ -98,10 +97,8 @@ class Sample:
     @cached_property
     def leading(self) -> Leading:
         """Scores on the leading principal axes, and tr S^2."""
-        return leading_axes(
-            self.rows, self.moments.mean, self.n_axes, self.projections.directions, self.projections.samples,
-            seed=self.seed, scores=self.scores,
-        )  # fmt: skip
+        U, P = self.projections.directions, self.projections.samples
+        return leading_axes(self.rows, self.moments.mean, self.n_axes, U, P, seed=self.seed)
 
     @cached_property
     def projected(self) -> Univariate:
@@ -114,14 +111,9 @@ class Sample:
         return Univariate.of(np.ascontiguousarray(self.leading.scores.T))
 
     @property
-    def axes_used(self) -> int:
-        """Number of leading axes, 0 where none were asked for; rows of low rank have fewer than were asked for."""
-        return self.leading.scores.shape[1] if "leading" in vars(self) else 0
-
-    @property
-    def how(self) -> str | None:
-        """How the leading axes were found, where they were asked for and are not the exact ones."""
-        return self.leading.how if "leading" in vars(self) else None
+    def led(self) -> Leading | None:
+        """`leading` where a family asked for it; rows of low rank have fewer axes than were asked for."""
+        return vars(self).get("leading")
 
     @cached_property
     def columns(self) -> Univariate:

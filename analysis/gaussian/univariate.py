@@ -31,7 +31,7 @@ def anderson_darling(Z: AnyArray) -> tuple[Floats, Floats]:
         ValueError: fewer than 8 rows, a constant column, or what `as_matrix` refuses.
     """
     Z = _samples(Z, min_rows=8)
-    A2 = _over_columns(lambda S: _anderson_darling_statistic(_sorted_scores(S)), Z)
+    A2 = _over_columns(_anderson_darling_statistic, Z)
     return A2, _anderson_darling_p(A2, len(Z))
 
 
@@ -47,10 +47,7 @@ def _samples(Z: AnyArray, min_rows: int) -> Matrix:
 
 def _sorted_scores(S: Matrix) -> Floats:
     """Each row of S (m, n) standardised, rising."""
-    return _standardise(np.sort(S, axis=1))
-
-
-def _standardise(S: Matrix) -> Floats:
+    S = np.sort(S, axis=1)
     z: Floats = S - S.mean(axis=1, keepdims=True, dtype=np.float64)
     z /= np.sqrt(np.einsum("ij,ij->i", z, z) / (z.shape[1] - 1))[:, None]
     return z
@@ -97,7 +94,7 @@ def dagostino_pearson(Z: AnyArray) -> tuple[Floats, Floats]:
         ValueError: fewer than 20 rows, a constant column, or what `as_matrix` refuses.
     """
     Z = _samples(Z, min_rows=20)
-    K2 = _over_columns(lambda S: _omnibus_statistic(_standardise(S)), Z)
+    K2 = _over_columns(_omnibus_statistic, Z)
     return K2, np.exp(-K2 / 2)
 
 
@@ -142,7 +139,7 @@ def shapiro_wilk(Z: AnyArray) -> tuple[Floats, Floats]:
     n = len(Z)
     if n > _MOST_ROYSTON:
         raise ValueError(f"Royston's approximations hold up to {_MOST_ROYSTON} rows, not for {n}: test some of them")
-    unexplained = _over_columns(lambda S: _shapiro_wilk_statistic(_sorted_scores(S)), Z)
+    unexplained = _over_columns(_shapiro_wilk_statistic, Z)
     return 1 - unexplained, _shapiro_wilk_p(unexplained, n)
 
 
@@ -172,18 +169,19 @@ def _shapiro_wilk_p(unexplained: Floats, n: int) -> Floats:
     return np.asarray(ndtr((mean - np.log(unexplained)) / np.exp(log_sd)))
 
 
-def _over_columns(statistic: Callable[[Matrix], Floats], Z: Matrix) -> Floats:
-    """`statistic` of samples as rows (m, n), over the columns of Z (n, m)."""
+def _over_columns(statistic: Callable[[Floats], Floats], Z: Matrix) -> Floats:
+    """`statistic` of sorted scores (m, n), over the columns of Z (n, m)."""
     n, m = Z.shape
     width = max(1, _PANEL // n)
     panels = (np.ascontiguousarray(Z[:, start : start + width].T) for start in range(0, m, width))
     return np.concatenate([_over_rows(statistic, panel) for panel in panels], axis=-1)
 
 
-def _over_rows(statistic: Callable[[Matrix], Floats], S: Matrix) -> Floats:
+def _over_rows(statistic: Callable[[Floats], Floats], S: Matrix) -> Floats:
     m, n = S.shape
     height = max(1, _BLOCK // n)
-    return np.concatenate([statistic(S[start : start + height]) for start in range(0, m, height)], axis=-1)
+    blocks = (_sorted_scores(S[start : start + height]) for start in range(0, m, height))
+    return np.concatenate([statistic(z) for z in blocks], axis=-1)
 
 
 def p_values_of_rows(S: Matrix) -> Floats:
@@ -192,10 +190,5 @@ def p_values_of_rows(S: Matrix) -> Floats:
     The two public functions at once, for many samples that are known to be finite and not constant: one sort and one
     standardisation serve both.
     """
-
-    def both(S: Matrix) -> Floats:
-        z = _sorted_scores(S)
-        return np.stack([_anderson_darling_statistic(z), _omnibus_statistic(z)])
-
-    A2, K2 = _over_rows(both, S)
+    A2, K2 = _over_rows(lambda z: np.stack([_anderson_darling_statistic(z), _omnibus_statistic(z)]), S)
     return np.stack([_anderson_darling_p(A2, S.shape[1]), np.exp(-K2 / 2)])

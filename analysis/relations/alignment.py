@@ -11,10 +11,13 @@ from numpy.typing import ArrayLike
 from noisezoo.analysis.core import (
     AnyArray,
     Draws,
+    Estimate,
     Floats,
     Measured,
     Null,
     Result,
+    Scored,
+    Units,
     along,
     as_array,
     assign_folds,
@@ -25,13 +28,12 @@ from noisezoo.analysis.core import (
     null_of_draws,
     null_of_moments,
     null_of_rates,
-    refuse_settings,
+    parts_of,
     shuffled,
     to_numpy,
     units_of,
 )
 from noisezoo.analysis.relations.cka import LinearKernel, cka_null, unbiased_cka, unbiased_hsic
-from noisezoo.analysis.relations.held_out import Rows, Scored, half_estimate, parts_of
 from noisezoo.analysis.relations.neighbours import Neighbours, among, nearest, overlap, reordered, tied_rows
 from noisezoo.analysis.relations.svcca import PROCRUSTES, SVCCA, held_out, leading_scores
 
@@ -120,7 +122,7 @@ def alignment(
         Y: rows of the other, of the same images.
         k: neighbours.
         groups: (n,) identities: a group never straddles folds or halves, counts as one in intervals, and is permuted
-            whole. Rows of one identity are no pair in CKA and no neighbours. There each identity counts as much as
+            whole. Units of one identity are no pair in CKA and no neighbours. There each identity counts as much as
             another, in the other measures each row.
         max_rows: of more rows than this, a random subset (whole groups are not kept together) is used for all measures,
             for neighbours cost n^2. None uses all.
@@ -135,9 +137,10 @@ def alignment(
         ValueError: different numbers of rows, fewer than 20, a view whose rows are all equal, k out of range, or what
             `as_array`, `assign_folds` and `half_samples` refuse.
     """
-    settings: Any = {"k": k, "groups": groups, "max_rows": max_rows, "max_axes": max_axes, "n_folds": n_folds}
-    settings |= {"n_splits": n_splits, "n_permutations": n_permutations, "confidence": confidence, "seed": seed}
-    return alignment_matrix({"X": X, "Y": Y}, **settings).pairs["X", "Y"]
+    return alignment_matrix(
+        {"X": X, "Y": Y}, k=k, groups=groups, max_rows=max_rows, max_axes=max_axes, n_folds=n_folds, n_splits=n_splits,
+        n_permutations=n_permutations, confidence=confidence, seed=seed,
+    ).pairs["X", "Y"]  # fmt: skip
 
 
 def alignment_matrix(
@@ -160,20 +163,18 @@ def alignment_matrix(
     Raises:
         ValueError: as `alignment`, or fewer than two views.
     """
-    refuse_settings(n_permutations=n_permutations, confidence=confidence, seed=seed)
     draws = Draws(n_folds, n_splits, n_permutations, confidence=confidence, seed=seed)
     arrays = _same_rows(views)
     given = len(next(iter(arrays.values())))
-    chosen = _subset(given, max_rows, draws.seed)
-    n = len(chosen)
+    n = min(given, max_rows or given)
+    chosen = np.sort(np.random.default_rng([seed, 4]).choice(given, n, replace=False))
     if not 1 <= k < n // 4:
         raise ValueError(f"k must lie between 1 and a quarter of the {n} rows, not {k}")
     units = np.unique(units_of(given, groups)[chosen], return_inverse=True)[1]
-    folds = assign_folds(n, draws.n_folds, seed=draws.seed, groups=units)
-    halves = half_samples(folds, draws.n_splits, seed=draws.seed, groups=units)
-    rng = np.random.default_rng([seed, 5])
-    orders = list(shuffled(units, n_permutations, rng))
-    plan = _Plan(folds, parts_of(halves), units, orders, k, min(max_axes, n // 10), draws)
+    folds = assign_folds(n, n_folds, seed=seed, groups=units)
+    parts = parts_of(half_samples(folds, n_splits, seed=seed, groups=units))
+    orders = list(shuffled(units, n_permutations, np.random.default_rng([seed, 5])))
+    plan = _Plan(folds, parts, units, orders, k, min(max_axes, n // 10), draws)
     prepared = {name: _prepare(X[chosen], name, plan) for name, X in arrays.items()}
     sampled = (f"a random {n} of {given} rows were used",) if n < given else ()
     pairs = {}
@@ -197,20 +198,14 @@ def _same_rows(views: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
     return {name: along(double(X) if precise else X, first) for name, X in arrays.items()}
 
 
-def _subset(n: int, most: int | None, seed: int) -> Rows:
-    if most is None or n <= most:
-        return np.arange(n)
-    return np.sort(np.random.default_rng([seed, 4]).choice(n, most, replace=False))
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Plan:
     """What all pairs share but the views."""
 
-    folds: Rows  # (n,)
-    parts: list[Rows]  # all rows, then both halves of each split
-    units: Rows  # (n,)
-    orders: list[Rows]  # rows (n,) of the second view after each permutation of identities
+    folds: Units  # (n,)
+    parts: list[Units]  # all rows, then both halves of each split
+    units: Units  # (n,)
+    orders: list[Units]  # rows (n,) of the second view after each permutation of identities
     k: int
     max_axes: int
     draws: Draws
@@ -266,7 +261,7 @@ def _measure(a: _View, b: _View, plan: _Plan) -> dict[str, Any]:
     cka = interval_of_influences(value, influence, np.arange(len(influence)), confidence)
     pairs = zip(plan.parts, a.neighbours, b.neighbours, strict=True)
     scored = [_score((x, y), a.scores[rows], b.scores[rows], plan.folds[rows]) for rows, x, y in pairs]
-    others = half_estimate(scored, plan.parts, plan.units).intervals(confidence, least=-1.0)
+    others = Estimate.of(scored, plan.parts, plan.units).intervals(confidence, least=-1.0)
     shuffled = zip(b.shuffled, plan.orders, strict=True)
     null = [_score((a.neighbours[0], y), a.scores, b.scores[order], plan.folds)[0] for y, order in shuffled]
     columns = np.array(null).reshape(len(null), 3).T
@@ -286,7 +281,7 @@ def _null_of_cka(value: float, a: _View, b: _View, plan: _Plan) -> Null:
     return null_of_draws(value, draws, plan.draws.confidence)
 
 
-def _score(found: tuple[Neighbours, Neighbours], T: Floats, U: Floats, folds: Rows) -> Scored:
+def _score(found: tuple[Neighbours, Neighbours], T: Floats, U: Floats, folds: Units) -> Scored:
     """Mutual neighbours, SVCCA and Procrustes (3,) of two views' rows, and each row's influence (m, 3)."""
     shares = overlap(*found)
     each = [(float(shares.mean()), (shares - shares.mean()) / len(shares))]

@@ -14,6 +14,7 @@ from noisezoo.analysis.core import (
     Floats,
     Interval,
     Result,
+    Scored,
     Units,
     as_array,
     assign_folds,
@@ -23,15 +24,21 @@ from noisezoo.analysis.core import (
     namespace,
     null_columns,
     principal_frame,
-    refuse_settings,
     single,
     to_numpy,
     units_of,
 )
-from noisezoo.analysis.relations.held_out import Sample, Scored, adjusted_p_values, agreement, aligned_coordinates
-from noisezoo.analysis.relations.maxvar import Maxvar, blocks_of, training_moments, whiten
+from noisezoo.analysis.relations.maxvar import (
+    Maxvar,
+    Sample,
+    adjusted_p_values,
+    agreement,
+    aligned_coordinates,
+    blocks_of,
+    training_moments,
+    whiten,
+)
 
-_NAN = float("nan")
 _NO_HALVES = "half of the rows cannot fit the views: held-out values have no interval; raise the ridge or n"
 
 
@@ -71,12 +78,9 @@ class SharedSpace(Result):
         for i, (X, W) in enumerate(zip(rows, self.weights, strict=True)):
             if X.shape[1] != len(W):
                 raise ValueError(f"view {i} has {X.shape[1]} columns and {len(W)} were fitted")
-        return np.asarray(self.view_scores(rows).sum(axis=0) / (self.eigenvalues * len(rows)))
-
-    def view_scores(self, views: Sequence[AnyArray]) -> Floats:
-        """Each view's own estimate of the shared dimensions, (views, m, dim)."""
-        parts = zip(views, self.means, self.weights, strict=True)
-        return np.stack([to_numpy((double(X) - like(m, X)) @ like(W, X)) for X, m, W in parts])
+        parts = zip(rows, self.means, self.weights, strict=True)
+        total = sum(to_numpy((double(X) - like(m, X)) @ like(W, X)) for X, m, W in parts)
+        return np.asarray(total / (self.eigenvalues * len(rows)))
 
     @cached_property
     def held_out_values(self) -> Floats:
@@ -104,7 +108,7 @@ class SharedSpace(Result):
     def p_values(self) -> Floats:
         """Of each dimension, (dim,), adjusted for looking at all of them: Westfall and Young's single-step maxT."""
         values = self.held_out_values
-        return adjusted_p_values(values, self.null) if self.draws.n_permutations else np.full(len(values), _NAN)
+        return adjusted_p_values(values, self.null) if self.draws.n_permutations else np.full(len(values), np.nan)
 
     @property
     def n_shared(self) -> int:
@@ -183,22 +187,25 @@ def gcca(
     """
     rows = _checked(views)
     _refuse_different_ids(ids, len(rows[0]), len(rows))
-    refuse_settings(n_permutations=n_permutations, confidence=confidence, seed=seed)
-    if not (np.isfinite(ridge) and ridge >= 0):
-        raise ValueError(f"ridge must be 0 or more, a share of a view's mean variance, not {ridge!r}")
-    n, widths = len(rows[0]), tuple(X.shape[1] for X in rows)
-    folds = assign_folds(n, n_folds, seed=seed, groups=groups)
+    draws = Draws(n_folds, n_splits, n_permutations, confidence=confidence, seed=seed)
+    folds = assign_folds(len(rows[0]), n_folds, seed=seed, groups=groups)
+    return _fitted(rows, dim, ridge, folds, units_of(len(folds), groups), draws)
+
+
+def _fitted(rows: list[AnyArray], dim: int, ridge: float, folds: Units, units: Units, draws: Draws) -> SharedSpace:
+    n, widths = len(folds), tuple(X.shape[1] for X in rows)
     training = n - int(np.bincount(folds).max())
     _refuse_saturated(widths, n, training, ridge)
     frames = [principal_frame(double(X), f"view {i}") for i, X in enumerate(rows)]
-    _refuse_dim(dim, [len(frame.eigenvalues) for frame in frames], training)
+    most = min(sorted(len(frame.eigenvalues) for frame in frames)[-2], training - 1)
+    if not 1 <= dim <= most:
+        raise ValueError(f"dim must lie between 1 and {most}, the rank of the second widest view, not {dim}")
     U, spectra = whiten(frames)
     problem = Maxvar(blocks_of([len(s) for s in spectra]), spectra, widths, ridge, dim)
     found = problem.solve(to_numpy(U.T @ U) / n, np.zeros(U.shape[1]))
     shared = found.combined(U)
     sign = np.sign(shared[np.abs(shared).argmax(axis=0), np.arange(dim)])  # in whatever axes the views were solved
     lifted = zip(frames, spectra, found.weights, strict=True)
-    draws = Draws(n_folds, n_splits, n_permutations, confidence=confidence, seed=seed)
     said = [one for i, X in enumerate(rows) for one in caveats(to_numpy(X), folds, f"view {i}")]
     return SharedSpace(
         shared=shared * sign,
@@ -209,9 +216,9 @@ def gcca(
         dims=widths,
         ridge=ridge,
         draws=draws,
-        caveats=tuple(said) if problem.halves_suffice(n, n_folds) else (*said, _NO_HALVES),
+        caveats=tuple(said) if problem.halves_suffice(n, draws.n_folds) else (*said, _NO_HALVES),
         problem=problem,
-        sample=Sample(single(U), problem.blocks, folds, units_of(n, groups), draws),
+        sample=Sample(single(U), problem.blocks, folds, units, draws),
     )
 
 
@@ -245,6 +252,8 @@ def _refuse_different_ids(ids: Sequence[ArrayLike] | None, n: int, views: int) -
 
 def _refuse_saturated(widths: Sequence[int], n: int, training: int, ridge: float) -> None:
     """Without a ridge, views that can predict anything on their rows have eigenvalues of 1 that mean nothing."""
+    if not (np.isfinite(ridge) and ridge >= 0):
+        raise ValueError(f"ridge must be 0 or more, a share of a view's mean variance, not {ridge!r}")
     if ridge:
         return
     mend = "give a ridge, fewer columns (PCA), or more rows"
@@ -259,9 +268,3 @@ def _refuse_saturated(widths: Sequence[int], n: int, training: int, ridge: float
             f"views of {list(widths)} columns meet in {n} rows whatever they hold: without a ridge leading eigenvalues "
             f"are exactly 1; {mend}"
         )
-
-
-def _refuse_dim(dim: int, ranks: Sequence[int], training: int) -> None:
-    most = min(sorted(ranks)[-2], training - 1)
-    if not 1 <= dim <= most:
-        raise ValueError(f"dim must lie between 1 and {most}, the rank of the second widest view, not {dim}")

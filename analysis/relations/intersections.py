@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from noisezoo.analysis.core import AnyArray, Draws, Floats, Interval, Result, namespace, null_columns, refuse_settings
+from noisezoo.analysis.core import AnyArray, Draws, Floats, Interval, Result, Scored, Units, namespace, null_columns
 from noisezoo.analysis.probes import ProbeTable, probe_table
 from noisezoo.analysis.relations.gcca import SharedSpace, gcca
-from noisezoo.analysis.relations.held_out import Sample, Scored, aligned_coordinates
-from noisezoo.analysis.relations.maxvar import Folds, Maxvar, blocks_of, training_moments
+from noisezoo.analysis.relations.maxvar import Maxvar, Sample, aligned_coordinates, blocks_of, training_moments
 from noisezoo.analysis.relations.neighbours import nearest, overlap
 
 _MOST_SUBSETS = 64
@@ -128,7 +127,7 @@ def intersections(
         names: of the views; their numbers when None.
         subsets: views of each space, two or more; all such subsets when None.
         k: neighbours, by cosine of out-of-fold shared coordinates; half as many in half-samples.
-        ridge: as for `gcca`, and so are ids, groups, n_folds, n_splits, n_permutations, confidence and seed.
+        ridge: as for `gcca`, and so are the others.
         ids: of the images in each view.
         groups: (n,) identities.
         n_folds: of the spaces.
@@ -145,30 +144,32 @@ def intersections(
     labels = tuple(map(str, range(len(views)))) if names is None else tuple(names)
     if len(labels) != len(views):
         raise ValueError(f"{len(labels)} names were given for {len(views)} views")
-    refuse_settings(n_permutations=n_permutations, confidence=confidence, seed=seed)
-    draws = Draws(n_folds, n_splits, n_permutations, confidence=confidence, seed=seed)
-    same: dict[str, Any] = {"ridge": ridge, "groups": groups, **draws.settings(), "n_permutations": n_permutations}
+    settings: dict[str, Any] = {"ridge": ridge, "groups": groups, "n_folds": n_folds, "n_splits": n_splits}
+    settings |= {"n_permutations": n_permutations, "confidence": confidence, "seed": seed}
     spaces = {
-        s: gcca([views[i] for i in s], dim, ids=None if ids is None else [ids[i] for i in s], **same) for s in chosen
+        s: gcca([views[i] for i in s], dim, ids=None if ids is None else [ids[i] for i in s], **settings)
+        for s in chosen
     }
-    n = len(spaces[chosen[0]].shared)
-    _refuse_k(k, n)
+    return _agreement(spaces, labels, k)
+
+
+def _agreement(spaces: Mapping[Subset, SharedSpace], names: tuple[str, ...], k: int) -> Intersections:
+    first = next(iter(spaces.values()))
+    _refuse_k(k, first.n)
     sample, problems = _side_by_side(spaces)
-    statistic = _Agreement(problems, k / n)
-    pairs = tuple(combinations(chosen, 2))
-    suffice = [problem.halves_suffice(n, n_folds) for problem in problems]
-    agreement = sample.intervals(statistic, fit=all(suffice))
+    statistic, pairs = _Agreement(problems, k / first.n), tuple(combinations(spaces, 2))
+    suffice = all(problem.halves_suffice(first.n, first.draws.n_folds) for problem in problems)
     return Intersections(
-        names=labels,
-        n=n,
-        dim=dim,
+        names=names,
+        n=first.n,
+        dim=first.problem.dim,
         spaces=spaces,
-        subsets=tuple(" + ".join(labels[i] for i in s) for s in chosen),
-        neighbours=dict(zip(chosen, statistic.neighbours(sample.U, sample.folds, sample.units), strict=True)),
-        agreement=dict(zip(pairs, agreement, strict=True)),
-        null=sample.permuted(statistic).reshape(n_permutations, len(pairs)),
+        subsets=tuple(" + ".join(names[i] for i in s) for s in spaces),
+        neighbours=dict(zip(spaces, statistic.neighbours(sample.U, sample.folds, sample.units), strict=True)),
+        agreement=dict(zip(pairs, sample.intervals(statistic, fit=suffice), strict=True)),
+        null=sample.permuted(statistic).reshape(-1, len(pairs)),
         k=k,
-        draws=draws,
+        draws=first.draws,
     )
 
 
@@ -190,11 +191,11 @@ class _Agreement:
     problems: Sequence[Maxvar]
     share: float  # k / n: neighbourhoods hold the same share of the rows whatever their number
 
-    def neighbours(self, U: AnyArray, folds: Folds, units: Folds) -> list[NDArray[np.intp]]:
+    def neighbours(self, U: AnyArray, folds: Units, units: Units) -> list[NDArray[np.intp]]:
         moments, k = list(training_moments(U, folds)), max(1, round(self.share * len(folds)))
         return [nearest(aligned_coordinates(p, U, moments).astype(np.float32), k, units) for p in self.problems]
 
-    def __call__(self, U: AnyArray, folds: Folds, units: Folds) -> Scored:
+    def __call__(self, U: AnyArray, folds: Units, units: Units) -> Scored:
         common = np.stack([overlap(a, b) for a, b in combinations(self.neighbours(U, folds, units), 2)], axis=1)
         value = common.mean(axis=0)
         return value, (common - value) / len(common)

@@ -1,18 +1,35 @@
-"""The eigenproblem of MAXVAR GCCA on whitened views side by side, on all rows and without each fold."""
+"""MAXVAR GCCA on whitened views side by side: the eigenproblem, on all rows and without each fold, and what holds."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis.core import AnyArray, Floats, Frame, eigh, like, namespace, to_numpy
+from noisezoo.analysis.core import (
+    AnyArray,
+    Draws,
+    Estimate,
+    Floats,
+    Frame,
+    Interval,
+    Scored,
+    Units,
+    eigh,
+    half_samples,
+    like,
+    namespace,
+    parts_of,
+    shuffled,
+    to_numpy,
+)
 
 Array = NDArray[np.floating[Any]]
-Folds = NDArray[np.intp]
-Moments = tuple[Folds, Array, Array]
+Moments = tuple[Units, Array, Array]
 """Row numbers of a fold, and the covariance (m, m) and mean (m,) of all other rows."""
+Statistic = Callable[[AnyArray, Units, Units], Scored]
+"""Whitened rows (n, m), folds (n,) and identities (n,) -> what they score."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,7 +114,7 @@ def inverse_root(A: Array) -> Array:
     return np.asarray(solve_triangular(L, np.eye(len(A), dtype=A.dtype), lower=True))
 
 
-def training_moments(U: AnyArray, folds: Folds) -> Iterator[Moments]:
+def training_moments(U: AnyArray, folds: Units) -> Iterator[Moments]:
     """The moments of rows U (n, m) without each fold (n,), as differences from those of all rows."""
     rows = [np.flatnonzero(folds == fold) for fold in range(folds.max() + 1)]
     parts = [U[like(r, U)] for r in rows]
@@ -108,3 +125,84 @@ def training_moments(U: AnyArray, folds: Folds) -> Iterator[Moments]:
         left = len(folds) - len(r)
         mean = (total - s) / left
         yield r, (product - p) / left - np.outer(mean, mean), mean
+
+
+def agreement(problem: Maxvar, U: AnyArray, folds: Units) -> Scored:
+    """Correlation (dim,) of the views' own estimates, of rows U (n, m) that neither was fitted on."""
+    value, influence = np.zeros(problem.dim), np.empty((len(folds), problem.dim))
+    for rows, C, mean in training_moments(U, folds):
+        rho, of_row = _pair_correlation(problem.solve(C, mean).scores(U[like(rows, U)]))
+        value += rho * len(rows) / len(folds)
+        influence[rows] = of_row / len(folds)
+    return value, influence
+
+
+def _pair_correlation(Z: Floats) -> Scored:
+    """Correlation of two views' scores Z (views, n, dim), averaged over pairs: (dim,); and its influences (n, dim).
+
+    The influence of a row on r = E z_a z_b, both standardised, is z_a z_b - r (z_a^2 + z_b^2) / 2.
+    """
+    Z = Z - Z.mean(axis=1, keepdims=True)
+    Z /= np.sqrt((Z**2).mean(axis=1, keepdims=True))
+    views, others = len(Z), Z.sum(axis=0) - Z
+    products = (Z * others).mean(axis=0) / (views - 1)  # (n, dim)
+    with_others = (Z * others).mean(axis=1, keepdims=True) / (views - 1)  # (views, 1, dim)
+    return products.mean(axis=0), products - (Z**2 * with_others).mean(axis=0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """Whitened views side by side, and how their rows are drawn for intervals and nulls."""
+
+    U: AnyArray  # (n, m) float32
+    blocks: Sequence[slice]  # of the m columns, one a view
+    folds: Units  # (n,)
+    units: Units  # (n,) number of each row's group, or of the row
+    draws: Draws
+
+    def intervals(self, statistic: Statistic, *, fit: bool) -> tuple[Interval, ...]:
+        """A statistic with its intervals by half-samples; ends are NaN unless half of the rows can `fit` the views."""
+        draws = self.draws
+        if not fit:
+            return tuple(Interval(float(v), np.nan, np.nan) for v in statistic(self.U, self.folds, self.units)[0])
+        parts = parts_of(half_samples(self.folds, draws.n_splits, seed=draws.seed, groups=self.units))
+        scored = (statistic(self.U[like(rows, self.U)], self.folds[rows], self.units[rows]) for rows in parts)
+        return tuple(Estimate.of(scored, parts, self.units).intervals(draws.confidence, least=-1.0))
+
+    def permuted(self, statistic: Statistic) -> Floats:
+        """A statistic (k,) after each permutation of the views' rows against each other, (n_permutations, k)."""
+        drawn = (np.random.default_rng([self.draws.seed, 3, b]) for b in range(self.draws.n_permutations))
+        views = (permute_views(self.U, self.blocks, self.units, rng) for rng in drawn)
+        return np.array([statistic(U, self.folds, self.units)[0] for U in views])
+
+
+def permute_views(U: AnyArray, blocks: Sequence[slice], units: Units, rng: np.random.Generator) -> AnyArray:
+    """Rows of every view's block of U (n, m) but the first in another order each, so that views share nothing.
+
+    The identities `units` (n,) change places whole, as their rows are not exchangeable.
+    """
+    orders = shuffled(units, len(blocks) - 1, rng)
+    moved = (U[like(order, U)][:, block] for block, order in zip(blocks[1:], orders, strict=True))
+    return namespace(U).concatenate([U[:, blocks[0]], *moved], axis=1)
+
+
+def adjusted_p_values(values: Floats, null: Floats) -> Floats:
+    """Westfall and Young's (1993) single-step maxT: how often the largest null value reaches each value, (dim,)."""
+    return np.asarray((1 + (null.max(axis=1)[:, None] >= values).sum(axis=0)) / (1 + len(null)))
+
+
+def aligned_coordinates(problem: Maxvar, U: AnyArray, moments: Iterable[Moments]) -> Floats:
+    """Shared coordinates (n, dim) of every row of U (n, m) from the fit without its fold.
+
+    A fit knows its axes up to rotation where eigenvalues are close, and up to sign always, so each is rotated onto
+    the first by orthogonal Procrustes on the rows it was fitted on (Schoenemann 1966).
+    """
+    columns = np.r_[tuple(problem.blocks)]
+    G, first = np.empty((len(U), problem.dim)), None
+    for rows, C, mean in moments:
+        fit = problem.solve(C, mean)
+        own = np.concatenate(fit.weights) / fit.total
+        first = own if first is None else first
+        left, _, right = np.linalg.svd(own.T @ C[np.ix_(columns, columns)] @ first)
+        G[rows] = fit.combined(U[like(rows, U)]) @ (left @ right)
+    return G

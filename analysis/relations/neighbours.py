@@ -19,13 +19,14 @@ def nearest(X: AnyArray, k: int, units: NDArray[np.intp] | None = None) -> Neigh
     Rows of one of `units` (n,) are never neighbours; -1 stands in where a row has fewer than k others. Rows of zeros
     are equally near to all. Between equal similarities the choice is arbitrary, but the same every time.
     """
-    U = _unit(X)
+    U = unit_rows(X)
     units = np.arange(len(X)) if units is None else units
     found = [_nearest_of(U, slice(start, start + _BLOCK), k, units) for start in range(0, len(X), _BLOCK)]
     return np.concatenate(found)
 
 
-def _unit(X: AnyArray) -> AnyArray:
+def unit_rows(X: AnyArray) -> AnyArray:
+    """Rows of X (n, d) of norm 1; rows of zeros stay."""
     xp = namespace(X)
     norms = xp.sqrt((X * X).sum(1))[:, None]
     return X / xp.where(norms > 0, norms, xp.ones_like(norms))
@@ -43,7 +44,7 @@ def _nearest_of(U: AnyArray, rows: slice, k: int, units: NDArray[np.intp]) -> Ne
 
 def tied_rows(X: AnyArray, found: Neighbours, k: int) -> int:
     """How many rows of X (n, d) have a k-th and a next neighbour, of `found` (n, more), that rounding cannot part."""
-    U = to_numpy(_unit(X))
+    U = to_numpy(unit_rows(X))
     last, after = ((U * U[found[:, place]]).sum(axis=1) for place in (k - 1, k))
     return int((np.abs(last - after) <= 4 * np.finfo(U.dtype).eps)[found[:, k] >= 0].sum())
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis.core import AnyArray, namespace, to_numpy
+from noisezoo.analysis.core import AnyArray, Floats, to_numpy
+from noisezoo.analysis.relations.neighbours import unit_rows
 
-Floats = NDArray[np.float64]
 Rows = list[NDArray[np.intp]]
 
 
@@ -30,7 +30,7 @@ def hits(predicted: AnyArray, targets: AnyArray, among: Rows, ks: Sequence[int])
     """
     found = np.zeros((len(predicted), len(ks)))
     for rows in among:
-        above, equal = _ranks(_unit(predicted[rows]) @ _unit(targets[rows]).T)
+        above, equal = _ranks(unit_rows(predicted[rows]) @ unit_rows(targets[rows]).T)
         found[rows] = np.clip((np.asarray(ks) - above[:, None]) / equal[:, None], 0, 1)
     return found
 
@@ -46,9 +46,3 @@ def _ranks(S: AnyArray) -> tuple[Floats, Floats]:
     own = S.diagonal()[:, None]
     above, equal = ((S > own).sum(1), (S == own).sum(1))
     return to_numpy(above).astype(np.float64), to_numpy(equal).astype(np.float64)
-
-
-def _unit(X: AnyArray) -> AnyArray:
-    xp = namespace(X)
-    norms = xp.sqrt((X * X).sum(1))[:, None]
-    return X / xp.where(norms > 0, norms, xp.ones_like(norms))

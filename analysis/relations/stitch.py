@@ -25,7 +25,6 @@ from noisezoo.analysis.core import (
     no_narrower,
     null_of_draws,
     null_of_rates,
-    refuse_settings,
     shuffled,
     to_numpy,
     units_of,
@@ -109,8 +108,8 @@ def stitch(
         ridge: one strength, or several to choose among by held-out error. None: `RIDGES`. A fold's own error never
             chooses the strength that it is scored with.
         groups: (n,) identities: a group never straddles folds, counts as one in intervals, and is permuted whole.
-        n_folds: folds.
         max_gallery: a fold of more rows is cut at random in galleries, for retrieval gets harder as a gallery grows.
+        n_folds: folds.
         n_permutations: shuffled copies of Y; below 2 the null is NaN. With 6, independent views of 60 rows were called
             predictable at 5 % in 8 to 10 % of simulations, with 20 in 5 to 7 %.
         confidence: of the intervals.
@@ -145,7 +144,6 @@ def stitch_many(
     Raises:
         ValueError: as `stitch`.
     """
-    refuse_settings(n_permutations=n_permutations, confidence=confidence, seed=seed)
     draws = Draws(n_folds, 0, n_permutations, confidence=confidence, seed=seed)
     X, ridges = as_array(X), strengths(ridge)
     views = {name: as_target(Y, X, name) for name, Y in targets.items()}

@@ -19,7 +19,6 @@ from noisezoo.analysis.core import (
     caveats,
     chosen,
     null_of_draws,
-    refuse_settings,
     shuffled,
     to_numpy,
 )
@@ -106,7 +105,7 @@ def transfer(
     Raises:
         ValueError: what `stitch`, `as_labels`, `assign_folds` and `half_samples` refuse.
     """
-    refuse_settings(n_permutations=n_permutations, confidence=confidence, seed=seed)
+    draws = Draws(n_folds, n_splits, n_permutations, confidence=confidence, seed=seed)
     X, ridges = as_array(X), strengths(ridge)
     Y = as_target(Y, X, "Y")
     design = Design.of(len(X), labels, names, groups, n_folds=n_folds, n_splits=n_splits, seed=seed, what="labels")
@@ -121,7 +120,7 @@ def transfer(
         mean_own={m: e.mean_interval(confidence) for m, e in own.items()},
         caveats=(*caveats(to_numpy(X), design.folds), *caveats(to_numpy(Y), design.folds, "Y")),
         n=len(X),
-        draws=Draws(n_folds, n_splits, n_permutations, confidence=confidence, seed=seed),
+        draws=draws,
     )
 
 

@@ -301,7 +301,6 @@ def test_the_result_is_json_and_a_tidy_frame(gaussian: GaussianityResult) -> Non
         (np.zeros((30, 3)), {}, "every column of X is constant"),
         (np.random.default_rng(0).standard_normal((30, 3)), {"n_samples": 31}, "between 20 and the 30 rows"),
         (np.random.default_rng(0).standard_normal((30, 3)), {"families": ["nonsense"]}, "families must be some of"),
-        (np.random.default_rng(0).standard_normal((30, 3)), {"scores": np.ones((29, 2))}, "scores have 29 rows"),
         (np.full((30, 3), np.nan), {}, "NaN or infinite values, the first at row 0, column 0"),
         (np.eye(30), {"groups": np.arange(30) // 2}, "15 groups of rows of X are too few"),
         (np.eye(30), {"groups": np.arange(29)}, "one label a row"),

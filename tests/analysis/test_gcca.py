@@ -7,8 +7,7 @@ from scipy.linalg import block_diag, eigh
 
 from noisezoo.analysis.controls.simulation import simulate_une
 from noisezoo.analysis.relations.gcca import SharedSpace, gcca
-from noisezoo.analysis.relations.held_out import adjusted_p_values, permute_views
-from noisezoo.analysis.relations.maxvar import Maxvar
+from noisezoo.analysis.relations.maxvar import Maxvar, adjusted_p_values, permute_views
 
 Floats = NDArray[np.float64]
 

@@ -182,7 +182,7 @@ def test_too_few_groups_for_an_interval_are_refused() -> None:
     folds = np.array([0, 1, 1, 1, 2])
     with pytest.raises(ValueError, match="too few for an interval"):
         half_samples(folds, 2, seed=0)
-    with pytest.raises(ValueError, match="n_splits must be at least 1"):
+    with pytest.raises(ValueError, match="n_splits must be a whole number, 1 or more"):
         half_samples(folds, 0, seed=0)
 
 

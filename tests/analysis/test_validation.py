@@ -10,7 +10,7 @@ import torch
 from noisezoo import analysis
 from noisezoo.analysis.core.arrays import as_labels, as_matrix, refuse_one_class
 from noisezoo.analysis.core.blocks import as_rows
-from noisezoo.analysis.core.settings import refuse_settings
+from noisezoo.analysis.core.result import refuse_settings
 
 X = np.random.default_rng(0).standard_normal((80, 3)) + 0.5
 Y = (np.arange(80) % 2).astype(float)[:, None]
