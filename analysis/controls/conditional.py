@@ -195,9 +195,7 @@ def _three(logits: Array, which: NDArray[np.intp], design: Design) -> dict[str, 
 
 def _half_logits(blends: Sequence[_Blend], design: Design) -> tuple[Array, Array, Array]:
     """Half-sample logits (splits, n, k) of A, B and both; every half chooses shares of its own, but no strengths."""
-    every = np.ones(len(design.Y), dtype=np.bool_)
-    logits = np.stack([half_logits(b.T, design.Y, design.folds, b.search.C, design.halves, b.search.fits, every)
-                       for b in blends])  # (blends, splits, n, k)  # fmt: skip
+    logits = np.stack([half_logits(b.T, design, b.search.C, b.search.fits) for b in blends])  # (blends, splits, n, k)
     both = np.empty_like(logits[0])
     for split, half in enumerate(design.halves):
         for rows in (half, ~half):

@@ -1,9 +1,3 @@
-from noisezoo.analysis.probes.compare import (
-    Comparison as Comparison,
-    compare as compare,
-    probe_difference as probe_difference,
-    refuse_different_rows as refuse_different_rows,
-)
 from noisezoo.analysis.probes.crossvalidation import (
     Design as Design,
     Scored as Scored,
@@ -30,7 +24,11 @@ from noisezoo.analysis.probes.path import (
     search_path as search_path,
 )
 from noisezoo.analysis.probes.table import (
+    Comparison as Comparison,
     ProbeTable as ProbeTable,
+    compare as compare,
+    probe_difference as probe_difference,
     probe_table as probe_table,
+    refuse_different_rows as refuse_different_rows,
     regression_table as regression_table,
 )

@@ -23,31 +23,23 @@ from noisezoo.analysis.core import (
     units_of,
     units_with,
 )
+from noisezoo.analysis.probes import path
 from noisezoo.analysis.probes.logistic import Array
 from noisezoo.analysis.probes.metrics import EVERY, METRICS, Metric, OutOfFold, Scores, r2
-from noisezoo.analysis.probes.path import (
-    Fits,
-    Search,
-    fit_logistic,
-    fit_without_each_fold,
-    held_out_logits,
-    search_path,
-)
-from noisezoo.analysis.probes.regression import fit_ridge, search_ridge
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
     """A kind of label: how its probes are searched for and fitted, and what they are measured by."""
 
-    search: Callable[[AnyArray, Floats, NDArray[np.intp]], Search]
+    search: Callable[[AnyArray, Floats, NDArray[np.intp]], path.Search]
     fit: Callable[..., tuple[Array, Array]]
     metrics: Mapping[str, Metric]
     binary: bool
 
 
-CLASSIFICATION = Task(search_path, fit_logistic, METRICS, True)
-REGRESSION = Task(search_ridge, fit_ridge, {"r2": r2}, False)
+CLASSIFICATION = Task(path.search_path, path.fit_logistic, METRICS, True)
+REGRESSION = Task(path.search_ridge, path.fit_ridge, {"r2": r2}, False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,18 +57,9 @@ class Design:
 
     @classmethod
     def of(
-        cls,
-        n: int,
-        Y: ArrayLike,
-        names: Sequence[str],
-        groups: ArrayLike | None,
-        *,
-        n_folds: int,
-        n_splits: int,
-        seed: int,
-        what: str = "Y",
-        task: Task = CLASSIFICATION,
-    ) -> "Design":
+        cls, n: int, Y: ArrayLike, names: Sequence[str], groups: ArrayLike | None, *,
+        n_folds: int, n_splits: int, seed: int, what: str = "Y", task: Task = CLASSIFICATION,
+    ) -> "Design":  # fmt: skip
         """The design for n rows and labels Y (n, k), which errors call `what`: zeros and ones, or numbers to regress.
 
         Raises:
@@ -86,37 +69,31 @@ class Design:
         units = units_of(n, groups)
         folds = assign_folds(n, n_folds, seed=seed, groups=units)
         halves = half_samples(folds, n_splits, seed=seed, groups=units)
-        refused = refusals(labels, names, folds, units) if task.binary else _constant(labels, names)
-        probed = np.array([name not in refused for name in names], dtype=np.bool_)
-        kept = tuple(name for name in names if name not in refused)
-        if not task.binary:  # in standard deviations, so that single precision holds predictions
-            labels = (labels - labels.mean(axis=0)) / np.where(probed, labels.std(axis=0), 1)
-        return cls(kept, refused, labels[:, probed], folds, halves, units, seed, task)
+        if task.binary:
+            return cls(tuple(names), {}, labels, folds, halves, units, seed, task).on(np.ones(n, dtype=np.bool_))
+        constant = {names[j]: f"all {n} rows are {labels[0, j]:g}" for j in constant_columns(labels)}
+        # In standard deviations, so that single precision holds predictions.
+        labels = (labels - labels.mean(axis=0)) / np.where([name in constant for name in names], 1, labels.std(axis=0))
+        return cls(tuple(names), {}, labels, folds, halves, units, seed, task)._without(constant)
 
     def on(self, kept: NDArray[np.bool_]) -> "Design":
-        """The same design with the attributes that can be cross-validated on `kept` rows (n,)."""
-        refused = refusals(self.Y[kept], self.names, self.folds[kept], self.units[kept])
+        """The same design with the attributes that can be cross-validated on `kept` rows (n,).
+
+        Classes are counted in units: ten pictures of one person are one example of what that person has.
+        """
+        Y, folds, units = self.Y[kept], self.folds[kept], self.units[kept]
+        held, count = units_with(units, Y), len(np.unique(units))
+        reasons = {name: _refusal(Y[:, j], folds, held[:, j], count) for j, name in enumerate(self.names)}
+        return self._without({name: reason for name, reason in reasons.items() if reason})
+
+    def _without(self, refused: Mapping[str, str]) -> "Design":
+        kept = [name for name in self.names if name not in refused]
         columns = np.array([name not in refused for name in self.names], dtype=np.bool_)
-        names = tuple(name for name in self.names if name not in refused)
-        return replace(self, names=names, refused={**self.refused, **refused}, Y=self.Y[:, columns])
+        return replace(self, names=tuple(kept), refused={**self.refused, **refused}, Y=self.Y[:, columns])
 
     def shuffled(self, times: int) -> list[Floats]:
         """Copies of Y with its rows, or groups, permuted, attributes together: what is left of them is their rates."""
         return [self.Y[order] for order in shuffled(self.units, times, np.random.default_rng([self.seed, 1]))]
-
-
-def _constant(Y: Floats, names: Sequence[str]) -> dict[str, str]:
-    return {names[j]: f"all {len(Y)} rows are {Y[0, j]:g}" for j in constant_columns(Y)}
-
-
-def refusals(Y: Floats, names: Sequence[str], folds: NDArray[np.intp], units: Units) -> dict[str, str]:
-    """Attribute of Y (n, k) -> why it cannot be cross-validated over `folds` (n,); those that can are left out.
-
-    Classes are counted in `units` (n,): ten pictures of one person are one example of what that person has.
-    """
-    held, count = units_with(units, Y), len(np.unique(units))
-    reasons = {name: _refusal(Y[:, j], folds, held[:, j], count) for j, name in enumerate(names)}
-    return {name: reason for name, reason in reasons.items() if reason}
 
 
 def _refusal(y: Floats, folds: NDArray[np.intp], held: NDArray[np.intp], units: int) -> str | None:
@@ -134,33 +111,24 @@ def _refusal(y: Floats, folds: NDArray[np.intp], held: NDArray[np.intp], units: 
 
 
 def half_logits(
-    T: AnyArray,
-    Y: Floats,
-    folds: NDArray[np.intp],
-    C: Floats,
-    halves: NDArray[np.bool_],
-    whole: Fits,
-    kept: NDArray[np.bool_],
-    fit: Callable[..., tuple[Array, Array]] = fit_logistic,
+    T: AnyArray, design: Design, C: Floats, whole: path.Fits, kept: NDArray[np.bool_] | None = None
 ) -> Array:
-    """Logits (n_splits, n, k) of every row out of fold, from probes fitted on its own half of each split.
+    """Logits (n_splits, n, k) of every row of T (n, r) out of fold, from probes fitted on its own half of each split.
 
     Args:
-        T: (n, r) scaled principal scores.
-        Y: (n, k) labels.
-        folds: (n,) the same on a half as on the whole.
+        T: scaled principal scores.
+        design: Labels, folds, which a half shares with the whole, and halves.
         C: (folds, k) strengths, kept as chosen on all rows: the prior variance of a logit, at any number of rows.
-        halves: (n_splits, n) as `half_samples` gives them.
         whole: fits of the same folds on all rows, to begin from.
-        kept: (n,) rows that may be fitted on; every row is scored.
-        fit: how: rows, labels, strengths and a start to weights (r, k) and intercepts (k,).
+        kept: (n,) rows that may be fitted on, all when None; every row is scored.
     """
-    logits = np.empty((len(halves), *Y.shape), np.float32)
-    for split, half in enumerate(halves):
+    Y, folds = design.Y, design.folds
+    logits = np.empty((len(design.halves), *Y.shape), np.float32)
+    for split, half in enumerate(design.halves):
         for rows in (half, ~half):
-            trained = rows & kept
-            fits = fit_without_each_fold(chosen(T, trained), Y[trained], folds[trained], C, whole, fit)
-            logits[split, rows] = held_out_logits(chosen(T, rows), folds[rows], fits)
+            own = rows if kept is None else rows & kept
+            fits = path.fit_without_each_fold(chosen(T, own), Y[own], folds[own], C, whole, design.task.fit)
+            logits[split, rows] = path.held_out_logits(chosen(T, rows), folds[rows], fits)
     return logits
 
 
@@ -194,25 +162,17 @@ class Scored:
 def cross_validate(T: AnyArray, design: Design, n_permutations: int, kept: NDArray[np.bool_] | None = None) -> Scored:
     """Run a design on scaled principal scores T (n, r), float32, numpy or torch.
 
-    Probes, strengths and priors come from the `kept` rows (n,) alone, all when None; every row is scored.
+    Probes, strengths and priors come from the `kept` rows (n,) alone, all when None; every row is scored. Shuffled
+    copies of the labels go through the same search, beside the labels themselves.
     """
     kept = np.ones(len(T), dtype=np.bool_) if kept is None else kept
-    (real, *permuted), search = _score(T, [design.Y, *design.shuffled(n_permutations)], design, kept)
-    k = len(design.names)
+    folds, k, task = design.folds, len(design.names), design.task
+    copies = np.hstack([design.Y, *design.shuffled(n_permutations)])
+    search = task.search(chosen(T, kept), copies[kept], folds[kept])
+    found = OutOfFold.of(path.held_out_logits(T, folds, search.fits), copies, folds, kept, task.binary)
+    real, *permuted = (found.take(block) for block in np.split(np.arange(copies.shape[1]), 1 + n_permutations))
     C, whole = search.C[:, :k], [(w[:, :k], b[:k]) for w, b in search.fits]
-    logits = half_logits(T, design.Y, design.folds, C, design.halves, whole, kept, design.task.fit)
-    metrics = design.task.metrics
-    estimates = {metric: estimate(metric, real, design.halves, logits, design.units) for metric in metrics}
-    null = {m: np.array([run(o)[0] for o in permuted]).reshape(n_permutations, k) for m, run in metrics.items()}
+    logits = half_logits(T, design, C, whole, kept)
+    estimates = {metric: estimate(metric, real, design.halves, logits, design.units) for metric in task.metrics}
+    null = {m: np.array([run(o)[0] for o in permuted]).reshape(n_permutations, k) for m, run in task.metrics.items()}
     return Scored(real, logits, estimates, null, C)
-
-
-def _score(
-    T: AnyArray, copies: Sequence[Floats], design: Design, kept: NDArray[np.bool_]
-) -> tuple[list[OutOfFold], Search]:
-    """Every copy of Y (n, k) out of fold, at the strengths that the other folds choose; columns in one search."""
-    Y = np.hstack(copies)
-    search, folds = design.task.search(chosen(T, kept), Y[kept], design.folds[kept]), design.folds
-    found = OutOfFold.of(held_out_logits(T, folds, search.fits), Y, folds, kept, design.task.binary)
-    columns = np.split(np.arange(Y.shape[1]), len(copies))
-    return [found.take(block) for block in columns], search

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from noisezoo.analysis.core import (
     AnyArray,
@@ -23,7 +23,7 @@ from noisezoo.analysis.core import (
     units_with,
 )
 from noisezoo.analysis.probes.logistic import minimise
-from noisezoo.analysis.probes.path import Scaled, scaled_frame, search_path
+from noisezoo.analysis.probes.path import scaled_frame, search_path
 
 _NEAR, _TOLERANCE = 1e-8, 1e-9  # nats a row, of the fit in single and in double precision
 
@@ -49,10 +49,6 @@ class Probes(Result):
         from scipy.special import expit
 
         return np.asarray(expit(self.decision_function(X)))
-
-    def take(self, columns: slice) -> "Probes":
-        """The probes of some of the attributes."""
-        return Probes(self.coef[:, columns], self.intercept[columns], self.C[columns], self.caveats)
 
     def settings(self) -> dict[str, Any]:
         """Sizes and caveats."""
@@ -97,23 +93,23 @@ def fit_probes(
     X = as_array(X)
     labels = as_labels(Y, rows=len(X))
     refuse_one_class(labels)
-    scaled = scaled_frame(X)
+    T, scale, frame = scaled_frame(X)
     if C is not None:
-        strength = _strengths(C, labels.shape[1]) * scaled.scale**2
-        return _fit(scaled, labels, strength, caveats(to_numpy(X)))
-    folds = assign_folds(len(X), n_folds, seed=seed, groups=groups)
-    strength = search_path(single(scaled.T), labels, folds).best_strength()
-    rare = _rare(units_with(units_of(len(X), groups), labels).min(axis=0), n_folds)
-    return _fit(scaled, labels, strength, caveats(to_numpy(X), folds) + rare)
-
-
-def _rare(fewest: NDArray[np.intp], n_folds: int) -> tuple[str, ...]:
-    """Attributes whose rarer class so few rows, or groups, hold (k,) that folds can hardly choose their strength."""
-    return tuple(
-        f"attribute {j} has {fewest[j]} rows or groups of its rarer class: C was chosen by {n_folds} folds that need "
-        f"{2 * n_folds}; do not trust its direction"
-        for j in np.flatnonzero(fewest < 2 * n_folds)
-    )
+        strength, said = _strengths(C, labels.shape[1]) * scale**2, caveats(to_numpy(X))
+    else:
+        folds = assign_folds(len(X), n_folds, seed=seed, groups=groups)
+        strength = search_path(single(T), labels, folds).best_strength()
+        fewest = units_with(units_of(len(X), groups), labels).min(axis=0)
+        said = caveats(to_numpy(X), folds) + tuple(
+            f"attribute {j} has {fewest[j]} rows or groups of its rarer class: C was chosen by {n_folds} folds that "
+            f"need {2 * n_folds}; do not trust its direction"
+            for j in np.flatnonzero(fewest < 2 * n_folds)
+        )
+    # Most iterations in single precision; then double precision decides when the optimum is reached.
+    start = minimise(single(T), labels, strength, tolerance=_NEAR)
+    w, b = minimise(T, labels, strength, start, tolerance=_TOLERANCE)
+    coef = frame.lift(np.asarray(w, np.float64)) / scale
+    return Probes(coef, np.asarray(b - frame.mean @ coef, np.float64), strength / scale**2, said)
 
 
 def _strengths(C: ArrayLike, k: int) -> Floats:
@@ -121,12 +117,3 @@ def _strengths(C: ArrayLike, k: int) -> Floats:
     if strengths.shape not in ((), (k,)) or not (np.isfinite(strengths) & (strengths > 0)).all():
         raise ValueError(f"C must be positive, one number or one for each of the {k} attributes, not {C!r}")
     return np.broadcast_to(strengths, (k,))
-
-
-def _fit(scaled: Scaled, Y: Floats, strength: Floats, caveats: tuple[str, ...]) -> Probes:
-    """Most iterations in single precision; then double precision decides when the optimum is reached."""
-    start = minimise(single(scaled.T), Y, strength, tolerance=_NEAR)
-    w, b = minimise(scaled.T, Y, strength, start, tolerance=_TOLERANCE)
-    coef = scaled.lift(np.asarray(w, np.float64)) / scaled.scale
-    intercept = np.asarray(b - scaled.mean @ coef, np.float64)
-    return Probes(coef, intercept, strength / scaled.scale**2, caveats)

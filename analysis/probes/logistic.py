@@ -33,7 +33,6 @@ class _State:
     gw: AnyArray
     gb: AnyArray
     decrement: AnyArray  # (k,) preconditioned squared gradient of the last iteration
-    curvature: AnyArray  # (n, k) q (1 - q)
 
     def take(self, columns: NDArray[np.intp]) -> "_State":
         at = like(columns, self.w)
@@ -86,16 +85,15 @@ def _begin(T: AnyArray, Y: Array, C: Array, W: Array, B: Array) -> _State:
     m = side * (T @ w + b)
     q = _missing(m)
     zeros = xp.zeros_like(w), xp.zeros_like(b)
-    return _State(w, b, beside(C, T), side, m, q, *zeros, *zeros, xp.full_like(b, float("inf")), q)
+    return _State(w, b, beside(C, T), side, m, q, *zeros, *zeros, xp.full_like(b, float("inf")))
 
 
 def _turn(T: AnyArray, squares: AnyArray, s: _State, tolerance: float) -> AnyArray:
     """Set the next conjugate direction of every column in `s`; true where the column has converged."""
     xp = namespace(T)
-    s.curvature = s.q - s.q * s.q
     residual = s.side * s.q  # (n, k) y - p
     gw, gb = s.w - s.C * (T.T @ residual), -s.C * residual.sum(0)
-    weight = s.C * s.curvature.mean(0).clip(1e-6, None)
+    weight = s.C * (s.q - s.q * s.q).mean(0).clip(1e-6, None)
     sw, sb = gw / (weight * squares + 1), gb / (weight * len(T))  # preconditioned gradient
     decrement = _dot(gw, sw) + gb * sb
     beta = ((decrement - _dot(s.gw, sw) - s.gb * sb) / s.decrement).clip(0, None)  # Polak-Ribiere, or anew
@@ -116,7 +114,7 @@ def _step(T: AnyArray, s: _State) -> None:
     dm = s.side * (T @ s.dw + s.db)
     slope = _dot(s.gw, s.dw) + s.gb * s.db
     dw2, wdw = _dot(s.dw, s.dw), _dot(s.w, s.dw)
-    t = -slope / (s.C * xp.einsum("ik,ik,ik->k", s.curvature, dm, dm) + dw2)
+    t = -slope / (s.C * xp.einsum("ik,ik,ik->k", s.q - s.q * s.q, dm, dm) + dw2)
     for _ in range(30):
         m = s.m + t * dm
         q = _missing(m)

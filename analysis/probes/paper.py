@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from noisezoo.analysis.core import (
     Interval,
     Matrix,
     Result,
+    Units,
     as_labels,
     as_matrix,
     caveats,
@@ -26,8 +26,9 @@ from noisezoo.analysis.core import (
     refuse_settings,
     units_of,
 )
-from noisezoo.analysis.probes.fit import Probes, fit_probes
-from noisezoo.analysis.probes.metrics import OutOfFold, Scores, accuracy, auc
+from noisezoo.analysis.probes.fit import Probes
+from noisezoo.analysis.probes.logistic import minimise
+from noisezoo.analysis.probes.metrics import OutOfFold, accuracy, auc
 
 DIMENSIONS = {"noise": 500, "embedding": 310, "control": 500}
 """Principal components by kind of view: the paper's for generative models and encoders; controls as the noise."""
@@ -35,9 +36,9 @@ PAPER_C = 1.0
 
 
 def _logistic(T: Floats, Y: Floats) -> tuple[Floats, Floats]:
-    """Weights (r, k) and intercepts (k,) of the optimum of scikit-learn's LogisticRegression() with any solver."""
-    found = fit_probes(T, Y, C=PAPER_C)
-    return found.coef, found.intercept
+    """The optimum of scikit-learn's LogisticRegression() with any solver."""
+    w, b = minimise(T, Y, np.full(Y.shape[1], PAPER_C), tolerance=1e-9)
+    return np.asarray(w, np.float64), np.asarray(b, np.float64)
 
 
 def _lda(T: Floats, Y: Floats) -> tuple[Floats, Floats]:
@@ -48,9 +49,7 @@ def _lda(T: Floats, Y: Floats) -> tuple[Floats, Floats]:
     return w, np.log(positives / negatives) - np.einsum("rk,rk->k", w, of_positives + of_negatives) / 2
 
 
-CLASSIFIERS: Mapping[str, Callable[[Floats, Floats], tuple[Floats, Floats]]] = MappingProxyType(
-    {"logistic": _logistic, "lda": _lda}
-)
+CLASSIFIERS: Mapping[str, Callable[[Floats, Floats], tuple[Floats, Floats]]] = {"logistic": _logistic, "lda": _lda}
 """Name -> standardised scores (n, r) and labels (n, k) to weights (r, k) and intercepts (k,) of logits."""
 
 
@@ -75,36 +74,22 @@ class PaperProbes(Result):
     n_test: int
     draws: Draws
     caveats: tuple[str, ...]
-
-    def settings(self) -> dict[str, Any]:
-        """Kind, sizes, the strength, refusals and caveats."""
-        return Result.settings(self) | {"C": PAPER_C}
+    C: float = PAPER_C
 
     def records(self) -> list[dict[str, Any]]:
         """One dictionary an attribute and score, then one a score for the mean over attributes."""
         rows = [(name, what, found[j], self.null[:, j]) for j, name in enumerate(self.names)
                 for what, found in self.scores.items()]  # fmt: skip
         rows += [("mean", what, interval, self.null.mean(axis=1)) for what, interval in self.mean.items()]
-        return [
-            {"attribute": name, "metric": what, **interval.to_dict(),
-             **null_columns(null if what == "accuracy" else np.empty(0))}
-            for name, what, interval, null in rows
-        ]  # fmt: skip
+        nulls = [null_columns(null if what == "accuracy" else np.empty(0)) for _, what, _, null in rows]
+        return [{"attribute": name, "metric": what, **interval.to_dict(), **null}
+                for (name, what, interval, _), null in zip(rows, nulls, strict=True)]  # fmt: skip
 
 
 def paper_probes(
-    X: ArrayLike,
-    Y: ArrayLike,
-    names: Sequence[str],
-    *,
-    train: ArrayLike,
-    kind: str,
-    classifier: str = "logistic",
-    groups: ArrayLike | None = None,
-    n_permutations: int = 3,
-    confidence: float = 0.95,
-    seed: int = 42,
-) -> PaperProbes:
+    X: ArrayLike, Y: ArrayLike, names: Sequence[str], *, train: ArrayLike, kind: str, classifier: str = "logistic",
+    groups: ArrayLike | None = None, n_permutations: int = 3, confidence: float = 0.95, seed: int = 42,
+) -> PaperProbes:  # fmt: skip
     """Reproduce the paper's Table 2 on one view: linear probes on the standardised principal components of X (n, d).
 
     The components are the training rows' leading 500, or 310 for encoders, each divided by its standard deviation on
@@ -139,23 +124,25 @@ def paper_probes(
             raise ValueError(f"{what} must be one of {', '.join(known)}, not {value!r}")
     refuse_settings(n_permutations=n_permutations, confidence=confidence, seed=seed)
     X = as_matrix(X)
-    labels, mask = as_labels(Y, rows=len(X), names=names), _as_mask(train, len(X))
-    units = units_of(len(X), groups)
-    refused = _refusals(labels[mask], names)
-    probed = np.array([name not in refused for name in names], dtype=np.bool_)
-    Y_train, Y_test = labels[mask][:, probed], labels[~mask][:, probed]
-    rng = np.random.default_rng([seed, 1])
-    shuffled = [Y_train[rng.permutation(len(Y_train))] for _ in range(n_permutations)]
-    fitted, n_components = _fit(X[mask], np.hstack([Y_train, *shuffled]), DIMENSIONS[kind], CLASSIFIERS[classifier])
+    labels, mask, units = as_labels(Y, rows=len(X), names=names), _as_mask(train, len(X)), units_of(len(X), groups)
+    kept = np.setdiff1d(np.arange(len(names)), constant_columns(labels[mask]))
+    if not len(kept):
+        raise ValueError(
+            f"no attribute has both classes among the {mask.sum()} training rows: there is nothing to probe"
+        )
+    Y_train, Y_test, rng = labels[mask][:, kept], labels[~mask][:, kept], np.random.default_rng([seed, 1])
+    copies = [Y_train, *(Y_train[rng.permutation(len(Y_train))] for _ in range(n_permutations))]
+    fitted, n_components = _fit(X[mask], np.hstack(copies), DIMENSIONS[kind], CLASSIFIERS[classifier])
     answers = fitted.decision_function(X[~mask]).reshape(len(Y_test), 1 + n_permutations, -1)
-    of = _scores(answers[:, 0], Y_test, np.log(Y_train.mean(axis=0) / (1 - Y_train.mean(axis=0))))
+    scores, mean = _scores(answers[:, 0], Y_test, Y_train.mean(axis=0), units[~mask], confidence)
+    k, reason = len(kept), f"one class only among the {len(Y_train)} training rows"
     return PaperProbes(
-        names=tuple(name for name in names if name not in refused),
-        refused=refused,
-        scores={what: _intervals(what, found, units[~mask], confidence) for what, found in of.items()},
-        mean={what: _mean_interval(found, units[~mask], confidence) for what, found in of.items()},
+        names=tuple(names[j] for j in kept),
+        refused={name: reason for j, name in enumerate(names) if j not in kept},
+        scores=scores,
+        mean=mean,
         null=((answers[:, 1:] > 0) == (Y_test > 0)[:, None]).mean(axis=0),
-        probes=fitted.take(slice(Y_train.shape[1])),
+        probes=Probes(fitted.coef[:, :k], fitted.intercept[:k], fitted.C[:k]),
         classifier=classifier,
         kind=kind,
         n_components=n_components,
@@ -164,13 +151,6 @@ def paper_probes(
         draws=Draws(n_permutations=n_permutations, confidence=confidence, seed=seed),
         caveats=_caveats(X, mask, units, n_components, DIMENSIONS[kind]),
     )
-
-
-def _refusals(Y: Floats, names: Sequence[str]) -> dict[str, str]:
-    constant = {names[j] for j in constant_columns(Y)}
-    if len(constant) == len(names):
-        raise ValueError(f"no attribute has both classes among the {len(Y)} training rows: there is nothing to probe")
-    return {name: f"one class only among the {len(Y)} training rows" for name in names if name in constant}
 
 
 def _as_mask(train: ArrayLike, n: int) -> NDArray[np.bool_]:
@@ -193,34 +173,36 @@ def _fit(
     return Probes(coef, b - frame.mean @ coef, np.full(len(b), PAPER_C)), frame.scores.shape[1]
 
 
-def _scores(logits: Floats, Y: Floats, prior: Floats) -> dict[str, Scores]:
-    """Values (k,) and influences (n, k) of every score, from logits (n, k) and the training rows' prior (k,)."""
+def _scores(
+    logits: Floats, Y: Floats, rates: Floats, units: Units, confidence: float
+) -> tuple[dict[str, tuple[Interval, ...]], dict[str, Interval]]:
+    """Every score of each attribute, and its mean, from logits (n, k) and the training rows' rates (k,).
+
+    Shares have intervals by their influences, the gain by the answers that are right more, or less, than the
+    majority's. A mean is over the attributes that have a value.
+    """
     once = np.zeros(len(Y), np.intp)
-    probe = OutOfFold(logits, np.zeros_like(Y), Y, once, once > 0)
-    found = {"accuracy": accuracy(probe), "auc": auc(probe)}
-    found["majority"] = accuracy(OutOfFold(np.zeros_like(Y) + prior, np.zeros_like(Y), Y, once, once > 0))
-    gain, influence = (ours - theirs for ours, theirs in zip(found["accuracy"], found["majority"], strict=True))
-    return {**found, "gain": (gain, influence)}
-
-
-def _intervals(what: str, of: Scores, units: NDArray[np.intp], confidence: float) -> tuple[Interval, ...]:
-    """Of shares by their influences; of the gain by the answers that are right more, or less, than the majority's."""
-    columns = zip(of[0], of[1].T, strict=True)
-    if what == "gain":
-        return tuple(interval_of_difference(i * len(i) + value, units, confidence) for value, i in columns)
-    return tuple(interval_of_share(float(value), i, units, confidence) for value, i in columns)
-
-
-def _mean_interval(of: Scores, units: NDArray[np.intp], confidence: float) -> Interval:
-    """Of the mean over the attributes that have a value."""
-    known = np.isfinite(of[0])
-    known = known if known.any() else ~known
-    return interval_of_influences(float(of[0][known].mean()), of[1][:, known].mean(axis=1), units, confidence)
+    probe, rule = (OutOfFold(z, np.zeros_like(Y), Y, once, once > 0) for z in (logits, np.zeros_like(Y) + rates - 0.5))
+    found = {"accuracy": accuracy(probe), "auc": auc(probe), "majority": accuracy(rule)}
+    found["gain"] = tuple(a - b for a, b in zip(found["accuracy"], found["majority"], strict=True))  # type: ignore[assignment]
+    each: dict[str, tuple[Interval, ...]] = {}
+    mean: dict[str, Interval] = {}
+    for what, (values, influences) in found.items():
+        of_share = what != "gain"
+        each[what] = tuple(
+            interval_of_share(float(value), i, units, confidence) if of_share
+            else interval_of_difference(i * len(i) + value, units, confidence)
+            for value, i in zip(values, influences.T, strict=True)
+        )  # fmt: skip
+        known = np.isfinite(values) if np.isfinite(values).any() else np.ones(len(values), dtype=np.bool_)
+        total = influences[:, known].mean(axis=1)
+        mean[what] = interval_of_influences(float(values[known].mean()), total, units, confidence)
+    return each, mean
 
 
 def _caveats(
-    X: Matrix, mask: NDArray[np.bool_], units: NDArray[np.intp], n_components: int, wanted: int
-) -> tuple[str, ...]:
+    X: Matrix, mask: NDArray[np.bool_], units: Units, n_components: int, wanted: int
+) -> tuple[str, ...]:  # fmt: skip
     both = len(np.intersect1d(units[mask], units[~mask]))
     few = f"{n_components} principal components instead of the paper's {wanted}: there are no more"
     astride = f"{both} groups lie on both sides of the split, so that probes are scored on whom they were fitted on"

@@ -1,4 +1,4 @@
-"""Probes along a path of regularisation strengths, each scored on a fold that it never saw."""
+"""Probes, logistic and ridge, along a path of strengths, each scored on a fold that it never saw."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis.core import AnyArray, Floats, beside, chosen, principal_frame, single, to_numpy
+from noisezoo.analysis.core import (
+    AnyArray,
+    Floats,
+    Frame,
+    beside,
+    chosen,
+    double,
+    eigh,
+    principal_frame,
+    single,
+    to_numpy,
+)
 from noisezoo.analysis.probes.logistic import Array, log_losses, minimise
 
 Fits = list[tuple[Array, Array]]  # weights (r, k) and intercepts (k,) of the probes without each fold
@@ -17,30 +28,22 @@ _TOLERANCE = 1e-6  # nats a row
 _PAST_BEST = 1.01  # a label leaves the path when its held-out loss is this far above its least
 
 
-@dataclass(frozen=True, slots=True)
-class Scaled:
-    """Centred principal scores T (n, r) of total variance 1, and the way back: weights on X are lift(w) / scale."""
+def scaled_frame(X: AnyArray) -> tuple[AnyArray, float, Frame]:
+    """Principal scores T (n, r) of X (n, d) of total variance 1, the scale taken out, and the frame back to X.
 
-    T: AnyArray
-    scale: float  # square root of the total variance of X
-    mean: Floats  # (d,)
-    lift: Callable[[Floats], Floats]  # (r, k) -> (d, k)
-
-
-def scaled_frame(X: AnyArray) -> Scaled:
-    """The principal scores of X (n, d) with one common scale taken out: never one a coordinate.
+    One common scale, never one a coordinate: weights w on T are frame.lift(w) / scale on X.
 
     Raises:
         ValueError: all rows of X are equal.
     """
     frame = principal_frame(X)
     scale = float((frame.eigenvalues.sum() / len(X)) ** 0.5)
-    return Scaled(frame.scores / scale, scale, frame.mean, frame.lift)
+    return frame.scores / scale, scale, frame
 
 
 def scaled_scores(X: AnyArray) -> AnyArray:
-    """The rows of `scaled_frame` alone, (n, r) float32: what a search along the path takes."""
-    return single(scaled_frame(X).T)
+    """The scores of `scaled_frame` alone, in float32: what a search along the path takes."""
+    return single(scaled_frame(X)[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ def search_path(T: AnyArray, Y: Array, folds: NDArray[np.intp], path: Floats = P
     active = np.arange(k)
     for s, strength in enumerate(path):
         fits = fit_without_each_fold(T, Y[:, active], folds, np.full((len(numbers), active.size), strength), starts)
-        losses[s][:, active] = _held_out_losses(T, Y[:, active], folds, fits)
+        losses[s][:, active] = losses_of_folds(held_out_logits(T, folds, fits), Y[:, active], folds)
         for f in numbers:
             others = np.delete(losses[s], f, axis=0).sum(axis=0)[active]
             better = others < loss[f, active]
@@ -85,19 +88,59 @@ def search_path(T: AnyArray, Y: Array, folds: NDArray[np.intp], path: Floats = P
     return Search(losses, C, loss, best)
 
 
-def _held_out_losses(T: AnyArray, Y: Array, folds: NDArray[np.intp], fits: Fits) -> Floats:
-    return losses_of_folds(held_out_logits(T, folds, fits), Y, folds)
+def search_ridge(T: AnyArray, Y: Floats, folds: NDArray[np.intp], path: Floats = PATH) -> Search:
+    """`search_path` for continuous labels Y (n, k): squared errors held out instead of log-losses.
+
+    Strengths are 1 / alpha of scikit-learn's Ridge, and mean the same for any scale of a label.
+    """
+    fits = [_Ridge(chosen(T, folds != f), Y[folds != f]) for f in range(int(folds.max()) + 1)]
+    tried = ([fit.at(np.full(Y.shape[1], c)) for fit in fits] for c in path)
+    losses = np.stack([losses_of_folds(held_out_logits(T, folds, each), Y, folds, _squares) for each in tried])
+    others = losses.sum(axis=1, keepdims=True) - losses  # (s, folds, k)
+    C = np.asarray(path[others.argmin(axis=0)])
+    return Search(losses, C, others.min(axis=0), [fit.at(c) for fit, c in zip(fits, C, strict=True)])
 
 
-def losses_of_folds(logits: Array, Y: Array, folds: NDArray[np.intp]) -> Floats:
-    """Log-losses of logits (n, k) for labels Y (n, k), summed over the rows of each fold (n,): (folds, k)."""
-    of_row = log_losses(logits, Y)
+def _squares(z: Array, Y: Array) -> Array:
+    return (z.astype(np.float64) - Y) ** 2
+
+
+def losses_of_folds(
+    logits: Array, Y: Array, folds: NDArray[np.intp], loss: Callable[[Array, Array], Array] = log_losses
+) -> Floats:
+    """Losses of logits (n, k) for labels Y (n, k), summed over the rows of each fold (n,): (folds, k)."""
+    of_row = loss(logits, Y)
     return np.stack([of_row[folds == f].sum(axis=0, dtype=np.float64) for f in range(int(folds.max()) + 1)])
 
 
 def fit_logistic(T: AnyArray, Y: Array, C: Floats, start: tuple[Array, Array] | None = None) -> tuple[Array, Array]:
     """`minimise`, as near to the optimum as held-out scores can tell."""
     return minimise(T, Y, C, start, tolerance=_TOLERANCE)
+
+
+def fit_ridge(T: AnyArray, Y: Array, C: Floats, start: tuple[Array, Array] | None = None) -> tuple[Array, Array]:
+    """Minimise C sum_i (z_i - y_i)^2 + |w|^2 over w and b, z = T w + b, for each column of Y (n, k) and its C (k,).
+
+    A closed form, in float64, that needs no `start`.
+    """
+    return _Ridge(T, Y).at(C)
+
+
+class _Ridge:
+    """The regression of labels Y (n, k) on rows T (n, r), decomposed once for every strength."""
+
+    def __init__(self, T: AnyArray, Y: Array) -> None:
+        rows = double(T)
+        self.mean, self.label = to_numpy(rows.mean(0)), Y.mean(axis=0)
+        rows = rows - beside(self.mean, rows)
+        values, axes = eigh(rows.T @ rows)
+        self.axes = to_numpy(axes)
+        self.values = to_numpy(values).clip(0, None)[:, None]  # (r, 1)
+        self.products = self.axes.T @ to_numpy(rows.T @ beside(Y - self.label, rows))  # (r, k)
+
+    def at(self, C: Floats) -> tuple[Floats, Floats]:
+        w = self.axes @ (self.products / (self.values + 1 / C))
+        return w, np.asarray(self.label - self.mean @ w)
 
 
 def fit_without_each_fold(

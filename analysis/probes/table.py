@@ -1,4 +1,4 @@
-"""Cross-validated probes of every attribute on one view, with half-sample intervals and a shuffled-label null."""
+"""Cross-validated probes of every attribute on a view, and of two views in pairs: intervals by halves, and a null."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -26,7 +26,7 @@ from noisezoo.analysis.core import (
 )
 from noisezoo.analysis.probes.crossvalidation import CLASSIFICATION, REGRESSION, Design, Task, cross_validate, estimate
 from noisezoo.analysis.probes.logistic import Array
-from noisezoo.analysis.probes.metrics import OutOfFold
+from noisezoo.analysis.probes.metrics import METRICS, OutOfFold
 from noisezoo.analysis.probes.path import scaled_frame
 
 
@@ -89,17 +89,9 @@ def _record(attribute: str, metric: str, rate: float, interval: Interval, null: 
 
 
 def probe_table(
-    X: AnyArray,
-    Y: ArrayLike,
-    names: Sequence[str],
-    *,
-    groups: ArrayLike | None = None,
-    n_folds: int = 5,
-    seed: int = 42,
-    n_splits: int = 16,
-    n_permutations: int = 3,
-    confidence: float = 0.95,
-) -> ProbeTable:
+    X: AnyArray, Y: ArrayLike, names: Sequence[str], *, groups: ArrayLike | None = None, n_folds: int = 5,
+    seed: int = 42, n_splits: int = 16, n_permutations: int = 3, confidence: float = 0.95,
+) -> ProbeTable:  # fmt: skip
     """Probe every attribute of Y (n, k), zeros and ones, on a view X (n, d), numpy or torch, out of fold.
 
     Every row is scored by probes that were fitted without its fold. C is chosen for each attribute and fold by
@@ -126,55 +118,108 @@ def probe_table(
     Raises:
         ValueError: what `as_matrix`, `as_labels`, `assign_folds` and `half_samples` refuse, or a constant X.
     """
-    draws = Draws(n_folds, n_splits, n_permutations, confidence=confidence, seed=seed)
-    return _table(as_array(X), Y, names, groups, CLASSIFICATION, draws)
+    return _table(X, Y, names, groups, CLASSIFICATION, Draws(n_folds, n_splits, n_permutations, 0, confidence, seed))
 
 
 def regression_table(
-    X: AnyArray,
-    Y: ArrayLike,
-    names: Sequence[str],
-    *,
-    groups: ArrayLike | None = None,
-    n_folds: int = 5,
-    seed: int = 42,
-    n_splits: int = 16,
-    n_permutations: int = 3,
-    confidence: float = 0.95,
-) -> ProbeTable:
+    X: AnyArray, Y: ArrayLike, names: Sequence[str], *, groups: ArrayLike | None = None, n_folds: int = 5,
+    seed: int = 42, n_splits: int = 16, n_permutations: int = 3, confidence: float = 0.95,
+) -> ProbeTable:  # fmt: skip
     """`probe_table` for continuous labels Y (n, k), such as the factors a face was drawn from: ridge probes and R2.
 
     R2 is the share of a label's variance, about the mean of the rows that were fitted on, that is predicted out of
     fold: 0 for a view that tells nothing, or a little below. C is 1 / alpha of scikit-learn's Ridge. Labels with one
     value are refused, and those of `out_of_fold` are standardised. All else, errors too, is as in `probe_table`.
     """
-    draws = Draws(n_folds, n_splits, n_permutations, confidence=confidence, seed=seed)
-    return _table(as_array(X), Y, names, groups, REGRESSION, draws)
+    return _table(X, Y, names, groups, REGRESSION, Draws(n_folds, n_splits, n_permutations, 0, confidence, seed))
 
 
 def _table(
     X: AnyArray, Y: ArrayLike, names: Sequence[str], groups: ArrayLike | None, task: Task, draws: Draws
 ) -> ProbeTable:
+    X = as_array(X)
     refuse_settings(n_permutations=draws.n_permutations, confidence=draws.confidence, seed=draws.seed)
     design = Design.of(
         len(X), Y, names, groups, n_folds=draws.n_folds, n_splits=draws.n_splits, seed=draws.seed, task=task
     )
-    scaled = scaled_frame(X)
-    found = cross_validate(single(scaled.T), design, draws.n_permutations)
-    least = 0.0 if task.binary else -np.inf
+    T, scale, _ = scaled_frame(X)
+    found = cross_validate(single(T), design, draws.n_permutations)
+    intervals, mean = _intervals(found.estimates, draws.confidence, 0.0 if task.binary else -np.inf)
     return ProbeTable(
-        names=design.names,
-        refused=design.refused,
-        intervals={m: tuple(e.intervals(draws.confidence, least=least)) for m, e in found.estimates.items()},
-        mean={m: e.mean_interval(draws.confidence, least=least) for m, e in found.estimates.items()},
-        null=found.null,
-        out_of_fold=found.out_of_fold,
-        halves=design.halves,
-        half_logits=found.half_logits,
-        C=found.C / scaled.scale**2,
-        units=design.units,
-        n=len(X),
-        d=X.shape[1],
-        draws=draws,
-        caveats=caveats(to_numpy(X), design.folds),
-    )
+        design.names, design.refused, intervals, mean, found.null, found.out_of_fold, design.halves, found.half_logits,
+        found.C / scale**2, design.units, *X.shape, draws, caveats(to_numpy(X), design.folds),
+    )  # fmt: skip
+
+
+def _intervals(
+    estimates: Mapping[str, Estimate], confidence: float, least: float
+) -> tuple[dict[str, tuple[Interval, ...]], dict[str, Interval]]:
+    """By metric: of each attribute, and of their mean."""
+    each = {m: tuple(e.intervals(confidence, least=least)) for m, e in estimates.items()}
+    return each, {m: e.mean_interval(confidence, least=least) for m, e in estimates.items()}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparison(Result):
+    """First view minus second: per attribute and on the mean over attributes, for every metric."""
+
+    names: tuple[str, ...]
+    intervals: Mapping[str, tuple[Interval, ...]]  # metric -> (k,)
+    mean: Mapping[str, Interval]  # metric -> mean over attributes
+    n: int
+    draws: Draws
+    caveats: tuple[str, ...]  # of either table
+
+    def records(self) -> list[dict[str, Any]]:
+        """One dictionary an attribute and metric, then one a metric for the mean over attributes."""
+        rows = [(name, m, found[j]) for j, name in enumerate(self.names) for m, found in self.intervals.items()]
+        rows += [("mean", metric, interval) for metric, interval in self.mean.items()]
+        return [{"attribute": name, "metric": metric, **interval.to_dict()} for name, metric, interval in rows]
+
+
+def compare(a: ProbeTable, b: ProbeTable, *, metrics: tuple[str, ...] = tuple(METRICS)) -> Comparison:
+    """Differences a - b over the attributes that both tables hold, with paired intervals.
+
+    Both tables were refitted on the same half-samples, so that what makes images easy or hard for both cancels, as
+    training and as test rows. The intervals are for the whole procedure, as `ProbeTable` says.
+
+    Raises:
+        ValueError: tables of different rows, folds, groups, labels or half-samples, or with no attribute in common.
+    """
+    names = tuple(name for name in a.names if name in b.names)
+    if not names:
+        raise ValueError("the two tables have no attribute in common: there is nothing to compare")
+    refuse_different_rows(a, b, names)
+    differences = {metric: a.estimate(metric, names) - b.estimate(metric, names) for metric in metrics}
+    found = _intervals(differences, a.draws.confidence, -1.0)
+    return Comparison(names, *found, a.n, a.draws, tuple(dict.fromkeys(a.caveats + b.caveats)))
+
+
+def probe_difference(a: ProbeTable, b: ProbeTable, *, metric: str = "balanced_accuracy") -> Interval:
+    """The headline: mean over attributes of a's metric minus b's, with its paired interval.
+
+    For `a` the trained network's noise and `b` the untrained network's, it is what training adds to a nearly
+    invertible map of the image. Chance is 0; an interval that holds 0 leaves the question open.
+
+    Raises:
+        ValueError: as `compare`, or an unknown metric.
+    """
+    if metric not in METRICS:
+        raise ValueError(f"metric must be one of {', '.join(METRICS)}, not {metric!r}")
+    return compare(a, b, metrics=(metric,)).mean[metric]
+
+
+def refuse_different_rows(a: ProbeTable, b: ProbeTable, names: tuple[str, ...]) -> None:
+    """Raise ValueError that says what two tables do not share, so that their errors cannot be paired."""
+    labels_a, labels_b = (t.out_of_fold.labels[:, [t.names.index(name) for name in names]] for t in (a, b))
+    same = {
+        "rows": a.n == b.n,
+        "folds": np.array_equal(a.out_of_fold.folds, b.out_of_fold.folds),
+        "groups": np.array_equal(a.units, b.units),
+        "labels": np.array_equal(labels_a, labels_b),
+        "half-samples": np.array_equal(a.halves, b.halves),
+    }
+    different = [what for what, equal in same.items() if not equal]
+    if different:
+        listed = " and ".join(different)
+        raise ValueError(f"the two tables differ in {listed}: probe both views on the same rows with the same seed")

@@ -195,6 +195,7 @@ def make_judge(view: str) -> Judge:
         from PIL import Image
 
         pixels = np.round((np.clip(images, -1, 1) + 1) * 127.5).astype(np.uint8).transpose(0, 2, 3, 1)
+        pixels = np.broadcast_to(pixels, (*pixels.shape[:3], 3))  # one channel stands for three
         return load().embed([Image.fromarray(picture) for picture in pixels])
 
     return Judge(view, embed, f"{row.repo}@{row.revision}")
