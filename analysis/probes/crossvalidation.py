@@ -24,7 +24,7 @@ from noisezoo.analysis.core import (
     units_with,
 )
 from noisezoo.analysis.probes import path
-from noisezoo.analysis.probes.logistic import Array
+from noisezoo.analysis.probes.logistic import Array, minimise
 from noisezoo.analysis.probes.metrics import EVERY, METRICS, Metric, OutOfFold, Scores, r2
 
 
@@ -38,7 +38,7 @@ class Task:
     binary: bool
 
 
-CLASSIFICATION = Task(path.search_path, path.fit_logistic, METRICS, True)
+CLASSIFICATION = Task(path.search_path, minimise, METRICS, True)
 REGRESSION = Task(path.search_ridge, path.fit_ridge, {"r2": r2}, False)
 
 
@@ -90,10 +90,6 @@ class Design:
         kept = [name for name in self.names if name not in refused]
         columns = np.array([name not in refused for name in self.names], dtype=np.bool_)
         return replace(self, names=tuple(kept), refused={**self.refused, **refused}, Y=self.Y[:, columns])
-
-    def shuffled(self, times: int) -> list[Floats]:
-        """Copies of Y with its rows, or groups, permuted, attributes together: what is left of them is their rates."""
-        return [self.Y[order] for order in shuffled(self.units, times, np.random.default_rng([self.seed, 1]))]
 
 
 def _refusal(y: Floats, folds: NDArray[np.intp], held: NDArray[np.intp], units: int) -> str | None:
@@ -167,7 +163,8 @@ def cross_validate(T: AnyArray, design: Design, n_permutations: int, kept: NDArr
     """
     kept = np.ones(len(T), dtype=np.bool_) if kept is None else kept
     folds, k, task = design.folds, len(design.names), design.task
-    copies = np.hstack([design.Y, *design.shuffled(n_permutations)])
+    orders = shuffled(design.units, n_permutations, np.random.default_rng([design.seed, 1]))
+    copies = np.hstack([design.Y, *(design.Y[order] for order in orders)])
     search = task.search(chosen(T, kept), copies[kept], folds[kept])
     found = OutOfFold.of(path.held_out_logits(T, folds, search.fits), copies, folds, kept, task.binary)
     real, *permuted = (found.take(block) for block in np.split(np.arange(copies.shape[1]), 1 + n_permutations))

@@ -20,22 +20,19 @@ _OVERSHOOT = 0.5  # a step is too long when the slope at its end is this much of
 
 @dataclass(slots=True)
 class _State:
-    """Columns still being solved: weights w (r, k), intercepts b (k,), margins m (n, k) and the last direction."""
+    """Columns still being solved, all (..., k): weights and the last direction, each with the intercept as last row."""
 
-    w: AnyArray
-    b: AnyArray
+    W: AnyArray  # (r + 1, k)
     C: AnyArray  # (k,)
     side: AnyArray  # (n, k) -1 or 1, the label
     m: AnyArray  # (n, k) side * logit
     q: AnyArray  # (n, k) sigma(-m): the probability that is missing from the true class
-    dw: AnyArray
-    db: AnyArray
-    gw: AnyArray
-    gb: AnyArray
+    D: AnyArray  # (r + 1, k) direction
+    G: AnyArray  # (r + 1, k) gradient
     decrement: AnyArray  # (k,) preconditioned squared gradient of the last iteration
 
     def take(self, columns: NDArray[np.intp]) -> "_State":
-        at = like(columns, self.w)
+        at = like(columns, self.W)
         return _State(*(getattr(self, name)[..., at] for name in self.__slots__))
 
 
@@ -45,62 +42,54 @@ def minimise(
     C: Array,
     start: tuple[Array, Array] | None = None,
     *,
-    tolerance: float = 1e-8,
+    tolerance: float = 1e-6,
     max_iterations: int = 1000,
 ) -> tuple[Array, Array]:
     """Minimise C sum_i (softplus(z_i) - y_i z_i) + |w|^2 / 2 over w and b, z = T w + b, for each column of Y.
 
     T (n, r) is centred, with nearly orthogonal columns, numpy or torch; Y (n, k) is 0/1; C (k,) > 0 is scikit-learn's.
-    Stops a column when the Newton decrement bounds its objective within `tolerance` nats a row of the optimum, or at
-    `max_iterations`.
+    Stops a column when the Newton decrement bounds its objective within `tolerance` nats a row of the optimum, by
+    default as near as held-out scores can tell, or at `max_iterations`.
 
     Returns:
         w (r, k) and b (k,), numpy, in T's precision.
     """
-    s = _begin(T, Y, C, *(_prior_only(T, Y) if start is None else start))
-    W, B = (to_numpy(array).copy() for array in (s.w, s.b))
-    squares = namespace(T).einsum("ij,ij->j", T, T)[:, None]  # (r, 1) diagonal of T^T T
-    active = np.arange(Y.shape[1])
+    xp, (n, r), k = namespace(T), T.shape, Y.shape[1]
+    rate = np.clip(Y.mean(axis=0), 0.5 / n, 1 - 0.5 / n)
+    W, side = (beside(A, T) for A in (np.vstack(start or (np.zeros((r, k)), np.log(rate / (1 - rate)))), 2 * Y - 1))
+    m, zeros = side * _logits(T, W), xp.zeros_like(W)
+    s = _State(W, beside(C, T), side, m, _missing(m), zeros, zeros, xp.full_like(W[0], float("inf")))
+    squares = xp.concatenate([xp.einsum("ij,ij->j", T, T), xp.full_like(T[0, :1], n)])[:, None]  # of T's columns, and 1
+    found, active = to_numpy(W).copy(), np.arange(k)
     for _ in range(max_iterations):
         done = to_numpy(_turn(T, squares, s, tolerance))
         if done.any():
-            finished, left = s.take(np.flatnonzero(done)), s.take(np.flatnonzero(~done))
-            W[:, active[done]], B[active[done]] = to_numpy(finished.w), to_numpy(finished.b)
-            active, s = active[~done], left
+            found[:, active] = to_numpy(s.W)
+            active, s = active[~done], s.take(np.flatnonzero(~done))
         if not active.size:
             break
         _step(T, s)
-    W[:, active], B[active] = to_numpy(s.w), to_numpy(s.b)
-    return W, B
+    found[:, active] = to_numpy(s.W)
+    return found[:-1], found[-1]
 
 
-def _prior_only(T: AnyArray, Y: Array) -> tuple[Array, Array]:
-    rate = np.clip(Y.mean(axis=0), 0.5 / len(Y), 1 - 0.5 / len(Y))
-    return np.zeros((T.shape[1], Y.shape[1])), np.log(rate / (1 - rate))
-
-
-def _begin(T: AnyArray, Y: Array, C: Array, W: Array, B: Array) -> _State:
-    xp = namespace(T)
-    side, w, b = (beside(array, T) for array in (2 * Y - 1, W, B))
-    m = side * (T @ w + b)
-    q = _missing(m)
-    zeros = xp.zeros_like(w), xp.zeros_like(b)
-    return _State(w, b, beside(C, T), side, m, q, *zeros, *zeros, xp.full_like(b, float("inf")))
+def _logits(T: AnyArray, W: AnyArray) -> AnyArray:
+    return T @ W[:-1] + W[-1]
 
 
 def _turn(T: AnyArray, squares: AnyArray, s: _State, tolerance: float) -> AnyArray:
     """Set the next conjugate direction of every column in `s`; true where the column has converged."""
     xp = namespace(T)
     residual = s.side * s.q  # (n, k) y - p
-    gw, gb = s.w - s.C * (T.T @ residual), -s.C * residual.sum(0)
-    weight = s.C * (s.q - s.q * s.q).mean(0).clip(1e-6, None)
-    sw, sb = gw / (weight * squares + 1), gb / (weight * len(T))  # preconditioned gradient
-    decrement = _dot(gw, sw) + gb * sb
-    beta = ((decrement - _dot(s.gw, sw) - s.gb * sb) / s.decrement).clip(0, None)  # Polak-Ribiere, or anew
-    dw, db = beta * s.dw - sw, beta * s.db - sb
-    uphill = _dot(gw, dw) + gb * db >= 0
-    s.dw, s.db = xp.where(uphill, -sw, dw), xp.where(uphill, -sb, db)
-    s.gw, s.gb, s.decrement = gw, gb, decrement
+    G = -s.C * xp.concatenate([T.T @ residual, residual.sum(0)[None]])
+    curvature = s.C * (s.q - s.q * s.q).mean(0).clip(1e-6, None) * squares
+    G[:-1] += s.W[:-1]  # the intercept is free
+    curvature[:-1] += 1
+    S = G / curvature  # preconditioned gradient
+    decrement = _dot(G, S)
+    beta = ((decrement - _dot(s.G, S)) / s.decrement).clip(0, None)  # Polak-Ribiere, or anew
+    D = beta * s.D - S
+    s.D, s.G, s.decrement = xp.where(_dot(G, D) >= 0, -S, D), G, decrement
     return decrement <= 2 * tolerance * s.C * len(T)
 
 
@@ -111,9 +100,8 @@ def _step(T: AnyArray, s: _State) -> None:
     digits that differences of the objective have lost.
     """
     xp = namespace(T)
-    dm = s.side * (T @ s.dw + s.db)
-    slope = _dot(s.gw, s.dw) + s.gb * s.db
-    dw2, wdw = _dot(s.dw, s.dw), _dot(s.w, s.dw)
+    dm, slope = s.side * _logits(T, s.D), _dot(s.G, s.D)
+    dw2, wdw = _dot(s.D[:-1], s.D[:-1]), _dot(s.W[:-1], s.D[:-1])
     t = -slope / (s.C * xp.einsum("ik,ik,ik->k", s.q - s.q * s.q, dm, dm) + dw2)
     for _ in range(30):
         m = s.m + t * dm
@@ -123,7 +111,7 @@ def _step(T: AnyArray, s: _State) -> None:
         if not bool(long.any()):
             break
         t = xp.where(long, t * (slope / (slope - end)).clip(0.1, None), t)  # the secant's zero
-    s.w, s.b, s.m, s.q = s.w + t * s.dw, s.b + t * s.db, m, q
+    s.W, s.m, s.q = s.W + t * s.D, m, q
 
 
 def _dot(a: AnyArray, b: AnyArray) -> AnyArray:

@@ -124,49 +124,35 @@ def log_loss(o: OutOfFold) -> Scores:
     return mean, (losses - mean) / len(losses)
 
 
-@dataclass(frozen=True, slots=True)
-class _Ranks:
-    """Columns of scores (m, k) in rising order, with runs of equal ones: several times faster than scipy's rankdata."""
+def _ranks(z: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """How many rows of scores (m, k) are less than each row, and how many no more."""
+    from scipy.stats import rankdata
 
-    order: NDArray[np.intp]  # (m, k) rows, lowest first
-    first: NDArray[np.intp]  # (m, k) rows that score less than each row
-    last: NDArray[np.intp]  # (m, k) rows that score as much or less
+    first, last = (rankdata(z, method, axis=0).astype(np.intp) for method in ("min", "max"))
+    return first - 1, last
 
-    @classmethod
-    def of(cls, z: NDArray[Any]) -> "_Ranks":
-        order = z.argsort(axis=0)
-        ranked, index = np.take_along_axis(z, order, axis=0), np.arange(len(z))[:, None]
-        fresh = np.ones(z.shape, dtype=np.bool_)
-        fresh[1:] = ranked[1:] != ranked[:-1]
-        ends = np.vstack([fresh[1:], np.ones_like(fresh[:1])])
-        first, last = np.empty_like(order), np.empty_like(order)
-        runs = np.minimum.accumulate(np.where(ends, index + 1, len(z))[::-1], axis=0)[::-1]
-        np.put_along_axis(first, order, np.maximum.accumulate(np.where(fresh, index, 0), axis=0), axis=0)
-        np.put_along_axis(last, order, runs, axis=0)
-        return cls(order, first, last)
 
-    def below(self, values: Floats) -> tuple[Floats, Floats]:
-        """Sums of values (m, k) over the rows that score less than each row, and over those that score no more."""
-        total = np.vstack([np.zeros_like(values[:1]), np.take_along_axis(values, self.order, axis=0).cumsum(axis=0)])
-        less, no_more = (np.take_along_axis(total, index, axis=0) for index in (self.first, self.last))
-        return less, no_more
+def _below(z: NDArray[Any], values: Floats, index: NDArray[np.intp]) -> Floats:
+    """Sums of values (m, k) over as many rows as `index` (m, k) says, those of least scores (m, k)."""
+    ordered = np.take_along_axis(values, z.argsort(axis=0), axis=0)
+    return np.take_along_axis(np.vstack([np.zeros_like(values[:1]), ordered.cumsum(axis=0)]), index, axis=0)
 
 
 def _contests(z: NDArray[Any], y: Floats) -> tuple[Floats, Floats]:
     """Pairs of opposite classes where the positive ranks higher, and all that each row is in: both (m, k)."""
-    ranks, positives = _Ranks.of(z), y.sum(axis=0)
-    positives_below = sum(ranks.below(y)) / 2
-    negatives_below = (ranks.first + ranks.last) / 2 - positives_below
+    first, last = _ranks(z)
+    positives = y.sum(axis=0)
+    positives_below = (_below(z, y, first) + _below(z, y, last)) / 2
+    negatives_below = (first + last) / 2 - positives_below
     return np.where(y > 0, negatives_below, positives - positives_below), np.where(y > 0, len(y) - positives, positives)
 
 
 def _precisions(z: NDArray[Any], y: Floats) -> tuple[Floats, Floats]:
     """Precision at each row's rank, and how the positives' precisions change by each row's weight, both (m, k)."""
-    ranks = _Ranks.of(z)
-    above = len(z) - ranks.first  # rows that score as much or more
-    precision = (y.sum(axis=0) - ranks.below(y)[0]) / above
-    gain, loss = (ranks.below(each)[1] for each in (y / above, y * precision / above))
-    return precision, y * gain - loss
+    first, last = _ranks(z)
+    above = len(z) - first  # rows that score as much or more
+    precision = (y.sum(axis=0) - _below(z, y, first)) / above
+    return precision, y * _below(z, y / above, last) - _below(z, y * precision / above, last)
 
 
 def _rate(hit: NDArray[np.bool_], among: Floats) -> Scores:

@@ -24,7 +24,6 @@ Fits = list[tuple[Array, Array]]  # weights (r, k) and intercepts (k,) of the pr
 
 # Prior variance of a logit: C times the total variance of X, so that a path means the same for any X and any scale.
 PATH = 10.0 ** np.arange(-2.0, 5.25, 0.5)
-_TOLERANCE = 1e-6  # nats a row
 _PAST_BEST = 1.01  # a label leaves the path when its held-out loss is this far above its least
 
 
@@ -93,12 +92,12 @@ def search_ridge(T: AnyArray, Y: Floats, folds: NDArray[np.intp], path: Floats =
 
     Strengths are 1 / alpha of scikit-learn's Ridge, and mean the same for any scale of a label.
     """
-    fits = [_Ridge(chosen(T, folds != f), Y[folds != f]) for f in range(int(folds.max()) + 1)]
-    tried = ([fit.at(np.full(Y.shape[1], c)) for fit in fits] for c in path)
+    fits = [_ridge(chosen(T, folds != f), Y[folds != f]) for f in range(int(folds.max()) + 1)]
+    tried = ([fit(np.full(Y.shape[1], c)) for fit in fits] for c in path)
     losses = np.stack([losses_of_folds(held_out_logits(T, folds, each), Y, folds, _squares) for each in tried])
     others = losses.sum(axis=1, keepdims=True) - losses  # (s, folds, k)
     C = np.asarray(path[others.argmin(axis=0)])
-    return Search(losses, C, others.min(axis=0), [fit.at(c) for fit, c in zip(fits, C, strict=True)])
+    return Search(losses, C, others.min(axis=0), [fit(c) for fit, c in zip(fits, C, strict=True)])
 
 
 def _squares(z: Array, Y: Array) -> Array:
@@ -113,34 +112,28 @@ def losses_of_folds(
     return np.stack([of_row[folds == f].sum(axis=0, dtype=np.float64) for f in range(int(folds.max()) + 1)])
 
 
-def fit_logistic(T: AnyArray, Y: Array, C: Floats, start: tuple[Array, Array] | None = None) -> tuple[Array, Array]:
-    """`minimise`, as near to the optimum as held-out scores can tell."""
-    return minimise(T, Y, C, start, tolerance=_TOLERANCE)
-
-
 def fit_ridge(T: AnyArray, Y: Array, C: Floats, start: tuple[Array, Array] | None = None) -> tuple[Array, Array]:
     """Minimise C sum_i (z_i - y_i)^2 + |w|^2 over w and b, z = T w + b, for each column of Y (n, k) and its C (k,).
 
     A closed form, in float64, that needs no `start`.
     """
-    return _Ridge(T, Y).at(C)
+    return _ridge(T, Y)(C)
 
 
-class _Ridge:
-    """The regression of labels Y (n, k) on rows T (n, r), decomposed once for every strength."""
+def _ridge(T: AnyArray, Y: Array) -> Callable[[Floats], tuple[Array, Array]]:
+    """`fit_ridge` as a function of C: rows T (n, r) are decomposed once for every strength."""
+    rows = double(T)
+    mean, label = to_numpy(rows.mean(0)), Y.mean(axis=0)
+    rows = rows - beside(mean, rows)
+    found, vectors = eigh(rows.T @ rows)
+    axes, values = to_numpy(vectors), to_numpy(found).clip(0, None)[:, None]  # (r, r), (r, 1)
+    products = axes.T @ to_numpy(rows.T @ beside(Y - label, rows))  # (r, k)
 
-    def __init__(self, T: AnyArray, Y: Array) -> None:
-        rows = double(T)
-        self.mean, self.label = to_numpy(rows.mean(0)), Y.mean(axis=0)
-        rows = rows - beside(self.mean, rows)
-        values, axes = eigh(rows.T @ rows)
-        self.axes = to_numpy(axes)
-        self.values = to_numpy(values).clip(0, None)[:, None]  # (r, 1)
-        self.products = self.axes.T @ to_numpy(rows.T @ beside(Y - self.label, rows))  # (r, k)
+    def at(C: Floats) -> tuple[Array, Array]:
+        w = axes @ (products / (values + 1 / C))
+        return w, np.asarray(label - mean @ w)
 
-    def at(self, C: Floats) -> tuple[Floats, Floats]:
-        w = self.axes @ (self.products / (self.values + 1 / C))
-        return w, np.asarray(self.label - self.mean @ w)
+    return at
 
 
 def fit_without_each_fold(
@@ -149,14 +142,15 @@ def fit_without_each_fold(
     folds: NDArray[np.intp],
     C: Floats,
     starts: Fits | None = None,
-    fit: Callable[..., tuple[Array, Array]] = fit_logistic,
+    fit: Callable[..., tuple[Array, Array]] | None = None,
 ) -> Fits:
     """Probes of every label of Y (n, k) on T (n, r), fitted at C (folds, k) without each fold.
 
-    `starts` are fits to begin from, such as those of the same folds on more rows.
+    `starts` are fits to begin from, such as those of the same folds on more rows; `fit` is `minimise` when None.
     """
     kept = [folds != f for f in range(len(C))]
-    return [fit(chosen(T, k), Y[k], C[f], starts[f] if starts else None) for f, k in enumerate(kept)]
+    solve = fit or minimise
+    return [solve(chosen(T, k), Y[k], C[f], starts[f] if starts else None) for f, k in enumerate(kept)]
 
 
 def held_out_logits(T: AnyArray, folds: NDArray[np.intp], fits: Fits) -> Array:

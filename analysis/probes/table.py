@@ -147,7 +147,7 @@ def _table(
     intervals, mean = _intervals(found.estimates, draws.confidence, 0.0 if task.binary else -np.inf)
     return ProbeTable(
         design.names, design.refused, intervals, mean, found.null, found.out_of_fold, design.halves, found.half_logits,
-        found.C / scale**2, design.units, *X.shape, draws, caveats(to_numpy(X), design.folds),
+        found.C / scale**2, design.units, len(X), X.shape[1], draws, caveats(to_numpy(X), design.folds),
     )  # fmt: skip
 
 
