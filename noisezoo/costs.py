@@ -12,19 +12,12 @@ DECODE = 2.2
 
 @dataclass(frozen=True)
 class Cost:
-    """What a view of many images costs.
+    """What a view of many images costs."""
 
-    Attributes:
-        forwards: Network passes.
-        network: Their work, in GFLOP.
-        autoencoder: The work of encoding, and of decoding what is regenerated, in GFLOP.
-        bytes: Size of the array, before compression.
-    """
-
-    forwards: float
-    network: float
-    autoencoder: float
-    bytes: int
+    forwards: float  # network passes
+    network: float  # their work, in GFLOP
+    autoencoder: float  # the work of encoding, and of decoding what is regenerated, in GFLOP
+    bytes: int  # of the array, before compression
 
     @property
     def gflops(self) -> float:

@@ -86,9 +86,11 @@ def write_tensors(path: Path, tensors: dict[str, "np.ndarray"]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON file's value, or None where there is none or it cannot be parsed."""
-    content = _content(path)
-    return None if content is None else _parsed(content)
+    """A JSON file's object, or None where there is none or it cannot be parsed."""
+    try:
+        return read_state(path)
+    except NoiseZooError:
+        return None
 
 
 def read_state(path: Path) -> dict[str, Any] | None:
@@ -97,26 +99,15 @@ def read_state(path: Path) -> dict[str, Any] | None:
     Raises:
         NoiseZooError: It cannot be parsed: what was committed whole was damaged since, and is not guessed at.
     """
-    content = _content(path)  # looked at once: a sibling may write it a moment later
-    value = None if content is None else _parsed(content)
-    if value is None and content is not None:
-        raise NoiseZooError(f"{path} is damaged: put back a copy of it, or use a new folder")
-    return value
-
-
-def _content(path: Path) -> bytes | None:
     try:
-        return path.read_bytes()
+        value = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
-
-
-def _parsed(content: bytes) -> dict[str, Any] | None:
-    try:
-        value = json.loads(content)
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        return None
-    return value if isinstance(value, dict) else None
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise NoiseZooError(f"{path} is damaged: put back a copy of it, or use a new folder")
+    return value
 
 
 def sha256_of(path: Path) -> str:

@@ -35,7 +35,7 @@ class Task:
 
 
 READ = Task(
-    unnamed="is no folder here, and no name of a repository: check the path, or give ORG/NAME",
+    unnamed="it is no folder here, and no name of a repository: check the path, or give ORG/NAME",
     missing="it is no folder here, and the Hub does not have it, or not for this token ({said}): check the name, or "
     "run `hf auth login`",
     forbidden="this token may not read it ({said}): ask for access on its page on the Hub, then run `hf auth login`",
@@ -46,7 +46,7 @@ READ = Task(
     failed=NoiseZooError,
 )
 PUBLISH = Task(
-    unnamed="is no name of a repository: give ORG/NAME",
+    unnamed="this is no name of a repository: give ORG/NAME",
     missing="the Hub does not have it, or not for this token ({said}): run `hf auth login`",
     forbidden="this token may not write there ({said}): run `hf auth login` with one that may",
     offline="offline mode is on: unset HF_HUB_OFFLINE, then publish again",
@@ -56,13 +56,16 @@ PUBLISH = Task(
 )
 
 
-def fetch(repo: str, paths: Sequence[str] | None, revision: str | None = None) -> Path:
+def fetch(
+    repo: str, paths: Sequence[str] | None = None, revision: str | None = None, patterns: Sequence[str] = ()
+) -> Path:
     """Fetch files of a dataset repository, all of one commit, into the Hub's cache on this machine.
 
     Args:
         repo: `ORG/NAME` on the Hub.
         paths: Paths in the repository, None for all. What the cache has is not fetched again and needs no connection.
         revision: Branch, tag or commit; None for `main`.
+        patterns: Fetch the files whose paths match these (`fnmatch`) instead.
 
     Returns:
         The folder of that commit in the cache; what of `paths` the commit does not have is not in it.
@@ -72,16 +75,10 @@ def fetch(repo: str, paths: Sequence[str] | None, revision: str | None = None) -
             the cache lacks the commit.
         NoiseZooError: The Hub is busy or cannot be reached.
     """
-    return fetch_matching(repo, None if paths is None else [glob.escape(path) for path in paths], revision)
-
-
-def fetch_matching(repo: str, patterns: Sequence[str] | None, revision: str | None = None) -> Path:
-    """As `fetch`, of the files whose paths match patterns (`fnmatch`)."""
     from huggingface_hub import snapshot_download
 
-    name = repo if revision is None else f"{repo} at revision {revision!r}"
-    with explained(name, READ):
-        allowed = None if patterns is None else list(patterns)
+    allowed = list(patterns) or (None if paths is None else [glob.escape(path) for path in paths])
+    with explained(repo if revision is None else f"{repo} at revision {revision!r}", READ):
         return Path(snapshot_download(repo, repo_type="dataset", revision=revision, allow_patterns=allowed))
 
 
@@ -106,7 +103,7 @@ def _explained(repo: str, task: Task, error: Exception) -> NoiseZooError:
 
     said = _said(error)
     if isinstance(error, errors.HFValidationError):
-        return UsageError(f"{repo!r} {task.unnamed}")
+        return UsageError(f"{repo}: {task.unnamed}")
     if isinstance(error, (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError)):
         return UsageError(f"{repo}: {task.offline}")
     if is_transport(error):

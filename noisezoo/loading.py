@@ -1,6 +1,6 @@
 """Load a NoiseZoo folder or Hub repository, pair its views by position, and check every id."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,18 +152,11 @@ def _check_arguments(views: Any, **names: Any) -> None:
     """Refuse what is of the wrong kind: a word in the place of a list, a list in the place of a word."""
     if isinstance(views, str):
         raise UsageError(f"views={views!r} is one name: give a list, views=[{views!r}]")
-    if views is not None and not all(isinstance(view, str) for view in _items(views)):
+    if views is not None and not (isinstance(views, Iterable) and all(isinstance(view, str) for view in views)):
         raise UsageError(f"views={views!r}: give a list of names, or None for the paired config")
     for name, value in names.items():
         if value is not None and not isinstance(value, str):
             raise UsageError(f"{name}={value!r}: give one name, or None")
-
-
-def _items(views: Any) -> list[Any]:
-    try:
-        return list(views)
-    except TypeError:
-        return [views]
 
 
 def _prefix(path_or_repo: str | Path, source: str | None, revision: str | None) -> str:

@@ -4,7 +4,6 @@ The card names every file of every split, so that a path is a name and never a p
 missed.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,19 +16,12 @@ from noisezoo.record import CARD, LABELS, PAIRED
 
 @dataclass(frozen=True)
 class Place:
-    """An opened dataset.
+    """An opened dataset: a folder, or a commit's folder in the Hub's cache with the files fetched so far."""
 
-    Attributes:
-        name: The folder or the repository, as the user wrote it.
-        root: The folder; of a repository, its commit's folder in the Hub's cache, with the files fetched so far.
-        repo: The repository on the Hub; None for a folder.
-        configs: Config -> split -> paths of its files, in order; the default config first.
-    """
-
-    name: str
+    name: str  # as the user wrote it
     root: Path
-    repo: str | None
-    configs: dict[str, dict[str, list[str]]]
+    repo: str | None  # None for a folder
+    configs: dict[str, dict[str, list[str]]]  # config -> split -> paths of its files, in order; the default first
 
     def fetched(self, paths: Sequence[str]) -> list[Path]:
         """Files on this machine, fetched if need be.
@@ -84,23 +76,17 @@ def open_place(path_or_repo: str | Path, revision: str | None = None) -> Place:
 
 def _configs(name: str, root: Path) -> dict[str, dict[str, list[str]]]:
     """What the card in `root` lists."""
+    import yaml
+    from huggingface_hub import metadata_load
+
     try:
-        configs = {entry["config_name"]: _files(entry["data_files"]) for entry in _front_matter(root)["configs"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        entries = (metadata_load(root / CARD) or {})["configs"]
+        configs = {entry["config_name"]: _files(entry["data_files"]) for entry in entries}
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise UsageError(
             f"{name} is no NoiseZoo dataset: its {CARD} does not list configs and their files ({type(error).__name__})"
         ) from error
     return dict(sorted(configs.items(), key=lambda item: (item[0] != PAIRED, item[0] != LABELS)))
-
-
-def _front_matter(root: Path) -> Any:
-    import yaml
-
-    matter = re.match(r"---\r?\n(.*?)\r?\n---", (root / CARD).read_text(encoding="utf-8"), flags=re.DOTALL)
-    try:
-        return yaml.safe_load(matter[1] if matter else "")
-    except yaml.YAMLError as error:
-        raise ValueError("YAML") from error
 
 
 def _files(splits: Any) -> dict[str, list[str]]:

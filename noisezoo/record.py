@@ -19,48 +19,29 @@ REFUSALS, RECIPE = "refusals.jsonl", "recipe.json"
 class Section:
     """One source's part of a dataset.
 
-    Attributes:
-        source: Name of the source.
-        title: Name of the recipe.
-        prefix: What every config name and file of this source begins with: empty for a dataset's first source,
-            `SOURCE.` for a further one, so that names never change when a source is added.
-        license: Licence of the source, as the Hub spells it.
-        license_name: Which one, where that is `other`; else empty.
-        sensitive: Whether rows bring back people's faces.
-        scanned: Images that the source offered.
-        refused: Images that are in no config, with their reasons in the refusals file.
-        removed: Images that were taken out after publication.
-        splits: Rows of each split, in order.
-        views: Each view's row of the zoo, as published, in order.
-        settings: The recipe's settings, source and limit.
-        software: Versions of all that can change a byte.
-        devices: Kinds of device that computed.
-        pca_dims: Views larger than this are reduced to it in the paired config.
-        shard_rows: Rows of one file.
-        facts: View -> what its model's files decided (where x_T sits).
-        weights: View -> SHA-256 of each weight file, for models from local folders.
-        identity: The label that says who an image shows, which no fold may have on both sides; None without one.
+    `prefix` is what every config name and file of the source begins with: empty for a dataset's first source, `SOURCE.`
+    for a further one, so that names never change when a source is added.
     """
 
     source: str
-    title: str
+    title: str  # the recipe's name
     prefix: str
-    license: str
-    license_name: str
-    sensitive: bool
-    scanned: int
-    refused: int
-    removed: int
-    splits: dict[str, int]
-    views: tuple[dict[str, Any], ...]
-    settings: dict[str, Any]
-    software: dict[str, str]
-    devices: tuple[str, ...]
-    pca_dims: int
-    shard_rows: int
-    facts: dict[str, dict[str, float]] = field(default_factory=dict)
-    weights: dict[str, dict[str, str]] = field(default_factory=dict)
-    identity: str | None = None
+    license: str  # as the Hub spells it
+    license_name: str  # which one, where that is `other`; else empty
+    sensitive: bool  # whether rows bring back people's faces
+    scanned: int  # images that the source offered
+    refused: int  # images that are in no config, with their reasons in the refusals file
+    removed: int  # images that were taken out after publication
+    splits: dict[str, int]  # rows of each, in order
+    views: tuple[dict[str, Any], ...]  # each view's row of the zoo, as published, in order
+    settings: dict[str, Any]  # the recipe's, with source and limit
+    software: dict[str, str]  # versions of all that can change a byte
+    devices: tuple[str, ...]  # kinds of device that computed
+    pca_dims: int  # views larger than this are reduced to it in the paired config
+    shard_rows: int  # rows of one file
+    facts: dict[str, dict[str, float]] = field(default_factory=dict)  # view -> what its model's files decided
+    weights: dict[str, dict[str, str]] = field(default_factory=dict)  # local folders: view -> file -> SHA-256
+    identity: str | None = None  # the label that says who an image shows, which no fold may have on both sides
 
     @property
     def rows(self) -> int:
@@ -86,18 +67,13 @@ class Section:
 
 @dataclass(frozen=True)
 class Record:
-    """All of it: the sections, and every file's bytes.
-
-    Attributes:
-        sections: One a source, the first source first.
-        files: Path -> `{"sha256": ..., "bytes": ...}`, of every file but the record itself.
-    """
+    """All of it: a section for each source, and every file but the record itself: path -> `{"sha256", "bytes"}`."""
 
     sections: tuple[Section, ...]
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def with_files(self, files: Mapping[str, dict[str, Any]]) -> "Record":
-        """The same, of these files."""
+        """The same, of these files, sorted by path."""
         return replace(self, files=dict(sorted(files.items())))
 
     def to_json(self) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 A repository is a folder at one commit: it is downloaded into the Hub's own cache and read there, as a local one is.
 """
 
-import errno
 import json
 import re
 from collections import defaultdict
@@ -22,14 +21,13 @@ from datasets import ClassLabel, Dataset, Features, Value
 from datasets.exceptions import DatasetsError
 from datasets.info import DatasetInfosDict
 from fsspec.utils import glob_translate  # type: ignore[import-untyped]
-from huggingface_hub import errors
 
 from noisezoo.builder.sources.imagefolder import ARCHIVES, Folder
 from noisezoo.builder.sources.metadata import METADATA
 from noisezoo.builder.sources.rows import SPLIT_NAMES, ImageRows, Pictures
 from noisezoo.builder.sources.tables import Groups, ParquetRows, Rows, SavedRows, Tables
-from noisezoo.errors import UsageError
-from noisezoo.hub import READ, cause_of
+from noisezoo.errors import UsageError, describe
+from noisezoo.hub import READ, explained
 from noisezoo.zoo import is_path
 
 SHARD = re.compile(r"(.+?)-(\d{5})-of-(\d{5})(-[0-9a-f]+)?\.parquet")
@@ -138,21 +136,13 @@ def dataset_folder(path: str, source: str, config: str | None = None, revision: 
 
 
 def _snapshot(repo: str, revision: str | None, where: str, patterns: list[str] | None) -> Path:
-    failures = (errors.HTTPError, OSError, ValueError)  # type: ignore[attr-defined]
     try:
-        found = huggingface_hub.snapshot_download(repo, repo_type="dataset", revision=revision, allow_patterns=patterns,
-                                                  ignore_patterns=NOT_READ)  # fmt: skip
-    except failures as error:
-        cause = cause_of(error)
-        if isinstance(cause, errors.OfflineModeIsEnabled):
-            raise UsageError(f"{where} cannot be loaded: {READ.offline}") from error
-        said = (str(cause).strip() or type(cause).__name__).splitlines()[0].rstrip(".")
-        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-        mend = "free space there, or set HF_HOME to another disk" if full else (
-            "check its name and revision, go online, or run `hf auth login`"
-        )  # fmt: skip
-        raise UsageError(f"{where} cannot be loaded: {said}; {mend}") from error
-    return Path(str(found))
+        with explained(f"{where} cannot be loaded", READ):
+            return Path(huggingface_hub.snapshot_download(
+                repo, repo_type="dataset", revision=revision, allow_patterns=patterns, ignore_patterns=NOT_READ
+            ))  # fmt: skip
+    except OSError as error:
+        raise UsageError(f"{where} cannot be loaded: {describe(error)}; or set HF_HOME to another disk") from error
 
 
 def read_files(root: Path, where: str, config: str | None = None) -> list[Rows]:
@@ -259,11 +249,8 @@ def _declared(root: Path, where: str, config: str | None) -> dict[str, list[str]
     splits = files if isinstance(files, list) and files and isinstance(files[0], Mapping) else []
     if not splits and files:
         splits = [{"split": "train", "path": files}]
-    return {str(each["split"]): _texts(each["path"]) for each in splits}
-
-
-def _texts(value: Any) -> list[str]:
-    return [value] if isinstance(value, str) else [str(each) for each in value]
+    paths = [(str(each["split"]), each["path"]) for each in splits]
+    return {split: [path] if isinstance(path, str) else list(map(str, path)) for split, path in paths}
 
 
 def _matching(paths: Iterable[str], patterns: Iterable[str]) -> list[str]:

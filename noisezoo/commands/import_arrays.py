@@ -13,7 +13,7 @@ from noisezoo.builder.sources import Source, open_source
 from noisezoo.commands import options, register_command
 from noisezoo.commands.output import load_call, make_table, plain_console, show_record
 from noisezoo.errors import UsageError
-from noisezoo.hub import fetch_matching
+from noisezoo.hub import fetch
 from noisezoo.record import Record
 
 
@@ -41,7 +41,7 @@ def import_arrays(
     given = options.read_source_options(source_options)
     source = open_source(images, given)
     local = Path(place).expanduser()
-    folder = local if local.is_dir() else fetch_matching(place, PATTERNS, revision)
+    folder = local if local.is_dir() else fetch(place, None, revision, PATTERNS)
     record = make_dataset(
         folder, source, out, name=images, options=given, split=split, views=options.split_names(views),
         names=dict(options.split_pair(text, "--name", "MODEL=VIEW", "sd15=sd15") for text in name or ()),

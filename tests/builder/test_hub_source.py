@@ -444,7 +444,7 @@ def test_a_full_disk_is_told_as_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> 
         raise OSError(errno.ENOSPC, "No space left on device", "/home/me/.cache/huggingface")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", full)
-    with pytest.raises(UsageError, match=r"No space left on device.*free space there, or set HF_HOME") as caught:
+    with pytest.raises(UsageError, match=r"No space left on device.*free some space there.*set HF_HOME") as caught:
         open_source("hf:someone/pictures").scan()
     assert "no images" not in str(caught.value)
 

@@ -248,7 +248,7 @@ def test_a_tag_of_ours_on_another_version_is_refused(built: Path, server: HubSer
 
 
 def test_a_name_that_is_none_is_refused_as_bad_usage(built: Path, server: HubServer) -> None:
-    with pytest.raises(UsageError, match="'a/b/c' is no name of a repository: give ORG/NAME"):
+    with pytest.raises(UsageError, match="a/b/c: this is no name of a repository: give ORG/NAME"):
         publish(built, "a/b/c", check=passes, token=TOKEN, endpoint=server.url)
 
 

@@ -234,7 +234,7 @@ def test_an_unknown_view_split_source_or_column_is_refused_with_what_there_is(bu
     ({"path_or_repo": ""}, "'' is no dataset: give a folder"),
     ({"path_or_repo": ["a"]}, "['a'] is no dataset: give a folder"),
     ({"path_or_repo": "a/b/c"}, "no dataset at a/b/c: there is no such folder"),
-    ({"path_or_repo": "two words"}, "'two words' is no folder here, and no name of a repository: check the path"),
+    ({"path_or_repo": "two words"}, "two words: it is no folder here, and no name of a repository: check the path"),
 ])  # fmt: skip
 @pytest.mark.parametrize("streaming", [False, True])
 def test_a_wrong_argument_is_one_line_with_its_mend(
