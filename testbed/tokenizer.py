@@ -2,7 +2,7 @@
 
 from transformers import PreTrainedTokenizerFast
 
-from noisezoo.builder.sources.faces.captions import PHRASES
+from noisezoo.builder.sources.faces.factors import PHRASES
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:

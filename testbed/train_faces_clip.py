@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from tokenizer import make_tokenizer
 from torch.nn.functional import cross_entropy
 
-from noisezoo.builder.sources.faces.captions import captions
+from noisezoo.builder.sources.faces.factors import captions
 
 NAME, SEED, BATCH = "faces-clip", 4, 256
 CONTEXT = 64

@@ -16,7 +16,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from text_tower import prompt_tokenizer, text_tower
 from train_faces_ldm_uncond import CHUNK, IMAGES, SEED as STREAM, read_vae, training_latents
 
-from noisezoo.builder.sources.faces.captions import captions
+from noisezoo.builder.sources.faces.factors import captions
 
 NAME, SEED, BATCH, WITHOUT_CAPTION = "faces-ldm", 7, 64, 0.1
 PROMPTS = ("a face with smiling and wearing eyeglasses", "a face with wearing a hat", "a face with bald and a mustache",

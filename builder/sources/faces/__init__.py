@@ -9,8 +9,7 @@ import pyarrow as pa
 from datasets import Features, Value
 from PIL import Image
 
-from noisezoo.builder.sources.faces.captions import captions
-from noisezoo.builder.sources.faces.factors import ATTRIBUTES, NUISANCES, Correlation, Factors, face_factors
+from noisezoo.builder.sources.faces.factors import ATTRIBUTES, NUISANCES, Correlation, Factors, captions, face_factors
 from noisezoo.builder.sources.faces.render import render
 from noisezoo.builder.sources.source import Source
 from noisezoo.errors import UsageError

@@ -5,6 +5,7 @@ Because every factor owns a slot of the face's random stream, one attribute can 
 """
 
 import hashlib
+import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,61 +16,39 @@ from noisezoo.errors import UsageError
 
 Factors = dict[str, np.ndarray]
 
-# Rates are balanced where a drawing allows it. Hair colours may co-occur (locks of each colour): all are independent.
 ATTRIBUTES: Mapping[str, float] = {
-    "Smiling": 0.5,
-    "Eyeglasses": 0.4,
-    "Wearing_Hat": 0.3,
-    "Blond_Hair": 0.35,
-    "Black_Hair": 0.35,
-    "Gray_Hair": 0.35,
-    "Bald": 0.25,
-    "Mustache": 0.4,
-    "Pale_Skin": 0.4,
-    "Rosy_Cheeks": 0.4,
-    "Big_Nose": 0.5,
-    "Wearing_Lipstick": 0.4,
-    "Bangs": 0.4,
-    "Narrow_Eyes": 0.4,
-    "Bushy_Eyebrows": 0.5,
-    "Mouth_Slightly_Open": 0.4,
-}
+    "Smiling": 0.5, "Eyeglasses": 0.4, "Wearing_Hat": 0.3, "Blond_Hair": 0.35, "Black_Hair": 0.35, "Gray_Hair": 0.35,
+    "Bald": 0.25, "Mustache": 0.4, "Pale_Skin": 0.4, "Rosy_Cheeks": 0.4, "Big_Nose": 0.5, "Wearing_Lipstick": 0.4,
+    "Bangs": 0.4, "Narrow_Eyes": 0.4, "Bushy_Eyebrows": 0.5, "Mouth_Slightly_Open": 0.4,
+}  # fmt: skip
+"""Rates, balanced where a drawing allows it. Hair colours may co-occur (locks of each colour): all are independent."""
 
-# Uniform ranges, in the units the renderer uses (face coordinates run from -1 to 1 across the picture).
 NUISANCES: Mapping[str, tuple[float, float]] = {
     "roll": (-0.07, 0.07),  # tangent of half the head's tilt
-    "turn": (-1.0, 1.0),
-    "nod": (-1.0, 1.0),
-    "scale": (0.93, 1.08),
-    "shift_x": (-0.07, 0.07),
-    "shift_y": (-0.05, 0.05),
-    "face_width": (0.92, 1.08),
-    "skin_tone": (0.0, 1.0),
-    "hair_shade": (0.0, 1.0),
-    "hair_length": (0.0, 1.0),
-    "eye_color": (0.0, 1.0),
-    "gaze": (-1.0, 1.0),
-    "mouth_width": (0.9, 1.1),
-    "mouth_rest": (-1.0, 0.2),
+    "turn": (-1.0, 1.0), "nod": (-1.0, 1.0),
+    "scale": (0.93, 1.08), "shift_x": (-0.07, 0.07), "shift_y": (-0.05, 0.05),
+    "face_width": (0.92, 1.08), "skin_tone": (0.0, 1.0),
+    "hair_shade": (0.0, 1.0), "hair_length": (0.0, 1.0),
+    "eye_color": (0.0, 1.0), "gaze": (-1.0, 1.0),
+    "mouth_width": (0.9, 1.1), "mouth_rest": (-1.0, 0.2),
     "frame_shade": (0.0, 0.35),
-    "light_x": (-1.0, 1.0),
-    "light_y": (-1.0, 1.0),
-    "exposure": (0.88, 1.08),
-    "gradient_x": (-1.0, 1.0),
-    "gradient_y": (-1.0, 1.0),
-    "background_r": (0.15, 0.95),
-    "background_g": (0.15, 0.95),
-    "background_b": (0.15, 0.95),
-    "contrast_r": (-0.25, 0.25),
-    "contrast_g": (-0.25, 0.25),
-    "contrast_b": (-0.25, 0.25),
-    "shirt_r": (0.1, 0.9),
-    "shirt_g": (0.1, 0.9),
-    "shirt_b": (0.1, 0.9),
-    "hat_r": (0.1, 0.9),
-    "hat_g": (0.1, 0.9),
-    "hat_b": (0.1, 0.9),
-}
+    "light_x": (-1.0, 1.0), "light_y": (-1.0, 1.0), "exposure": (0.88, 1.08),
+    "gradient_x": (-1.0, 1.0), "gradient_y": (-1.0, 1.0),
+    "background_r": (0.15, 0.95), "background_g": (0.15, 0.95), "background_b": (0.15, 0.95),
+    "contrast_r": (-0.25, 0.25), "contrast_g": (-0.25, 0.25), "contrast_b": (-0.25, 0.25),
+    "shirt_r": (0.1, 0.9), "shirt_g": (0.1, 0.9), "shirt_b": (0.1, 0.9),
+    "hat_r": (0.1, 0.9), "hat_g": (0.1, 0.9), "hat_b": (0.1, 0.9),
+}  # fmt: skip
+"""Uniform ranges, in the units the renderer uses (face coordinates run from -1 to 1 across the picture)."""
+
+PHRASES = {
+    "Smiling": "smiling", "Eyeglasses": "wearing eyeglasses", "Wearing_Hat": "wearing a hat",
+    "Blond_Hair": "blond hair", "Black_Hair": "black hair", "Gray_Hair": "gray hair", "Bald": "bald",
+    "Mustache": "a mustache", "Pale_Skin": "pale skin", "Rosy_Cheeks": "rosy cheeks", "Big_Nose": "a big nose",
+    "Wearing_Lipstick": "wearing lipstick", "Bangs": "bangs", "Narrow_Eyes": "narrow eyes",
+    "Bushy_Eyebrows": "bushy eyebrows", "Mouth_Slightly_Open": "an open mouth",
+}  # fmt: skip
+"""What a caption says of a face that has the attribute."""
 
 
 @dataclass(frozen=True)
@@ -156,3 +135,16 @@ def toggled(factors: Factors, attribute: str, value: bool | None = None) -> Fact
         raise UsageError(f"faces has no attribute {attribute!r}; choose one of: {', '.join(ATTRIBUTES)}")
     old = factors[attribute]
     return {**factors, attribute: ~old if value is None else np.full_like(old, value)}
+
+
+def captions(factors: Factors, seed: int | None = None) -> list[str]:
+    """One sentence a face, saying what it has: in the order of `ATTRIBUTES`, or shuffled by `seed` as for training."""
+    rng = random.Random(seed)
+    has = np.stack([factors[name] for name in ATTRIBUTES], axis=1)  # (n, attributes)
+    texts = []
+    for row in has:
+        phrases = [PHRASES[name] for name, present in zip(ATTRIBUTES, row, strict=True) if present]
+        if seed is not None:
+            rng.shuffle(phrases)
+        texts.append("a face with " + " and ".join(phrases) if phrases else "a face")
+    return texts
