@@ -5,7 +5,7 @@ torchvision makes. An image's id is its number in CelebA's own list, as in the f
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -104,17 +104,11 @@ def _counted(pieces: Sequence[Piece]) -> list[list[str]]:
 
 
 class Listing(NamedTuple):
-    """One of CelebA's text files: a row for each file name, a value for each column.
-
-    Attributes:
-        columns: The columns' names.
-        rows: File name -> the rest of its first line.
-        repeated: File names of further lines.
-    """
+    """One of CelebA's text files: a row for each file name, a value for each column."""
 
     columns: list[str]
-    rows: dict[str, str]
-    repeated: list[str]
+    rows: dict[str, str]  # file name -> the rest of its first line
+    repeated: list[str]  # file names of further lines
 
     def fault(self, name: str, where: str) -> str | None:
         """What is wrong with the row of a file name, if anything is."""
@@ -142,11 +136,8 @@ def read_list(path: Path, column: str | None = None) -> Listing:
 class Lists(Folder):
     """Torchvision's layout; a picture that a list leaves out, and a row without a picture, are refused."""
 
-    def keys(self) -> Collection[str]:
+    def keys(self) -> set[str]:
         """The names of all pictures."""
-        return self._names()
-
-    def _names(self) -> set[str]:
         return {path.name for path in self.root.glob(f"{PICTURES}/*") if not path.name.startswith(".")}
 
     def content(self, key: str) -> bytes:
@@ -157,7 +148,7 @@ class Lists(Folder):
         """The rows of each split, labels still as text."""
         lists = {LISTED: read_list(self.root / LISTED), PEOPLE: read_list(self.root / PEOPLE, IDENTITY),
                  PARTITION: read_list(self.root / PARTITION, "partition")}  # fmt: skip
-        pictures = self._names()
+        pictures = self.keys()
         names = sorted(pictures.union(*(listing.rows for listing in lists.values())))
         faults = {name: why for name in names if (why := _fault(name, pictures, lists))}
         again = [(name, f"{where} lists it again; its first row is kept")

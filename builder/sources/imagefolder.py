@@ -16,7 +16,7 @@ from datasets import ClassLabel, Features
 
 from noisezoo.builder.sources.labels import Piece
 from noisezoo.builder.sources.metadata import METADATA, read_metadata
-from noisezoo.builder.sources.rows import SPLIT_NAMES, ImageRows
+from noisezoo.builder.sources.rows import SPLIT_NAMES, ImageRows, Pictures
 from noisezoo.builder.sources.source import Refusal
 from noisezoo.errors import UsageError
 
@@ -50,17 +50,11 @@ def picture_endings() -> frozenset[str]:
 
 
 class Found(NamedTuple):
-    """What a walk found: paths below the root, sorted.
+    """What a walk found: paths below the root, sorted."""
 
-    Attributes:
-        pictures: Files that are pictures, or should be.
-        metadata: Files of labels.
-        others: All other files, and hidden files and folders.
-    """
-
-    pictures: list[str]
-    metadata: list[str]
-    others: list[str]
+    pictures: list[str]  # files that are pictures, or should be
+    metadata: list[str]  # files of labels
+    others: list[str]  # all other files, and hidden files and folders
 
 
 def walk(root: Path, source: str) -> Found:
@@ -121,25 +115,17 @@ def _is_picture(entry: "os.DirEntry[str]") -> bool:
     return any(head[place : place + len(mark)] == mark for place, mark in SIGNATURES)
 
 
-class Folder:
-    """Pictures below a folder; an image's id and key are its path there.
-
-    Attributes:
-        refused: Pictures that are left out, with the reason.
-        said: What a user should know of the folder.
-    """
+class Folder(Pictures):
+    """Pictures below a folder; an image's id and key are its path there."""
 
     def __init__(self, root: Path, source: str, metadata: bool = True) -> None:
+        super().__init__()
         self.root, self.source, self.metadata = root, source, metadata
-        self.refused: list[Refusal] = []
-        self.said: list[str] = []
 
     def content(self, key: str) -> bytes:
         """The file's bytes."""
         try:
-            with open(
-                f"{self.root}/{key}", "rb", buffering=0
-            ) as file:  # twice as fast as Path.read_bytes, if it is tiny
+            with open(f"{self.root}/{key}", "rb", buffering=0) as file:  # twice as fast as read_bytes, if it is tiny
                 return file.readall()
         except FileNotFoundError as error:
             raise FileNotFoundError(f"there is no file {key}") from error
@@ -156,7 +142,7 @@ class Folder:
         """The pictures, split by split."""
         found = self._found
         self._account_for(found)
-        pictures = self._refuse(found.pictures, lambda path: path.isascii() or _is_utf8(path),
+        pictures = self._refuse(found.pictures, lambda path: path.isascii() or printable(path) == path,
                                 "its name is not UTF-8: rename it")  # fmt: skip
         listing = read_metadata(self.root, found.metadata if self.metadata else [], pictures, self.source)
         pictures = self._refuse(pictures, lambda path: path in listing.rows or not listing.covers(path),
@@ -196,10 +182,6 @@ class Folder:
 
 def _first(path: str) -> str:
     return path.partition("/")[0]
-
-
-def _is_utf8(path: str) -> bool:
-    return printable(path) == path
 
 
 def printable(path: str) -> str:

@@ -57,19 +57,12 @@ class Piece(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """The label columns of all pieces.
+    """The label columns of all pieces."""
 
-    Attributes:
-        columns: By name, a value a row.
-        features: The columns' features, in order.
-        faults: Row -> what is wrong with one of its labels.
-        notes: How columns were understood.
-    """
-
-    columns: dict[str, pa.ChunkedArray]
-    features: Features
-    faults: dict[int, str]
-    notes: list[str]
+    columns: dict[str, pa.ChunkedArray]  # a value a row
+    features: Features  # of the columns, in order
+    faults: dict[int, str]  # row -> what is wrong with one of its labels
+    notes: list[str]  # how columns were understood
 
 
 def read_labels(
@@ -175,7 +168,8 @@ def unify(name: str, columns: Sequence[Column], source: str) -> tuple[pa.Chunked
         one = classes[0] if classes else generate_from_arrow_type(pa.string() if pa.types.is_null(kind) else kind)
         return pa.chunked_array([chunk for c in columns for chunk in c.values.cast(one.pa_type).chunks]), one
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        kinds = {_kind(feature): column.split for feature, column in zip(plain, columns, strict=True)}
+        kinds = {"classes" if isinstance(feature, ClassLabel) else str(feature.dtype): column.split
+                 for feature, column in zip(plain, columns, strict=True)}  # fmt: skip
         told = " and ".join(f"{kind} in {split}" for kind, split in kinds.items())
         raise UsageError(f"{source}: column {name!r} holds {told}: make them alike, {MEND}") from error
 
@@ -191,7 +185,3 @@ def _plain(feature: Any, name: str, source: str) -> Any:
             f"bool, text or a class: {MEND}"
         )
     return feature
-
-
-def _kind(feature: Any) -> str:
-    return "classes" if isinstance(feature, ClassLabel) else str(feature.dtype)

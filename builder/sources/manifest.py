@@ -83,11 +83,6 @@ class Manifest:
         starts = [0, *(np.flatnonzero(names[1:] != names[:-1]) + 1).tolist(), len(names)]
         return {str(names[a]): range(a, b) for a, b in zip(starts, starts[1:], strict=False)}
 
-    @property
-    def label_names(self) -> list[str]:
-        """Names of the label columns."""
-        return [name for name in self.table.column_names if name not in (ID, SPLIT, KEY, SHA)]
-
     def slices(self, rows: int) -> list[range]:
         """Units of at most `rows` rows, none across two splits: fixed by the manifest, whoever works."""
         return [part[i : i + rows] for part in self.splits.values() for i in range(0, len(part), rows)]

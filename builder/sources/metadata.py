@@ -31,19 +31,12 @@ class Written(str):
 
 
 class Listing(NamedTuple):
-    """What the metadata files say.
+    """What the metadata files say."""
 
-    Attributes:
-        folders: Folders whose pictures they speak of, each with a closing "/"; "" for the root.
-        rows: Picture -> its labels by name.
-        columns: Every label's name, in the order in which the files have them, with its type.
-        refusals: Rows that name no picture, or one that was named before.
-    """
-
-    folders: set[str]
-    rows: dict[str, dict[str, Any]]
-    columns: dict[str, pa.DataType]
-    refusals: list[Refusal]
+    folders: set[str]  # whose pictures they speak of, each with a closing "/"; "" for the root
+    rows: dict[str, dict[str, Any]]  # picture -> its labels by name
+    columns: dict[str, pa.DataType]  # type of every label, in the files' order
+    refusals: list[Refusal]  # rows that name no picture, or one that was named before
 
     def covers(self, picture: str) -> bool:
         """Whether a metadata file should have a row for this picture."""

@@ -1,18 +1,18 @@
 """Images that lie in files with labels beside them: what all sources of real pictures have in common."""
 
 import threading
-from abc import abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import pyarrow as pa
 from datasets import Features
 
 from noisezoo.builder.sources.labels import Labels, Piece, read_labels
-from noisezoo.builder.sources.source import Refusal, Source, attempt
+from noisezoo.builder.sources.source import Refusal, Source
 from noisezoo.errors import UsageError
 from noisezoo.schema import ID, SPLIT
 
@@ -25,23 +25,22 @@ SPLIT_NAMES: Mapping[str, str] = {
 """What others call a split -> what we call it."""
 
 
-class Pictures(Protocol):
-    """Where the images lie: a folder of pictures, or files of rows.
+class Pictures(ABC):
+    """Where the images lie: a folder of pictures, or files of rows."""
 
-    Attributes:
-        refused: Images that `pieces` left out, with the reason.
-        said: What a user should know of how they were read.
-    """
+    def __init__(self) -> None:
+        self.refused: list[Refusal] = []  # images that `pieces` left out, with the reason
+        self.said: list[str] = []  # what a user should know of how they were read
 
-    refused: list[Refusal]
-    said: list[str]
-
+    @abstractmethod
     def pieces(self) -> Iterable[Piece]:
         """List all images."""
 
+    @abstractmethod
     def keys(self) -> Collection[str]:
         """The keys of all images, without reading their labels."""
 
+    @abstractmethod
     def content(self, key: str) -> bytes:
         """Read one image's bytes."""
 
@@ -116,8 +115,8 @@ class ImageRows(Source):
 
     def notes(self) -> list[str]:
         """How files and columns were understood."""
-        notes = self._read[1].notes
-        return [*self.pictures.said, *notes]
+        _, labels = self._read
+        return [*self.pictures.said, *labels.notes]
 
     def list_keys(self) -> Collection[str] | None:
         """The keys of all pictures or rows that there are now; None at a pinned commit."""
@@ -130,11 +129,6 @@ class ImageRows(Source):
     def content(self, key: str) -> bytes:
         """The file's bytes, wherever they are stored: a picture is the same in a folder and in a Parquet file."""
         return self.pictures.content(key)
-
-    def contents(self, keys: Sequence[str]) -> list[bytes | Exception]:
-        """Several files' bytes; a failure takes its file's place."""
-        read = self.pictures.content
-        return [attempt(read, key) for key in keys]
 
     def options(self) -> dict[str, Any]:
         """The options that decide the rows: not where they lie."""

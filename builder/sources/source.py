@@ -7,9 +7,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
-from importlib import import_module
 from inspect import signature
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -188,15 +188,13 @@ def open_source(name: str, options: Mapping[str, Any] | None = None) -> Source:
     kind, _, argument = name.partition(":")
     if kind not in SOURCES:
         raise UsageError(f"unknown source {name!r}; {_mend(name)}")
-    module, _, attribute = SOURCES[kind].partition(":")
-    factory = getattr(import_module(module), attribute)
+    factory: type[Source] = resolve_name(SOURCES[kind])
     try:
-        source: Source = factory(*([argument] if argument else []), **_typed(factory, options or {}, name))
+        return factory(*([argument] if argument else []), **_typed(factory, options or {}, name))
     except TypeError as error:
         if not argument and any(each.default is each.empty for each in signature(factory).parameters.values()):
             raise UsageError(f"source {name!r} needs to know which: write {name}:PATH, or hf:NAMESPACE/NAME") from error
         raise UsageError(f"source {name!r}: {str(error).replace('__init__() ', '')}") from error
-    return source
 
 
 def _mend(name: str) -> str:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from datasets import ClassLabel, Dataset, Features, Image, Value
 
 from noisezoo.builder.sources.labels import Piece
-from noisezoo.builder.sources.source import Refusal
+from noisezoo.builder.sources.rows import Pictures
 from noisezoo.errors import UsageError
 
 HELD = 2
@@ -42,17 +42,11 @@ class Groups:
 
 
 class Rows(ABC):
-    """Rows of one split that have the same columns.
+    """Rows of one split that have the same columns."""
 
-    Attributes:
-        split: The split, as the dataset calls it.
-        count: How many rows there are.
-        features: The columns, by their own file.
-    """
-
-    split: str
+    split: str  # as the dataset calls it
     count: int
-    features: Features
+    features: Features  # of the columns, by their own file
 
     @abstractmethod
     def table(self, image: str) -> pa.Table:
@@ -109,7 +103,7 @@ class SavedRows(Rows):
         return cell or {"bytes": None, "path": None}
 
 
-class Tables:
+class Tables(Pictures):
     """Rows of several splits; an image's key is `SPLIT:ROW`.
 
     Args:
@@ -120,10 +114,9 @@ class Tables:
     """
 
     def __init__(self, files: Sequence[Rows], where: str, image: str | None = None, id: str | None = None) -> None:
+        super().__init__()
         self.files, self.id = files, id
         self.image = _image_column(files, image, where)
-        self.refused: list[Refusal] = []
-        self.said: list[str] = []
         counts: Counter[str] = Counter()
         self._starts: list[tuple[str, int]] = []
         for file in files:

@@ -1,6 +1,6 @@
 """Families of views: the class that computes each, one small class in one file."""
 
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 from noisezoo.builder.models import families
@@ -52,8 +52,7 @@ def make_computer(view: "View", settings: "Settings") -> "Computer":
         UsageError: The row names a family that does not exist.
     """
     check_family(view)
-    module, _, attribute = _computers()[view.family].partition(":")
-    computer: Computer = getattr(import_module(module), attribute)(view, settings)
+    computer: Computer = resolve_name(_computers()[view.family])(view, settings)
     return computer
 
 

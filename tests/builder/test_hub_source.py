@@ -79,7 +79,7 @@ def test_columns_and_splits_are_chosen_by_name(tmp_path: Path) -> None:
     folder = saved(tmp_path, train=rows.cast_column("photo", rows.features["image"]), test=rows)
     chosen = {"image": "image", "labels": ["kind", "age"], "id": "code", "use": ["train"]}
     manifest, _ = frozen(f"hf:{folder}", **chosen)
-    assert manifest.label_names == ["kind", "age"]
+    assert manifest.table.column_names[4:] == ["kind", "age"]
     assert sorted(manifest.ids) == [f"x/{row}" for row in range(6)]
 
 
@@ -131,7 +131,7 @@ def test_a_column_that_cannot_be_a_label_is_refused_with_the_mend(
     folder = saved(tmp_path, train=dataset(**{column: values}))
     with pytest.raises(UsageError, match=f"column '{column}' .* cannot be a label.*option labels"):
         frozen(f"hf:{folder}")
-    assert frozen(f"hf:{folder}", labels=["age"])[0].label_names == ["age"]
+    assert frozen(f"hf:{folder}", labels=["age"])[0].table.column_names[4:] == ["age"]
 
 
 @pytest.mark.parametrize(("options", "message"), [
@@ -278,7 +278,7 @@ def test_columns_that_cannot_be_one_are_refused_by_name(tmp_path: Path, way: str
     root = written(tmp_path / "d", way, train=plain(2, x=first, y=[1, 2]), test=plain(2, 2, x=other, y=[3, 4]))
     with pytest.raises(UsageError, match="column 'x' holds .* in train and .*: make them alike, leave it out"):
         frozen(f"hf:{root}")
-    assert frozen(f"hf:{root}", labels=["y"])[0].label_names == ["y"]
+    assert frozen(f"hf:{root}", labels=["y"])[0].table.column_names[4:] == ["y"]
 
 
 def test_a_split_all_of_whose_rows_are_refused_is_none(tmp_path: Path) -> None:
@@ -305,7 +305,7 @@ def test_a_class_that_is_missing_stays_so(tmp_path: Path) -> None:
 ])  # fmt: skip
 def test_one_label_is_a_name_and_not_its_letters(tmp_path: Path, given: Any, labels: list[str]) -> None:
     folder = saved(tmp_path, train=dataset())
-    assert frozen(f"hf:{folder}", labels=given)[0].label_names == labels
+    assert frozen(f"hf:{folder}", labels=given)[0].table.column_names[4:] == labels
 
 
 @pytest.mark.parametrize(("source", "options", "told"), [
