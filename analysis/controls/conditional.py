@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from noisezoo.analysis.core import (
     refuse_settings,
     shuffled,
     to_numpy,
+    with_mean,
 )
 from noisezoo.analysis.probes import (
     PATH,
@@ -109,10 +109,10 @@ def conditional_value(
         Y: (n, k) attributes, zeros and ones.
         names: (k,) their names.
         views: names of A and B in the records.
-        groups: (n,) identities: a group never straddles folds or halves.
+        groups: as in `probe_table`, as are the following.
         n_folds: folds.
         seed: decides folds, half-samples and shuffles.
-        n_splits: splits in halves for the intervals, also their degrees of freedom.
+        n_splits: for the intervals.
         n_permutations: shuffled copies of each view; 0 leaves the null NaN.
         confidence: of the intervals.
 
@@ -131,9 +131,8 @@ def conditional_value(
     design = Design.of(len(A), Y, names, groups, n_folds=n_folds, n_splits=n_splits, seed=seed)
     TA, TB = (scaled_scores(view) for view in (A, B))
     blends = _blends(TA, TB, design)
-    which = _choice(blends)
+    out_of_fold, which = _out_of_fold(blends, design)
     logits = _half_logits(blends, design)
-    out_of_fold = _three(np.stack([blend.logits for blend in blends]), which, design)
     estimates = {m: {what: estimate(m, o, design.halves, half, design.units)
                      for (what, o), half in zip(out_of_fold.items(), logits, strict=True)} for m in SCORES}  # fmt: skip
     said = dict.fromkeys((*caveats(to_numpy(A), design.folds, views[0]), *caveats(to_numpy(B), design.folds, views[1])))
@@ -160,37 +159,33 @@ class _Blend:
     logits: Array  # (n, k)
 
 
-def _blends(
-    A: AnyArray, B: AnyArray, design: Design, known: Mapping[int, _Blend] = MappingProxyType({})
-) -> list[_Blend]:
+def _blends(A: AnyArray, B: AnyArray, design: Design, known: Mapping[int, _Blend] | None = None) -> list[_Blend]:
     """One for each of SHARES, of A (n, d) and B (n, d') of total variance 1 each; `known` are taken as they are."""
-    paths = [PATH if s in (0, 1) else PATH[::2] for s in SHARES]  # one view alone as `probe_table` has it
-    xp = namespace(A)
-    return [known.get(i) or _blend(xp.concatenate([(1 - s) ** 0.5 * A, s**0.5 * B], axis=1), design, path)
-            for i, (s, path) in enumerate(zip(SHARES, paths, strict=True))]  # fmt: skip
+    blends, xp = dict(known or {}), namespace(A)
+    for i, s in enumerate(SHARES):
+        if i not in blends:
+            T = scaled_scores(xp.concatenate([(1 - s) ** 0.5 * A, s**0.5 * B], axis=1))
+            path = PATH if s in (0, 1) else PATH[::2]  # one view alone as `probe_table` has it
+            search = search_path(T, design.Y, design.folds, path)
+            blends[i] = _Blend(T, search, held_out_logits(T, design.folds, search.fits))
+    return [blends[i] for i in range(len(SHARES))]
 
 
-def _blend(AB: AnyArray, design: Design, path: Floats) -> _Blend:
-    T = scaled_scores(AB)
-    search = search_path(T, design.Y, design.folds, path)
-    return _Blend(T, search, held_out_logits(T, design.folds, search.fits))
+def _best(logits: Array, losses: Array, folds: NDArray[np.intp]) -> tuple[Array, NDArray[np.intp]]:
+    """Of logits (blends, n, k) those of the blend of least loss, (blends, folds, k), for each row's fold (n,).
+
+    Returns them, (n, k), and the number of the blend for each fold and attribute, (folds, k).
+    """
+    which = losses.argmin(axis=0)
+    return np.asarray(np.take_along_axis(logits, which[folds][None], axis=0)[0]), which
 
 
-def _choice(blends: Sequence[_Blend]) -> NDArray[np.intp]:
-    """The blend of least loss on the other folds, for each fold and attribute, (folds, k)."""
-    return np.asarray(np.stack([blend.search.loss for blend in blends]).argmin(axis=0))
-
-
-def _picked(logits: Array, which: NDArray[np.intp], folds: NDArray[np.intp]) -> Array:
-    """Of logits (blends, n, k) those of the blend that was chosen, (folds, k), for each row's fold (n,): (n, k)."""
-    return np.asarray(np.take_along_axis(logits, which[folds][None], axis=0)[0])
-
-
-def _three(logits: Array, which: NDArray[np.intp], design: Design) -> dict[str, OutOfFold]:
-    """A, B and both, from logits of every blend (blends, n, k)."""
-    both = _picked(logits, which, design.folds)
-    return {what: OutOfFold.of(z, design.Y, design.folds) for what, z in
-            (("A", logits[0]), ("B", logits[-1]), ("both", both))}  # fmt: skip
+def _out_of_fold(blends: Sequence[_Blend], design: Design) -> tuple[dict[str, OutOfFold], NDArray[np.intp]]:
+    """A, B and both out of fold, and the blend that is chosen for each fold and attribute by the other folds."""
+    logits, losses = (np.stack(each) for each in ([b.logits for b in blends], [b.search.loss for b in blends]))
+    both, which = _best(logits, losses, design.folds)
+    three = {"A": logits[0], "B": logits[-1], "both": both}
+    return {what: OutOfFold.of(z, design.Y, design.folds) for what, z in three.items()}, which
 
 
 def _half_logits(blends: Sequence[_Blend], design: Design) -> tuple[Array, Array, Array]:
@@ -201,45 +196,39 @@ def _half_logits(blends: Sequence[_Blend], design: Design) -> tuple[Array, Array
         for rows in (half, ~half):
             folds, z = design.folds[rows], logits[:, split, rows]
             losses = np.stack([losses_of_folds(each, design.Y[rows], folds) for each in z])  # (blends, folds, k)
-            which = (losses.sum(axis=1, keepdims=True) - losses).argmin(axis=0)
-            both[split, rows] = _picked(z, which, folds)
+            both[split, rows] = _best(z, losses.sum(axis=1, keepdims=True) - losses, folds)[0]
     return logits[0], logits[-1], both
 
 
-def _added(found: Mapping[str, Any], views: tuple[str, str]) -> dict[str, Any]:
+def _added(views: tuple[str, str]) -> tuple[str, str]:
+    """Names of what B adds to A, and A to B."""
     a, b = views
-    return {f"{b} given {a}": found["both"] - found["A"], f"{a} given {b}": found["both"] - found["B"]}
+    return f"{b} given {a}", f"{a} given {b}"
 
 
 def _intervals(
     metric: str, found: Mapping[str, Estimate], views: tuple[str, str], confidence: float
 ) -> dict[str, tuple[Interval, ...]]:
     least, most = _SPANS.get(metric, (0.0, 1.0))
-    alone = {name: found[what] for name, what in zip((*views, "both"), ("A", "B", "both"), strict=True)}
-    spans = {what: (e, least, most) for what, e in alone.items()}
-    spans |= {what: (e, least - most, most - least) for what, e in _added(found, views).items()}
-    return {what: (*e.intervals(confidence, least=low, most=high), e.mean_interval(confidence, least=low, most=high))
-            for what, (e, low, high) in spans.items()}  # fmt: skip
+    a, b, both = found.values()
+    alone = {what: (e, least, most) for what, e in zip((*views, "both"), (a, b, both), strict=True)}
+    span = most - least
+    added = {what: (both - e, -span, span) for what, e in zip(_added(views), (a, b), strict=True)}
+    return {
+        what: e.every_interval(confidence, least=low, most=high) for what, (e, low, high) in (alone | added).items()
+    }
 
 
 def _null(
     A: AnyArray, B: AnyArray, design: Design, times: int, views: tuple[str, str], given: Sequence[_Blend]
 ) -> dict[str, dict[str, Floats]]:
     """What a view adds whose rows were shuffled: metric -> what -> (times, k + 1). The other alone is as `given`."""
-    ends = ({0: given[0]}, {len(SHARES) - 1: given[-1]})
-    rng = np.random.default_rng([design.seed, 4])
-    added: dict[str, list[dict[str, Floats]]] = {metric: [] for metric in SCORES}
-    for order in shuffled(design.units, times, rng):
-        for first, second, known in ((A, B[like(order, B)], ends[0]), (A[like(order, A)], B, ends[1])):
-            blends = _blends(first, second, design, known)
-            three = _three(np.stack([blend.logits for blend in blends]), _choice(blends), design)
-            for metric, run in SCORES.items():
-                added[metric].append(_added({what: run(o)[0] for what, o in three.items()}, views))
-    b_given_a, a_given_b = _added(dict.fromkeys(("A", "B", "both"), 0.0), views)
-    return {metric: {b_given_a: _rows(found[::2], b_given_a), a_given_b: _rows(found[1::2], a_given_b)}
-            for metric, found in added.items()}  # fmt: skip
-
-
-def _rows(found: Sequence[Mapping[str, Floats]], what: str) -> Floats:
-    rows = np.array([values[what] for values in found])
-    return np.column_stack([rows, rows.mean(axis=1)]) if rows.size else np.empty((0, 1))
+    added = np.empty((times, 2, len(SCORES), len(design.names)))
+    orders = shuffled(design.units, times, np.random.default_rng([design.seed, 4]))
+    for draw, order in zip(added, orders, strict=True):
+        moved = (A, B[like(order, B)], {0: given[0]}), (A[like(order, A)], B, {len(SHARES) - 1: given[-1]})
+        for gains, alone, (first, second, known) in zip(draw, "AB", moved, strict=True):
+            three = _out_of_fold(_blends(first, second, design, known), design)[0]
+            gains[:] = [run(three["both"])[0] - run(three[alone])[0] for run in SCORES.values()]
+    return {metric: {what: with_mean(added[:, j, i]) for j, what in enumerate(_added(views))}
+            for i, metric in enumerate(SCORES)}  # fmt: skip

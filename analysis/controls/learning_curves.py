@@ -19,8 +19,9 @@ from noisezoo.analysis.core import (
     null_columns,
     refuse_settings,
     to_numpy,
+    with_mean,
 )
-from noisezoo.analysis.probes import METRICS, Design, Scored, cross_validate, scaled_scores
+from noisezoo.analysis.probes import METRICS, Design, cross_validate, scaled_scores
 
 _UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
 _HALVINGS, _FEWEST = 4, 50  # sizes that are tried unasked, and rows below which none is
@@ -89,11 +90,11 @@ def learning_curve(
         Y: (n, k) attributes, zeros and ones.
         names: (k,) their names.
         sizes: training rows of a probe; None: all, a half, a quarter and an eighth of them, while there are 50.
-        groups: (n,) identities: a group never straddles folds or halves, and comes into the sample whole.
-        n_folds: folds.
-        seed: decides folds, half-samples, permutations and the order in which rows come into the sample.
-        n_splits: splits in halves for the intervals, also their degrees of freedom.
-        n_permutations: shuffled copies of Y; 0 leaves the null NaN.
+        groups: as in `probe_table`; a group comes into the sample whole.
+        n_folds: as in `probe_table`, as are the following.
+        seed: also decides the order in which rows come into the sample.
+        n_splits: for the intervals.
+        n_permutations: for the null.
         confidence: of the intervals.
 
     Returns:
@@ -113,9 +114,12 @@ def learning_curve(
     T = scaled_scores(X)
     points: list[CurvePoint] = []
     before: Mapping[str, Estimate] = {}
+    unknown = dict.fromkeys(METRICS, (_UNKNOWN,) * (len(design.names) + 1))
     for size, kept in zip(wanted, samples, strict=True):
         found = cross_validate(T, design, n_permutations, kept)
-        points.append(_point(size, found, before, confidence))
+        intervals = {m: e.every_interval(confidence) for m, e in found.estimates.items()}
+        rises = {m: (found.estimates[m] - e).every_interval(confidence, least=-1.0) for m, e in before.items()}
+        points.append(CurvePoint(size, intervals, rises or unknown, {m: with_mean(n) for m, n in found.null.items()}))
         before = found.estimates
     draws = Draws(n_folds, n_splits, n_permutations, confidence=confidence, seed=seed)
     warned = caveats(to_numpy(X), design.folds)
@@ -139,15 +143,3 @@ def _arrival(design: Design) -> Floats:
         of_fold = design.folds == f
         arrival[of_fold] = np.searchsorted(np.sort(key[of_fold]), key[of_fold]) / of_fold.sum()
     return arrival
-
-
-def _point(size: int, found: Scored, before: Mapping[str, Estimate], confidence: float) -> CurvePoint:
-    k = found.out_of_fold.labels.shape[1]
-    rises = {m: _intervals(e - before[m], confidence, -1.0) for m, e in found.estimates.items() if m in before}
-    null = {m: np.column_stack([null, null.mean(axis=1)]) if k else np.empty((0, 1)) for m, null in found.null.items()}
-    intervals = {m: _intervals(e, confidence, 0.0) for m, e in found.estimates.items()}
-    return CurvePoint(size, intervals, {m: rises.get(m, (_UNKNOWN,) * (k + 1)) for m in intervals}, null)
-
-
-def _intervals(e: Estimate, confidence: float, least: float) -> tuple[Interval, ...]:
-    return (*e.intervals(confidence, least=least), e.mean_interval(confidence, least=least))

@@ -1,7 +1,7 @@
 """What tests of Gaussianity can find: their power against planted departures of stated strength."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from math import ceil
@@ -11,29 +11,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis.core import AnyArray, Blocks, Matrix, Result, Rows, as_rows, refuse_settings, to_numpy, wilson
+from noisezoo.analysis.controls.simulation import MODE, bimodal, laplace, row_scales, shell
+from noisezoo.analysis.core import (
+    AnyArray,
+    Blocks,
+    Matrix,
+    Result,
+    Rows,
+    as_rows,
+    leading_eigenpairs,
+    refuse_settings,
+    to_numpy,
+    wilson,
+)
 from noisezoo.analysis.gaussian import FAMILIES, examine, null_replicates, sample_of
 
 Floats = NDArray[np.float64]
-_PEAK = 0.9  # distance of the two peaks from their middle, in standard deviations
 _DEGREES = 10  # of freedom of the shared scale
 _ROWS, _COLUMNS = 1000, 500  # at most, of a planted sample: some 10 s for all of them on one core
 
 
 @dataclass(frozen=True)
 class Law:
-    """Gaussian rows with a given covariance, on its principal axes."""
+    """The Gaussian law with a given covariance, by its principal axes."""
 
     spread: Floats  # (r,) standard deviations along the axes, falling
     axes: Floats  # (r, d)
-
-    def rows(self, G: Floats) -> Floats:
-        """Rows (n, d) of standardised scores G (n, r)."""
-        return (G * self.spread) @ self.axes
-
-    def gaussian(self, rng: np.random.Generator, n: int) -> Floats:
-        """Rows (n, d) of this law."""
-        return self.rows(rng.standard_normal((n, self.spread.size)))
 
     @cached_property
     def sd(self) -> Floats:
@@ -41,47 +44,42 @@ class Law:
         return np.asarray(np.linalg.norm(self.spread[:, None] * self.axes, axis=0))
 
 
-def _laplace(rng: np.random.Generator, n: int, law: Law) -> Floats:
-    return rng.laplace(scale=law.sd / np.sqrt(2), size=(n, law.sd.size))
+def _skewed_axis(X: Floats, law: Law, scale: Floats) -> Floats:
+    from scipy.special import log_ndtr
 
-
-def _bimodal(rng: np.random.Generator, n: int, law: Law) -> Floats:
-    X, width = law.gaussian(rng, n), np.sqrt(1 - _PEAK**2)
-    X[:, 0] = law.sd[0] * (_PEAK * rng.choice([-1.0, 1.0], size=n) + width * rng.standard_normal(n))
-    return X
-
-
-def _shell(rng: np.random.Generator, n: int, law: Law) -> Floats:
-    X = law.gaussian(rng, n)
-    return np.asarray(X * (np.linalg.norm(law.spread) / np.linalg.norm(X, axis=1, keepdims=True)))
-
-
-def _shared_scale(rng: np.random.Generator, n: int, law: Law) -> Floats:
-    scale = np.sqrt((_DEGREES - 2) / rng.chisquare(_DEGREES, size=(n, 1)))
-    return np.asarray(law.gaussian(rng, n) * scale)
-
-
-def _skewed_axis(rng: np.random.Generator, n: int, law: Law) -> Floats:
-    G = rng.standard_normal((n, law.spread.size))
-    G[:, 0] = rng.exponential(size=n) - 1
-    return law.rows(G)
+    along = X @ law.axes[0] / law.spread[0]
+    exponential = -log_ndtr(-along) - 1  # of mean 0 and variance 1, by quantiles
+    return np.asarray(X + np.outer((exponential - along) * law.spread[0], law.axes[0]))
 
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """A departure from the Gaussian law that keeps the variance of every coordinate (the shell: their sum)."""
+    """A departure that keeps the variance of every coordinate (the shell: their sum)."""
 
     about: str
-    draw: Callable[[np.random.Generator, int, Law], Floats]
+    warp: Callable[[Floats, Law, Floats], Floats]
+    """Gaussian rows (n, d), their law and a random scale a row (n, 1) -> rows (n, d)."""
+
+    def draw(self, rng: np.random.Generator, n: int, law: Law) -> Floats:
+        """Rows (n, d) that depart from a law."""
+        X = (rng.standard_normal((n, law.spread.size)) * law.spread) @ law.axes
+        return self.warp(X, law, row_scales(rng, n, _DEGREES))
 
 
 ALTERNATIVES: Mapping[str, Alternative] = MappingProxyType(
     {
-        "none": Alternative("Gaussian rows: the rate of false alarms", lambda rng, n, law: law.gaussian(rng, n)),
-        "laplace coordinates": Alternative("every coordinate an independent Laplace variable", _laplace),
-        "bimodal coordinate": Alternative(f"one coordinate with two peaks at ±{_PEAK} standard deviations", _bimodal),
-        "shell": Alternative("every row of the same norm", _shell),
-        "shared scale": Alternative(f"a multivariate t with {_DEGREES} degrees of freedom", _shared_scale),
+        "none": Alternative("Gaussian rows: the rate of false alarms", lambda X, law, scale: X),
+        "laplace coordinates": Alternative(
+            "every coordinate a Laplace variable", lambda X, law, scale: laplace(X, law.sd)
+        ),
+        "bimodal coordinate": Alternative(
+            f"one coordinate with two peaks at ±{MODE} standard deviations",
+            lambda X, law, scale: np.hstack([bimodal(X[:, :1], law.sd[:1]), X[:, 1:]]),
+        ),
+        "shell": Alternative("every row of the same norm", lambda X, law, scale: shell(X, law.sd)),
+        "shared scale": Alternative(
+            f"a multivariate t with {_DEGREES} degrees of freedom", lambda X, law, scale: X * scale
+        ),
         "skewed leading axis": Alternative("an exponential variable along the first principal axis", _skewed_axis),
     }
 )
@@ -108,30 +106,16 @@ class PowerTable(Result):
     rows: tuple[PowerRow, ...]
     n: int
     d: int
-    of_n: int
+    of_n: int  # of the data
     of_d: int
     alpha: float
     seed: int
+    alternatives: Mapping[str, str]  # name -> what it is
+    caveats: tuple[str, ...]
 
     def row(self, alternative: str, family: str, test: str) -> PowerRow:
         """The row of an alternative, a family and a test; KeyError when there is none."""
-        for row in self.rows:
-            if (row.alternative, row.family, row.test) == (alternative, family, test):
-                return row
-        raise KeyError(f"no row {alternative!r}, {family!r}, {test!r}")
-
-    def settings(self) -> dict[str, Any]:
-        """Sizes of the planted samples and of the data, level and seed, and what the alternatives are."""
-        about = {name: ALTERNATIVES[name].about for name in dict.fromkeys(row.alternative for row in self.rows)}
-        return Result.settings(self) | {"alternatives": about, "caveats": self.caveats()}
-
-    def caveats(self) -> list[str]:
-        """What the sizes of the planted samples mean for the data."""
-        if (self.n, self.d) == (self.of_n, self.of_d):
-            return []
-        return [f"power is of planted samples of {self.n} rows and {self.d} columns, with the covariance of that many "
-                f"columns of the {self.of_n} x {self.of_d} data: more rows find more, and more columns hide more from "
-                "projections"]  # fmt: skip
+        return {(row.alternative, row.family, row.test): row for row in self.rows}[alternative, family, test]
 
     def records(self) -> list[dict[str, Any]]:
         """One dictionary a row."""
@@ -139,9 +123,8 @@ class PowerTable(Result):
 
     def sentence(self) -> str:
         """What was, and was not, detectable: found, or missed, more often than not with 95 % confidence."""
-        names = [name for name in dict.fromkeys(row.alternative for row in self.rows) if name != "none"]
-        scaled = "" if (self.n, self.d) == (self.of_n, self.of_d) else " (fewer than the data has)"
-        said = "; ".join(self._clause(name) for name in names)
+        scaled = " (fewer than the data has)" if self.caveats else ""
+        said = "; ".join(self._clause(name) for name in self.alternatives if name != "none")
         return f"With {self.n:,} rows in {self.d:,} dimensions{scaled}: {said}."
 
     def _clause(self, alternative: str) -> str:
@@ -151,7 +134,7 @@ class PowerTable(Result):
         missed = [f for f, rows in of.items() if all(row.high < 0.5 for row in rows)]
         seen = f"is found by {', '.join(found)}" if found else "is not detectable"
         blind = f" and missed by {', '.join(missed)}" if missed and found else ""
-        return f"{alternative} ({ALTERNATIVES[alternative].about}) {seen}{blind}"
+        return f"{alternative} ({self.alternatives[alternative]}) {seen}{blind}"
 
 
 def planted_power(
@@ -167,9 +150,10 @@ def planted_power(
 ) -> PowerTable:
     """Power of every test of `gaussianity` against planted departures in rows like those of X (n, d), n >= 20.
 
-    Planted rows have the sample covariance of X's columns. Where X is larger, `max_columns` of its columns, drawn
-    without replacement, stand for all of them and `max_rows` for all rows; the table says so. A test finds a departure
-    when it departs at level alpha (see `GaussianityRow`); null replicates are drawn once an alternative.
+    Planted rows have the sample covariance of X's columns, before they are made to depart. Where X is larger,
+    `max_columns` of its columns, drawn without replacement, stand for all of them and `max_rows` for all rows; the
+    table says so. A test finds a departure when it departs at level alpha (see `GaussianityRow`); null replicates are
+    drawn once an alternative.
 
     Raises:
         ValueError: an unknown alternative, or as `gaussianity`.
@@ -184,8 +168,17 @@ def planted_power(
     for name in alternatives:
         rng = np.random.default_rng([seed, 200 + list(ALTERNATIVES).index(name)])
         drawn = (ALTERNATIVES[name].draw(rng, n, law).astype(np.float32) for _ in range(n_replicates))
-        table += _tally(name, drawn, n_replicates, n_projections, alpha, seed)
-    return PowerTable(tuple(table), n, law.sd.size, *rows.shape, alpha, seed)
+        found = _found(drawn, n_projections, alpha, seed)
+        ends = zip(*wilson([*found.values()], n_replicates), strict=True)
+        table += [PowerRow(name, *of, count, n_replicates, count / n_replicates, float(low), float(high))
+                  for (of, count), (low, high) in zip(found.items(), ends, strict=True)]  # fmt: skip
+    (of_n, of_d), d = rows.shape, law.sd.size
+    scaled = (
+        f"power is of planted samples of {n} rows and {d} columns, with the covariance of that many columns "
+        f"of the {of_n} x {of_d} data: more rows find more, and more columns hide more from projections"
+    )
+    about = {name: ALTERNATIVES[name].about for name in alternatives}
+    return PowerTable(tuple(table), n, d, of_n, of_d, alpha, seed, about, (scaled,) * ((n, d) != (of_n, of_d)))
 
 
 def _law(rows: Rows, max_columns: int, seed: int) -> Law:
@@ -196,22 +189,17 @@ def _law(rows: Rows, max_columns: int, seed: int) -> Law:
     varying = X[:, X.max(axis=0) > X.min(axis=0)]
     if not varying.shape[1] or not np.isfinite(varying.sum(dtype=np.float64)):
         raise ValueError("X holds no column that varies, or NaN or infinite values: `gaussianity` says which")
-    values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(varying, rowvar=False)))
-    kept = values > values[-1] * len(values) * np.finfo(np.float64).eps
-    return Law(np.sqrt(values[kept][::-1]), vectors[:, kept][:, ::-1].T)
+    values, vectors = leading_eigenpairs(np.atleast_2d(np.cov(varying, rowvar=False)), None)
+    return Law(np.sqrt(values), vectors.T)
 
 
-def _tally(
-    name: str, drawn: Iterator[Matrix], replicates: int, n_projections: int, alpha: float, seed: int
-) -> Iterator[PowerRow]:
-    n_null = 2 * ceil(round(1 / alpha, 9)) - 1  # twice the fewest: all replicates share them, and so their luck
+def _found(samples: Iterable[Matrix], n_projections: int, alpha: float, seed: int) -> Counter[tuple[str, str]]:
+    """In how many samples each family and test departs."""
+    n_null = 2 * ceil(round(1 / alpha, 9)) - 1  # twice the fewest: all samples share them, and so their luck
     found: Counter[tuple[str, str]] = Counter()
     nulls = None
-    for X in drawn:
+    for X in samples:
         sample = sample_of(X, n_projections=n_projections, seed=seed)
         nulls = null_replicates(sample, tuple(FAMILIES), n_null, alpha) if nulls is None else nulls
-        for row in examine(sample, nulls, n_null, alpha).rows:
-            found[row.family, row.test] += row.departs
-    for (family, test), count in found.items():
-        low, high = (float(end) for end in wilson(count, replicates))
-        yield PowerRow(name, family, test, count, replicates, count / replicates, low, high)
+        found.update({(row.family, row.test): row.departs for row in examine(sample, nulls, n_null, alpha).rows})
+    return found

@@ -9,66 +9,61 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
+Rows = NDArray[np.floating]
 _DEGREES = 5  # of freedom of the Student's t that random scales make: heavy tails with a finite kurtosis
-_MODE = 0.9  # distance of the two modes from the mean, in standard deviations
 _RATES = (0.2, 0.5)  # of the rarest and the commonest attribute
+MODE = 0.9
+"""Distance of the two modes from the mean, in standard deviations."""
 
 
-def _as_drawn(X: Singles, sd: Floats, scale: Floats) -> Floats:
-    return np.asarray(X)
-
-
-def _laplace(X: Singles, sd: Floats, scale: Floats) -> Floats:
-    """Laplace coordinates, by quantiles."""
+def laplace(X: Rows, sd: Floats) -> Floats:
+    """Gaussian coordinates (n, d) of standard deviations (d,) made Laplace, by quantiles."""
     from scipy.special import log_ndtr
 
     return np.asarray(-np.sign(X) * (np.log(2) + log_ndtr(-np.abs(X / sd))) * sd / np.sqrt(2))
 
 
-def _bimodal(X: Singles, sd: Floats, scale: Floats) -> Floats:
-    """Coordinates of an even mixture of two Gaussians, by quantiles."""
+def bimodal(X: Rows, sd: Floats) -> Floats:
+    """Gaussian coordinates made even mixtures of two Gaussians, by quantiles."""
     from scipy.special import ndtr
 
-    grid, width = np.linspace(-5, 5, 20001), np.sqrt(1 - _MODE**2)
-    law = (ndtr((grid - _MODE) / width) + ndtr((grid + _MODE) / width)) / 2
+    grid, width = np.linspace(-5, 5, 20001), np.sqrt(1 - MODE**2)
+    law = (ndtr((grid - MODE) / width) + ndtr((grid + MODE) / width)) / 2
     return np.asarray(np.interp(ndtr(X / sd), law, grid) * sd)
 
 
-def _shell(X: Singles, sd: Floats, scale: Floats) -> Floats:
-    """Rows of one norm."""
+def shell(X: Rows, sd: Floats) -> Floats:
+    """Rows brought to one norm."""
     return np.asarray(X * (np.linalg.norm(sd) / np.linalg.norm(X, axis=1, keepdims=True)))
 
 
-def _scale_mixture(X: Singles, sd: Floats, scale: Floats) -> Floats:
-    """One random scale a row, the same in every view: norms correlate across views, whatever the directions do."""
-    return X * scale
-
-
-def _linear(S: Floats, W: Floats, V: Floats) -> Floats:
-    return np.asarray(S @ W)
-
-
-def _product(S: Floats, W: Floats, V: Floats) -> Floats:
-    """Exclusive or of two signs: uncorrelated with every linear function of s."""
-    return np.asarray((S @ W) * (S @ V))
+def row_scales(rng: np.random.Generator, n: int, degrees: int) -> Floats:
+    """Scales (n, 1) that make Gaussian rows a multivariate t of the same covariance."""
+    return np.sqrt((degrees - 2) / rng.chisquare(degrees, (n, 1)))
 
 
 @dataclass(frozen=True, slots=True)
 class _Control:
     shared: bool = True
-    warp: Callable[[Singles, Floats, Floats], Floats] = _as_drawn  # view (n, d), its sd (d,), scale (n, 1)
-    score: Callable[[Floats, Floats, Floats], Floats] = _linear
+    warp: Callable[[Singles, Floats, Floats], Rows] | None = None  # view (n, d), its sd (d,), scale (n, 1)
+    linear: bool = True
+    """Whether an attribute is the sign of s w; else of (s w)(s v), uncorrelated with every linear function of s."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the Bayes rule has a closed form."""
+        return self.warp is None and self.linear
 
 
 CONTROLS: Mapping[str | None, _Control] = MappingProxyType(
     {
         None: _Control(),
         "independent": _Control(shared=False),
-        "laplace": _Control(warp=_laplace),
-        "bimodal": _Control(warp=_bimodal),
-        "shell": _Control(warp=_shell),
-        "scale-mixture": _Control(warp=_scale_mixture),
-        "nonlinear": _Control(score=_product),
+        "laplace": _Control(warp=lambda X, sd, scale: laplace(X, sd)),
+        "bimodal": _Control(warp=lambda X, sd, scale: bimodal(X, sd)),
+        "shell": _Control(warp=lambda X, sd, scale: shell(X, sd)),
+        "scale-mixture": _Control(warp=lambda X, sd, scale: X * scale),
+        "nonlinear": _Control(linear=False),
     }
 )
 
@@ -99,8 +94,7 @@ class Simulated:
         Raises:
             ValueError: a control whose views or attributes are not linear and Gaussian: there is no closed form.
         """
-        control = CONTROLS[self.control]
-        if control.warp is not _as_drawn or control.score is not _linear:
+        if not CONTROLS[self.control].is_known:
             raise ValueError(f"the truth of the control {self.control!r} has no closed form: it is not linear-Gaussian")
         return np.asarray(self.regressions[view] @ self.normals)
 
@@ -165,54 +159,53 @@ def simulate_une(
     Raises:
         ValueError: a setting out of its range, or an unknown control.
     """
-    if control not in CONTROLS:
-        raise ValueError(f"control must be None or one of {', '.join(map(str, list(CONTROLS)[1:]))}, not {control!r}")
-    _refuse_out_of_range(n, shared_dim, view_dims, noise, n_attributes, label_noise)
+    _refuse_out_of_range(n, shared_dim, view_dims, noise, n_attributes, label_noise, control)
     row, root = CONTROLS[control], np.sqrt(shared_dim)
     truth = [np.random.default_rng([seed, 0, i]) for i in range(len(view_dims) + 1)]
     drawn = [np.random.default_rng([seed, 1, sample, i]) for i in range(len(view_dims) + 1)]
     S = drawn[0].standard_normal((n, shared_dim))
-    scale = np.sqrt((_DEGREES - 2) / drawn[0].chisquare(_DEGREES, (n, 1)))
-    W, V, t = _attributes(shared_dim, n_attributes, truth[0], row)
-    clean = (row.score(S, W, V) > t).astype(np.float64)
-    flipped = drawn[0].random(clean.shape) < label_noise
+    scale = row_scales(drawn[0], n, _DEGREES)
+    W, V, t = _attributes(shared_dim, n_attributes, truth[0], row.linear)
+    clean = ((S @ W if row.linear else (S @ W) * (S @ V)) > t).astype(np.float64)
+    labels = np.abs(clean - (drawn[0].random(clean.shape) < label_noise))
     views, maps, regressions = [], [], []
     for d, rng, rows in zip(view_dims, truth[1:], drawn[1:], strict=True):
         A = rng.standard_normal((shared_dim, d)) / root
         private = _Private.draw(d, noise, decay, rng)
         source = S if row.shared else rows.standard_normal(S.shape)
         X = (source.astype(np.float32) @ A.astype(np.float32)) + private.sample(n, rows)
-        views.append(row.warp(X, np.sqrt((A**2).sum(axis=0) + private.variances()), scale).astype(np.float32))
+        sd = np.sqrt((A**2).sum(axis=0) + private.variances())
+        views.append(row.warp(X, sd, scale).astype(np.float32) if row.warp else X)
         maps.append(A)
         regressions.append(private.regression(A) * row.shared)
-    labels = np.abs(clean - flipped)
     return Simulated(views, labels, clean, S, maps, regressions, W, t, label_noise, control)
 
 
 def _refuse_out_of_range(
-    n: int, shared_dim: int, view_dims: Sequence[int], noise: float, n_attributes: int, label_noise: float
-) -> None:
-    if min(n, n_attributes, *view_dims, len(view_dims)) < 1:
-        sizes = f"{n}, {n_attributes} and {tuple(view_dims)}"
-        raise ValueError(f"n, n_attributes and every one of view_dims must be at least 1, not {sizes}")
-    if shared_dim < 2:
-        raise ValueError(f"shared_dim must be at least 2, not {shared_dim}")
-    if not noise > 0 or not 0 <= label_noise < 0.5:
-        raise ValueError(f"noise must be positive and label_noise in [0, 0.5), not {noise} and {label_noise}")
+    n: int, shared_dim: int, view_dims: Sequence[int], noise: float, n_attributes: int, label_noise: float,
+    control: str | None,
+) -> None:  # fmt: skip
+    sizes = (n, n_attributes, *view_dims, len(view_dims))
+    holds = {
+        f"control must be None or one of {', '.join(map(str, list(CONTROLS)[1:]))}": control in CONTROLS,
+        "n, n_attributes, every one of view_dims and their number must be at least 1": min(sizes) >= 1,
+        "shared_dim must be at least 2": shared_dim >= 2,
+        "noise must be positive and label_noise in [0, 0.5)": noise > 0 and 0 <= label_noise < 0.5,
+    }
+    asked = f"{control!r}, sizes {sizes}, {shared_dim}, {noise} and {label_noise}"
+    for must, is_so in holds.items():
+        if not is_so:
+            raise ValueError(f"{must}; asked for were {asked}")
 
 
-def _attributes(s: int, k: int, rng: np.random.Generator, row: _Control) -> tuple[Floats, Floats, Floats]:
+def _attributes(s: int, k: int, rng: np.random.Generator, linear: bool) -> tuple[Floats, Floats, Floats]:
     """Unit normals w and v (s, k), orthogonal in pairs, and thresholds (k,)."""
     from scipy.special import ndtri
 
-    W = _unit(rng.standard_normal((s, k)))
-    V = rng.standard_normal((s, k))
-    t = -ndtri(np.linspace(*_RATES, k)) if row.score is _linear else np.zeros(k)
-    return W, _unit(V - W * np.sum(W * V, axis=0)), t
-
-
-def _unit(W: Floats) -> Floats:
-    return np.asarray(W / np.linalg.norm(W, axis=0))
+    W, V = (draw / np.linalg.norm(draw, axis=0) for draw in rng.standard_normal((2, s, k)))
+    V = V - W * np.sum(W * V, axis=0)
+    t = -ndtri(np.linspace(*_RATES, k)) if linear else np.zeros(k)
+    return W, V / np.linalg.norm(V, axis=0), t
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -47,6 +47,7 @@ from noisezoo.analysis.core.intervals import (
     null_of_rates as null_of_rates,
     paired_differences as paired_differences,
     wilson as wilson,
+    with_mean as with_mean,
 )
 from noisezoo.analysis.core.linalg import (
     Frame as Frame,

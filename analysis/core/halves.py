@@ -147,6 +147,11 @@ class Estimate:
             return Interval(float("nan"), float("nan"), float("nan"))
         return self.mean().intervals(confidence, least=least, most=most)[0]
 
+    def every_interval(self, confidence: float, *, least: float = 0.0, most: float = 1.0) -> tuple[Interval, ...]:
+        """Of the attributes, then of their mean: (k + 1,)."""
+        of_mean = self.mean_interval(confidence, least=least, most=most)
+        return (*self.intervals(confidence, least=least, most=most), of_mean)
+
 
 def _mean(values: Floats, told: NDArray[np.bool_]) -> Floats:
     with np.errstate(invalid="ignore"):

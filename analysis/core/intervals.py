@@ -159,6 +159,11 @@ def null_columns(draws: Floats, tail: float = 0.0) -> dict[str, float]:
     return dict(zip(("null", "null_low", "null_high"), map(float, ends), strict=True))
 
 
+def with_mean(draws: Floats) -> Floats:
+    """Draws (b, k) with their mean over the k attributes as another column: (b, k + 1); none for no attribute."""
+    return np.column_stack([draws, draws.mean(axis=1)]) if draws.size else np.empty((0, draws.shape[1] + 1))
+
+
 @dataclass(frozen=True, slots=True)
 class Null:
     """What the estimate would be if rows of the two views were paired at random; `p_value` is of as much or more."""

@@ -15,12 +15,6 @@ from noisezoo.analysis.edits.edit import (
     most_entangled as most_entangled,
     orthogonal_edit as orthogonal_edit,
 )
-from noisezoo.analysis.edits.entanglement import (
-    MEAN as MEAN,
-    Entanglement as Entanglement,
-    entanglement_differences as entanglement_differences,
-    entanglement_matrix as entanglement_matrix,
-)
 from noisezoo.analysis.edits.experiment import (
     AT_NORM as AT_NORM,
     NOISE as NOISE,
@@ -34,5 +28,12 @@ from noisezoo.analysis.edits.experiment import (
     fit_space as fit_space,
 )
 from noisezoo.analysis.edits.measures import Embed as Embed
-from noisezoo.analysis.edits.result import EditStudy as EditStudy, study_edits as study_edits
+from noisezoo.analysis.edits.result import (
+    MEAN as MEAN,
+    EditStudy as EditStudy,
+    Entanglement as Entanglement,
+    entanglement_differences as entanglement_differences,
+    entanglement_matrix as entanglement_matrix,
+    study_edits as study_edits,
+)
 from noisezoo.analysis.edits.vectors import cosine as cosine, orthogonalize as orthogonalize

@@ -29,13 +29,16 @@ from noisezoo.analysis.probes import Probes, fit_probes
 from noisezoo.pca import Basis
 
 
-def probe_directions(X: ArrayLike, Y: ArrayLike) -> Floats:
-    """Normals (d, k) of logistic probes of Y (n, k) on X (n, d), C validated: the paper's edit directions.
+def probe_directions(X: ArrayLike, Y: ArrayLike, *, groups: ArrayLike | None = None) -> Floats:
+    """Normals (d, k) of logistic probes of Y (n, k) on X (n, d): the paper's edit directions.
+
+    C is validated on folds that keep `groups` (n,) whole: five, or as many as there are groups.
 
     Raises:
         ValueError: as `fit_probes`.
     """
-    return fit_probes(X, Y).coef
+    units = units_of(len(np.asarray(Y)), groups)
+    return fit_probes(X, Y, groups=units, n_folds=min(5, len(np.unique(units)))).coef
 
 
 def class_mean_directions(X: ArrayLike, Y: ArrayLike) -> Floats:
@@ -76,19 +79,14 @@ def lda_directions(X: ArrayLike, Y: ArrayLike, *, shrinkage: float | None = None
     between = rate * (1 - rate)  # (k,)
     power = (delta**2).sum(axis=0)
     mu = (variances.sum() - between * power) / d
-    square = (variances**2).sum() - 2 * between * (variances @ delta**2) + (between * power) ** 2  # |S_w|_F^2, (k,)
-    off = labels - rate  # (n, k)
-    residual = (
-        (frame.scores**2).sum(axis=1)[:, None] - 2 * off * (frame.scores @ delta) + off**2 * power
-    )  # |x|^2 within
-    intensity = _ledoit_wolf((residual**2).mean(axis=0), square, mu, n, d) if shrinkage is None else shrinkage
-    return frame.lift(delta / ((1 - intensity) * variances[:, None] + intensity * mu))
-
-
-def _ledoit_wolf(fourth: Floats, square: Floats, mu: Floats, n: int, d: int) -> Floats:
-    """Intensities (k,): sampling variance of the covariance over its squared distance from mu I, at most 1."""
-    distance = square - d * mu**2
-    return np.asarray(np.minimum((fourth - square) / n, distance) / np.maximum(distance, np.finfo(np.float64).tiny))
+    if shrinkage is None:
+        square = (variances**2).sum() - 2 * between * (variances @ delta**2) + (between * power) ** 2  # |S_w|_F^2, (k,)
+        off = labels - rate  # (n, k)
+        within = (frame.scores**2).sum(axis=1)[:, None] - 2 * off * (frame.scores @ delta) + off**2 * power  # |x|^2
+        distance = square - d * mu**2  # |S_w - mu I|_F^2, over which stands the sampling variance of S_w
+        sampling = np.minimum(((within**2).mean(axis=0) - square) / n, distance)
+        shrinkage = sampling / np.maximum(distance, np.finfo(np.float64).tiny)
+    return frame.lift(delta / ((1 - shrinkage) * variances[:, None] + shrinkage * mu))
 
 
 def _rows_and_labels(X: ArrayLike, Y: ArrayLike) -> tuple[Matrix, Floats]:
@@ -104,10 +102,14 @@ def _contrasts(Y: Floats) -> Floats:
 
 
 PROBE, CLASS_MEANS, LDA = "probe", "class means", "lda"
-MAKERS: Mapping[str, Callable[[ArrayLike, ArrayLike], Floats]] = MappingProxyType(
-    {PROBE: probe_directions, CLASS_MEANS: class_mean_directions, LDA: lda_directions}
+MAKERS: Mapping[str, Callable[..., Floats]] = MappingProxyType(
+    {
+        PROBE: lambda X, Y, groups=None: probe_directions(X, Y, groups=groups),
+        CLASS_MEANS: lambda X, Y, groups=None: class_mean_directions(X, Y),
+        LDA: lambda X, Y, groups=None: lda_directions(X, Y),
+    }
 )
-"""Kind of direction -> rows (n, d) and labels (n, k) to directions (d, k), which point to where the attribute is."""
+"""Kind -> rows (n, d), labels (n, k) and groups (n,) to directions (d, k), which point to where the attribute is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,18 +140,10 @@ class Directions(Result):
         """One dictionary an attribute."""
         rows = zip(self.names, self.scales, self.agreement, self.null, strict=True)
         return [
-            {
-                "attribute": name,
-                "kind": self.kind,
-                "scale": float(scale),
-                "measure": "agreement of halves",
-                **found.to_dict(),
-                "null": chance.estimate,
-                "null_low": chance.low,
-                "null_high": chance.high,
-            }
+            {"attribute": name, "kind": self.kind, "scale": float(scale), "measure": "agreement of halves",
+             **found.to_dict(), "null": chance.estimate, "null_low": chance.low, "null_high": chance.high}
             for name, scale, found, chance in rows
-        ]
+        ]  # fmt: skip
 
 
 def make_directions(
@@ -172,7 +166,8 @@ def make_directions(
         kind: one of `MAKERS`.
         basis: make them on the view's principal components (the published basis) and carry them back: w on scores is
             V w in the view. What lies outside the basis is then left alone by an edit.
-        groups: (n,) identities: none is in both halves, and the null shuffles labels over whole identities.
+        groups: (n,) identities: none is in both halves or in two of the folds that choose C, and the null shuffles
+            labels over whole identities.
         n_splits: random splits in halves for the agreement; 0 leaves it NaN.
         seed: decides the halves.
 
@@ -188,12 +183,9 @@ def make_directions(
     if not both.any():
         refuse_one_class(labels, names)
     refused = {name: "every row has the same value" for name, told in zip(names, both, strict=True) if not told}
-    scores, labels, units = (
-        rows if basis is None else basis.transform(rows),
-        labels[:, both],
-        units_of(len(rows), groups),
-    )
-    normals = carry_back(directions_on(scores, labels, kind), basis).T
+    scores, labels = rows if basis is None else basis.transform(rows), labels[:, both]
+    units = units_of(len(rows), groups)
+    normals = carry_back(directions_on(scores, labels, kind, units), basis).T
     normals = normals / np.linalg.norm(normals, axis=1, keepdims=True)
     folds = assign_folds(len(rows), 2, seed=seed, groups=units)
     halves = list(half_samples(folds, n_splits, seed=seed, groups=units)) if n_splits else []
@@ -204,16 +196,15 @@ def make_directions(
     )
     scales = (rows @ normals.T.astype(rows.dtype)).std(axis=0, dtype=np.float64)
     kept = tuple(name for name in names if name not in refused)
-    draws = Draws(n_splits=n_splits, seed=seed)
-    n, d = rows.shape
+    (n, d), draws = rows.shape, Draws(n_splits=n_splits, seed=seed)
     return Directions(kind, kept, refused, normals, scales, agreement, null, n, d, draws)
 
 
-def directions_on(X: ArrayLike, Y: ArrayLike, kind: str) -> Floats:
+def directions_on(X: ArrayLike, Y: ArrayLike, kind: str, groups: ArrayLike | None = None) -> Floats:
     """Directions (d, k), of whatever length, of Y (n, k) on X (n, d); ValueError for a kind that is not in `MAKERS`."""
     if kind not in MAKERS:
         raise ValueError(f"kind must be one of {', '.join(MAKERS)}, not {kind!r}")
-    return MAKERS[kind](X, Y)
+    return MAKERS[kind](X, Y, groups)
 
 
 def carry_back(W: Floats, basis: Basis | None) -> Floats:
@@ -241,7 +232,7 @@ def _agreement(
     told = np.logical_and(*map(_both_classes, labels))
     found = np.full(Y.shape[1], np.nan)
     if told.any():
-        a, b = (directions_on(X[rows], y[:, told], kind) for rows, y in zip(sides, labels, strict=True))
+        a, b = (directions_on(X[rows], y[:, told], kind, units[rows]) for rows, y in zip(sides, labels, strict=True))
         found[told] = [cosine(u, v, rows=X) for u, v in zip(a.T, b.T, strict=True)]
     return found
 

@@ -38,15 +38,10 @@ def edit_along(attribute: str, direction: Floats, X: Floats) -> Edit:
     """
     length = float(np.linalg.norm(direction))
     normal = np.asarray(direction, dtype=np.float64) / (length or 1.0)
-    scale = spread_along(X, normal)
+    scale = float((X @ normal.astype(X.dtype)).std(dtype=np.float64))  # no second copy of X in another dtype
     if not length or not scale:
         raise ValueError(f"the rows do not vary along the direction of {attribute!r}: an edit has no unit of strength")
     return Edit(attribute, normal, scale)
-
-
-def spread_along(X: Floats, normal: Floats) -> float:
-    """Standard deviation of rows X (n, d) along a unit direction (d,), with no second copy of X in another dtype."""
-    return float((X @ normal.astype(X.dtype)).std(dtype=np.float64))
 
 
 def make_edit(attribute: str, names: Sequence[str], probes: Probes, X: Floats) -> Edit:
@@ -67,7 +62,7 @@ def orthogonal_edit(edit: Edit, others: Sequence[Edit], X: Floats) -> Edit:
         return edit
     normal = orthogonalize(edit.normal, np.stack([other.normal for other in others]))
     against = (*edit.against, *(other.attribute for other in others))
-    return replace(edit, normal=normal, scale=spread_along(X, normal), against=against)
+    return replace(edit_along(edit.attribute, normal, X), against=against)
 
 
 def most_entangled(attribute: str, names: Sequence[str], probes: Probes, X: Floats) -> tuple[str, float]:
@@ -80,31 +75,24 @@ def most_entangled(attribute: str, names: Sequence[str], probes: Probes, X: Floa
     """
     if len(names) < 2:
         raise ValueError(f"there is no attribute beside {attribute!r} that it could be entangled with")
-    w = {name: probes.coef[:, j] for j, name in enumerate(names)}
+    w = dict(zip(names, probes.coef.T, strict=True))
     others = {name: cosine(w[attribute], w[name], rows=X) for name in names if name != attribute}
-    name = max(others, key=lambda other: abs(others[other]))
-    return name, others[name]
+    return max(others.items(), key=lambda item: abs(item[1]))
 
 
 @dataclass(frozen=True, slots=True)
 class Norm:
-    """Where the norms |z| of a view's rows lie, as those of a Gaussian do: near sqrt(d), with deviation 1 / sqrt(2).
+    """Where the norms |z| of a view's rows lie: those of a Gaussian near sqrt(d), with deviation 1 / sqrt(2).
 
-    Mean and deviation are measured on rows, because inverted noise does not have unit variance (plain DDIM: 0.7 to
-    0.97).
+    Measured on rows, because inverted noise does not have unit variance (plain DDIM: 0.7 to 0.97).
     """
 
     mean: float
     deviation: float
-    d: int
 
     def distance(self, Z: Matrix) -> Floats:
         """How far the norms of rows Z (..., d) lie above the mean, in standard deviations of the norm: (...)."""
         return np.asarray((norms(Z) - self.mean) / self.deviation)
-
-    def relative(self, Z: Matrix) -> Floats:
-        """|z| / sqrt(d) of rows Z (..., d): about 1 for standard Gaussian noise, (...)."""
-        return np.asarray(norms(Z) / np.sqrt(self.d))
 
 
 def fit_norm(X: Matrix, name: str = "X") -> Norm:
@@ -119,7 +107,7 @@ def fit_norm(X: Matrix, name: str = "X") -> Norm:
     deviation = float(length.std(ddof=1))
     if deviation <= np.finfo(rows.dtype).eps * length.mean():
         raise ValueError(f"all rows of {name} have one norm: distances from it have no unit")
-    return Norm(float(length.mean()), deviation, rows.shape[1])
+    return Norm(float(length.mean()), deviation)
 
 
 def norms(Z: Matrix) -> Floats:

@@ -1,12 +1,12 @@
 """A mean over edited faces, with all that it hangs on: the faces, the probes that read them, and the direction."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis.core import Floats, Interval, Measured, Null, null_of_draws, wilson
+from noisezoo.analysis.core import Floats, Interval, Matrix, Measured, Null, null_of_draws, wilson
 
 Units = NDArray[np.intp]
 
@@ -33,40 +33,33 @@ class Effect:
 
     @classmethod
     def of(
-        cls, scores: Floats, units: Units, n_units: int, *, readers: Floats | None = None, null: Floats | None = None
+        cls, scores: Matrix, units: Units, n_units: int, readers: Sequence[Floats] = (), null: Sequence[Floats] = ()
     ) -> "Effect":
         """Of scores (m, k) of faces of the identities `units` (m,) among `n_units`.
 
         Raises:
             ValueError: faces of fewer than 2 identities, whose mean has no interval.
         """
+        scores = np.asarray(scores, np.float64)
         present = np.bincount(units, minlength=n_units) > 0
         if present.sum() < 2:
             raise ValueError(f"a mean over faces needs 2 identities for an interval, not {present.sum()}")
         faces = np.zeros((n_units, scores.shape[1]))
         np.add.at(faces, units, (scores - scores.mean(axis=0)) / len(scores))
-        none = np.empty((0, scores.shape[1]))
-        drawn = (none if draws is None else draws for draws in (readers, null))
-        return cls(scores.mean(axis=0), faces, present, *drawn)
+        contrasts, draws = (np.array(each, np.float64).reshape(-1, scores.shape[1]) for each in (readers, null))
+        return cls(scores.mean(axis=0), faces, present, contrasts, draws)
 
     def take(self, columns: Sequence[int]) -> "Effect":
         """Some of the means."""
-        parts = (part[..., list(columns)] for part in (self.value, self.faces, self.readers, self.null))
-        value, faces, readers, null = parts
-        return Effect(value, faces, self.present, readers, null)
+        return combined(lambda part: part[..., list(columns)], self)
 
     def __sub__(self, other: "Effect") -> "Effect":
-        return self._with(other, self.value - other.value, lambda a, b: a - b)
+        return combined(np.subtract, self, other)
 
     def over(self, other: "Effect") -> "Effect":
         """The ratio of two means, by the delta method; its `null` holds deviations only."""
         value = self.value / other.value
-        return self._with(other, value, lambda a, b: (a - value * b) / other.value)
-
-    def _with(self, other: "Effect", value: Floats, combine: Callable[[Floats, Floats], Floats]) -> "Effect":
-        parts = ((self.faces, other.faces), (self.readers, other.readers), (self.null, other.null))
-        faces, readers, null = (combine(a, b) for a, b in parts)
-        return Effect(value, faces, self.present | other.present, readers, null)
+        return replace(combined(lambda a, b: (a - value * b) / other.value, self, other), value=value)
 
     def variances(self) -> tuple[Floats, Floats]:
         """Variances (k,) of the means, and their degrees of freedom (Satterthwaite 1946)."""
@@ -95,29 +88,31 @@ class Effect:
         """
         variance, most = self.variances()[0], float(self.present.sum())
         spread = self.value * (1 - self.value)
-        trials = np.where(variance > 0, spread / np.where(variance > 0, variance, 1), most)
-        trials = np.where(spread > 0, np.minimum(trials, most), most)
+        trials = np.divide(spread, variance, out=np.full_like(spread, most), where=(variance > 0) & (spread > 0))
+        trials = np.minimum(trials, most)
         low, high = wilson(self.value * trials, trials, confidence)
         return [Interval(*map(float, ends)) for ends in zip(self.value, low, high, strict=True)]
 
-    def nulls(self, confidence: float) -> list[Null]:
-        """What directions of shuffled labels reach; p-values are two-sided."""
-        found = [null_of_draws(float(v), draws, confidence) for v, draws in zip(self.value, self.null.T, strict=True)]
-        return [Null(n.mean, n.low, n.high, 2 * min(n.p_value, 1 - n.p_value)) for n in found]
-
     def measured(self, confidence: float, intervals: Sequence[Interval] | None = None) -> list[Measured]:
-        """Each mean with its interval (Student's, or those given) and its null."""
-        found = self.intervals(confidence) if intervals is None else intervals
-        return list(map(Measured.of, found, self.nulls(confidence)))
+        """Each mean with its interval (Student's, or those given), and what directions of shuffled labels reach.
+
+        P-values are two-sided.
+        """
+        found = []
+        for interval, draws in zip(intervals or self.intervals(confidence), self.null.T, strict=True):
+            null = null_of_draws(interval.estimate, draws, confidence)
+            p_value = 2 * min(null.p_value, 1 - null.p_value)
+            found.append(Measured.of(interval, Null(null.mean, null.low, null.high, p_value)))
+        return found
+
+
+def combined(function: Callable[..., Floats], *effects: Effect) -> Effect:
+    """A linear function of the means of several effects, whose faces may be the same."""
+    parts = ([getattr(e, name) for e in effects] for name in ("value", "faces", "readers", "null"))
+    value, faces, readers, null = (function(*part) for part in parts)
+    return Effect(value, faces, np.any([e.present for e in effects], axis=0), readers, null)
 
 
 def average(effects: Sequence[Effect]) -> Effect:
-    """The mean of one-column effects of different edits, whose faces may be the same."""
-    parts = [
-        [e.value for e in effects],
-        [e.faces for e in effects],
-        [e.readers for e in effects],
-        [e.null for e in effects],
-    ]
-    value, faces, readers, null = (np.mean(part, axis=0) for part in parts)
-    return Effect(value, faces, np.any([e.present for e in effects], axis=0), readers, null)
+    """The mean of effects of different edits."""
+    return combined(lambda *parts: np.mean(parts, axis=0), *effects)

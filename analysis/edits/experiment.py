@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from noisezoo.analysis.core import (
+    Measured,
     as_labels,
     assign_folds,
     half_samples,
@@ -28,7 +29,6 @@ from noisezoo.analysis.core import (
 from noisezoo.analysis.edits.directions import PROBE, carry_back, carry_back_probes, directions_on
 from noisezoo.analysis.edits.edit import (
     Edit,
-    Norm,
     edit_along,
     fit_norm,
     keep_norm,
@@ -37,7 +37,7 @@ from noisezoo.analysis.edits.edit import (
     orthogonal_edit,
 )
 from noisezoo.analysis.edits.effect import Effect
-from noisezoo.analysis.edits.measures import MEASURES, Embed, Images, Reader, Seen, levels, measure, with_interval
+from noisezoo.analysis.edits.measures import MEASURES, Embed, Images, Reader, Seen, levels, with_interval
 from noisezoo.analysis.probes import Probes, fit_probes
 from noisezoo.pca import Basis
 
@@ -64,13 +64,9 @@ class Space:
     Y: NDArray[np.float64]
     rows: Rows  # (m,) numbers of the training rows
     basis: Basis | None = None
-    own: dict[str, Floats] = field(
-        default_factory=dict, init=False, repr=False
-    )  # kind -> directions (d, k) of its own labels
-
-    def on(self, rows: Rows, columns: Sequence[int]) -> "Space":
-        """The same view with other training rows, and some of the attributes."""
-        return Space(self.X, self.Y[:, list(columns)], rows, self.basis)
+    units: Rows | None = None  # (n,) identities: none is in two of the folds that choose C
+    own: dict[str, Floats] = field(default_factory=dict, init=False, repr=False)
+    """Kind -> directions (d, k) of its own labels."""
 
     @cached_property
     def train(self) -> Floats:
@@ -90,12 +86,14 @@ class Space:
     @cached_property
     def probes(self) -> Probes:
         """Probes of every attribute on the training rows, in the view's own coordinates."""
-        return carry_back_probes(fit_probes(self.scores, self.labels), self.basis)
+        groups = None if self.units is None else self.units[self.rows]
+        return carry_back_probes(fit_probes(self.scores, self.labels, groups=groups), self.basis)
 
     def directions(self, kind: str, labels: NDArray[np.float64] | None = None) -> Floats:
         """Directions (d, k) of one of `directions.MAKERS`, made on the training rows, of their labels or of others."""
         if labels is not None:
-            return carry_back(directions_on(self.scores, labels, kind), self.basis)
+            groups = None if self.units is None else self.units[self.rows]
+            return carry_back(directions_on(self.scores, labels, kind, groups), self.basis)
         if kind not in self.own:
             self.own[kind] = self.probes.coef if kind == PROBE else self.directions(kind, self.labels)
         return self.own[kind]
@@ -209,22 +207,22 @@ class Experiment:
         """Attributes that are edited and read."""
         return tuple(name for name in self.names if name not in self.refused)
 
-    @cached_property
-    def _columns(self) -> list[int]:
-        return [j for j, name in enumerate(self.names) if name not in self.refused]
+    def _on(self, space: Space, rows: Rows) -> Space:
+        """A view with other training rows, and the attributes that are measured."""
+        columns = [list(self.names).index(name) for name in self.measured]
+        return Space(space.X, space.Y[:, columns], rows, space.basis, self.units)
 
     @cached_property
     def made(self) -> dict[str, Space]:
         """Noise and pixels with the rows and attributes that directions are made on."""
-        media = {"noise": self.noise, "pixels": self.pixels}
-        return {medium: space.on(self.parts[0], self._columns) for medium, space in media.items()}
+        return {medium: self._on(getattr(self, medium), self.parts[0]) for medium in ("noise", "pixels")}
 
     @cached_property
     def readers(self) -> tuple[Reader, list[tuple[Reader, Reader]]]:
         """The judge encoder's probes, and those of the halves of each split, at the strengths that all rows chose."""
 
         def fit(rows: Rows, C: ArrayLike | None = None) -> Reader:
-            part = self.judge.on(rows, self._columns)
+            part = self._on(self.judge, rows)
             return Reader.fit(part.train, part.labels, self.units[rows], C)
 
         whole = fit(self.parts[1])
@@ -240,12 +238,7 @@ class Experiment:
         return list(islice(told, self.n_permutations))
 
     def strips(
-        self,
-        attribute: str,
-        rows: Rows,
-        *,
-        kinds: Sequence[str] = (PROBE,),
-        variants: Sequence[str] = SHOWN,
+        self, attribute: str, rows: Rows, *, kinds: Sequence[str] = (PROBE,), variants: Sequence[str] = SHOWN
     ) -> list[Strip]:
         """One attribute edited in several ways on `rows`, which should lack it.
 
@@ -269,9 +262,8 @@ class Experiment:
         if len(faces) < 2:
             raise ValueError(f"the edit of {attribute!r} needs faces of 2 identities for an interval, not {len(faces)}")
         if np.isin(faces, self.units[self.noise.rows]).any():
-            raise ValueError(
-                f"faces to edit for {attribute!r} are of identities that are trained on: give held-out rows"
-            )
+            what = f"faces to edit for {attribute!r} are of identities that are trained on"
+            raise ValueError(f"{what}: give held-out rows")
         made = _Made(self, attribute, rows)
         return [made.strip(kind, variant) for kind in kinds for variant in variants]
 
@@ -301,23 +293,23 @@ class _Made:
         edited, images = self._pictures(how.medium, edit, how.finish)
         seen = self._seen(edited, images)
         halves = [(seen.again(a), seen.again(b)) for a, b in e.readers[1]]
-        null = self._null(kind, how.medium)
-        norm = fit_norm(space.train)
-        units = e.units[self.rows]
+        null, norm = self._null(kind, how.medium), fit_norm(space.train)
 
         def effect(read: Callable[[Seen], Floats]) -> Effect:
-            return measure(seen, halves, null, read, units, int(e.units.max()) + 1)
+            """The mean over faces of a reading (faces, k), with what it hangs on."""
+            contrasts = [(read(a).mean(axis=0) - read(b).mean(axis=0)) / 2 for a, b in halves]
+            draws = [read(other).mean(axis=0) for other in null]
+            return Effect.of(read(seen), e.units[self.rows], int(e.units.max()) + 1, contrasts, draws)
 
-        found = {name: effect(partial(_scores, read, self.target, norm)) for name, read in MEASURES.items()}
+        found = {name: effect(lambda s, read=read: read(s, self.target, norm).T) for name, read in MEASURES.items()}  # type: ignore[misc]
         columns = {name: with_interval(name, each, e.confidence) for name, each in found.items()}
         facts = {"attribute": self.attribute, "kind": kind, "against": list(edit.against)}
         records = [
             {**facts, "strength": strength, **{name: _row(each[i]) for name, each in columns.items()}, **level}
             for i, (strength, level) in enumerate(zip(e.strengths, levels(seen), strict=True))
         ]
-        at = range(len(e.strengths))
-        changes = [effect(partial(_changes, i)) for i in at]
-        stray = [found["stray"].take([i]) for i in at]
+        changes = [effect(partial(_changes, i)) for i in range(len(e.strengths))]
+        stray = [found["stray"].take([i]) for i in range(len(e.strengths))]
         return Strip(
             self.attribute, kind, variant, edit.against, e.strengths, images, records, self.rows, changes, stray
         )
@@ -328,12 +320,15 @@ class _Made:
         readers = [make_edit(name, self.experiment.measured, space.probes, space.train) for name in against]
         return orthogonal_edit(plain, readers, space.train)
 
-    def _pictures(self, medium: str, edit: Edit, finish: Callable[[Floats, Floats], Floats]) -> tuple[Floats, Images]:
+    def _pictures(
+        self, medium: str, edit: Edit, finish: Callable[[Floats, Floats], Floats] | None
+    ) -> tuple[Floats, Images]:
         """Edited rows (strengths, faces, d) and their pictures; those of the unedited are made once."""
         e = self.experiment
         X = e.made[medium].X[self.rows]
         render = e.generate if medium == "noise" else e.picture
-        edited = np.stack([finish(edit.apply(X, strength), X) for strength in e.strengths])
+        moved = [edit.apply(X, strength) for strength in e.strengths]
+        edited = np.stack([finish(each, X) for each in moved] if finish else moved)
         if medium not in self.unedited:
             self.unedited[medium] = render(X)
         before = self.unedited[medium]
@@ -350,25 +345,16 @@ class _Made:
             drawn = [each[:, self.target] for each in labels]
             W = space.directions(kind, np.stack(drawn, axis=1)) if drawn else np.empty((space.X.shape[1], 0))
             edits = [self._edit(space, w, ()) for w in W.T]
-            self.nulls[kind, medium] = [self._seen(*self._pictures(medium, edit, _leave)) for edit in edits]
+            self.nulls[kind, medium] = [self._seen(*self._pictures(medium, edit, None)) for edit in edits]
         return self.nulls[kind, medium]
-
-
-def _scores(read: Callable[[Seen, int, Norm], Floats], target: int, norm: Norm, seen: Seen) -> Floats:
-    return read(seen, target, norm).T
 
 
 def _changes(strength: int, seen: Seen) -> Floats:
     return np.asarray(seen.changes[strength])
 
 
-def _row(found: Any) -> dict[str, Any]:
-    row = found.row("")
-    return {key: value for key, value in row.items() if key != "measure"}
-
-
-def _nothing(experiment: Experiment, space: Space, attribute: str) -> list[str]:
-    return []
+def _row(found: Measured) -> dict[str, Any]:
+    return {key: value for key, value in found.row("").items() if key != "measure"}
 
 
 def _most_entangled(experiment: Experiment, space: Space, attribute: str) -> list[str]:
@@ -376,28 +362,20 @@ def _most_entangled(experiment: Experiment, space: Space, attribute: str) -> lis
     return [most_entangled(attribute, names, space.probes, space.train)[0]] if len(names) > 1 else []
 
 
-def _all_others(experiment: Experiment, space: Space, attribute: str) -> list[str]:
-    return [name for name in experiment.measured if name != attribute]
-
-
-def _leave(edited: Floats, X: Floats) -> Floats:
-    return edited
-
-
 @dataclass(frozen=True, slots=True)
 class Variant:
     """A way to edit: in which medium, which attributes are taken out of the direction, and what is done last."""
 
     medium: str
-    against: Callable[[Experiment, Space, str], list[str]] = _nothing
-    finish: Callable[[Floats, Floats], Floats] = _leave  # edited rows, rows before -> rows
+    against: Callable[[Experiment, Space, str], list[str]] = lambda experiment, space, attribute: []
+    finish: Callable[[Floats, Floats], Floats] | None = None  # edited rows, rows before -> rows
 
 
 VARIANTS: Mapping[str, Variant] = MappingProxyType(
     {
         NOISE: Variant("noise"),
         ORTHOGONAL: Variant("noise", against=_most_entangled),
-        ALL_OTHERS: Variant("noise", against=_all_others),
+        ALL_OTHERS: Variant("noise", against=lambda e, space, name: [other for other in e.measured if other != name]),
         AT_NORM: Variant("noise", finish=keep_norm),
         OVERLAY: Variant("pixels"),
     }

@@ -1,6 +1,6 @@
 """What the judge encoder sees of edited pictures, and where the edited noise lies, face by face and then on average."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from noisezoo.analysis.core import Interval, Measured
+from noisezoo.analysis.core import Measured
 from noisezoo.analysis.edits.edit import Norm, norms
 from noisezoo.analysis.edits.effect import Effect, Units
 from noisezoo.analysis.probes import Probes, fit_probes
@@ -33,10 +33,6 @@ class Reader:
         probes = fit_probes(E, Y, C=C, groups=units)
         return cls(probes, np.asarray((E @ probes.coef.astype(E.dtype)).std(axis=0, dtype=np.float64)))
 
-    def logits(self, E: Floats) -> Floats:
-        """Of embeddings E (..., e): (..., k)."""
-        return self.probes.decision_function(E.reshape(-1, E.shape[-1])).reshape(*E.shape[:-1], -1)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
@@ -52,11 +48,12 @@ class Seen:
     def by(cls, reader: Reader, edited: Floats, embedded: Floats) -> "Seen":
         """What a reader makes of rows and of the embeddings of their pictures."""
         unit = embedded / np.linalg.norm(embedded, axis=2, keepdims=True)
-        return cls(edited, embedded, reader, reader.logits(embedded), unit @ unit[0].T)
+        return cls(edited, embedded, reader, np.empty(0), unit @ unit[0].T).again(reader)
 
     def again(self, reader: Reader) -> "Seen":
         """The same pictures by another reader."""
-        return replace(self, reader=reader, logits=reader.logits(self.embedded))
+        of_rows = reader.probes.decision_function(self.embedded.reshape(-1, self.embedded.shape[-1]))
+        return replace(self, reader=reader, logits=of_rows.reshape(*self.embedded.shape[:2], -1))
 
     @property
     def changes(self) -> Floats:
@@ -70,26 +67,10 @@ def _judged(seen: Seen, target: int, norm: Norm) -> Floats:
     return np.asarray(expit(seen.logits[:, :, target]))
 
 
-def _target(seen: Seen, target: int, norm: Norm) -> Floats:
-    return np.asarray(seen.changes[:, :, target])
-
-
 def _others(table: NDArray[Any], target: int) -> Floats:
     """Mean over the attributes that were not edited; 0 where there is none: (strengths, faces)."""
     others = np.delete(table, target, axis=2)
     return np.asarray(others.sum(axis=2) / max(others.shape[2], 1))
-
-
-def _collateral(seen: Seen, target: int, norm: Norm) -> Floats:
-    return _others((seen.logits > 0) != (seen.logits[:1] > 0), target)
-
-
-def _stray(seen: Seen, target: int, norm: Norm) -> Floats:
-    return _others(np.abs(seen.changes), target)
-
-
-def _identity(seen: Seen, target: int, norm: Norm) -> Floats:
-    return np.asarray(np.diagonal(seen.likeness, axis1=1, axis2=2))
 
 
 def _retrieved(seen: Seen, target: int, norm: Norm) -> Floats:
@@ -99,13 +80,15 @@ def _retrieved(seen: Seen, target: int, norm: Norm) -> Floats:
 MEASURES: Mapping[str, Callable[[Seen, int, Norm], Floats]] = MappingProxyType(
     {
         "judged": _judged,  # probability of the edited attribute
-        "target": _target,  # change of its logit
-        "collateral": _collateral,  # share of the other attributes that flip
-        "stray": _stray,  # mean |change| of their logits
-        "identity": _identity,  # cosine of the embedding with the unedited picture's
-        "retrieved": _retrieved,  # is the face nearest to its own unedited picture
+        "target": lambda seen, target, norm: seen.changes[:, :, target],  # change of its logit
+        # share of the other attributes that flip, and mean |change| of their logits
+        "collateral": lambda seen, target, norm: _others((seen.logits > 0) != (seen.logits[:1] > 0), target),
+        "stray": lambda seen, target, norm: _others(np.abs(seen.changes), target),
+        # cosine of the embedding with the unedited picture's, and whether that is the nearest of all
+        "identity": lambda seen, target, norm: np.diagonal(seen.likeness, axis1=1, axis2=2),
+        "retrieved": _retrieved,
         "norm": lambda seen, target, norm: norm.distance(seen.edited),  # in deviations from the unedited rows' mean
-        "radius": lambda seen, target, norm: norm.relative(seen.edited),  # |z| / sqrt(d)
+        "radius": lambda seen, target, norm: norms(seen.edited) / np.sqrt(seen.edited.shape[2]),  # |z| / sqrt(d)
     }
 )
 """Name -> a reading (strengths, faces) of what was seen, for the column of the edited attribute."""
@@ -113,38 +96,11 @@ RATES, SHARES = ("collateral", "retrieved"), ("judged",)
 """Measures that count, and those that lie between 0 and 1 otherwise."""
 
 
-def measure(
-    seen: Seen,
-    halves: Sequence[tuple[Seen, Seen]],
-    null: Sequence[Seen],
-    read: Callable[[Seen], Floats],
-    units: Units,
-    n_units: int,
-) -> Effect:
-    """The mean over faces of a reading (faces, k) of what was seen, with what it hangs on.
-
-    Args:
-        seen: the edited faces.
-        halves: the same by readers that were fitted on the halves of each split.
-        null: the same faces edited along directions of shuffled labels.
-        read: the reading.
-        units: (faces,) identity of each face, among `n_units`.
-        n_units: of the experiment.
-    """
-    scores = np.asarray(read(seen), np.float64)
-    contrasts = [(read(a).mean(axis=0) - read(b).mean(axis=0)) / 2 for a, b in halves]
-    draws = [read(other).mean(axis=0) for other in null]
-    shaped = (np.reshape(each, (len(each), scores.shape[1])) for each in (contrasts, draws))
-    readers, nulls = shaped
-    return Effect.of(scores, units, n_units, readers=readers, null=nulls)
-
-
 def with_interval(name: str, effect: Effect, confidence: float) -> list[Measured]:
     """A measure at every strength with its interval and null."""
     if name in RATES:
         return effect.measured(confidence, effect.rate_intervals(confidence))
-    found: list[Interval] | None = effect.intervals(confidence, least=0, most=1) if name in SHARES else None
-    return effect.measured(confidence, found)
+    return effect.measured(confidence, effect.intervals(confidence, least=0, most=1) if name in SHARES else None)
 
 
 def levels(seen: Seen) -> list[dict[str, float]]:

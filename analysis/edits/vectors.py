@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from noisezoo.analysis.core import Matrix, as_matrix
+from noisezoo.analysis.core import as_matrix
 
 Vector = NDArray[np.floating[Any]]
 
@@ -22,6 +22,8 @@ def orthogonalize(direction: ArrayLike, against: ArrayLike) -> Vector:
     Raises:
         ValueError: shapes that do not match, a zero row of `against`, or a direction that lies in the span.
     """
+    from scipy.linalg import orth
+
     v = _as_vector(direction, "direction")
     A = as_matrix(np.atleast_2d(np.asarray(against)), "against", min_rows=1).astype(np.float64)
     if A.shape[1] != v.size:
@@ -29,55 +31,41 @@ def orthogonalize(direction: ArrayLike, against: ArrayLike) -> Vector:
     lengths = np.linalg.norm(A, axis=1, keepdims=True)
     if not lengths.all():
         raise ValueError(f"row {int(np.argmin(lengths))} of against is zero: it is no direction")
-    basis = _row_space(A / lengths)  # (m', d)
-    unit = v.astype(np.float64) / np.linalg.norm(v)
-    rest = unit - (unit @ basis.T) @ basis
-    rest -= (rest @ basis.T) @ basis  # a second pass takes what rounding left of the first
+    basis, length = orth((A / lengths).T), np.linalg.norm(v)  # (d, m')
+    rest = v.astype(np.float64) / length
+    for _ in range(2):  # a second pass takes what rounding left of the first
+        rest = rest - basis @ (rest @ basis)
     if np.linalg.norm(rest) < np.sqrt(np.finfo(v.dtype).eps):
         raise ValueError("direction lies in the span of against: nothing of it is left")
-    return np.asarray((rest / np.linalg.norm(rest) * np.linalg.norm(v)).astype(v.dtype))
-
-
-def _row_space(A: NDArray[np.float64]) -> NDArray[np.float64]:
-    _, singular, rows = np.linalg.svd(A, full_matrices=False)
-    return np.asarray(rows[singular > singular[0] * max(A.shape) * np.finfo(np.float64).eps])
+    return np.asarray((rest / np.linalg.norm(rest) * length).astype(v.dtype))
 
 
 def cosine(a: ArrayLike, b: ArrayLike, covariance: ArrayLike | None = None, *, rows: ArrayLike | None = None) -> float:
     """Cosine of directions a and b, (d,) each: a^T S b / sqrt(a^T S a  b^T S b).
 
-    With a covariance S it is the correlation of the logits x^T a and x^T b, which is what the directions share on the
-    data; without one it is Euclidean, and misleads where S is far from the identity (0.17 where logits correlate 0.68).
-
-    Args:
-        a: first direction.
-        b: second direction.
-        covariance: S (d, d).
-        rows: X (n, d), instead of `covariance`: its sample covariance, never formed.
+    With a covariance S (d, d) it is the correlation of the logits x^T a and x^T b, which is what the directions share
+    on the data; without one it is Euclidean, and misleads where S is far from the identity (0.17 where logits correlate
+    0.68). With `rows` X (n, d) instead, S is their sample covariance, never formed.
 
     Raises:
         ValueError: shapes that do not match, both weights given, or a direction along which nothing varies.
     """
-    u, v = _as_vector(a, "a").astype(np.float64), _as_vector(b, "b").astype(np.float64)
+    u, v = _as_vector(a, "a"), _as_vector(b, "b")
     if covariance is not None and rows is not None:
         raise ValueError("give covariance or rows, not both")
-    weight = covariance if rows is None else rows
-    matrix = None if weight is None else as_matrix(weight, "covariance" if rows is None else "rows", min_rows=1)
-    if not u.size == v.size == (u.size if matrix is None else matrix.shape[1]):
-        shapes = [u.shape, v.shape] + ([] if matrix is None else [matrix.shape])
+    given = {"covariance": covariance, "rows": rows}
+    weights = [as_matrix(weight, name, min_rows=1) for name, weight in given.items() if weight is not None]
+    if not u.size == v.size == (weights[0].shape[1] if weights else u.size):
+        shapes = [each.shape for each in (u, v, *weights)]
         raise ValueError(f"directions and weight do not share their last dimension: {shapes}")
-    if rows is not None and matrix is not None:
-        u, v = _logits(matrix, u), _logits(matrix, v)
-    Su, Sv = (matrix @ u, matrix @ v) if matrix is not None and rows is None else (u, v)
-    power = float(u @ Su) * float(v @ Sv)
-    if power <= 0:
+    pair = np.stack([u, v]).astype(np.float64)
+    if rows is not None:  # float64 logits, but no float64 copy of the rows
+        pair = (weights[0] @ pair.T.astype(weights[0].dtype)).T.astype(np.float64)
+        pair -= pair.mean(axis=1, keepdims=True)
+    products = pair @ (pair if covariance is None else pair @ weights[0].T).T
+    if products[0, 0] * products[1, 1] <= 0:
         raise ValueError("nothing varies along one of the directions")
-    return float(u @ Sv) / float(np.sqrt(power))
-
-
-def _logits(X: Matrix, direction: NDArray[np.float64]) -> NDArray[np.float64]:
-    z = (X @ direction.astype(X.dtype)).astype(np.float64)  # float64 logits, but no float64 copy of the rows
-    return np.asarray(z - z.mean())
+    return float(products[0, 1] / np.sqrt(products[0, 0] * products[1, 1]))
 
 
 def _as_vector(value: ArrayLike, name: str) -> Vector:

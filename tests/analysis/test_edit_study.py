@@ -12,7 +12,6 @@ from noisezoo.analysis.core.intervals import Interval
 from noisezoo.analysis.edits.directions import MAKERS
 from noisezoo.analysis.edits.edit import fit_norm, keep_norm
 from noisezoo.analysis.edits.effect import Effect
-from noisezoo.analysis.edits.entanglement import MEAN, entanglement_differences, entanglement_matrix
 from noisezoo.analysis.edits.experiment import (
     ALL_OTHERS,
     AT_NORM,
@@ -23,7 +22,13 @@ from noisezoo.analysis.edits.experiment import (
     fit_space,
 )
 from noisezoo.analysis.edits.measures import MEASURES
-from noisezoo.analysis.edits.result import EditStudy, study_edits
+from noisezoo.analysis.edits.result import (
+    MEAN,
+    EditStudy,
+    entanglement_differences,
+    entanglement_matrix,
+    study_edits,
+)
 from noisezoo.analysis.studies.edit import edits_work
 from noisezoo.pca import fit_pca
 

@@ -79,7 +79,7 @@ def test_the_sentence_names_finders_and_blind_families_at_this_size(table: Power
     bimodal = next(clause for clause in said.split(";") if "bimodal" in clause)
     found, missed = bimodal.split(" and missed by ")
     assert "found by coordinates" in found and "projections" in missed
-    assert "caveats" in table.settings() and not table.caveats()
+    assert "caveats" in table.settings() and not table.caveats
 
 
 def test_an_undetectable_departure_is_called_so(data: NDArray[np.float64]) -> None:
