@@ -62,10 +62,15 @@ def committed(path: Path, check: Callable[[Path], None] | None = None) -> Iterat
         raise
 
 
+def write_text(path: Path, text: str) -> None:
+    """Commit a file of text."""
+    with committed(path) as temporary:
+        temporary.write_text(text)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Commit a JSON file with sorted keys, so that equal values give equal bytes."""
-    with committed(path) as temporary:
-        temporary.write_text(json_text(value))
+    write_text(path, json_text(value))
 
 
 def json_text(value: Any) -> str:

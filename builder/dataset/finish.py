@@ -30,7 +30,7 @@ from noisezoo.builder.engine import CUT_PROMPTS, STATE, Build, Unit, public_name
 from noisezoo.builder.sources import Refusal
 from noisezoo.builder.views import cut
 from noisezoo.errors import IncompleteError, NoiseZooError
-from noisezoo.files import clean_up, committed, read_json, read_state, sha256_of, write_json
+from noisezoo.files import clean_up, read_json, read_state, sha256_of, write_json, write_text
 from noisezoo.record import (
     CARD,
     CROISSANT,
@@ -68,9 +68,14 @@ class Rows:
         return removed_ids(self.build.root)
 
     @cached_property
+    def markers(self) -> list[dict[str, Any]]:
+        """The markers of all units, view by view."""
+        return [_marker(unit) for unit in self.build.all_units()]
+
+    @cached_property
     def refusals(self) -> list[Refusal]:
         """Every refusal of every view and of the source."""
-        found = [Refusal(**refusal) for unit in self.build.all_units() for refusal in _marker(unit)["refusals"]]
+        found = [Refusal(**refusal) for marker in self.markers for refusal in marker["refusals"]]
         every = source_refusals(self.build) + found
         return [refusal for refusal in every if refusal.image_id not in self.removed]
 
@@ -173,7 +178,7 @@ def _withdraw_other_rows(build: Build, section: Section) -> None:
 def describe(build: Build, rows: Rows) -> Section:
     """What the record says of a build."""
     public = public_recipe(build)
-    units = {unit.view.name: _marker(unit) for unit in reversed(list(build.all_units()))}  # each view's first
+    units = {marker["view"]: marker for marker in reversed(rows.markers)}  # each view's first
     scanned = len(build.manifest) + len(source_refusals(build))
     refused = count_refused(vars(refusal) for refusal in rows.refusals)
     return Section(
@@ -184,17 +189,17 @@ def describe(build: Build, rows: Rows) -> Section:
         splits=rows.splits, views=tuple(_public_view(view) for view in build.views),
         settings=public["settings"] | {"source": public["source"]["name"], "limit": build.recipe.source.limit},
         software=next(iter(units.values()))["software"],
-        devices=tuple(sorted({_marker(unit)["device"] for unit in build.all_units()})),
+        devices=tuple(sorted({marker["device"] for marker in rows.markers})),
         pca_dims=build.recipe.pca_dims, shard_rows=build.recipe.shard_rows,
-        facts={name: marker["facts"] | _cut_prompts(build, name) for name, marker in units.items()
+        facts={name: marker["facts"] | _cut_prompts(rows, name) for name, marker in units.items()
                if marker.get("facts")},
         weights=public.get("weights", {}), identity=build.source_facts.get("identity"),
     )  # fmt: skip
 
 
-def _cut_prompts(build: Build, view: str) -> dict[str, float]:
+def _cut_prompts(rows: Rows, view: str) -> dict[str, float]:
     """How many rows of a view have a prompt that the model read in part alone, where there are any."""
-    count = sum(_marker(unit).get(CUT_PROMPTS, 0) for unit in build.all_units() if unit.view.name == view)
+    count = sum(marker.get(CUT_PROMPTS, 0) for marker in rows.markers if marker["view"] == view)
     return {CUT_PROMPTS: float(count)} if count else {}
 
 
@@ -213,8 +218,7 @@ def count_refused(refusals: Iterable[Mapping[str, Any]]) -> int:
 
 def write_refusals(path: Path, refusals: Iterable[Mapping[str, Any]]) -> None:
     """Commit one JSON line a refusal."""
-    with committed(path) as temporary:
-        temporary.write_text("".join(json.dumps(dict(each), sort_keys=True) + "\n" for each in refusals))
+    write_text(path, "".join(json.dumps(dict(each), sort_keys=True) + "\n" for each in refusals))
 
 
 def _clean_up(build: Build) -> None:

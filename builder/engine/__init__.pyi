@@ -32,6 +32,7 @@ from noisezoo.builder.engine.preemption import (
     end_with_launcher as end_with_launcher,
     exit_if_stopped as exit_if_stopped,
     handle_preemption as handle_preemption,
+    handled as handled,
     launcher_environment as launcher_environment,
     raise_preempted as raise_preempted,
     reraise_pending as reraise_pending,

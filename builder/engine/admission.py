@@ -7,7 +7,7 @@ a process that differs is refused with the list of differences.
 import os
 import socket
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +28,14 @@ JOINING = ("LOCAL_RANK", "RANK", "WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE
 """With these variables accelerate would make the processes meet, and wait for one that died before."""
 
 
-DEFAULTS = {"rank": 0, "world_size": 1, "local_rank": 0, "local_world_size": 1}
-"""Place of a process that no launcher started."""
-
-
 @dataclass(frozen=True)
 class Place:
-    """A process's place in its launch: among all processes, and among those of its node."""
+    """A process's place among all of its launch and among those of its node; alone where no launcher started it."""
 
-    rank: int
-    world_size: int
-    local_rank: int
-    local_world_size: int
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+    local_world_size: int = 1
 
 
 def take_place() -> Place:
@@ -53,7 +49,9 @@ def take_place() -> Place:
     """
     import torch
 
-    place = Place(*(_number(name.upper(), default) for name, default in DEFAULTS.items()))
+    place = Place(
+        **{each.name: _number(each.name.upper()) for each in fields(Place) if each.name.upper() in os.environ}
+    )
     told = ", ".join(f"{name.upper()}={value}" for name, value in vars(place).items())
     if not (0 <= place.rank < place.world_size and 0 <= place.local_rank < place.local_world_size <= place.world_size):
         raise UsageError(f"the launcher's numbers contradict each other: {told}; start with `accelerate launch`")
@@ -71,12 +69,11 @@ def take_place() -> Place:
     return place
 
 
-def _number(name: str, default: int) -> int:
-    text = os.environ.get(name, str(default))
+def _number(name: str) -> int:
     try:
-        return int(text)
+        return int(os.environ[name])
     except ValueError as error:
-        raise UsageError(f"{name}={text} is not an integer: start with `accelerate launch`") from error
+        raise UsageError(f"{name}={os.environ[name]} is not an integer: start with `accelerate launch`") from error
 
 
 def opened(recipe: Recipe, root: Path, expected: str | None = None) -> Build:
@@ -163,8 +160,5 @@ def admit_device(build: Build) -> None:
 
 
 def _begun(build: Build) -> dict[str, Any]:
-    def fresh() -> dict[str, Any]:
-        created_by = creation_of(build.state)
-        return {"format": FORMAT, "id": uuid.uuid4().hex, "software": software(), "mixed": False, "leases": created_by}
-
-    return build.first(BEGUN, fresh)
+    fresh = {"format": FORMAT, "id": uuid.uuid4().hex, "software": software(), "mixed": False}
+    return build.first(BEGUN, lambda: {**fresh, "leases": creation_of(build.state)})

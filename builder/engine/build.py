@@ -313,13 +313,11 @@ def source_refusals(build: Build) -> list[Refusal]:
 def fingerprint(view: zoo.View) -> str:
     """A short text that changes when the numbers of a view may: model files' hashes, or repository and commit."""
     start = "" if view.start_seed is None else f" from seed {view.start_seed}"
-    where = f"{view.repo}@{view.revision}" if view.folder is None else f"files {_digest_of(view, view.folder)}"
+    where = f"{view.repo}@{view.revision}"
+    if view.folder is not None:
+        lines = "\n".join(f"{path} {digest}" for path, digest in _hashes(view).items())
+        where = f"files {hashlib.sha256(lines.encode()).hexdigest()}"
     return f"{view.family} {where} {view.resolution} {view.shape}{start}"
-
-
-def _digest_of(view: zoo.View, folder: Path) -> str:
-    lines = [f"{path.relative_to(folder).as_posix()} {sha256_of(path)}" for path in model_files(view)]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def public_recipe(build: Build) -> dict[str, Any]:
@@ -330,14 +328,14 @@ def public_recipe(build: Build) -> dict[str, Any]:
     name, _, argument = build.recipe.source.name.partition(":")
     fields["source"]["name"] = f"{name}:{public_name(argument)}".rstrip(":")
     fields["source"]["options"] |= build.source_facts["pinned"]
-    hashes = {view.name: _weight_hashes(view) for view in build.views if zoo.is_path(view.repo)}
+    hashes = {view.name: _hashes(view, WEIGHTS) for view in build.views if zoo.is_path(view.repo)}
     return {**fields, "weights": hashes} if hashes else fields
 
 
-def _weight_hashes(view: zoo.View) -> dict[str, str]:
-    """SHA-256 of each file of weights, which the Hub too shows of its files."""
-    weights = [path for path in model_files(view) if path.suffix in WEIGHTS]
-    return {path.relative_to(view.folder or "").as_posix(): sha256_of(path) for path in weights}
+def _hashes(view: zoo.View, endings: tuple[str, ...] = ("",)) -> dict[str, str]:
+    """Path -> SHA-256 of a local model's files with such endings, which the Hub too shows of its files."""
+    there = [path for path in model_files(view) if path.name.endswith(endings)]
+    return {path.relative_to(view.folder or "").as_posix(): sha256_of(path) for path in there}
 
 
 def public_name(text: str) -> str:

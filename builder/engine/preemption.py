@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from types import FrameType
 from typing import NoReturn
 
 from noisezoo.builder.engine.leases import process_start
@@ -108,7 +107,7 @@ def handle_preemption() -> Iterator[None]:
     handlers[signal.SIGALRM] = lambda *_: _raise(Preempted(min(_received, key=lambda each: _received[each])))
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
         handlers[signal.SIGINT] = lambda *_: _raise(KeyboardInterrupt())
-    with _handled(handlers):
+    with handled(handlers):
         try:
             yield
         except Exception:
@@ -124,13 +123,10 @@ def handle_preemption() -> Iterator[None]:
 def raise_preempted() -> Iterator[None]:
     """End the block by `Preempted` at a preemption signal: a launcher that died of it would leave its processes."""
 
-    def end(number: int, _: FrameType | None) -> None:
+    def end(number: int, _: object) -> None:
         raise Preempted(PREEMPTION_SIGNALS[signal.Signals(number)])
 
-    if threading.current_thread() is not threading.main_thread():  # only there may signals be handled
-        yield
-        return
-    with _handled(dict.fromkeys(PREEMPTION_SIGNALS, end)):
+    with handled(dict.fromkeys(PREEMPTION_SIGNALS, end)):
         yield
 
 
@@ -179,7 +175,11 @@ def _raise(error: BaseException) -> NoReturn:
 
 
 @contextmanager
-def _handled(handlers: "Mapping[signal.Signals, signal._HANDLER]") -> Iterator[None]:
+def handled(handlers: "Mapping[signal.Signals, signal._HANDLER]") -> Iterator[None]:
+    """Handle signals so during the block; in another thread than the main one, where none can be, change nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield

@@ -8,7 +8,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from noisezoo.builder.engine.batches import batch_sizes
 from noisezoo.builder.engine.build import Build, Unit
 from noisezoo.builder.engine.commit import commit, device_name
 from noisezoo.builder.engine.leases import HEARTBEAT_SECONDS, PAUSE, Monitor
@@ -18,7 +17,20 @@ from noisezoo.builder.engine.queue import Queue
 from noisezoo.builder.engine.scheduler import Task
 from noisezoo.builder.models import naming
 from noisezoo.builder.sources import SPARE_ROWS, Source
-from noisezoo.builder.views import PIECE, Slice, Values, Work, ahead, cut, is_out_of_memory, make_computer
+from noisezoo.builder.views import (
+    PIECE,
+    Slice,
+    Values,
+    Work,
+    ahead,
+    choose_sizes,
+    cut,
+    device_memory,
+    groups,
+    is_out_of_memory,
+    make_computer,
+    weights_of,
+)
 from noisezoo.errors import NoiseZooError
 
 if TYPE_CHECKING:
@@ -184,6 +196,22 @@ def load_computer(build: Build, source: Source, unit: Unit, log: Log) -> "Comput
     computer.fit(lambda: fitting_images(build, source), build.state / "fits" / f"{unit.view.name}.safetensors")
     log.write("loaded", view=unit.view.name, seconds=round(time.perf_counter() - started, 3))
     return computer
+
+
+def batch_sizes(build: Build, computer: "Computer") -> dict[str, int]:
+    """Stage -> images at once on an accelerator, chosen by the build's first process at the view for all of them.
+
+    On a GPU a row's last bits depend on the size of its batch. On a CPU the recipe's batch size is used: empty then.
+    """
+    if (memory := device_memory(computer.device)) is None:
+        return {}
+    view, recipe = computer.view, build.recipe
+
+    def choose() -> dict[str, int]:
+        weights = weights_of(next(group for group in groups(build.views) if view in group), recipe.settings.dtype)
+        return choose_sizes(view, recipe.settings, memory=memory, weights=weights, slice_rows=recipe.slice_rows)
+
+    return build.first(f"batches/{view.name}.json", choose)
 
 
 def fitting_images(build: Build, source: Source) -> "Iterator[Image]":

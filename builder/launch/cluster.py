@@ -14,16 +14,14 @@ from math import ceil, inf
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from noisezoo import zoo
 from noisezoo.builder.engine import GRACE_VARIABLE, LEAVING, READERS, Build, identity
-from noisezoo.builder.launch.local import launch_arguments, launch_environment
+from noisezoo.builder.launch.local import launch_arguments, launch_environment, recipe_text
 from noisezoo.builder.launch.machines import CPU, machine
 from noisezoo.builder.launch.plan import Plan, plan
 from noisezoo.builder.recipe import Recipe
 from noisezoo.errors import UsageError
-from noisezoo.files import committed
+from noisezoo.files import write_text
 
 STATUS_SECONDS = 25
 """Seconds before SLURM's kill that are kept for `noisezoo status` and for the requeue."""
@@ -83,41 +81,24 @@ class Script:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Container:
-    """An image that holds noisezoo, in which the nodes work.
+def container_words(text: str | None, gpus: bool, mounts: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Options of srun, and words before a command, that let it run in an image that holds noisezoo; none without one.
 
-    Attributes:
+    Args:
         text: `apptainer:IMAGE`, or `pyxis:IMAGE` for SLURM's plug-in.
         gpus: Whether it must see GPUs.
         mounts: Folders that it sees at the paths they have outside.
     """
-
-    text: str
-    gpus: bool
-    mounts: Sequence[str]
-
-    def __post_init__(self) -> None:
-        runtime, colon, image = self.text.partition(":")
-        if runtime not in ("apptainer", "pyxis") or not image:
-            raise UsageError(f"--container {self.text}: write apptainer:IMAGE or pyxis:IMAGE")
-        wrong = [path for path in self.mounts if set(path) & set(",:")]
-        if wrong:
-            raise UsageError(f"a container cannot mount {wrong[0]}: its path has a comma or a colon")
-
-    @property
-    def srun_options(self) -> list[str]:
-        """Options of srun, for the runtime that is a plug-in of SLURM."""
-        runtime, _, image = self.text.partition(":")
-        mounts = ",".join(f"{path}:{path}" for path in self.mounts)
-        return [f"--container-image={image}", f"--container-mounts={mounts}"] if runtime == "pyxis" else []
-
-    @property
-    def words(self) -> list[str]:
-        """Words before a command that shall run in it, for the runtime that is a program."""
-        runtime, _, image = self.text.partition(":")
-        gpus = ["--nv"] if self.gpus else []
-        return ["apptainer", "exec", *gpus, "--bind", ",".join(self.mounts), image] if runtime == "apptainer" else []
+    if not text:
+        return [], []
+    runtime, _, image = text.partition(":")
+    if runtime not in ("apptainer", "pyxis") or not image:
+        raise UsageError(f"--container {text}: write apptainer:IMAGE or pyxis:IMAGE")
+    if wrong := [path for path in mounts if set(path) & set(",:")]:
+        raise UsageError(f"a container cannot mount {wrong[0]}: its path has a comma or a colon")
+    if runtime == "apptainer":
+        return [], ["apptainer", "exec", *(["--nv"] if gpus else []), "--bind", ",".join(mounts), image]
+    return [f"--container-image={image}", f"--container-mounts={','.join(f'{path}:{path}' for path in mounts)}"], []
 
 
 @dataclass(frozen=True)
@@ -158,15 +139,12 @@ class Slurm:
         seconds, build = slurm_seconds(self.time), replace(build, root=build.root.absolute())
         made = self._plan(build, node)
         logs = _for_slurm(build.state / "logs") + ("/slurm-%A_%a.out" if self.array else "/slurm-%j.out")
-        container = self.container and Container(self.container, bool(node.gpus), _mounts(build))
-        shown = ["noisezoo", "status", str(build.root)]
-        if container:
-            step = ["srun", "--overlap", "--nodes=1", "--ntasks=1", *container.srun_options]
-            shown = [*(container.words or step), *shown]
+        srun, words = container_words(self.container, bool(node.gpus), _mounts(build))
+        step = ["srun", "--overlap", "--nodes=1", "--ntasks=1", *srun] if srun else words
         path = _write(
-            build, node, "slurm.sh", in_container=bool(container), options=self._options(build, node, made, logs),
-            lines=[line.removeprefix("#SBATCH").strip() for line in self.lines], status=shlex.join(shown),
-            srun_options=container.srun_options if container else [], words=container.words if container else [],
+            build, node, "slurm.sh", in_container=bool(self.container), options=self._options(build, node, made, logs),
+            lines=[line.removeprefix("#SBATCH").strip() for line in self.lines],
+            status=shlex.join([*step, "noisezoo", "status", str(build.root)]), srun_options=srun, words=words,
             on_node=ON_NODE, identity=identity(build), signal_grace=node.grace, status_seconds=STATUS_SECONDS,
         )  # fmt: skip
         needed = made.load_seconds + made.longest
@@ -229,12 +207,8 @@ def _mounts(build: Build) -> list[str]:
     from huggingface_hub import constants
 
     source = Path(build.recipe.source.name.partition(":")[2] or ".")
-    places = {
-        build.root,
-        Path.cwd(),
-        source.absolute(),
-        *map(Path, (constants.HF_HOME, *build.recipe.folders.values())),
-    }
+    folders = map(Path, (constants.HF_HOME, *build.recipe.folders.values()))
+    places = {build.root, Path.cwd(), source.absolute(), *folders}
     there = [place for place in places if place.exists()]
     return sorted(str(place) for place in there if not set(place.parents) & set(there))
 
@@ -276,10 +250,10 @@ class HfJobs:
         options = ["--flavor", self.flavor, "--timeout", self.timeout, "--attempts", str(self.attempts)]
         place = f"hf://buckets/{self.bucket}/{recipe.name}"
         text = _render(
-            "hf-jobs.sh", recipe=_yaml(recipe).rstrip(), script=str(path), bucket=self.bucket, place=place,
+            "hf-jobs.sh", recipe=recipe_text(recipe).rstrip(), script=str(path), bucket=self.bucket, place=place,
             options=options, image=self.image, install=self.install, copy_seconds=300,
         )  # fmt: skip
-        _commit(path, text)
+        write_text(path, text)
         follow = f"hf buckets sync {place} DIR && noisezoo status DIR"
         return Script(path, f"bash {shlex.quote(str(path))}", follow, "hf jobs cancel JOB")
 
@@ -310,12 +284,12 @@ def _write(build: Build, node: Node, template: str, *, in_container: bool = Fals
     environment |= {"HF_HOME": constants.HF_HOME} if in_container else {}
     shared = {"out": str(build.root), "here": str(Path.cwd())}
     (build.state / "logs").mkdir(exist_ok=True)  # SLURM makes none, and fails the job
-    _commit(recipe, _yaml(build.recipe))
-    _commit(folder / "node.sh", _render(
+    write_text(recipe, recipe_text(build.recipe))
+    write_text(folder / "node.sh", _render(
         "node.sh", **shared, recipe=str(recipe), arguments=launch_arguments(node.count, bool(node.gpus)),
         env_setup="" if in_container else node.setup, environment=environment,
     ))  # fmt: skip
-    _commit(script, _render(
+    write_text(script, _render(
         template, **shared, script=str(script), node=str(folder / "node.sh"),
         env_setup=node.env_setup if in_container else node.setup, **fields,
     ))  # fmt: skip
@@ -332,12 +306,3 @@ def _render(template: str, **fields: Any) -> str:
     environment.filters["quote"] = lambda value: shlex.quote(str(value))
     environment.filters["sbatch"] = lambda value: value if re.fullmatch(r"[-\w.,:/@%+=\[\]]+", value) else f'"{value}"'
     return environment.get_template(f"{template}.j2").render(**fields)
-
-
-def _yaml(recipe: Recipe) -> str:
-    return str(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
-
-
-def _commit(path: Path, text: str) -> None:
-    with committed(path) as temporary:
-        temporary.write_text(text)

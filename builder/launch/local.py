@@ -4,11 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -22,6 +22,7 @@ from noisezoo.builder.engine import (
     Preempted,
     admit,
     failures,
+    handled,
     launcher_environment,
     lease_creation,
     opened,
@@ -30,7 +31,7 @@ from noisezoo.builder.engine import (
 from noisezoo.builder.launch.status import Scan, ViewStatus, Watcher, missing_text, status
 from noisezoo.builder.recipe import Recipe
 from noisezoo.errors import IncompleteError, NoiseZooError, StoppedError
-from noisezoo.files import committed
+from noisezoo.files import write_text
 
 POLL_SECONDS = 0.5
 Watch = Callable[[Sequence[Scan]], object]
@@ -74,7 +75,7 @@ def build_datasets(
     say: Say | None = None, mixed: bool = False,
 ) -> list[Outcome]:  # fmt: skip
     """`build_dataset` for several datasets by one launch, so that the models' libraries are imported once."""
-    started, say = time.time(), say or _say
+    started, say = time.time(), say or partial(print, file=sys.stderr)
     builds = [opened(recipe, out) for recipe, out in wanted]
     for note in dict.fromkeys(note for build in builds for note in build.notes()):
         say(f"Note: {note}")
@@ -88,10 +89,9 @@ def build_datasets(
             code = _run(todo, processes or default_processes(todo[0].recipe.settings.threads), watch)
             for build in todo:
                 _check(build, started, code)
-                for message in failures(build.state / "logs", since=started, event="shortage"):
-                    say(message)
-                for message in failures(build.state / "logs", since=started, event="library"):
-                    say(f"Warning of a library: {message}")
+                for event, before in (("shortage", ""), ("library", "Warning of a library: ")):
+                    for message in failures(build.state / "logs", since=started, event=event):
+                        say(before + message)
                 _wait_for_others(build, say)
             todo = [build for build in todo if not is_finished(build)]
     except KeyboardInterrupt as error:
@@ -127,10 +127,6 @@ def _wait_for_others(build: Build, say: Say) -> None:
             time.sleep(POLL_SECONDS)
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
 def default_processes(threads: int) -> int:
     """One process a GPU; on a machine without GPUs one for every `threads` cores, at most eight."""
     import torch
@@ -154,11 +150,14 @@ def _run(builds: Sequence[Build], processes: int, watch: Watch | None) -> int:
 
 @contextmanager
 def _launched(builds: Sequence[Build], processes: int) -> Iterator["subprocess.Popen[bytes]"]:
-    work = [(_write_recipe(build), build.root) for build in builds]
+    for build in builds:
+        write_text(build.state / "recipe.yaml", recipe_text(build.recipe))
+    work = [(build.state / "recipe.yaml", build.root) for build in builds]
     command, environment = launch_command(work, processes, builds[0].recipe.settings.threads)
     log = log_path(builds[0])
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as stream, _ignoring_sigusr1():
+    with log.open("ab") as stream, handled({signal.SIGUSR1: signal.SIG_IGN}):
+        # the launcher inherits it: accelerate on one process would die of the signal for its worker
         process = subprocess.Popen(command, env=environment, stdout=stream, stderr=stream, start_new_session=True)
     try:
         with raise_preempted():
@@ -169,19 +168,6 @@ def _launched(builds: Sequence[Build], processes: int) -> Iterator["subprocess.P
     except BaseException:
         _end(process, signal.SIGINT)
         raise
-
-
-@contextmanager
-def _ignoring_sigusr1() -> Iterator[None]:
-    """Ignore SIGUSR1, which the launcher inherits: accelerate on one process would die of the signal for its worker."""
-    if threading.current_thread() is not threading.main_thread():  # only there may signals be handled
-        yield
-        return
-    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGUSR1, before)
 
 
 def _end(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
@@ -195,11 +181,9 @@ def _end(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
             os.killpg(process.pid, signal.SIGKILL if time.monotonic() > last else 0)
 
 
-def _write_recipe(build: Build) -> Path:
-    path = build.state / "recipe.yaml"
-    with committed(path) as temporary:
-        temporary.write_text(yaml.safe_dump(build.recipe.model_dump(mode="json"), sort_keys=False))
-    return path
+def recipe_text(recipe: Recipe) -> str:
+    """The recipe as YAML, which `read_recipe` reads back."""
+    return str(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
 
 
 def log_path(build: Build) -> Path:

@@ -13,7 +13,7 @@ import torch
 
 from noisezoo import zoo
 from noisezoo.builder.__main__ import run
-from noisezoo.builder.engine import batches as engine_batches
+from noisezoo.builder.engine import worker as engine_worker
 from noisezoo.builder.engine.build import Build, open_build, prepare
 from noisezoo.builder.engine.log import failures
 from noisezoo.builder.launch import local
@@ -198,19 +198,19 @@ def test_sizes_are_chosen_by_the_first_process_and_used_by_all(tmp_path: Path, m
     computer = make_computer(zoo.get("digits-ddpm"), recipe.settings)
 
     def sizes(build: Build, memory: float) -> dict[str, int]:
-        monkeypatch.setattr(engine_batches, "device_memory", lambda _: memory)
-        return engine_batches.batch_sizes(build, computer)
+        monkeypatch.setattr(engine_worker, "device_memory", lambda _: memory)
+        return engine_worker.batch_sizes(build, computer)
 
     small, large = sizes(first, 3e6), sizes(second, 80 * GIGABYTE)
     assert small["network"] < large["network"] == 4
     assert sizes(first, 80 * GIGABYTE) == small and sizes(second, 3e6) == large
     assert json.loads((first.state / "batches" / "digits-ddpm.json").read_text()) == small
     monkeypatch.undo()
-    assert engine_batches.batch_sizes(first, computer) == {}, "on a CPU the recipe's batch size holds"
+    assert engine_worker.batch_sizes(first, computer) == {}, "on a CPU the recipe's batch size holds"
 
 
 def test_a_build_uses_the_sizes_that_it_chose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_batches, "device_memory", lambda _: 3e6)
+    monkeypatch.setattr(engine_worker, "device_memory", lambda _: 3e6)
     assert run(recipe_of("digits", ("digits-ddpm",), 8), tmp_path / "out")
     for unit in open_build(tmp_path / "out").all_units():
         assert (unit.marker() or {})["batch_size"]["network"] == 1
