@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -19,6 +20,12 @@ from noisezoo.files import clean_up, make_folder, read_json, read_state, sha256_
 from noisezoo.schema import name_faults
 
 STATE, MODELS, COMMITS = "_build", "models.json", "commits.json"
+LISTED = "listed.json"
+"""Keys of all images that the source had when the manifest was frozen, where a source may get more."""
+
+PREPARING = "prepare.json"
+"""The lease of the process that writes recipe, manifest and models."""
+
 WEIGHTS = (".safetensors", ".bin")
 """Endings of files of weights."""
 
@@ -128,15 +135,10 @@ class Build:
 
     def notes(self) -> list[str]:
         """What a user should know of how the source was understood, and how many of its images came too late."""
-        keys, then = self.source.list_keys(), self.source_facts["count"]
-        if keys is None or then is None:
-            return list(self.source_facts["notes"])
-        gone = len(set(self.manifest.keys).difference(keys))  # so that they do not hide as many new ones
-        newer = len(keys) - (then - gone)
-        late = [
-            f"{newer} of {len(keys)} images are newer than the manifest, and stay out: build into a new folder for all"
-        ]
-        return [*self.source_facts["notes"], *(late if newer > 0 else [])]
+        keys, then = self.source.list_keys(), read_state(self.state / LISTED)
+        newer = set(keys or ()).difference(then["keys"]) if then else ()
+        late = f"{len(newer)} of {len(keys or ())} images are newer than the manifest, and stay out"
+        return [*self.source_facts["notes"], *([f"{late}: build into a new folder for all"] if newer else [])]
 
     def first(self, name: str, value: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What a file of the state says, which is a new `value` where no process has written it before."""
@@ -179,14 +181,15 @@ def names(folder: Path) -> frozenset[str]:
 def prepare(recipe: Recipe, root: Path) -> Build:
     """Open the build of `recipe` in `root`; write recipe, manifest and models where they are not there yet.
 
-    Views may be added to an existing build; any other change of the recipe is refused.
+    Views may be added to an existing build; any other change of the recipe is refused, unless no part was committed
+    yet: then the folder becomes the new recipe's.
 
     Raises:
         UsageError: The folder holds another recipe's build or other files, cannot be written, or a model is missing.
     """
     source = open_source(recipe.source.name, recipe.source.options)
     state = root / STATE
-    facts = read_state(state / "source.json") if (state / "recipe.json").exists() else None
+    facts = read_state(state / "source.json") if _begun(recipe, root) is not None else None
     _check(recipe, source.label_features() if facts is None else dict(facts["features"]))
     _take_folder(root)
     if facts is None:
@@ -198,7 +201,7 @@ def prepare(recipe: Recipe, root: Path) -> Build:
         COMMITS: {view.name: view.revision for view in views if view.repo and view.folder is None},
     }
     once(  # of thousands of processes, one prepares and the others read
-        Lease(state / LEASES / "prepare.json"),
+        Lease(state / LEASES / PREPARING),
         lambda: _is_prepared(recipe, root, models) or None,
         lambda: _write(recipe, root, source, models),
     )
@@ -220,17 +223,19 @@ def _write(recipe: Recipe, root: Path, source: Source, models: Mapping[str, dict
     for name in ("manifest.parquet", "source.json", "recipe.json", *models):
         clean_up(state, name)
     joined = _reconcile(recipe, root)
-    if not (state / "recipe.json").exists():  # written last: without it, the others may be another recipe's
+    if _begun(recipe, root) is None:  # recipe.json is written last: without it, the others may be another recipe's
+        _empty(state)
         manifest, refusals = freeze(source, recipe.source)
         manifest.save(state / "manifest.parquet")
         features = list(source.label_features().to_dict().items())  # a list, as their order is the columns' order
         facts = {"features": features, "license": source.license, "license_name": source.license_name,
                  "sensitive": source.sensitive, "identity": source.identity,
                  "refusals": [asdict(r) for r in refusals], "notes": source.notes(),
-                 "count": None if (keys := source.list_keys()) is None else len(keys),
                  "pinned": source.pinned(),
                  "spare": spare_keys(source, recipe.source),
                  "options": source.options(), "manifest": manifest.digest}  # fmt: skip
+        if (keys := source.list_keys()) is not None:
+            write_json(state / LISTED, {"keys": sorted(keys)})
         write_json(state / "source.json", facts)
     write_json(state / "recipe.json", joined.model_dump(mode="json"))
     for name, entries in models.items():
@@ -270,10 +275,9 @@ def _reconcile(recipe: Recipe, root: Path) -> Recipe:
 
     The number of reading threads is the newer recipe's, as it changes no byte.
     """
-    fields = read_state(root / STATE / "recipe.json")
-    if fields is None:
+    existing = _begun(recipe, root)
+    if existing is None:
         return recipe
-    existing = make_recipe(fields)
     if (difference := existing.difference(recipe)) is not None:
         key, there, here = difference
         raise UsageError(
@@ -286,6 +290,29 @@ def _reconcile(recipe: Recipe, root: Path) -> Recipe:
     fields["folders"] |= recipe.folders
     fields["settings"]["readers"] = recipe.settings.readers
     return make_recipe(fields)
+
+
+def _begun(recipe: Recipe, root: Path) -> Recipe | None:
+    """The recipe whose build the folder holds; None where it is nobody's: begun by another one, and nothing kept."""
+    fields = read_state(root / STATE / "recipe.json")
+    if fields is None:
+        return None
+    existing = make_recipe(fields)
+    return None if existing.difference(recipe) is not None and _is_nobodys(root) else existing
+
+
+def _is_nobodys(root: Path) -> bool:
+    """Whether no part is committed, nothing is published and no living process works in a folder."""
+    leases = (lease for owner in owners(root / STATE / LEASES) for lease in owner["leases"])
+    kept = (*(root / STATE / "parts").glob("*/*.json"), *(path for path in root.iterdir() if path.name != STATE))
+    return not kept and all(lease == PREPARING for lease in leases)
+
+
+def _empty(state: Path) -> None:
+    """Remove what another recipe's build left, but for the leases: its recipe first, so that a kill leaves nobody's."""
+    others = [path for path in state.iterdir() if path.name != LEASES]
+    for path in sorted(others, key=lambda path: path.name != "recipe.json"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def open_build(root: Path) -> Build:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from noisezoo.builder.engine.build import Build, Unit
 from noisezoo.builder.engine.commit import commit, device_name
-from noisezoo.builder.engine.leases import HEARTBEAT_SECONDS, PAUSE, Monitor
+from noisezoo.builder.engine.leases import HEARTBEAT_SECONDS, PAUSE, Lease, Monitor, once
 from noisezoo.builder.engine.log import Log
 from noisezoo.builder.engine.preemption import reraise_pending, stop_requested
 from noisezoo.builder.engine.queue import Queue
@@ -32,8 +32,10 @@ from noisezoo.builder.views import (
     weights_of,
 )
 from noisezoo.errors import NoiseZooError
+from noisezoo.files import clean_up, committed, write_tensors
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL.Image import Image
 
     from noisezoo.builder.recipe import Settings
@@ -193,7 +195,8 @@ def load_computer(build: Build, source: Source, unit: Unit, log: Log) -> "Comput
         message = f"view {unit.view.name}: its model does not fit into the memory of {device_name()}"
         raise NoiseZooError(message) from error
     computer.stages.sizes |= batch_sizes(build, computer)
-    computer.fit(lambda: fitting_images(build, source), build.state / "fits" / f"{unit.view.name}.safetensors")
+    if computer.learns:
+        computer.fitted = _fit(build, source, computer)
     log.write("loaded", view=unit.view.name, seconds=round(time.perf_counter() - started, 3))
     return computer
 
@@ -212,6 +215,21 @@ def batch_sizes(build: Build, computer: "Computer") -> dict[str, int]:
         return choose_sizes(view, recipe.settings, memory=memory, weights=weights, slice_rows=recipe.slice_rows)
 
     return build.first(f"batches/{view.name}.json", choose)
+
+
+def _fit(build: Build, source: Source, computer: "Computer") -> "dict[str, np.ndarray]":
+    """What a view has learned; learned now by one process, under a lease, where none has."""
+    from safetensors.numpy import load_file
+
+    path = build.state / "fits" / f"{computer.view.name}.safetensors"
+
+    def write() -> None:
+        clean_up(path.parent, path.name)
+        with committed(path) as temporary:
+            write_tensors(temporary, computer.fit(fitting_images(build, source)))
+
+    lease = Lease(build.leases / f"fit-{path.stem}.json")
+    return once(lease, lambda: load_file(path) if path.exists() else None, write)
 
 
 def fitting_images(build: Build, source: Source) -> "Iterator[Image]":

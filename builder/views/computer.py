@@ -2,10 +2,9 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -50,6 +49,11 @@ class Computer(ABC):
         arithmetic: How the network computes, as it was set; kept with every unit. Empty where there is no network.
     """
 
+    learns: ClassVar[bool] = False
+    """Whether the view needs a `fit`, which is then in `fitted` before the first batch."""
+
+    fitted: Mapping[str, np.ndarray]
+
     encoding: str | None = None
     """What the computer's `encode` does, where others do the very same: they share its results by this name."""
 
@@ -87,8 +91,9 @@ class Computer(ABC):
     def load(self) -> None:  # noqa: B027 - most controls have nothing to load
         """Read the model; called once a process, before the first batch."""
 
-    def fit(self, images: "Callable[[], Iterable[Image]]", path: Path) -> None:  # noqa: B027 - few views need a fit
-        """Learn what the view needs from a sample of the source's images, keeping it at `path` between processes."""
+    def fit(self, images: "Iterable[Image]") -> dict[str, np.ndarray]:
+        """What the view must learn from a sample of the source's images; called once a build, if the view `learns`."""
+        raise NotImplementedError
 
     def pixels(self, image: "Image") -> np.ndarray:
         """The picture at the view's size, cut and resized as the recipe says: (3, h, w) float32 in [-1, 1].

@@ -1,14 +1,12 @@
 """Control views: what any analysis of noise must be held against."""
 
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from noisezoo.builder.sources import to_channels
 from noisezoo.builder.views.computer import Batch, Computer, Rows, image_digest
-from noisezoo.files import committed, write_tensors
 from noisezoo.pca import fit_pca
 
 if TYPE_CHECKING:
@@ -33,25 +31,11 @@ class PixelComputer(Computer):
 class WhitenedComputer(PixelComputer):
     """The picture under ZCA whitening, W = V (L + r mean(L))^(-1/2) V^T: as Gaussian as a linear map makes it."""
 
-    def fit(self, images: "Callable[[], Iterable[Image]]", path: Path) -> None:
-        """Mean and principal axes of the pictures to fit on; every process that fits writes the same bytes.
+    learns = True
 
-        A process that finishes the build removes temporary files, this one's too if it comes late: it tries again.
-        """
-        from safetensors.numpy import load_file
-
-        axes = None
-        for last in (False, False, True):
-            if path.exists():
-                break
-            try:
-                axes = whitening(np.stack([self.prepare(i).reshape(-1) for i in images()])) if axes is None else axes
-                with committed(path) as temporary:
-                    write_tensors(temporary, axes)
-            except FileNotFoundError:
-                if last:
-                    raise
-        self.fitted = load_file(path)
+    def fit(self, images: "Iterable[Image]") -> dict[str, np.ndarray]:
+        """Mean and principal axes of the pictures."""
+        return whitening(np.stack([self.prepare(image).reshape(-1) for image in images]))
 
     def compute(self, values: np.ndarray, batch: Batch) -> Rows:
         """Whiten along the axes; what lies outside them has the floor's variance alone."""

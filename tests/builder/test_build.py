@@ -24,6 +24,7 @@ from noisezoo.errors import NoiseZooError, UsageError
 from noisezoo.loading import load_config
 from noisezoo.place import open_place
 from tests.builder.building import digits_recipe, leftovers, parts, published, recipe_of
+from tests.builder.committed import commit_units
 
 SMALL = ("pixels-8-whitened", "random-64")
 
@@ -155,6 +156,36 @@ def test_another_recipe_s_build_is_refused_by_the_field_that_differs(
         run(digits_recipe(**changes), built)
     assert "\n" not in str(caught.value)
     assert published(built) == before
+
+
+@pytest.mark.parametrize("changes", [{"settings": {"seed": 7}}, {"limit": 12}, {"source": "faces"}])
+def test_a_folder_without_one_committed_part_is_taken_over_by_another_recipe(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    taken, fresh = tmp_path / "a" / "noisezoo", tmp_path / "b" / "noisezoo"
+    prepare(digits_recipe(SMALL, limit=16), taken)
+    corrected = recipe_of(**{"source": "digits", "views": SMALL, "limit": 16, **changes})
+    assert run(corrected, taken)
+    assert run(corrected, fresh)
+    assert published(taken) == published(fresh)
+    assert leftovers(tmp_path) == []
+
+
+def test_a_folder_in_which_a_process_works_is_not_taken_over(tmp_path: Path) -> None:
+    build = prepare(small(), tmp_path / "noisezoo")
+    with build.units(build.views[0])[0].lease.acquire() as acquired:
+        assert acquired
+        with pytest.raises(UsageError, match="settings.seed is 42 there and 7 here"):
+            prepare(small(settings={"seed": 7}), build.root)
+    assert prepare(small(settings={"seed": 7}), build.root).recipe.settings.seed == 7
+
+
+def test_one_committed_part_keeps_a_folder_for_its_recipe(tmp_path: Path) -> None:
+    build = prepare(small(), tmp_path / "noisezoo")
+    commit_units(build, build.units(zoo.get("random-64"))[:1])
+    with pytest.raises(UsageError, match="settings.seed is 42 there and 7 here"):
+        prepare(small(settings={"seed": 7}), build.root)
+    assert (build.units(zoo.get("random-64"))[0].marker() or {})["rows"] == 8
 
 
 def test_a_folder_with_other_files_is_refused_and_left_as_it_was(tmp_path: Path) -> None:

@@ -1,6 +1,10 @@
 """Controls against their closed forms."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +12,9 @@ from PIL import Image
 from scipy import stats
 
 from noisezoo import zoo
+from noisezoo.builder.engine.build import prepare
+from noisezoo.builder.engine.log import Log
+from noisezoo.builder.engine.worker import load_computer
 from noisezoo.builder.recipe import Settings
 from noisezoo.builder.sources.pixels import signed
 from noisezoo.builder.views import controls
@@ -15,7 +22,7 @@ from noisezoo.builder.views.computer import Computer
 from noisezoo.builder.views.controls import RIDGE, whitening
 from noisezoo.builder.views.families import make_computer
 from noisezoo.errors import NoiseZooError
-from noisezoo.files import clean_up
+from tests.builder.building import digits_recipe
 
 
 def computer(name: str, batch_size: int = 64, seed: int = 42) -> Computer:
@@ -37,10 +44,10 @@ def rows_of(made: Computer, images: list[Image.Image]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("n", [300, 40])
-def test_whitening_leaves_the_ridge_shrunk_identity_as_covariance(tmp_path: Path, n: int) -> None:
+def test_whitening_leaves_the_ridge_shrunk_identity_as_covariance(n: int) -> None:
     images = pictures(n)
     made = computer("pixels-8-whitened")
-    made.fit(lambda: images, tmp_path / "fit.safetensors")
+    made.fitted = made.fit(images)
     X = np.stack([signed(image, 8)[0].reshape(-1) for image in images]).astype(np.float64)
     values, vectors = np.linalg.eigh(np.cov(X.T))
     values = np.maximum(values, 0)
@@ -52,10 +59,10 @@ def test_whitening_leaves_the_ridge_shrunk_identity_as_covariance(tmp_path: Path
     assert abs(np.corrcoef(X.T)).mean() > 0.2, "the pictures must be correlated for this to mean anything"
 
 
-def test_whitening_is_zca_on_pictures_it_was_not_fitted_on(tmp_path: Path) -> None:
+def test_whitening_is_zca_on_pictures_it_was_not_fitted_on() -> None:
     images = pictures(60)
     made = computer("pixels-8-whitened")
-    made.fit(lambda: images[:40], tmp_path / "fit.safetensors")
+    made.fitted = made.fit(images[:40])
     X = np.stack([signed(image, 8)[0].reshape(-1) for image in images]).astype(np.float64)
     values, vectors = np.linalg.eigh(np.cov(X[:40].T))
     gains = (np.maximum(values, 0) + RIDGE * np.maximum(values, 0).mean()) ** -0.5
@@ -70,12 +77,26 @@ def test_whitening_does_not_depend_on_the_pictures_scale() -> None:
     np.testing.assert_allclose(one["floor"], 10 * ten["floor"], rtol=1e-5)
 
 
-def test_a_fit_is_made_once_and_read_again(tmp_path: Path) -> None:
-    images = pictures(20)
-    first, second = computer("pixels-8-whitened"), computer("pixels-8-whitened")
-    first.fit(lambda: images, tmp_path / "fit.safetensors")
-    second.fit(lambda: pytest.fail("the fit was there already"), tmp_path / "fit.safetensors")
-    assert np.array_equal(rows_of(first, images), rows_of(second, images))
+def test_a_fit_is_made_by_one_process_while_others_wait_and_read_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = prepare(digits_recipe(("pixels-8-whitened",), limit=16), tmp_path / "out")
+    unit, log, fits = build.units(build.views[0])[0], Log(build.state / "logs"), []
+    fit, begun = controls.WhitenedComputer.fit, threading.Event()
+
+    def slow(self: Any, images: Any) -> dict[str, np.ndarray]:
+        fits.append(begun.set())
+        time.sleep(0.2)  # so that the second comes while the first one fits
+        return fit(self, images)
+
+    monkeypatch.setattr(controls.WhitenedComputer, "fit", slow)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(load_computer, build, build.source, unit, log)
+        assert begun.wait(60)
+        second = pool.submit(load_computer, build, build.source, unit, log)
+        one, other = first.result(60).fitted, second.result(60).fitted
+    assert len(fits) == 1
+    assert one and all(np.array_equal(one[name], other[name]) for name in one)
 
 
 def test_pictures_that_are_all_alike_cannot_be_whitened() -> None:
@@ -112,23 +133,3 @@ def test_a_random_row_changes_with_the_seed_and_the_view() -> None:
     rows = [rows_of(computer("random-64", seed=seed), image) for seed in (42, 43)]
     assert abs(np.corrcoef(rows[0], rows[1])[0, 1]) < 0.5
     assert not np.allclose(rows_of(computer("random"), image)[0, :64], rows[0][0])
-
-
-def test_a_fit_whose_temporary_file_another_process_cleaned_up_is_written_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    images = pictures(50)
-    undisturbed, disturbed = tmp_path / "a" / "fit.safetensors", tmp_path / "b" / "fit.safetensors"
-    computer("pixels-8-whitened").fit(lambda: images, undisturbed)
-    write, cleaned = controls.write_tensors, []
-
-    def write_and_lose(path: Path, tensors: dict[str, np.ndarray]) -> None:
-        write(path, tensors)
-        if not cleaned:
-            cleaned.append(path)
-            clean_up(path.parent)
-
-    monkeypatch.setattr(controls, "write_tensors", write_and_lose)
-    computer("pixels-8-whitened").fit(lambda: images, disturbed)
-    assert cleaned
-    assert disturbed.read_bytes() == undisturbed.read_bytes()

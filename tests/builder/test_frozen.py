@@ -121,6 +121,18 @@ def test_pictures_that_are_gone_hide_none_of_those_that_came(tmp_path: Path) -> 
     assert note.startswith("2 of 12 images are newer than the manifest")
 
 
+def test_pictures_that_are_gone_outside_the_sample_hide_none_of_those_that_came(tmp_path: Path) -> None:
+    root, out = photos(tmp_path / "photos", range(12)), tmp_path / "out"
+    limited = recipe_of(f"imagefolder:{root}", ONE, limit=5)
+    assert run(limited, out)
+    outside = sorted({path.name for path in root.iterdir()} - set(noisezoo.load(out)["image_id"]))
+    photos(root, range(50, 52))
+    for name in outside[:2]:
+        (root / name).unlink()
+    (note,) = open_build(out).notes()
+    assert note.startswith("2 of 12 images are newer than the manifest")
+
+
 def test_a_source_is_listed_once_a_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from noisezoo.builder.sources import imagefolder
 

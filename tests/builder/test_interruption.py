@@ -28,7 +28,7 @@ STEPS = {
     "between the manifest and the source's facts": ("noisezoo.builder.engine.build:write_json", "before", 1),
     "between the source's facts and the recipe": ("noisezoo.builder.engine.build:write_json", "before", 2),
     "between the recipe and the models": ("noisezoo.builder.engine.build:write_json", "before", 3),
-    "in the middle of a fit": ("noisezoo.builder.views.controls:write_tensors", "half", 1),
+    "in the middle of a fit": ("noisezoo.builder.engine.worker:write_tensors", "half", 1),
     "owning leases": ("noisezoo.builder.engine.worker:commit", "before", 3),
     "in the middle of a part": ("noisezoo.builder.engine.commit:write_parquet", "half", 3),
     "between a part and its marker": ("noisezoo.builder.engine.commit:write_json", "before", 3),
