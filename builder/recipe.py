@@ -3,13 +3,23 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from noisezoo import zoo
 from noisezoo.builder.views import METRICS, check_family
@@ -17,10 +27,19 @@ from noisezoo.errors import UsageError
 
 PICKED = ("scheme", "scheme_options", "num_inference_steps", "span")
 """What `accuracy` stands for."""
+PER_VIEW = (*PICKED, "accuracy", "guidance_scale", "prompt", "negative_prompt", "resolution")
+"""What a recipe may set for one view alone."""
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+    left_out: ClassVar[tuple[str, ...]] = ()
+    """Fields that are written only where they are given, so that a recipe without them keeps its bytes."""
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = write(self)
+        return {name: value for name, value in fields.items() if value or name not in self.left_out}
 
 
 class CorrelationSpec(_Frozen):
@@ -34,7 +53,10 @@ class CorrelationSpec(_Frozen):
 class SourceSpec(_Frozen):
     """Which images: a source by name (`faces`, `digits`, `imagefolder:PATH`), how many, and its own options."""
 
+    left_out = ("split",)
+
     name: str
+    split: str | None = Field(default=None, description="only the rows of this split of the source's own")
     limit: int | None = Field(default=None, description="at most this many images, the source's first")
     split_seed: int = 0
     options: dict[str, Any] = Field(default_factory=dict)
@@ -56,7 +78,7 @@ class Settings(_Frozen):
     crop: Literal["center", "none"] = Field(default="center", description="the largest square, or all of it squeezed")
     resample: Literal["bicubic", "lanczos", "bilinear", "box"] = Field(default="bicubic", description="antialiased")
     num_inference_steps: int = Field(default=50, ge=1)
-    guidance_scale: float = 3.5
+    guidance_scale: float | None = Field(default=3.5, description="null: one pass, and no such input of the network")
     prompt: str = ""
     negative_prompt: str | None = None
     prompt_column: str | None = Field(default=None, description="label column that holds each image's prompt")
@@ -80,15 +102,7 @@ class Settings(_Frozen):
     @classmethod
     def _pick(cls, fields: Any) -> Any:
         """Put what `accuracy` picks in its place, so that what is hashed is what was picked."""
-        if not isinstance(fields, dict) or fields.get("accuracy") is None:
-            return {k: v for k, v in fields.items() if k != "accuracy"} if isinstance(fields, dict) else fields
-        given = [name for name in PICKED if name in fields]
-        if given:
-            raise ValueError(f"accuracy picks the {', '.join(PICKED)}: leave out {given[0]}, or leave out accuracy")
-        from noisezoo.builder.models import pick
-
-        own = {name: value for name, value in fields.items() if name != "accuracy"}
-        return {**own, **pick(fields["accuracy"])}
+        return _with_picks(fields) if isinstance(fields, dict) else fields
 
     @field_validator("metrics", mode="before")
     @classmethod
@@ -122,12 +136,17 @@ class Settings(_Frozen):
 class Recipe(_Frozen):
     """All that decides a dataset's bytes, beside the software, the models' weights and the kind of device."""
 
+    left_out = ("view_settings",)
+
     name: str
     source: SourceSpec
     rows: tuple[zoo.View, ...] = Field(default=(), description="rows of the zoo that the recipe brings with it")
     views: tuple[str, ...] = Field(min_length=1)
     folders: dict[str, str] = Field(default_factory=dict, description="view -> local folder, for its repository")
-    settings: Settings = Settings()
+    settings: Settings = Field(default_factory=Settings)
+    view_settings: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="view -> settings of it alone, and its resolution"
+    )
     slice_rows: int = Field(default=64, ge=1, description="rows of one unit of work")
     shard_rows: int = Field(default=8192, ge=1, description="rows of one published file")
     pca_dims: int = Field(default=500, ge=1, description="views larger than this are reduced to it in `paired`")
@@ -164,6 +183,27 @@ class Recipe(_Frozen):
                 raise ValueError(f"view {name} needs no model, so no folder can be put in its place")
         return {name: _absolute_path(folder) for name, folder in folders.items()}
 
+    @field_validator("view_settings")
+    @classmethod
+    def _known_settings(cls, given: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        found = {}
+        for name, fields in given.items():
+            zoo.get(name)
+            unknown = [field for field in fields if field not in PER_VIEW]
+            if unknown:
+                raise ValueError(f"{name}: {unknown[0]} is not of one view alone, as these are: {', '.join(PER_VIEW)}")
+            found[name] = {**({"scheme_options": {}} if "accuracy" in fields else {}), **_with_picks(fields)}
+        return found
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Recipe":
+        """Each view's own settings must be sound, and a residual needs what it is made of."""
+        for row in self.zoo_rows():
+            self.settings_of(row.name)
+        for row in self.residuals():
+            parts_of(row, self.zoo_rows())
+        return self
+
     @model_validator(mode="after")
     def _used_folders(self) -> "Recipe":
         sources = {_source(zoo.get(name)) for name in self.views}
@@ -181,27 +221,109 @@ class Recipe(_Frozen):
 
         A folder given for one view serves all that read the same repository: its untrained twin, its autoencoder's.
         """
+        return [row for row in self._rows() if not row.is_residual]
+
+    def residuals(self) -> list[zoo.View]:
+        """The rows of the views that are made of two others when the dataset is written."""
+        return [row for row in self._rows() if row.is_residual]
+
+    def _rows(self) -> list[zoo.View]:
         shared = {_source(zoo.get(name)): folder for name, folder in self.folders.items()}
-        rows = [zoo.get(name) for name in self.views]
+        rows = [self._sized(zoo.get(name)) for name in self.views]
         return [_located(row, self.folders.get(row.name) or shared.get(_source(row))) for row in rows]
 
-    def identity(self) -> dict[str, Any]:
-        """What a folder's parts must agree on: all but what decides no part, and the views and their models.
+    def _sized(self, row: zoo.View) -> zoo.View:
+        side = self.own_settings(row.name).get("resolution")
+        return row if side is None else zoo.at_resolution(row, side)
+
+    def own_settings(self, name: str) -> dict[str, Any]:
+        """What is set for one view alone.
+
+        A network before training and a residual follow the view that they are held against in all of it, an autoencoder
+        in its resolution, unless they have settings of their own.
+        """
+        if name in self.view_settings:
+            return self.view_settings[name]
+        view = zoo.get(name)
+        for other, fields in self.view_settings.items():
+            row = zoo.get(other)
+            if name in (row.baseline, other + zoo.RESIDUAL):
+                return fields
+            if name == row.autoencoder and _source(view) == _source(row):
+                return {key: value for key, value in fields.items() if key == "resolution"}
+        return {}
+
+    def settings_of(self, name: str) -> Settings:
+        """The settings of one view."""
+        return merged(self.settings, self.own_settings(name))
+
+    def identity(self, view: str | None = None) -> dict[str, Any]:
+        """What a folder's parts, or those of one view, must agree on: all but what decides no part, views and models.
 
         A part's marker names its view and its model's weights itself.
         """
-        apart: dict[str, Any] = dict.fromkeys(("name", "views", "rows", "folders", "shard_rows", "pca_dims"), True)
-        return self.model_dump(mode="json", exclude={**apart, "settings": {"readers"}})
+        apart = dict.fromkeys(("name", "views", "rows", "folders", "view_settings", "shard_rows", "pca_dims"), True)
+        exclude: dict[str, Any] = {**apart, "settings": {"readers"}}
+        own = self if view is None else self.model_copy(update={"settings": self.settings_of(view)})
+        return own.model_dump(mode="json", exclude=exclude)
 
     def difference(self, other: "Recipe") -> tuple[str, Any, Any] | None:
         """The first field of `identity`, or of what decides the published files, that differs, and both its values."""
         published = {"shard_rows", "pca_dims"}
-        a, b = (_flat({**each.identity(), **each.model_dump(include=published)}) for each in (self, other))
+        both = [view for view in self.views if view in other.views]
+        a, b = (
+            _flat({
+                **each.identity(), **each.model_dump(include=published),
+                "view_settings": {view: each.own_settings(view) for view in both},
+            })
+            for each in (self, other)
+        )  # fmt: skip
         return next(((key, a.get(key), b.get(key)) for key in sorted(a | b) if a.get(key) != b.get(key)), None)
 
-    def digest(self) -> str:
+    def digest(self, view: str | None = None) -> str:
         """SHA-256 of `identity`, hexadecimal."""
-        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(self.identity(view), sort_keys=True).encode()).hexdigest()
+
+
+def parts_of(residual: zoo.View, rows: Iterable[zoo.View]) -> tuple[zoo.View, zoo.View]:
+    """The views whose x_T and z0 a residual x_T - a z0 is made of, among `rows`.
+
+    z0 is the autoencoder's latent, or for a model of pixels the picture at its size.
+
+    Raises:
+        UsageError: One of them is not there.
+    """
+    there = {row.name: row for row in rows}
+    noise = there.get(residual.name.removesuffix(zoo.RESIDUAL))
+    pictures = [row for row in there.values() if row.family == "pixels" and row.shape == residual.shape]
+    images = [there[name] for name in (residual.autoencoder,) if name in there] if residual.autoencoder else pictures
+    if noise is None or not images:
+        wanted = residual.autoencoder or f"a pixels view of shape {residual.shape}"
+        name = residual.name.removesuffix(zoo.RESIDUAL)
+        raise UsageError(f"view {residual.name} is made of {name} and {wanted}: name them among the views as well")
+    return noise, images[0]
+
+
+def merged(settings: Settings, own: Mapping[str, Any]) -> Settings:
+    """Settings with those of one view in their places."""
+    own = {name: value for name, value in own.items() if name != "resolution"}
+    return Settings.model_validate({**settings.model_dump(), **own}) if own else settings
+
+
+def _with_picks(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of settings, what `accuracy` picks in its place.
+
+    Raises:
+        ValueError: One of them is given besides.
+    """
+    if fields.get("accuracy") is None:
+        return {name: value for name, value in fields.items() if name != "accuracy"}
+    given = [name for name in PICKED if name in fields]
+    if given:
+        raise ValueError(f"accuracy picks the {', '.join(PICKED)}: leave out {given[0]}, or leave out accuracy")
+    from noisezoo.builder.models import pick
+
+    return {**{name: value for name, value in fields.items() if name != "accuracy"}, **pick(fields["accuracy"])}
 
 
 _BROUGHT: set[str] = set()
@@ -308,11 +430,13 @@ def _mend(path: Path) -> str:
 
 
 def _without_picked(fields: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
-    """A recipe's fields, its own scheme and steps left out where the overrides ask for an accuracy instead."""
-    own = fields.get("settings")
-    if "accuracy" not in overrides.get("settings", {}) or not isinstance(own, dict):
+    """A recipe's fields, such that overrides may give an accuracy instead of its scheme and steps, or the other way."""
+    own, given = fields.get("settings"), overrides.get("settings", {})
+    if not isinstance(own, dict):
         return fields
-    return {**fields, "settings": {name: value for name, value in own.items() if name not in PICKED}}
+    if "accuracy" in given:
+        return {**fields, "settings": {name: value for name, value in own.items() if name not in PICKED}}
+    return {**fields, "settings": _with_picks(own)} if any(name in given for name in PICKED) else fields
 
 
 def _merge(fields: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The zoo: one frozen row for every way to turn an image into an array.
 
 Nothing about a model is known anywhere but in its row and in the files it ships. Adding a model is adding a row, in
-`zoo.toml` or at run time (`register`); its untrained twin and its autoencoder's view come with it.
+`zoo.toml` or at run time (`register`); its untrained twin, its autoencoder's view and its residual come with it.
 """
 
 import tomllib
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Kind = Literal["noise", "embedding", "control"]
 Guidance = Literal["text", "zeros", "input", "none"]
 TESTBED = Path(__file__).parent / "testbed"
-UNTRAINED = "-untrained"
+UNTRAINED, RESIDUAL = "-untrained", "-residual"
 PLANNED = ("millions", "gigabytes", "guidance")
 """Fields of a row that only a plan reads; no dataset records them."""
 
@@ -92,6 +92,11 @@ class View:
         return "float16" if len(self.shape) == 3 else "float32"
 
     @property
+    def is_residual(self) -> bool:
+        """Whether the view is made of two others when the dataset is written, and not of images."""
+        return self.family == "residual"
+
+    @property
     def start_seed(self) -> int | None:
         """Seed to start the network from; None where weights are read."""
         return self.init_seed if self.untrained else None
@@ -129,11 +134,41 @@ def latent(row: View) -> View:
     )  # fmt: skip
 
 
+def residual(row: View) -> View:
+    """The control of a noise view: x_T - a z0, what is left of its noise without the image's share, by algebra."""
+    return replace(
+        row, name=row.name + RESIDUAL, kind="control", family="residual", gflops=0.0, autoencoder_gflops=0.0,
+        about=f"{row.name} less the image's share of it: x_T - a z0", clip_conditioned=None, baseline=None,
+        millions=(), gigabytes=0.0,
+    )  # fmt: skip
+
+
+def at_resolution(row: View, side: int) -> View:
+    """The row with pictures of `side` pixels, and arrays and work in proportion.
+
+    Raises:
+        UsageError: The view is no image-like array, or its autoencoder does not divide the side.
+    """
+    if side == row.resolution:
+        return row
+    if len(row.shape) != 3:
+        raise UsageError(f"view {row.name}: its encoder's own preprocessing sets the size of its pictures")
+    factor = row.resolution // row.shape[1]
+    if side < factor or side % factor:
+        near = max(round(side / factor), 1) * factor
+        raise UsageError(f"view {row.name}: its autoencoder takes sides that {factor} divides, not {side}: try {near}")
+    scale = (side / row.resolution) ** 2
+    return replace(
+        row, resolution=side, shape=(row.shape[0], side // factor, side // factor), gflops=row.gflops * scale,
+        autoencoder_gflops=row.autoencoder_gflops * scale,
+    )  # fmt: skip
+
+
 ROWS: dict[str, View] = {}
 
 
 def register(row: View, *, replace_existing: bool = False) -> View:
-    """Add a row to the zoo, with its untrained control and the view of its autoencoder, where it has them.
+    """Add a row to the zoo, with its untrained control, its autoencoder's view and its residual, where it has them.
 
     A row that replaces another takes along the controls that read the same repository.
 
@@ -156,6 +191,8 @@ def register(row: View, *, replace_existing: bool = False) -> View:
     ROWS[kept.name] = kept
     if has_network:
         ROWS[kept.name + UNTRAINED] = untrained(kept)
+    if has_network and kept.kind == "noise":
+        ROWS[kept.name + RESIDUAL] = residual(kept)
     if brings_latent:
         register(latent(kept), replace_existing=True)
     return kept

@@ -14,7 +14,7 @@ from noisezoo.builder.audit.rounding import TF32, rounding_noise
 from noisezoo.builder.dataset import config_files
 from noisezoo.builder.engine import STATE, device_name
 from noisezoo.builder.models import naming
-from noisezoo.builder.recipe import Settings
+from noisezoo.builder.recipe import Settings, merged
 from noisezoo.builder.sources import open_source
 from noisezoo.builder.views import make_computer
 from noisezoo.errors import NoiseZooError, UsageError, describe
@@ -99,7 +99,7 @@ def _recompute(
 ) -> Recomputed:
     config = section.prefix + row["name"]
     try:
-        computer = _computer(root, section, row, settings, folders)
+        computer = _computer(root, section, row, merged(settings, row.get("settings", {})), folders)
     except Exception as error:  # whatever keeps a model from being loaded is why its rows are not recomputed
         return Recomputed(config, reason=describe(error))
     kept, rows, refusals = computer.rows(sample.ids, sample.images, sample.prompts)
@@ -156,7 +156,7 @@ def stored_rows(root: Path, section: Section, name: str, positions: np.ndarray, 
 
 
 def _settings(section: Section) -> Settings:
-    return Settings.model_validate({k: v for k, v in section.settings.items() if k not in ("source", "limit")})
+    return Settings.model_validate({k: v for k, v in section.settings.items() if k in Settings.model_fields})
 
 
 def _sample(root: Path, section: Section, count: int, source: "Source | None", seed: int) -> Sample:

@@ -26,7 +26,9 @@ from noisezoo.builder.dataset.layout import (
     write_config,
     write_paired,
 )
+from noisezoo.builder.dataset.residual import write_residual
 from noisezoo.builder.engine import CUT_PROMPTS, STATE, Build, Unit, public_name, public_recipe, source_refusals
+from noisezoo.builder.recipe import parts_of
 from noisezoo.builder.sources import Refusal
 from noisezoo.builder.views import cut
 from noisezoo.errors import IncompleteError, NoiseZooError
@@ -113,6 +115,9 @@ def finish(build: Build) -> None:
     _write_labels(build, rows, section)
     for view in build.views:
         _write_view(build, view, rows, section)
+    for view in build.residuals:
+        noise, image = parts_of(view, build.views)
+        write_residual(build.root, section, view, noise.name, image.name, section.facts[view.name]["x_T_a"])
     write_refusals(build.root / REFUSALS, [vars(refusal) for refusal in rows.refusals])
     write_json(build.root / RECIPE, {**public_recipe(build), "software": section.software})
     write_hashes(build, seal(build.root, (section,)))
@@ -179,6 +184,8 @@ def describe(build: Build, rows: Rows) -> Section:
     """What the record says of a build."""
     public = public_recipe(build)
     units = {marker["view"]: marker for marker in reversed(rows.markers)}  # each view's first
+    facts = {name: marker["facts"] | _cut_prompts(rows, name) for name, marker in units.items() if marker.get("facts")}
+    facts |= {view.name: facts[parts_of(view, build.views)[0].name] for view in build.residuals}
     scanned = len(build.manifest) + len(source_refusals(build))
     refused = count_refused(vars(refusal) for refusal in rows.refusals)
     return Section(
@@ -186,14 +193,13 @@ def describe(build: Build, rows: Rows) -> Section:
         license=build.source_facts["license"], license_name=build.source_facts["license_name"],
         sensitive=build.source_facts["sensitive"],
         scanned=scanned, refused=refused, removed=scanned - refused - sum(rows.splits.values()),
-        splits=rows.splits, views=tuple(_public_view(view) for view in build.views),
-        settings=public["settings"] | {"source": public["source"]["name"], "limit": build.recipe.source.limit},
+        splits=rows.splits,
+        views=tuple(_public_view(view) | _own_settings(build, view.name) for view in build.published_views),
+        settings=public["settings"] | _chosen(public["source"]),
         software=next(iter(units.values()))["software"],
         devices=tuple(sorted({marker["device"] for marker in rows.markers})),
         pca_dims=build.recipe.pca_dims, shard_rows=build.recipe.shard_rows,
-        facts={name: marker["facts"] | _cut_prompts(rows, name) for name, marker in units.items()
-               if marker.get("facts")},
-        weights=public.get("weights", {}), identity=build.source_facts.get("identity"),
+        facts=facts, weights=public.get("weights", {}), identity=build.source_facts.get("identity"),
     )  # fmt: skip
 
 
@@ -201,6 +207,19 @@ def _cut_prompts(rows: Rows, view: str) -> dict[str, float]:
     """How many rows of a view have a prompt that the model read in part alone, where there are any."""
     count = sum(marker.get(CUT_PROMPTS, 0) for marker in rows.markers if marker["view"] == view)
     return {CUT_PROMPTS: float(count)} if count else {}
+
+
+def _chosen(source: dict[str, Any]) -> dict[str, Any]:
+    """Which images, beside the settings: the source, how many, and of which split where one was asked for."""
+    split = {"split": source["split"]} if "split" in source else {}
+    return {"source": source["name"], "limit": source["limit"], **split}
+
+
+def _own_settings(build: Build, name: str) -> dict[str, Any]:
+    """The settings of one view that differ from the recipe's, as its row of the record has them."""
+    own, every = (s.model_dump(mode="json") for s in (build.recipe.settings_of(name), build.recipe.settings))
+    differ = {key: value for key, value in own.items() if every[key] != value}
+    return {"settings": differ} if differ else {}
 
 
 def _public_view(view: zoo.View) -> dict[str, Any]:
@@ -247,6 +266,7 @@ def build_digest(build: Build) -> str:
     """SHA-256 over what the published files are made from: the parts, the order and the publishing settings."""
     parts = [(unit.view.name, unit.number, _marker(unit)["sha256"]) for unit in build.all_units()]
     settings = [build.manifest.digest, build.recipe.shard_rows, build.recipe.pca_dims, sorted(removed_ids(build.root))]
+    settings += [view.name for view in build.residuals]
     return hashlib.sha256(json.dumps([parts, settings]).encode()).hexdigest()
 
 

@@ -18,7 +18,7 @@ from noisezoo.builder.dataset.finish import seal, write_refusals
 from noisezoo.builder.dataset.layout import CHUNK, STAGED, withdraw, write_config
 from noisezoo.builder.dataset.remove import CLAIM, alone
 from noisezoo.builder.recipe import Settings
-from noisezoo.builder.sources import Refusal
+from noisezoo.builder.sources import Refusal, rows_of_split
 from noisezoo.builder.views import latent_statistics
 from noisezoo.errors import NoiseZooError, UsageError, describe
 from noisezoo.files import read_json, sha256_of, write_json
@@ -132,17 +132,8 @@ def import_arrays(
 
 def _rows(source: "Source", name: str, split: str) -> "pa.Table":
     """The source's rows of one split, in its own order."""
-    import pyarrow.compute as pc
-
-    table = source.scan()
-    if split == "all":
-        return table
-    if SPLIT not in table.column_names:
-        raise UsageError(f"source {name} has no splits of its own: give --split all to pair with all of its rows")
-    there = table.column(SPLIT).unique().to_pylist()
-    if split not in there:
-        raise UsageError(f"source {name} has no split {split!r}; it has: {', '.join(there)}, or all")
-    return table.filter(pc.equal(table.column(SPLIT), split))
+    mend = "give --split all to pair with all of its rows"
+    return source.scan() if split == "all" else rows_of_split(source, name, split, mend)
 
 
 def _arrays(folder: Path, rows: int, of: str, views: Sequence[str], names: Mapping[str, str]) -> list[Array]:

@@ -4,7 +4,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ class Unit:
     def expected(self) -> dict[str, Any]:
         """What a marker must say for its part to be this unit's, and not another recipe's, row's or manifest's."""
         return {
-            "view": self.view.name, "slice": self.number, "recipe": self.build.recipe_digest,
+            "view": self.view.name, "slice": self.number, "recipe": self.build.digests[self.view.name],
             "manifest": self.build.manifest.digest, "model": self.build.fingerprints[self.view.name],
         }  # fmt: skip
 
@@ -104,9 +104,27 @@ class Build:
         return [pin(view, commits) for view in self.recipe.zoo_rows()]
 
     @cached_property
-    def recipe_digest(self) -> str:
-        """The recipe's digest, which every marker is compared with."""
-        return self.recipe.digest()
+    def residuals(self) -> list[zoo.View]:
+        """The rows of the views that are made of two others when the dataset is written."""
+        commits = read_state(self.state / COMMITS) or {}
+        noise = {view.name + zoo.RESIDUAL: view for view in self.views}
+        return [replace(pin(view, commits), revision=noise[view.name].revision) for view in self.recipe.residuals()]
+
+    @cached_property
+    def published_views(self) -> list[zoo.View]:
+        """The rows of all views of the dataset, in the recipe's order."""
+        order = self.recipe.views.index
+        return sorted((*self.views, *self.residuals), key=lambda view: order(view.name))
+
+    @cached_property
+    def steps(self) -> dict[str, int]:
+        """View -> inference steps."""
+        return {view.name: self.recipe.settings_of(view.name).num_inference_steps for view in self.views}
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """View -> the recipe's digest for it, which its markers are compared with."""
+        return {view: self.recipe.digest(view) for view in self.recipe.views}
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
@@ -289,6 +307,7 @@ def _reconcile(recipe: Recipe, root: Path) -> Recipe:
     fields["views"] = list(dict.fromkeys((*existing.views, *recipe.views)))
     fields["folders"] |= recipe.folders
     fields["settings"]["readers"] = recipe.settings.readers
+    fields["view_settings"] = existing.view_settings | recipe.view_settings
     return make_recipe(fields)
 
 

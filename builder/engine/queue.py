@@ -39,8 +39,8 @@ class Queue(Scheduler):
     def __init__(self, build: Build) -> None:
         self.build, self.leases, self.living = build, build.leases, 0
         self.views: dict[str, list[zoo.View]] = {shared(views[0]): views for views in groups(build.views)}
-        steps, rows = build.recipe.settings.num_inference_steps, build.recipe.slice_rows
-        work = {name: rows * sum(image_work(v, steps) for v in views) for name, views in self.views.items()}
+        rows, steps = build.recipe.slice_rows, build.steps
+        work = {name: rows * sum(image_work(v, steps[v.name]) for v in views) for name, views in self.views.items()}
         super().__init__(work, point_of(f"{socket.gethostname()} {os.getpid()} {time.time_ns()}"))
         self._units = {view.name: build.units(view) for view in build.views}
         self._owned: dict[Task, tuple[Lease, ExitStack]] = {}

@@ -185,7 +185,7 @@ class _Group:
 def load_computer(build: Build, source: Source, unit: Unit, log: Log) -> "Computer":
     """The view's computer with its model loaded and, where it needs one, its fit."""
     started = time.perf_counter()
-    computer = make_computer(unit.view, build.recipe.settings)
+    computer = make_computer(unit.view, build.recipe.settings_of(unit.view.name))
     try:
         with naming(unit.view):
             computer.load()
@@ -212,7 +212,7 @@ def batch_sizes(build: Build, computer: "Computer") -> dict[str, int]:
 
     def choose() -> dict[str, int]:
         weights = weights_of(next(group for group in groups(build.views) if view in group), recipe.settings.dtype)
-        return choose_sizes(view, recipe.settings, memory=memory, weights=weights, slice_rows=recipe.slice_rows)
+        return choose_sizes(view, computer.settings, memory=memory, weights=weights, slice_rows=recipe.slice_rows)
 
     return build.first(f"batches/{view.name}.json", choose)
 

@@ -67,7 +67,8 @@ class Plan:
         machine: The device of each process.
         images: How many.
         slices: Units of each view.
-        views: One entry a view, in the recipe's order.
+        views: One entry a view that is computed, in the recipe's order.
+        residual_bytes: Published size of the views that are made of two others.
     """
 
     recipe: Recipe
@@ -75,6 +76,7 @@ class Plan:
     images: int
     slices: int
     views: tuple[ViewPlan, ...]
+    residual_bytes: float = 0.0
 
     @property
     def units(self) -> int:
@@ -141,7 +143,7 @@ class Plan:
     @property
     def published_bytes(self) -> float:
         """Size of the published dataset, which lies beside the parts and goes to the Hub."""
-        return sum(view.published_bytes for view in self.views) + 2 * LABEL_BYTES * self.images
+        return sum(view.published_bytes for view in self.views) + self.residual_bytes + 2 * LABEL_BYTES * self.images
 
     def temporary_bytes(self, processes: int) -> float:
         """Size of the parts that all processes are writing at a time, and of the shard that the last one writes."""
@@ -197,13 +199,15 @@ def plan(recipe: Recipe, images: int, machine: Machine, *, slices: int | None = 
         key = row.name if row.family == "vae" else row.autoencoder
         views[row.name] = _view_plan(recipe, row, number[row.name], images, slices, machine, key in encoded)
         encoded |= {key} if key else set()
-    return Plan(recipe, machine, images, slices, tuple(views[name] for name in recipe.views))
+    order = [views[name] for name in recipe.views if name in views]
+    residuals = sum(_published_bytes(recipe, row, images, recipe.settings) for row in recipe.residuals())
+    return Plan(recipe, machine, images, slices, tuple(order), residuals)
 
 
 def _view_plan(
     recipe: Recipe, row: zoo.View, group: int, images: int, slices: int, machine: Machine, encoded: bool
 ) -> ViewPlan:
-    s, model = recipe.settings, footprint(row)
+    s, model = recipe.settings_of(row.name), footprint(row)
     guided = row.family == "diffusers" and is_guided((model or _unknown(row)).guidance, s)
     cost = cost_of(row, images, guided=guided, passes=passes(s), reconstruct=s.reconstruct)
     encoding = 0.0 if encoded else cost.autoencoder
@@ -211,16 +215,25 @@ def _view_plan(
     spent = cost.network / machine.network + encoding / machine.autoencoder
     spent += machine.read_seconds(images, row.resolution) + slices * UNIT_SECONDS
     spent += cost.forwards / batch * machine.pass_seconds
-    stored = images * (cost.bytes / images * STORED[row.dtype] * _arrays(row, s) + ROW_BYTES)
-    width = min(row.size, recipe.pca_dims, max(images - 1, 1))
-    basis = 4.0 * width * (row.size + 1) + 4.0 * row.size if row.size > recipe.pca_dims else 0.0
+    stored = _stored_bytes(row, images, s)
     unit = spent / images * min(recipe.slice_rows, images)
     weights = None if model is None else model.weights(row, s.dtype)
-    published = stored + images * 4 * width * STORED["float32"] + basis
+    published = _published_bytes(recipe, row, images, s)
     return ViewPlan(
         row, group, cost, guided, unit, spent, stored + slices * UNIT_BYTES, published, weights,
         activations(row, s, batch),
     )  # fmt: skip
+
+
+def _stored_bytes(row: zoo.View, images: int, settings: Settings) -> float:
+    return images * (size_of(row) * STORED[row.dtype] * _arrays(row, settings) + ROW_BYTES)
+
+
+def _published_bytes(recipe: Recipe, row: zoo.View, images: int, settings: Settings) -> float:
+    """Size of a view's config and of its columns in `paired`, its basis included."""
+    width = min(row.size, recipe.pca_dims, max(images - 1, 1))
+    basis = 4.0 * width * (row.size + 1) + 4.0 * row.size if row.size > recipe.pca_dims else 0.0
+    return _stored_bytes(row, images, settings) + images * 4 * width * STORED["float32"] + basis
 
 
 def _unknown(row: zoo.View) -> Footprint:

@@ -236,12 +236,12 @@ class Scan:
     @cached_property
     def views(self) -> list[ViewStatus]:
         """One entry a view, in the recipe's order."""
-        steps, total = self.build.recipe.settings.num_inference_steps, int(self.rows.sum())
+        steps, total = self.build.steps, int(self.rows.sum())
         running, failed = (self._mask(keys) @ self.rows for keys in (self.running, self.failed))
         return [
             ViewStatus(
                 view.name, total, int(done["rows"].sum()), int(done["refused"].sum()), int(running[i]), int(failed[i]),
-                image_work(view, steps), pace(done), pace(done, RECENT),
+                image_work(view, steps[view.name]), pace(done), pace(done, RECENT),
             )
             for i, view in enumerate(self.build.views) for done in (self.units[i][self.units[i]["done"]],)
         ]  # fmt: skip

@@ -91,7 +91,7 @@ def _guidance(folder: Path) -> str:
 
 def is_guided(kind: str, settings: "Settings") -> bool:
     """Whether guidance takes a second pass: where the prompts can differ and the scale is not 1."""
-    if kind not in NULL or settings.guidance_scale == 1.0:
+    if kind not in NULL or settings.guidance_scale in (None, 1.0):
         return False
     without = NULL[kind] if settings.negative_prompt is None else settings.negative_prompt
     return settings.prompt_column is not None or settings.prompt != without

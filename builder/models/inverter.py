@@ -28,7 +28,7 @@ class Inverter:
     """
 
     def __init__(
-        self, pipeline: Pipeline, *, num_inference_steps: int, guidance_scale: float, prompt: str,
+        self, pipeline: Pipeline, *, num_inference_steps: int, guidance_scale: float | None, prompt: str,
         negative_prompt: str | None, scheme: str, scheme_options: Mapping[str, Any] | None, span: int | None,
     ) -> None:  # fmt: skip
         self.pipeline = pipeline
@@ -47,7 +47,7 @@ class Inverter:
         folder_or_hub_id: str | Path,
         *,
         num_inference_steps: int = 50,
-        guidance_scale: float = 3.5,
+        guidance_scale: float | None = 3.5,
         prompt: str = "",
         negative_prompt: str | None = None,
         scheme: str = "ddim",

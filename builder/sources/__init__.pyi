@@ -2,6 +2,7 @@ from noisezoo.builder.sources.manifest import (
     SPARE_ROWS as SPARE_ROWS,
     Manifest as Manifest,
     freeze as freeze,
+    rows_of_split as rows_of_split,
     spare_keys as spare_keys,
 )
 from noisezoo.builder.sources.pixels import signed as signed, to_channels as to_channels, to_rgb as to_rgb

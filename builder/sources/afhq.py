@@ -1,6 +1,7 @@
 """The `afhq` and `afhqv2` sources: faces of cats, dogs and wild animals (Choi et al., StarGAN v2, CVPR 2020)."""
 
 from collections.abc import Iterator
+from types import MappingProxyType
 
 import pyarrow as pa
 from datasets import ClassLabel, Features, Value
@@ -31,6 +32,7 @@ class AFHQ(ImageRows):
     stratify = ("label",)
     wanted = {"label": ClassLabel(names=["cat", "dog", "wild"])}
     repo, revision = "huggan/AFHQ", "6983c553da3dcadd659953db9c925e7febeac88f"
+    counts = MappingProxyType({"train": 16_130})
 
     def open(self) -> Pictures:
         """The rows of the Parquet files, numbered; or the folder's pictures by their paths."""
@@ -44,3 +46,4 @@ class AFHQv2(AFHQ):
 
     name = "afhqv2"
     repo, revision = "huggan/AFHQv2", "f638548a7eccf134045249ed2ac708505bac6e2e"
+    counts = MappingProxyType({"train": 15_803})

@@ -126,7 +126,7 @@ def freeze(source: Source, spec: "SourceSpec") -> tuple[Manifest, list[Refusal]]
         raise UsageError(
             f"source {spec.name}: its label column {taken[0]!r} has a name of the manifest's own: rename it"
         )
-    table = source.scan()
+    table = chosen_rows(source, spec)
     _refuse_divided(table, spec)
     if spec.limit is not None and spec.limit < len(table):
         table = table.take(np.sort(_first(table, spec, spec.limit, source.stratify)))
@@ -140,9 +140,32 @@ def freeze(source: Source, spec: "SourceSpec") -> tuple[Manifest, list[Refusal]]
     return Manifest(_order(_with_splits(table, spec.split_seed))), refusals
 
 
+def chosen_rows(source: Source, spec: "SourceSpec") -> "pa.Table":
+    """The rows of the split that the recipe asks for, or all."""
+    mend = "leave out --split, and a seeded hash divides its rows"
+    return source.scan() if spec.split is None else rows_of_split(source, spec.name, spec.split, mend)
+
+
+def rows_of_split(source: Source, name: str, split: str, mend: str) -> "pa.Table":
+    """The rows of one of a source's own splits, in its own order.
+
+    Raises:
+        UsageError: It has no splits, which `mend` says what to do about, or none of that name.
+    """
+    import pyarrow.compute as pc
+
+    table = source.scan()
+    if SPLIT not in table.column_names:
+        raise UsageError(f"source {name} has no splits of its own: {mend}")
+    there = table.column(SPLIT).unique().to_pylist()
+    if split not in there:
+        raise UsageError(f"source {name} has no split {split!r}; it has: {', '.join(map(str, there))}, or all")
+    return table.filter(pc.equal(table.column(SPLIT), split))
+
+
 def spare_keys(source: Source, spec: "SourceSpec", count: int = SPARE_ROWS) -> list[str]:
     """Keys of at most `count` images that the limit leaves out of the dataset, those that would come next."""
-    if spec.limit is None or spec.limit >= len(table := source.scan()):
+    if spec.limit is None or spec.limit >= len(table := chosen_rows(source, spec)):
         return []
     rows = _first(table, spec, min(spec.limit + count, len(table)), source.stratify)
     keys: list[str] = table.column(KEY).take(rows[spec.limit :]).to_pylist()

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from inspect import signature
 from pathlib import Path
 from pkgutil import resolve_name
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -69,6 +70,8 @@ class Source(ABC):
     """Whether the pictures may show people: the dataset is then published with the same care."""
     stratify: tuple[str, ...] = ()
     """Labels (bool or ClassLabel) whose rates a `limit` keeps."""
+    counts: Mapping[str, int] = MappingProxyType({})
+    """Split -> images, where they are known before the source is read."""
     identity: str | None = None
     """The label that says which person an image shows: no split and no fold has one person on both sides."""
 

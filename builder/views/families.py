@@ -18,6 +18,7 @@ COMPUTERS = {
     "pixels": "noisezoo.builder.views.controls:PixelComputer",
     "whitened": "noisezoo.builder.views.controls:WhitenedComputer",
     "random": "noisezoo.builder.views.controls:RandomComputer",
+    "residual": "noisezoo.builder.views.residual:ResidualComputer",
 }
 """A row's `family` -> `module:class`, but for the families of encoders."""
 ENCODERS = "noisezoo.builder.views.networks:EmbeddingComputer"

@@ -73,14 +73,13 @@ def analyze(
         shutil.rmtree(out / KEPT, ignore_errors=True)
     recipe = read_recipe_of(dataset, revision)
     know_models(recipe, folders)
-    settings = recipe.get("settings", {})
     pairs = (options.split_pair(each, "--variant", "NAME=DATASET", "heun=my-faces-heun") for each in variants or ())
     begin_report(out)
     analysis = analyze_with_progress(
         dataset, console, views=options.split_names(views) or None, source=source, revision=revision, keep=out / KEPT,
         studies=options.split_names(studies) or None, paper=paper, seed=seed, edits=options.split_names(edit),
         effort=QUICK if quick else Effort(), directions=options.split_names(directions) or tuple(MAKERS),
-        variants=dict(pairs), models=[make_model(name, settings) for name in options.split_names(model)],
+        variants=dict(pairs), models=[make_model(name, recipe) for name in options.split_names(model)],
         judge=make_judge(judge) if judge else None,
     )  # fmt: skip
     path = write_report({Path(dataset).name: analysis}, out, title=f"NoiseZoo: {Path(dataset).name}", run=_about(quick))
@@ -148,8 +147,8 @@ def know_models(recipe: dict[str, Any], folders: Sequence[str] | None) -> None:
         zoo.register(replace(zoo.get(name), repo=str(Path(path).resolve()), revision=None), replace_existing=True)
 
 
-def make_model(view: str, settings: dict[str, Any]) -> Model:
-    """The generative model of a noise view, with the settings its noise was made by.
+def make_model(view: str, recipe: dict[str, Any]) -> Model:
+    """The generative model of a noise view, with the settings its noise was made by, as the dataset's recipe has them.
 
     Raises:
         UsageError: The view is no diffusion model, or its noise was made with a prompt for each image.
@@ -157,10 +156,12 @@ def make_model(view: str, settings: dict[str, Any]) -> Model:
     row = zoo.get(view)
     if row.family != "diffusers":
         raise UsageError(f"view {view} is {row.about}: pictures can only be made through a noise view")
-    from noisezoo.builder.recipe import Settings
+    from noisezoo.builder.recipe import Settings, merged
     from noisezoo.builder.views import make_inverter
 
-    made = Settings(**settings)
+    own = recipe.get("view_settings", {}).get(view, {})
+    row = zoo.at_resolution(row, own.get("resolution", row.resolution))
+    made = merged(Settings(**recipe.get("settings", {})), own)
     if made.prompt_column is not None:
         raise UsageError(
             f"the noise of {view} was made with each image's own prompt (column {made.prompt_column}), which an edit "

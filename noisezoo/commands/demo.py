@@ -76,9 +76,9 @@ def demo(
 
 
 def _analyze(part: Part, folder: Path, console: Console) -> Analysis:
-    settings = read_recipe_of(folder)["settings"]
+    recipe = read_recipe_of(folder)
     studied = [name for name in all_studies() if name not in LEFT_OUT]
     return analyze_with_progress(
-        folder, console, effort=EFFORT, studies=studied, models=[make_model(name, settings) for name in part.models],
+        folder, console, effort=EFFORT, studies=studied, models=[make_model(name, recipe) for name in part.models],
         judge=make_judge(part.judge) if part.judge else None, edits=part.edits,
     )  # fmt: skip

@@ -35,6 +35,7 @@ def chosen_recipe(
         ),
     ] = None,
     source_options: SourceOptions = None,
+    split: Annotated[str | None, typer.Option(help="Only this split of the source's own, or all.")] = None,
     views: Annotated[str | None, typer.Option(help="Views, separated by commas, instead of the recipe's.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most this many images, chosen by hash.")] = None,
     settings: Annotated[
@@ -48,7 +49,7 @@ def chosen_recipe(
         UsageError: No such recipe, a `--set` or `--option` that is not KEY=VALUE, a `--folder` that is not NAME=PATH,
             or a recipe that does not validate.
     """
-    fields = make_overrides(source, views, limit, settings or (), folders or (), source_options or ())
+    fields = make_overrides(source, views, limit, settings or (), folders or (), source_options or (), split)
     return read_recipe(recipe, fields)
 
 
@@ -69,12 +70,14 @@ def with_recipe(command: Callable[..., None]) -> Callable[..., None]:
 
 def make_overrides(
     source: str | None, views: str | None, limit: int | None, settings: Sequence[str], folders: Sequence[str],
-    options: Sequence[str] = (),
+    options: Sequence[str] = (), split: str | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """The command line's options as recipe fields; another source starts without the recipe's limit and options."""
+    """The options as recipe fields; another source starts without the recipe's limit, split and options."""
     overrides: dict[str, Any] = {"source": {}, "settings": _read_values(settings, "--set", "num_inference_steps=20")}
     if source is not None:
-        overrides["source"] |= {"name": source, "limit": None, "options": {}}
+        overrides["source"] |= {"name": source, "limit": None, "split": None, "options": {}}
+    if split is not None:
+        overrides["source"]["split"] = None if split == "all" else split
     if options:
         overrides["source"]["options"] = read_source_options(options)
     if limit is not None:

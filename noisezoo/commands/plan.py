@@ -8,7 +8,8 @@ import typer
 from rich.table import Table
 
 from noisezoo.builder.launch import CPU, SHARE, UNIT_LEAST, UNIT_MOST, Plan, machine, names, plan as make_plan
-from noisezoo.builder.recipe import Recipe
+from noisezoo.builder.recipe import Recipe, SourceSpec
+from noisezoo.builder.sources import open_source
 from noisezoo.commands import options, register_command
 from noisezoo.commands.output import duration, facts_table, numbers_table, plain_console, print_json, rounded, size_text
 from noisezoo.errors import UsageError
@@ -18,7 +19,9 @@ from noisezoo.errors import UsageError
 @options.with_recipe
 def plan(
     recipe: Recipe,
-    images: Annotated[int | None, typer.Option(help="How many images; the recipe's limit by default.")] = None,
+    images: Annotated[
+        int | None, typer.Option(help="How many images; the recipe's limit, or all of its source, by default.")
+    ] = None,
     gpu: Annotated[
         str,
         typer.Option(
@@ -45,8 +48,8 @@ def plan(
     for option, value in {"--images": images, "--deadline": deadline, "--processes": processes}.items():
         if value is not None and value <= 0:
             raise UsageError(f"{option} {value:g}: give a number above zero")
-    count = images or recipe.source.limit
-    if count is None:
+    count = images or recipe.source.limit or known_count(recipe.source)
+    if not count:
         raise UsageError(f"recipe {recipe.name} takes all of its source: say how many images that is with --images")
     s = recipe.settings
     beside = processes or (max(1, (os.cpu_count() or 1) // s.threads) if gpu == CPU else 1)
@@ -56,6 +59,12 @@ def plan(
         print_json(_as_json(made, needed, deadline))
     else:
         plain_console().print(_views_table(made), facts_table(_facts(made, needed, deadline)), sep="\n")
+
+
+def known_count(spec: SourceSpec) -> int:
+    """Images of a source, or of the split that is asked for, where they are known without reading it; else 0."""
+    counts = open_source(spec.name, spec.options).counts
+    return sum(counts.values()) if spec.split is None else counts.get(spec.split, 0)
 
 
 def _as_json(plan: Plan, processes: int, deadline: float | None) -> dict[str, Any]:

@@ -53,14 +53,14 @@ def save_dinov2(folder: Path) -> None:
     ).save_pretrained(folder)
 
 
-def save_dinov3(folder: Path) -> None:
+def save_dinov3(folder: Path, width: int = 24) -> None:
     """Rotary positions and four register tokens."""
     from transformers import DINOv3ViTConfig, DINOv3ViTImageProcessor, DINOv3ViTModel
 
     torch.manual_seed(0)
     config = DINOv3ViTConfig(
-        hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=48, image_size=32, patch_size=16,
-        num_register_tokens=4,
+        hidden_size=width, num_hidden_layers=2, num_attention_heads=width // 8, intermediate_size=48, image_size=32,
+        patch_size=16, num_register_tokens=4,
     )  # fmt: skip
     DINOv3ViTModel(config).save_pretrained(folder)
     DINOv3ViTImageProcessor(size={"height": 32, "width": 32}, **IMAGENET).save_pretrained(folder)

@@ -267,3 +267,12 @@ def test_a_larger_limit_keeps_a_smaller_one_s_rows_and_a_seed_decides(tmp_path: 
     assert [len(ids) for ids in chosen] == [20, 50, 299]
     assert chosen[0] < chosen[1] < chosen[2]
     assert set(freeze(source, SourceSpec(name="celeba", limit=20, split_seed=1))[0].ids) != chosen[0]
+
+
+def test_one_split_is_taken_alone_in_its_order_and_another_name_is_refused(tmp_path: Path) -> None:
+    source = open_source(f"celeba:{write_lists(tmp_path, ROWS)}")
+    manifest, refusals = freeze(source, SourceSpec(name="celeba", split="validation"))
+    assert manifest.ids == [Path(ROWS.names[row]).stem for row in ROWS.split(1)] and not refusals
+    assert set(manifest.splits) == {"validation"}
+    with pytest.raises(UsageError, match="no split 'valid'; it has: train, validation, test, or all"):
+        freeze(source, SourceSpec(name="celeba", split="valid"))

@@ -342,3 +342,9 @@ def test_plug_ins_are_loaded_before_a_source_is_looked_up(monkeypatch: pytest.Mo
     plugin = lambda: register_source("plugged", f"{__name__}:Listed")  # noqa: E731
     monkeypatch.setattr("noisezoo.builder.sources.source.load_plugins", plugin)
     assert isinstance(open_source("plugged"), Listed)
+
+
+def test_a_split_of_a_source_without_splits_is_refused_with_the_mend() -> None:
+    spec = SourceSpec(name="faces", split="test")
+    with pytest.raises(UsageError, match="source faces has no splits of its own: leave out --split"):
+        freeze(open_source("faces"), spec)

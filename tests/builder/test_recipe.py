@@ -246,3 +246,61 @@ def test_reconstruct_is_a_share_or_all_or_none() -> None:
     shares = [make_recipe({**FIELDS, "settings": {"reconstruct": value}}).settings.reconstruct for value in
               (True, False, 0.25)]  # fmt: skip
     assert shares == [1.0, 0.0, 0.25]
+
+
+OWN = {"views": ["sd15", "lcm", "lcm-untrained", "lcm-vae", "pixels"], "settings": {"num_inference_steps": 50}}
+
+
+def test_a_view_s_own_settings_are_its_twin_s_too_and_its_resolution_is_its_autoencoder_s() -> None:
+    recipe = make_recipe({**FIELDS, **OWN, "view_settings": {"lcm": {"num_inference_steps": 150, "resolution": 512}}})
+    steps = {view: recipe.settings_of(view).num_inference_steps for view in recipe.views}
+    assert steps == {"sd15": 50, "lcm": 150, "lcm-untrained": 150, "lcm-vae": 50, "pixels": 50}
+    rows = {row.name: row for row in recipe.zoo_rows()}
+    for view in ("lcm", "lcm-untrained", "lcm-vae"):
+        assert (rows[view].resolution, rows[view].shape) == (512, (4, 64, 64))
+    assert rows["lcm"].gflops == pytest.approx(zoo.get("lcm").gflops * (512 / 768) ** 2)
+    assert zoo.get("lcm").resolution == 768, "the zoo's own row stays"
+
+
+def test_a_view_s_own_settings_change_its_digest_alone_and_none_change_nothing() -> None:
+    plain = make_recipe({**FIELDS, **OWN})
+    own = make_recipe({**FIELDS, **OWN, "view_settings": {"lcm": {"num_inference_steps": 150}}})
+    changed = [view for view in plain.views if plain.digest(view) != own.digest(view)]
+    assert changed == ["lcm", "lcm-untrained"] and plain.digest() == own.digest()
+    assert "view_settings" not in plain.model_dump() and "split" not in plain.model_dump()["source"]
+    assert plain.difference(own) is not None and own.difference(own) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"lcm": {"seed": 1}}, "lcm: seed is not of one view alone"),
+        ({"lcm": {"num_inference_steps": 0}}, "num_inference_steps"),
+        ({"lcm": {"resolution": 500}}, "its autoencoder takes sides that 8 divides, not 500: try 496"),
+        ({"pixels": {"resolution": 0}}, "sides that 1 divides, not 0"),
+        ({"lcn": {}}, "the zoo has no view 'lcn'; did you mean lcm"),
+        ({"lcm": {"accuracy": "ddim-50", "scheme": "ddim"}}, "accuracy picks the scheme"),
+        ({"lcm": {"accuracy": "ddim-7"}}, "accuracy 'ddim-7' was not measured"),
+    ],
+)
+def test_what_is_wrong_with_a_view_s_own_settings_is_one_line(fields: dict[str, Any], message: str) -> None:
+    assert message in message_of({**FIELDS, **OWN, "view_settings": fields})
+
+
+def test_an_encoder_s_pictures_have_the_size_that_its_own_preprocessing_says() -> None:
+    fields = {"views": ["clip-vit-b16"], "view_settings": {"clip-vit-b16": {"resolution": 336}}}
+    assert "its encoder's own preprocessing sets the size" in message_of({**FIELDS, **fields})
+
+
+def test_a_residual_is_refused_without_the_views_that_it_is_made_of() -> None:
+    fields = {**FIELDS, "views": ["sd15", "sd15-residual"]}
+    assert "view sd15-residual is made of sd15 and sd-vae: name them among the views" in message_of(fields)
+    recipe = make_recipe({**FIELDS, "views": ["sd15-residual", "sd-vae", "sd15"]})
+    assert [row.name for row in recipe.zoo_rows()] == ["sd-vae", "sd15"]
+    assert [row.name for row in recipe.residuals()] == ["sd15-residual"]
+
+
+def test_steps_that_are_asked_for_take_the_place_of_those_that_an_accuracy_picked(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump({**FIELDS, "settings": {"accuracy": "ddim-50"}}))
+    settings = read_recipe(str(tmp_path / "r.yaml"), {"settings": {"num_inference_steps": 7}}).settings
+    assert (settings.num_inference_steps, settings.scheme, settings.span) == (7, "fireflow", 50)

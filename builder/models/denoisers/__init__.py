@@ -51,7 +51,7 @@ class Denoiser(ABC):
             Denoiser.TABLE[network, embeds] = cls
 
     def __init__(
-        self, pipeline: "Pipeline", *, prompt: str, negative_prompt: str | None, guidance_scale: float
+        self, pipeline: "Pipeline", *, prompt: str, negative_prompt: str | None, guidance_scale: float | None
     ) -> None:
         self.pipeline, self.network = pipeline, pipeline.denoiser
         self._check_channels()
@@ -75,7 +75,7 @@ class Denoiser(ABC):
         self.unconditional = self._rows([self.negative_prompt])
         pairs = [(self.conditional[name], self.unconditional[name]) for name in self.conditional]
         same = all(torch.equal(c, u.expand_as(c)) for c, u in pairs)
-        self.guided = not self.embeds_guidance and self.guidance_scale != 1.0 and not same
+        self.guided = not self.embeds_guidance and self.guidance_scale not in (None, 1.0) and not same
 
     def __call__(self, y: "Tensor", time: float) -> "Tensor":
         """The guided output for the whole batch at one time: (b, c, h, w) float32 both."""
@@ -83,7 +83,7 @@ class Denoiser(ABC):
         output = self._forward(inputs, time, self.conditional)
         if self.guided:
             without = self._forward(inputs, time, self.unconditional)
-            output = without + self.guidance_scale * (output - without)
+            output = without + (self.guidance_scale or 0.0) * (output - without)
         self.finite.append((time, output.isfinite().flatten(1).all(dim=1)))
         return output
 
@@ -219,7 +219,7 @@ class Denoiser(ABC):
         from diffusers import LatentConsistencyModelPipeline
 
         width = self.network.config.get("time_cond_proj_dim")
-        if width is None:
+        if width is None or self.guidance_scale is None:
             return {}
         embed = LatentConsistencyModelPipeline.get_guidance_scale_embedding
         scale = torch.tensor([self.guidance_scale - 1.0])

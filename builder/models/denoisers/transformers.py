@@ -63,6 +63,8 @@ class Flux(Denoiser, network="FluxTransformer2DModel"):
         hidden, pooled, _ = self.tower.encode_prompt(prompt or "", None, device=self.pipeline.device)
         found = {"encoder_hidden_states": hidden, "pooled_projections": pooled}
         if self.network.config.guidance_embeds:
+            if self.guidance_scale is None:
+                raise UsageError(f"{self.pipeline.folder}: its transformer needs a guidance_scale, which is null")
             found["guidance"] = torch.tensor([self.guidance_scale], device=self.pipeline.device)
         return found
 
