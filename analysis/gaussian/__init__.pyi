@@ -1,4 +1,10 @@
 from noisezoo.analysis.gaussian.families import FAMILIES as FAMILIES
+from noisezoo.analysis.gaussian.fresh import (
+    FreshProjections as FreshProjections,
+    bimodal as bimodal,
+    fresh_projections as fresh_projections,
+    marchenko_pastur_share as marchenko_pastur_share,
+)
 from noisezoo.analysis.gaussian.gaussianity import (
     examine as examine,
     gaussianity as gaussianity,

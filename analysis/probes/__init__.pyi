@@ -10,7 +10,9 @@ from noisezoo.analysis.probes.logistic import Array as Array
 from noisezoo.analysis.probes.metrics import METRICS as METRICS, SCORES as SCORES, OutOfFold as OutOfFold
 from noisezoo.analysis.probes.paper import (
     CLASSIFIERS as CLASSIFIERS,
+    DIMENSIONS as DIMENSIONS,
     PaperProbes as PaperProbes,
+    as_mask as as_mask,
     paper_probes as paper_probes,
 )
 from noisezoo.analysis.probes.path import (

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from noisezoo.analysis.core import (
     Draws,
     Floats,
+    Frame,
     Interval,
     Matrix,
     Result,
@@ -33,6 +34,7 @@ from noisezoo.analysis.probes.metrics import OutOfFold, accuracy, auc
 DIMENSIONS = {"noise": 500, "embedding": 310, "control": 500}
 """Principal components by kind of view: the paper's for generative models and encoders; controls as the noise."""
 PAPER_C = 1.0
+SOLVERS = ("full", "randomized")
 
 
 def _logistic(T: Floats, Y: Floats) -> tuple[Floats, Floats]:
@@ -68,6 +70,7 @@ class PaperProbes(Result):
     null: Floats  # (permutations, k) accuracy of probes fitted on shuffled labels
     probes: Probes  # in X's own coordinates
     classifier: str
+    solver: str
     kind: str
     n_components: int
     n_train: int
@@ -88,7 +91,8 @@ class PaperProbes(Result):
 
 def paper_probes(
     X: ArrayLike, Y: ArrayLike, names: Sequence[str], *, train: ArrayLike, kind: str, classifier: str = "logistic",
-    groups: ArrayLike | None = None, n_permutations: int = 3, confidence: float = 0.95, seed: int = 42,
+    solver: str = "full", groups: ArrayLike | None = None, n_permutations: int = 3, confidence: float = 0.95,
+    seed: int = 42,
 ) -> PaperProbes:  # fmt: skip
     """Reproduce the paper's Table 2 on one view: linear probes on the standardised principal components of X (n, d).
 
@@ -105,6 +109,8 @@ def paper_probes(
         train: (n,) true for rows to fit on; the others are the test rows.
         kind: of the view, a key of DIMENSIONS.
         classifier: a key of CLASSIFIERS.
+        solver: of the components: exact, or scikit-learn's randomized one (Halko 2011), which the release's scale makes
+            its default choose; seeded here.
         groups: (n,) identities: rows of one count together in intervals. One on both sides of `train` is a caveat.
         n_permutations: shuffled copies of the training labels, attributes together; 0 leaves the null NaN.
         confidence: of the intervals: Wilson's for shares, Agresti and Min's for gains, Student's over rows or groups
@@ -119,12 +125,13 @@ def paper_probes(
         ValueError: an unknown kind or classifier, a mask that leaves fewer than two training rows or no test row,
             equal training rows, every attribute refused, or what `as_matrix` and `as_labels` refuse.
     """
-    for what, value, known in (("kind", kind, DIMENSIONS), ("classifier", classifier, CLASSIFIERS)):
+    choices = (("kind", kind, DIMENSIONS), ("classifier", classifier, CLASSIFIERS), ("solver", solver, SOLVERS))
+    for what, value, known in choices:
         if value not in known:
             raise ValueError(f"{what} must be one of {', '.join(known)}, not {value!r}")
     refuse_settings(n_permutations=n_permutations, confidence=confidence, seed=seed)
     X = as_matrix(X)
-    labels, mask, units = as_labels(Y, rows=len(X), names=names), _as_mask(train, len(X)), units_of(len(X), groups)
+    labels, mask, units = as_labels(Y, rows=len(X), names=names), as_mask(train, len(X)), units_of(len(X), groups)
     kept = np.setdiff1d(np.arange(len(names)), constant_columns(labels[mask]))
     if not len(kept):
         raise ValueError(
@@ -132,7 +139,9 @@ def paper_probes(
         )
     Y_train, Y_test, rng = labels[mask][:, kept], labels[~mask][:, kept], np.random.default_rng([seed, 1])
     copies = [Y_train, *(Y_train[rng.permutation(len(Y_train))] for _ in range(n_permutations))]
-    fitted, n_components = _fit(X[mask], np.hstack(copies), DIMENSIONS[kind], CLASSIFIERS[classifier])
+    frame = _randomized(X[mask], DIMENSIONS[kind], seed) if solver == "randomized" else None
+    frame = frame or principal_frame(X[mask], leading=DIMENSIONS[kind])
+    fitted, n_components = _fit(frame, np.hstack(copies), CLASSIFIERS[classifier])
     answers = fitted.decision_function(X[~mask]).reshape(len(Y_test), 1 + n_permutations, -1)
     scores, mean = _scores(answers[:, 0], Y_test, Y_train.mean(axis=0), units[~mask], confidence)
     k, reason = len(kept), f"one class only among the {len(Y_train)} training rows"
@@ -144,6 +153,7 @@ def paper_probes(
         null=((answers[:, 1:] > 0) == (Y_test > 0)[:, None]).mean(axis=0),
         probes=Probes(fitted.coef[:, :k], fitted.intercept[:k], fitted.C[:k]),
         classifier=classifier,
+        solver=solver,
         kind=kind,
         n_components=n_components,
         n_train=len(Y_train),
@@ -153,7 +163,19 @@ def paper_probes(
     )
 
 
-def _as_mask(train: ArrayLike, n: int) -> NDArray[np.bool_]:
+def _refusals(Y: Floats, names: Sequence[str]) -> dict[str, str]:
+    constant = {names[j] for j in constant_columns(Y)}
+    if len(constant) == len(names):
+        raise ValueError(f"no attribute has both classes among the {len(Y)} training rows: there is nothing to probe")
+    return {name: f"one class only among the {len(Y)} training rows" for name in names if name in constant}
+
+
+def as_mask(train: ArrayLike, n: int) -> NDArray[np.bool_]:
+    """A split of n rows: true for training rows.
+
+    Raises:
+        ValueError: Not a mask of n booleans, or fewer than two training rows or no test row.
+    """
     mask = np.asarray(train)
     if mask.shape != (n,) or mask.dtype != np.bool_:
         raise ValueError(f"train must be a mask of {n} booleans, not {mask.dtype} of shape {mask.shape}")
@@ -162,12 +184,18 @@ def _as_mask(train: ArrayLike, n: int) -> NDArray[np.bool_]:
     return mask
 
 
-def _fit(
-    X: Matrix, Y: Floats, n_components: int, fit: Callable[[Floats, Floats], tuple[Floats, Floats]]
-) -> tuple[Probes, int]:
-    """Probes of Y (n, k) on the leading components of X (n, d), in X's coordinates, and the number of components."""
-    frame = principal_frame(X, leading=n_components)
-    sd = np.sqrt(frame.eigenvalues / len(X))[:, None]  # (r, 1)
+def _randomized(X: Matrix, n_components: int, seed: int) -> Frame:
+    """The leading components of X (n, d) by scikit-learn's randomized solver."""
+    from sklearn.decomposition import PCA
+
+    fitted = PCA(min(n_components, len(X) - 1, X.shape[1]), svd_solver="randomized", random_state=seed).fit(X)
+    centred, axes = X - fitted.mean_, fitted.components_.T.astype(np.float64)
+    return Frame(fitted.mean_.astype(np.float64), centred @ axes, fitted.singular_values_**2, centred, axes)
+
+
+def _fit(frame: Frame, Y: Floats, fit: Callable[[Floats, Floats], tuple[Floats, Floats]]) -> tuple[Probes, int]:
+    """Probes of Y (n, k) on principal components, in the coordinates they were found in, and their number."""
+    sd = np.sqrt(frame.eigenvalues / len(Y))[:, None]  # (r, 1)
     w, b = fit(frame.scores / sd.T, Y)
     coef = frame.lift(w / sd)
     return Probes(coef, b - frame.mean @ coef, np.full(len(b), PAPER_C)), frame.scores.shape[1]

@@ -4,12 +4,18 @@ from noisezoo.analysis.relations.alignment import (
     alignment as alignment,
     alignment_matrix as alignment_matrix,
 )
+from noisezoo.analysis.relations.fixed_transfer import FixedTransfer as FixedTransfer, fixed_transfer as fixed_transfer
 from noisezoo.analysis.relations.gcca import SharedSpace as SharedSpace, gcca as gcca
 from noisezoo.analysis.relations.intersections import (
     Intersections as Intersections,
     intersections as intersections,
     shared_neighbours as shared_neighbours,
     shared_probes as shared_probes,
+)
+from noisezoo.analysis.relations.paper_spaces import (
+    SUBSETS as SUBSETS,
+    PaperSpaces as PaperSpaces,
+    paper_spaces as paper_spaces,
 )
 from noisezoo.analysis.relations.stitch import Stitch as Stitch, stitch as stitch, stitch_many as stitch_many
 from noisezoo.analysis.relations.transfer import Transfer as Transfer, transfer as transfer
