@@ -102,8 +102,8 @@ def bimodal(n: int, d: int, seed: int = 42, distance: float = 5.0) -> Floats:
     does not say how it was made.
     """
     rng = np.random.default_rng([seed, 33])
-    side = rng.choice([-distance, distance], n)
-    return rng.standard_normal((n, d)) + side[:, None]
+    side = rng.choice([-distance, distance], (n, 1))
+    return np.asarray(rng.standard_normal((n, d)) + side)
 
 
 def marchenko_pastur_share(n: int, d: int, k: int) -> float:

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from noisezoo.analysis.core import (
     Draws,
     Floats,
     Interval,
+    Matrix,
     Result,
     as_labels,
     as_matrix,
@@ -102,7 +103,7 @@ def fixed_transfer(
     )
 
 
-def _of_rows(predicted: Floats, Y: Floats, probes: Probes, truth: Floats) -> Floats:
+def _of_rows(predicted: Floats, Y: Matrix, probes: Probes, truth: NDArray[np.bool_]) -> Floats:
     """Every measure of each row, (m, measures)."""
     norms = np.linalg.norm(predicted, axis=1) * np.linalg.norm(Y, axis=1)
     cosine = np.einsum("ij,ij->i", predicted, Y) / np.where(norms > 0, norms, 1.0)

@@ -12,6 +12,7 @@ from noisezoo.analysis.core import (
     Draws,
     Floats,
     Interval,
+    Matrix,
     Result,
     as_labels,
     as_matrix,
@@ -151,7 +152,7 @@ def paper_spaces(
     )  # fmt: skip
 
 
-def _components(X: Floats, mask: NDArray[np.bool_], most: int) -> Space:
+def _components(X: Matrix, mask: NDArray[np.bool_], most: int) -> Space:
     """Standardised leading components, fitted on the training rows."""
     frame = principal_frame(X[mask], leading=most)
     axes = frame.lift(np.eye(len(frame.eigenvalues)))

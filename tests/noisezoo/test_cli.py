@@ -77,7 +77,7 @@ BAD_USAGE = {
     "a look every no seconds": (["status", "{tmp}/other", "--every", "0"], "--every 0"),
     "a plan for an unknown device": (["plan", "faces", "--gpu", "h1000"], "unknown device 'h1000'"),
     "a plan for no image": (["plan", "faces", "--images", "0"], "--images 0"),
-    "a plan for nobody knows how many images": (["plan", "faces", "--source", "celeba"], "with --images"),
+    "a plan for nobody knows how many images": (["plan", "faces", "--source", "hf:me/own"], "with --images"),
     "a deadline that cannot be met": (["plan", "faces", "--deadline", "0.001"], "no number of processes"),
     "a plan with an unknown scheme": (["plan", "faces", "--set", "scheme=ddmi"], "unknown scheme 'ddmi'"),
     "status of no build": (["status", "{tmp}/other"], "holds no build"),
@@ -256,7 +256,7 @@ def test_options_become_the_recipe_s_fields() -> None:
 
     settings, folders = ["seed=7", "scheme_options={share: 0.1}"], ["sd15=a=b", "sdxl=models/xl"]
     assert make_overrides("digits", "random-64, pixels-8", 9, settings, folders) == {
-        "source": {"name": "digits", "limit": 9, "options": {}},
+        "source": {"name": "digits", "limit": 9, "split": None, "options": {}},
         "views": ["random-64", "pixels-8"],
         "settings": {"seed": 7, "scheme_options": {"share": 0.1}},
         "folders": {"sd15": "a=b", "sdxl": "models/xl"},
