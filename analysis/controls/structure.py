@@ -6,6 +6,7 @@ arXiv 2410.23530). Tests over rows cannot see it; these statistics are taken wit
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,41 +40,35 @@ class _Scene:
     textured: NDArray[np.intp]  # (m, q) of most
 
 
-def _explained(V: Floats, pictures: Floats) -> Floats:
-    """R2 of the regression of each channel of V (m, c, p), centred, on the picture's channels; mean of them: (m,).
+def _flat(Z: Floats) -> Floats:
+    """Rows (m, c, h, w) as (m, c, p)."""
+    return Z.reshape(*Z.shape[:2], -1)
+
+
+def _explained(Z: Floats, scene: _Scene) -> Floats:
+    """R2 of the regression of each channel of Z (m, c, h, w) on the picture's channels; mean of them: (m,).
 
     Its expectation for noise that knows nothing of the picture is rank / (p - 1).
     """
-    B = V @ pictures.transpose(0, 2, 1)  # (m, c, C)
-    inverse = np.linalg.pinv(pictures @ pictures.transpose(0, 2, 1), rcond=1e-6, hermitian=True)  # grey has rank 1
+    V, P = _flat(Z), scene.pictures
+    V = V - V.mean(axis=2, keepdims=True)
+    B = V @ P.transpose(0, 2, 1)  # (m, c, C)
+    inverse = np.linalg.pinv(P @ P.transpose(0, 2, 1), rcond=1e-6, hermitian=True)  # grey has rank 1
     return np.asarray((np.einsum("mci,mij,mcj->mc", B, inverse, B) / (V**2).sum(axis=2)).mean(axis=1))
-
-
-def _image(Z: Floats, scene: _Scene) -> Floats:
-    return _explained(Z.reshape(*Z.shape[:2], -1), scene.pictures)
-
-
-def _image_in_size(Z: Floats, scene: _Scene) -> Floats:
-    size = np.abs(Z.reshape(*Z.shape[:2], -1))
-    return _explained(size - size.mean(axis=2, keepdims=True), scene.pictures)
 
 
 def _smooth(Z: Floats, scene: _Scene) -> Floats:
     """Log variance in smooth places less log variance in textured ones, mean over channels."""
-    V = Z.reshape(*Z.shape[:2], -1)
-    of = [np.take_along_axis(V, where[:, None], axis=2).var(axis=2, ddof=1) for where in (scene.smooth, scene.textured)]
-    return np.asarray(np.log(of[0] / of[1]).mean(axis=1))
+    V, places = _flat(Z), (scene.smooth, scene.textured)
+    smooth, textured = (np.take_along_axis(V, where[:, None], axis=2).var(axis=2, ddof=1) for where in places)
+    return np.asarray(np.log(smooth / textured).mean(axis=1))
 
 
-def _moran(lag: int) -> Callable[[Floats, _Scene], Floats]:
+def _moran(lag: int, Z: Floats, scene: _Scene) -> Floats:
     """Moran's I (1950) over pairs `lag` apart along rows and columns; -1 / (p - 1) is expected of independence."""
-
-    def statistic(Z: Floats, scene: _Scene) -> Floats:
-        across, down = Z[..., lag:] * Z[..., :-lag], Z[..., lag:, :] * Z[..., :-lag, :]
-        pairs = across[0, 0].size + down[0, 0].size
-        return np.asarray(((across.sum(axis=(2, 3)) + down.sum(axis=(2, 3))) / pairs).mean(axis=1))
-
-    return statistic
+    across, down = Z[..., lag:] * Z[..., :-lag], Z[..., lag:, :] * Z[..., :-lag, :]
+    pairs = across[0, 0].size + down[0, 0].size
+    return np.asarray(((across.sum(axis=(2, 3)) + down.sum(axis=(2, 3))) / pairs).mean(axis=1))
 
 
 def _top_eigenvalue(Z: Floats, scene: _Scene) -> Floats:
@@ -86,10 +81,10 @@ def _top_eigenvalue(Z: Floats, scene: _Scene) -> Floats:
 
 
 STATISTICS: Mapping[str, Callable[[Floats, _Scene], Floats]] = {
-    "image R2": _image,
-    "image R2 of |noise|": _image_in_size,
+    "image R2": _explained,
+    "image R2 of |noise|": lambda Z, scene: _explained(np.abs(Z), scene),
     "log variance, smooth less textured": _smooth,
-    **{f"Moran's I, lag {lag}": _moran(lag) for lag in _LAGS},
+    **{f"Moran's I, lag {lag}": partial(_moran, lag) for lag in _LAGS},
     "top eigenvalue of patches": _top_eigenvalue,
 }
 
@@ -227,17 +222,12 @@ def _standardised(Z: Floats, rows: NDArray[np.intp]) -> Floats:
 
 
 def _scene(images: Floats, grid: tuple[int, int]) -> _Scene:
-    energy = _gradient_energy(images)  # (m, H, W)
-    pictures = area_means(images, grid).reshape(*images.shape[:2], -1)
+    down, across = np.gradient(images, axis=(2, 3))
+    energy = (down**2 + across**2).sum(axis=1)  # (m, H, W) squared length of the gradient, summed over channels
+    pictures = _flat(area_means(images, grid))
     order = np.argsort(area_means(energy, grid).reshape(len(images), -1), axis=1, kind="stable")
     q = order.shape[1] // _QUANTILE
     return _Scene(pictures - pictures.mean(axis=2, keepdims=True), order[:, :q], order[:, -q:])
-
-
-def _gradient_energy(images: Floats) -> Floats:
-    """Squared length of the gradient of (m, C, H, W), summed over channels: (m, H, W)."""
-    down, across = np.gradient(images, axis=(2, 3))
-    return np.asarray((down**2 + across**2).sum(axis=1))
 
 
 def area_means(images: Floats, grid: tuple[int, int]) -> Floats:
@@ -266,17 +256,7 @@ def _row(name: str, table: Floats, groups: NDArray[Any] | None, confidence: floa
     off = np.abs(table - table.mean(axis=0))  # a centre that treats row and replicates alike keeps the test exact
     p_rows = (1 + (off[1:] >= off[0]).sum(axis=0)) / (1 + n_null)
     departing = int((p_rows <= 1 - confidence + 1e-9).sum())
-    low, high = wilson(departing, n, confidence)
-    return StructureRow(
-        statistic=name,
-        estimate=interval.estimate,
-        low=interval.low,
-        high=interval.high,
-        null=null,
-        null_low=null - half,
-        null_high=null + half,
-        p_value=float(2 * ndtr(-abs(interval.estimate - null) / (spread or 1.0))),  # flat pictures: 0 from 0
-        departing=departing / n,
-        departing_low=float(low),
-        departing_high=float(high),
-    )
+    rejected = (departing / n, *(float(end) for end in wilson(departing, n, confidence)))
+    p_value = float(2 * ndtr(-abs(interval.estimate - null) / (spread or 1.0)))  # flat pictures: 0 from 0
+    found = (interval.estimate, interval.low, interval.high)
+    return StructureRow(name, *found, null, null - half, null + half, p_value, *rejected)

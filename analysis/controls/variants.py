@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from noisezoo.analysis.core import Interval, Result
-from noisezoo.analysis.gaussian import GaussianityResult, GaussianityRow
-from noisezoo.analysis.probes import METRICS, Comparison, ProbeTable, compare, refuse_different_rows
+from noisezoo.analysis.gaussian import GaussianityResult
+from noisezoo.analysis.probes import METRICS, Comparison, ProbeTable, compare, contrast
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -16,12 +16,9 @@ class Variants(Result):
     """What other inversions of the same images give, each minus the reference."""
 
     reference: str
+    variants: tuple[str, ...]
     comparisons: Mapping[str, Comparison]  # variant -> probes, paired over images
-    acceptances: Mapping[str, tuple[tuple[GaussianityRow, GaussianityRow], ...]]  # variant -> (its row, reference's)
-
-    def settings(self) -> dict[str, Any]:
-        """The reference, and what no interval can be given for."""
-        return {"reference": self.reference, "variants": list(self.comparisons)}
+    acceptances: Mapping[str, Mapping[str, Interval]]  # variant -> family and test
 
     def records(self) -> list[dict[str, Any]]:
         """One dictionary a variant and figure; a null of 0, for the reference's own difference from itself."""
@@ -31,9 +28,8 @@ class Variants(Result):
             for variant, comparison in self.comparisons.items() for row in comparison.records()
         ]  # fmt: skip
         accepted = [
-            {"variant": variant, "reference": self.reference, "figure": "acceptance", "of": f"{a.family}, {a.test}",
-             **_acceptance_difference(a, b).to_dict()}
-            for variant, pairs in self.acceptances.items() for a, b in pairs
+            {"variant": variant, "reference": self.reference, "figure": "acceptance", "of": test, **interval.to_dict()}
+            for variant, found in self.acceptances.items() for test, interval in found.items()
         ]  # fmt: skip
         return probes + accepted
 
@@ -67,8 +63,8 @@ def compare_variants(
     others = [name for name in tables if name != reference]
     comparisons = {name: compare(tables[name], tables[reference], metrics=metrics) for name in others}
     tests = gaussianity or {}
-    pairs = {name: _paired_rows(tests[name], tests[reference]) for name in tests if name != reference}
-    return Variants(reference, comparisons, pairs)
+    accepted = {name: _acceptances(tests[name], tests[reference]) for name in tests if name != reference}
+    return Variants(reference, tuple(comparisons), comparisons, accepted)
 
 
 def difference_of_differences(
@@ -91,30 +87,18 @@ def difference_of_differences(
     Raises:
         ValueError: tables of different rows, folds or labels, or with no attribute in common.
     """
-    tables = (*conditioned, *unconditional)
-    names = tuple(name for name in tables[0].names if all(name in table.names for table in tables))
-    if not names:
-        raise ValueError("the four tables have no attribute in common: there is nothing to compare")
-    for table in tables[1:]:
-        refuse_different_rows(tables[0], table, names)
-    a, confidence = tables[0], tables[0].draws.confidence
-    of = {metric: [table.estimate(metric, names) for table in tables] for metric in metrics}
-    twice = {metric: (e[0] - e[1]) - (e[2] - e[3]) for metric, e in of.items()}
-    intervals = {m: tuple(e.intervals(confidence, least=-1.0)) for m, e in twice.items()}
-    mean = {m: e.mean_interval(confidence, least=-1.0) for m, e in twice.items()}
-    caveats = tuple(dict.fromkeys(caveat for table in tables for caveat in table.caveats))
-    return Comparison(names, intervals, mean, a.n, a.draws, caveats)
+    return contrast((conditioned[0], unconditional[1]), (conditioned[1], unconditional[0]), metrics)
 
 
-def _paired_rows(a: GaussianityResult, b: GaussianityResult) -> tuple[tuple[GaussianityRow, GaussianityRow], ...]:
-    of_b = {(row.family, row.test): row for row in b.rows}
-    both = [(row, of_b[row.family, row.test]) for row in a.rows if (row.family, row.test) in of_b]
-    return tuple((x, y) for x, y in both if np.isfinite([x.acceptance, y.acceptance]).all())
-
-
-def _acceptance_difference(a: GaussianityRow, b: GaussianityRow) -> Interval:
-    """Newcombe's: the roots of the squares of what each share's own interval reaches."""
-    difference = a.acceptance - b.acceptance
-    low = np.hypot(a.acceptance - a.low, b.high - b.acceptance)
-    high = np.hypot(a.high - a.acceptance, b.acceptance - b.low)
-    return Interval(difference, float(difference - low), float(difference + high))
+def _acceptances(found: GaussianityResult, reference: GaussianityResult) -> dict[str, Interval]:
+    """Differences of the shares that both have, with the roots of the squares of what each one's interval reaches."""
+    of_b = {(row.family, row.test): row for row in reference.rows if np.isfinite(row.acceptance)}
+    differences = {}
+    for a in found.rows:
+        b = of_b.get((a.family, a.test))
+        if b is not None and np.isfinite(a.acceptance):
+            value = a.acceptance - b.acceptance
+            low = np.hypot(a.acceptance - a.low, b.high - b.acceptance)
+            high = np.hypot(a.high - a.acceptance, b.acceptance - b.low)
+            differences[f"{a.family}, {a.test}"] = Interval(value, float(value - low), float(value + high))
+    return differences

@@ -29,6 +29,7 @@ from noisezoo.analysis.probes.table import (
     Comparison as Comparison,
     ProbeTable as ProbeTable,
     compare as compare,
+    contrast as contrast,
     probe_difference as probe_difference,
     probe_table as probe_table,
     refuse_different_rows as refuse_different_rows,

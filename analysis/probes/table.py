@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -186,13 +187,25 @@ def compare(a: ProbeTable, b: ProbeTable, *, metrics: tuple[str, ...] = tuple(ME
     Raises:
         ValueError: tables of different rows, folds, groups, labels or half-samples, or with no attribute in common.
     """
-    names = tuple(name for name in a.names if name in b.names)
+    return contrast((a,), (b,), metrics)
+
+
+def contrast(plus: Sequence[ProbeTable], minus: Sequence[ProbeTable], metrics: Sequence[str]) -> Comparison:
+    """The sum of some tables less that of others, over the attributes that all hold; all else is as in `compare`."""
+    first, *others = tables = (*plus, *minus)
+    names = tuple(name for name in first.names if all(name in table.names for table in others))
     if not names:
-        raise ValueError("the two tables have no attribute in common: there is nothing to compare")
-    refuse_different_rows(a, b, names)
-    differences = {metric: a.estimate(metric, names) - b.estimate(metric, names) for metric in metrics}
-    found = _intervals(differences, a.draws.confidence, -1.0)
-    return Comparison(names, *found, a.n, a.draws, tuple(dict.fromkeys(a.caveats + b.caveats)))
+        raise ValueError("the tables have no attribute in common: there is nothing to compare")
+    for table in others:
+        refuse_different_rows(first, table, names)
+
+    def total(metric: str, tables: Sequence[ProbeTable]) -> Estimate:
+        return reduce(Estimate.__add__, (table.estimate(metric, names) for table in tables))
+
+    differences = {metric: total(metric, plus) - total(metric, minus) for metric in metrics}
+    found = _intervals(differences, first.draws.confidence, -1.0)
+    said = dict.fromkeys(caveat for table in tables for caveat in table.caveats)
+    return Comparison(names, *found, first.n, first.draws, tuple(said))
 
 
 def probe_difference(a: ProbeTable, b: ProbeTable, *, metric: str = "balanced_accuracy") -> Interval:

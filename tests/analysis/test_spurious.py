@@ -186,17 +186,33 @@ def people(seed: int) -> tuple[Floats, Floats, NDArray[np.intp]]:
     return X + 3 * Y[:, :1] * np.eye(1, 6), Y, groups
 
 
-def test_an_attribute_of_identities_that_is_not_in_the_rows_does_not_shift_the_reading_of_another() -> None:
+def test_an_attribute_of_identities_that_is_not_in_the_rows_shifts_neither_the_reading_nor_the_edit_of_another() -> (
+    None
+):
     """100 seeds, 99.9 % of a binomial at 0.05; with rows taken for independent, 29 % of intervals miss zero.
 
-    Asked of edits, the same intervals miss zero in 9 to 17 % of 150 seeds, identities or none: a reader of what is not
-    there is an arbitrary direction, of the same length in half of the rows as in all of them.
+    A reader of what is not there is an arbitrary direction. Where it had to be taken for a reader, the intervals of
+    edits missed zero in 9 to 17 % of 150 seeds; of 300 others a shift was given in 16, and 2 of those missed zero.
     """
-    missed, seeds = 0, 100
+    missed, seeds, unread = {"reading": 0, "edit": 0}, 100, 0
     for seed in range(seeds):
         (X, Y, groups), (X_test, Y_test, groups_test) = people(2 * seed), people(2 * seed + 1)
         found = spurious_shift(X, Y, X_test, Y_test, kinds=("class means",), reader="lda", groups=groups,
                                groups_test=groups_test, seed=seed)  # fmt: skip
-        shift = found.shift("class means", "reading", "plain")
-        missed += not shift.low <= 0 <= shift.high
-    assert missed <= binom.ppf(0.999, seeds, 0.05), missed
+        unread += found.caveats == ("B is not read in every half of the test rows: no shift of an edit is given.",)
+        for asked in missed:
+            shift = found.shift("class means", asked, "plain")
+            missed[asked] += shift.low > 0 or shift.high < 0
+            assert asked == "edit" or np.isfinite(shift.estimate)
+    assert max(missed.values()) <= binom.ppf(0.999, seeds, 0.05), missed
+    assert unread > 0.8 * seeds
+
+
+def test_an_attribute_that_moves_rows_by_a_deviation_or_less_is_read_in_every_half() -> None:
+    """Of 400 rows; where B moves them by 0.3 deviations half of 60 studies give a shift, by 0.5 57 of them."""
+    rng = np.random.default_rng(7)
+    effects = np.diag([2.0, 0.8]) @ np.eye(2, D)
+    Y, Y_test = tied(400, 0.5, rng), tied(400, 0.0, rng)
+    X, X_test = (labels @ effects + rng.standard_normal((400, D)) for labels in (Y, Y_test))
+    found = spurious_shift(X, Y, X_test, Y_test, kinds=("class means",), reader="lda")
+    assert np.isfinite(found.shift("class means", "edit", "plain").estimate) and not found.caveats
