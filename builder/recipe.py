@@ -92,7 +92,7 @@ class Settings(_Frozen):
     reconstruct: float = Field(default=0.02, ge=0, le=1, description="share of rows regenerated and measured")
     metrics: tuple[str, ...] = ("psnr", "ssim")
     channels_last: bool | None = Field(default=None, description="memory format; null: the faster one on the device")
-    attention_backend: str | None = None
+    attention_backend: Literal["flash", "cudnn", "efficient", "math"] | None = None
     vae_slicing: bool = False
     vae_tiling: bool = False
     compile: bool | Literal["reduce-overhead", "max-autotune"] = False

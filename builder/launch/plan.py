@@ -250,7 +250,7 @@ def _arrays(row: zoo.View, settings: Settings) -> int:
 
 
 def passes(settings: Settings) -> tuple[float, float]:
-    """Network calls of one inversion and of one generation by the recipe's scheme, counted on a state of one number.
+    """Passes of one inversion and of one generation by the recipe's scheme, counted on a state of one number.
 
     Raises:
         UsageError: No such scheme, or it has no such option.
@@ -271,4 +271,4 @@ def passes(settings: Settings) -> tuple[float, float]:
     noise, previous = scheme.invert(state, network, lambda: state)
     inverted = calls[0]
     scheme.generate(noise, network, previous)
-    return float(inverted), float(calls[0] - inverted)
+    return inverted * scheme.passes_each, float(calls[0] - inverted)

@@ -6,7 +6,8 @@ word. Here `float32` is float32, and `tf32` is asked for.
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from noisezoo.errors import UsageError
@@ -22,6 +23,32 @@ TENSOR_CORES = {"tf32": (8, 0), "bfloat16": (8, 0)}
 
 COMPILERS = ("CXX", "g++", "clang++", "c++")
 """Where torch.compile looks for a C++ compiler: a variable, then programs."""
+
+ATTENTION = {
+    "flash": "FLASH_ATTENTION", "cudnn": "CUDNN_ATTENTION", "efficient": "EFFICIENT_ATTENTION", "math": "MATH",
+}  # fmt: skip
+"""Kernel of scaled dot-product attention -> torch's name of it."""
+
+
+@contextmanager
+def attention(kernel: str | None) -> Iterator[None]:
+    """Compute attention by a kernel of `ATTENTION`; None: by torch's choice.
+
+    Raises:
+        UsageError: The kernel does not serve this network, in its dtype, on this device.
+    """
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    if kernel is None:
+        yield
+        return
+    try:
+        with sdpa_kernel(getattr(SDPBackend, ATTENTION[kernel])):
+            yield
+    except RuntimeError as error:
+        if not any(said in str(error) for said in ("No available kernel", "No viable backend")):
+            raise
+        raise UsageError(f"attention_backend {kernel!r} does not serve this network here: leave it out") from error
 
 
 def network_dtype(name: str) -> "torch.dtype":

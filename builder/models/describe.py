@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from yaml import YAMLError
 
 from noisezoo.builder.models.encoders import BLANK_SIDE, Encoder, families
-from noisezoo.builder.models.files import read_json, resolve
+from noisezoo.builder.models.files import resolve
 from noisezoo.errors import UsageError
 from noisezoo.loading import LABELS, PAIRED
 from noisezoo.schema import ID, SPLIT
@@ -48,9 +48,10 @@ def describe(family: str, folder_or_hub_id: str | Path, revision: str | None = N
         raise UsageError("an encoder is read from safetensors alone: convert its weights")
     folder, name = resolve(folder_or_hub_id, revision, family=family, pickled=pickled), _name(folder_or_hub_id)
     told = _noise(folder, name, pickled) if family == "diffusers" else _embedding(folder, family)
-    return View(
-        name=name, family=family, repo=_repo(folder_or_hub_id), revision=revision, license=_license(folder), **told
-    )
+    repo = str(folder_or_hub_id)
+    repo = repo if is_path(repo) or not Path(repo).is_dir() else f"./{repo}"  # as a row spells a local folder
+    about = f"{told.pop('model')}, as its files describe it"
+    return View(name=name, family=family, repo=repo, revision=revision, license=_license(folder), about=about, **told)
 
 
 def row_yaml(view: View) -> str:
@@ -75,7 +76,7 @@ def _embedding(folder: Path, family: str) -> dict[str, Any]:
         width = encoder.embed_prepared(pixels).shape[1]
     return {
         "kind": "embedding", "resolution": _side(pixels.shape[2:], folder), "shape": (width,),
-        "gflops": _giga(counter.get_total_flops()), "about": _about(encoder.model),
+        "gflops": _giga(counter.get_total_flops()), "model": type(encoder.model).__name__,
     }  # fmt: skip
 
 
@@ -90,25 +91,23 @@ def _noise(folder: Path, name: str, pickled: bool) -> dict[str, Any]:
         latents = inverter.encode(torch.zeros(1, 3, resolution, resolution))
     with _counting() as denoising:
         inverter.invert_latents(latents)
-    denoiser = inverter.pipeline.denoiser
-    work = sum(denoising.get_flop_counts()[type(denoiser).__name__].values())  # the text tower's is not in it
+    model = type(inverter.pipeline.denoiser).__name__
+    work = sum(denoising.get_flop_counts()[model].values())  # the text tower's is not in it
+    towers = [str(entry) for part, entry in inverter.pipeline.index.items() if part.startswith("text_encoder")]
     return {
         "kind": "noise", "resolution": resolution, "shape": tuple(latents.shape[1:]),
-        "gflops": _giga(work / inverter.network.forwards), "clip_conditioned": _reads_clip(folder),
+        "gflops": _giga(work / inverter.network.forwards), "clip_conditioned": any("CLIP" in tower for tower in towers),
         "autoencoder": None if inverter.pipeline.autoencoder is None else f"{name}-vae",
-        "autoencoder_gflops": _giga(encoding.get_total_flops()), "pickled": pickled, "about": _about(denoiser),
+        "autoencoder_gflops": _giga(encoding.get_total_flops()), "pickled": pickled, "model": model,
     }  # fmt: skip
 
 
 def _resolution(pipeline: "Pipeline", folder: Path) -> int:
     """Pixels a side: the denoiser's own size in latents, else its autoencoder's in pixels (FLUX)."""
-    latents = pipeline.denoiser.config.get("sample_size")
-    if latents:
-        return _side(latents, folder) * pipeline.downscale
-    pixels = None if pipeline.autoencoder is None else pipeline.autoencoder.config.get("sample_size")
-    if not pixels:
-        raise UsageError(f"{folder}: no sample_size in its configs says the resolution: write its row by hand")
-    return _side(pixels, folder)
+    for model, scale in ((pipeline.denoiser, pipeline.downscale), (pipeline.autoencoder, 1)):
+        if model is not None and model.config.get("sample_size"):
+            return _side(model.config.sample_size, folder) * scale
+    raise UsageError(f"{folder}: no sample_size in its configs says the resolution: write its row by hand")
 
 
 def _side(size: Any, folder: Path) -> int:
@@ -116,12 +115,6 @@ def _side(size: Any, folder: Path) -> int:
     if len(sides) != 1:
         raise UsageError(f"{folder} is for pictures of {tuple(size)} pixels: a view's are square")
     return sides.pop()
-
-
-def _reads_clip(folder: Path) -> bool:
-    """Whether one of the text towers that conditioned the model is CLIP's."""
-    index = read_json(folder / "model_index.json")
-    return any(name.startswith("text_encoder") and "CLIP" in str(entry) for name, entry in index.items())
 
 
 @contextmanager
@@ -141,16 +134,6 @@ def _counting() -> "Iterator[FlopCounterMode]":
 
 def _giga(flops: float) -> float:
     return float(f"{flops / 1e9:.3g}")
-
-
-def _about(model: object) -> str:
-    return f"{type(model).__name__}, as its files describe it"
-
-
-def _repo(folder_or_hub_id: str | Path) -> str:
-    """As a row spells it: a local folder begins with what no Hub id does."""
-    text = str(folder_or_hub_id)
-    return text if is_path(text) or not Path(text).is_dir() else f"./{text}"
 
 
 def _name(folder_or_hub_id: str | Path) -> str:

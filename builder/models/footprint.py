@@ -5,6 +5,7 @@ that a plan downloads nothing.
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path, PurePosixPath
@@ -79,14 +80,12 @@ def _of_folder(row: "View", folder: Path) -> Footprint:
 def _guidance(folder: Path) -> str:
     """How the folder's denoiser takes guidance; `none` where it has no denoiser."""
     index = read_json(folder / "model_index.json") or {}
-    configs = [read_json(folder / name / "config.json") for name in DENOISERS]
-    config = next((config for config in configs if config is not None), None)
-    if config is None:
-        return "none"
-    try:
-        return denoiser_of(config).guidance(config, index)
-    except UsageError:
-        return "text"
+    for config in (read_json(folder / name / "config.json") for name in DENOISERS):
+        if config is not None:
+            with suppress(UsageError):
+                return denoiser_of(config).guidance(config, index)
+            return "text"
+    return "none"
 
 
 def is_guided(kind: str, settings: "Settings") -> bool:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisezoo.builder.models.arithmetic import network_device
-from noisezoo.builder.models.denoisers import kind_of
+from noisezoo.builder.models.denoisers import denoiser_of
 from noisezoo.builder.models.files import reading, resolve
-from noisezoo.builder.models.noise_schedule import Endpoint, Trajectory, read_trajectory
+from noisezoo.builder.models.noise_schedule import Trajectory, read_trajectory
 from noisezoo.builder.models.pipeline import Pipeline, Runtime, load_pipeline
 from noisezoo.builder.models.schemes import Scheme, make_scheme
 
@@ -28,18 +28,22 @@ class Inverter:
     """
 
     def __init__(
-        self, pipeline: Pipeline, *, num_inference_steps: int, guidance_scale: float | None, prompt: str,
+        self, pipeline: Pipeline, *, num_inference_steps: int, guidance_scale: float | None, prompt: str | None,
         negative_prompt: str | None, scheme: str, scheme_options: Mapping[str, Any] | None, span: int | None,
     ) -> None:  # fmt: skip
         self.pipeline = pipeline
-        kind = kind_of(pipeline)
+        kind = denoiser_of({**pipeline.denoiser.config, "_class_name": type(pipeline.denoiser).__name__})
         self._read = partial(
             read_trajectory, pipeline.scheduler_config, num_inference_steps, span=span, given_sigmas=kind.given_sigmas
         )
         self._make_scheme = partial(make_scheme, scheme, options=scheme_options)
         self.scheme = self._make_scheme(self._read(image_tokens=pipeline.default_image_tokens))
         with reading(f"{pipeline.folder}: the prompt's encoding"):
-            self.network = kind(pipeline, prompt=prompt, negative_prompt=negative_prompt, guidance_scale=guidance_scale)
+            self.network = kind(
+                pipeline, prompt=prompt or "", negative_prompt=negative_prompt, guidance_scale=guidance_scale
+            )
+        if prompt is not None:
+            self.network.release_tower()
 
     @classmethod
     def from_pretrained(
@@ -48,7 +52,7 @@ class Inverter:
         *,
         num_inference_steps: int = 50,
         guidance_scale: float | None = 3.5,
-        prompt: str = "",
+        prompt: str | None = "",
         negative_prompt: str | None = None,
         scheme: str = "ddim",
         scheme_options: Mapping[str, Any] | None = None,
@@ -67,7 +71,8 @@ class Inverter:
             num_inference_steps: Steps of the sampler that is inverted (the paper: 50).
             guidance_scale: Classifier-free guidance scale (the paper: 3.5); without effect for an empty prompt, but for
                 models that take it as an input and for those whose empty prompt is not their "no prompt" (SDXL).
-            prompt: One prompt for all images; for a class-conditional model the name or number of a class.
+            prompt: One prompt for all images; for a class-conditional model the name or number of a class. None: each
+                image will bring its own, so that the text towers are kept.
             negative_prompt: What guidance leads away from; None is the model's own way of having no prompt.
             scheme: A key of `noisezoo.builder.models.schemes.SCHEMES`.
             scheme_options: The scheme's options, as `{"iterations": 5}`.
@@ -97,11 +102,6 @@ class Inverter:
         """The levels that are visited, clean first."""
         return self.scheme.trajectory
 
-    @property
-    def end(self) -> Endpoint:
-        """Where x_T = a x0 + s eps ends."""
-        return self.trajectory.end
-
     def cut_prompts(self, prompts: Sequence[str]) -> list[bool]:
         """For each prompt, whether it has more tokens than the text towers are given (CLIP: 77)."""
         return [self.network.is_cut(prompt) for prompt in prompts]
@@ -129,32 +129,31 @@ class Inverter:
         Args:
             images: (b, 3, h, w) in [-1, 1].
             prompts: A prompt for each image; by default the inverter's one.
-            seeds: A seed for each image, for a scheme that draws noise; by default made from its content.
+            seeds: A seed for each image, for a scheme that draws noise; by default made from its latent's values.
 
         Returns:
             (b, c, h', w') float32.
         """
-        seeds = seeds or [content_seed(image) for image in images]
         return self.invert_latents(self.encode(images), prompts=prompts, seeds=seeds)
 
     def invert_latents(
         self, latents: "Tensor", *, prompts: Sequence[str] | None = None, seeds: Sequence[int] | None = None
     ) -> "Tensor":
-        """Latents to noise, along the trajectory: (b, c, h', w') float32 both."""
+        """As `invert`, from latents (b, c, h', w') float32."""
         return self.invert_states(latents, prompts=prompts, seeds=seeds)[0]
 
     def invert_states(
         self, latents: "Tensor", *, prompts: Sequence[str] | None = None, seeds: Sequence[int] | None = None
     ) -> "tuple[Tensor, Tensor | None]":
-        """Latents to noise, and the last state but one where the scheme's way back needs it (`keeps_previous`)."""
+        """As `invert_latents`, and the last state but one where the scheme's way back needs it (`keeps_previous`)."""
         import torch
 
         self.network.check_latents(latents.shape)
         y = latents.to(self.pipeline.device, torch.float32)
-        draw = partial(gaussian, y, seeds or [content_seed(latent) for latent in latents])
         self.network.finite.clear()
         with torch.inference_mode():
             self.network.condition(prompts or [self.network.prompt])
+            draw = lambda: gaussian(y, seeds or content_seeds(y))  # noqa: E731
             noise, previous = self._scheme_for(y).invert(y, self.network, draw)
         return noise.contiguous(), None if previous is None else previous.contiguous()
 
@@ -186,20 +185,14 @@ class Inverter:
     def encode(self, images: "Tensor") -> "Tensor":
         """Images to the denoiser's latents: the VAE posterior's mode, shifted and scaled as its config says.
 
-        Without an autoencoder, the images themselves, in as many channels as the network takes.
-
-        Raises:
-            UsageError: A side is no multiple of what autoencoder and network halve or cut into patches.
+        Without an autoencoder, the images themselves, in as many channels as the network takes. Raises UsageError as
+        `check_picture` does.
         """
         self.check_picture(*images.shape[-2:])
         return encode(self.pipeline, images, channels=self.pipeline.denoiser.config.in_channels)
 
     def check_picture(self, height: int, width: int) -> None:
-        """Refuse pictures of a size, in pixels, that does not fit the autoencoder and the network.
-
-        Raises:
-            UsageError: A side is no multiple of what they halve or cut into patches, or the network takes less.
-        """
+        """Raise UsageError for pictures of a size, in pixels, that autoencoder and network do not take."""
         self.pipeline.check_picture(height, width, self.network.multiple)
         downscale, channels = self.pipeline.downscale, self.network.channels
         self.network.check_latents((channels, height // downscale, width // downscale))
@@ -246,7 +239,7 @@ def gaussian(like: "Tensor", seeds: Sequence[int]) -> "Tensor":
     return torch.from_numpy(np.stack(draws)).to(like.device)
 
 
-def content_seed(image: "Tensor") -> int:
-    """A seed of 64 bits made from an image's (or latent's) values."""
-    values = np.ascontiguousarray(image.detach().cpu().float().numpy())
-    return int.from_bytes(hashlib.sha256(values.tobytes()).digest()[:8], "big")
+def content_seeds(latents: "Tensor") -> list[int]:
+    """A seed of 64 bits for each latent, made from its values."""
+    digests = [hashlib.sha256(latent.tobytes()).digest() for latent in latents.detach().cpu().numpy()]
+    return [int.from_bytes(digest[:8], "big") for digest in digests]

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from inspect import signature
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -57,14 +57,6 @@ class Level:
         return self.s / self.c
 
 
-class Endpoint(NamedTuple):
-    """Where x_T = a x0 + s eps ends: the timestep that the network is told there, a = sqrt(alpha-bar), and s."""
-
-    timestep: float
-    a: float
-    s: float
-
-
 @dataclass(frozen=True)
 class Trajectory:
     """The states a sampler visits, from the clean image to x_T.
@@ -90,18 +82,13 @@ class Trajectory:
         """Number of steps."""
         return len(self.times) - 1
 
-    @property
-    def end(self) -> Endpoint:
-        """Where x_T ends."""
-        return Endpoint(float(self.times[-1]), float(self.a[-1]), float(self.s[-1]))
-
 
 class Coordinates:
     """A trajectory in straight coordinates, or in noise coordinates where it has them.
 
     Straight coordinates bend least: on the trained testbed models a second-order scheme needs a half to a tenth of the
-    forwards there. A flow, and a diffusion model whose x_T is pure noise, end infinitely far in noise coordinates; they
-    are taken straight in any case.
+    forwards there. A flow, and a diffusion model whose x_T is pure noise, end infinitely far in noise coordinates, so
+    that they are taken straight in any case.
     """
 
     def __init__(self, trajectory: Trajectory, *, straight: bool) -> None:
@@ -187,11 +174,12 @@ def read_trajectory(
     Raises:
         UsageError: The configuration is one that cannot be inverted; says which and why.
     """
-    for key, read in (("beta_schedule", _diffusion), ("shift", _flow)):
-        if key in config:
-            if num_inference_steps < 1:
-                raise UsageError(f"{num_inference_steps} steps: at least one is needed")
-            return read(_complete(config), num_inference_steps, span, image_tokens, given_sigmas)
+    if num_inference_steps < 1:
+        raise UsageError(f"{num_inference_steps} steps: at least one is needed")
+    if "beta_schedule" in config:
+        return _diffusion(_complete(config), num_inference_steps, span)
+    if "shift" in config:
+        return _flow(_complete(config), num_inference_steps, image_tokens, given_sigmas)
     raise UsageError(
         f"cannot invert along {config.get('_class_name', 'this scheduler')}: its config has neither a beta_schedule "
         "(DDPM family) nor a shift (rectified flow)"
@@ -242,9 +230,7 @@ def _made(sampler: Any, config: Mapping[str, Any]) -> Any:
     return sampler(**{**known, **({"clip_sample": False} if "clip_sample" in known else {})})
 
 
-def _diffusion(
-    config: Mapping[str, Any], steps: int, span: int | None, image_tokens: int | None, given_sigmas: bool
-) -> Trajectory:
+def _diffusion(config: Mapping[str, Any], steps: int, span: int | None) -> Trajectory:
     from diffusers import DDIMScheduler
 
     prediction, trained = config["prediction_type"], config["num_train_timesteps"]
@@ -324,24 +310,16 @@ def _respaced(timesteps: np.ndarray, steps: int) -> np.ndarray:
     return np.minimum(apart, last - order[::-1])
 
 
-def _flow(
-    config: Mapping[str, Any], steps: int, span: int | None, image_tokens: int | None, given_sigmas: bool
-) -> Trajectory:
-    """A flow ends at sigma 1 for any number of steps, so `span` changes nothing.
-
-    The sigmas are read off the scheduler after `set_timesteps`: they carry its shift, static or dynamic, as its own
-    sampler applies it.
-    """
+def _flow(config: Mapping[str, Any], steps: int, image_tokens: int | None, given_sigmas: bool) -> Trajectory:
+    """By the scheduler's own sigmas, which carry its shift, static or dynamic; they end at 1 whatever the steps."""
     from diffusers import FlowMatchEulerDiscreteScheduler
 
     if config.get("stochastic_sampling"):
         raise UsageError("a stochastic flow sampler is not invertible: the scheduler must have stochastic_sampling off")
     scheduler = _made(FlowMatchEulerDiscreteScheduler, config)
     mu = _shift(scheduler.config, image_tokens) if scheduler.config.use_dynamic_shifting else None
-    if given_sigmas:
-        scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps).tolist(), mu=mu)
-    else:
-        scheduler.set_timesteps(steps, mu=mu)
+    sigmas = {"sigmas": np.linspace(1.0, 1 / steps, steps).tolist()}
+    scheduler.set_timesteps(mu=mu, **(sigmas if given_sigmas else {"num_inference_steps": steps}))
     sigma = scheduler.sigmas.double().numpy()[::-1].copy()
     if sigma[0] != 0:
         raise UsageError("the flow's sampler does not end at the clean image: turn invert_sigmas off")

@@ -3,15 +3,15 @@
 Components are read by the classes that the folder's index names; remote code never runs.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from noisezoo.builder.models.arithmetic import check_arithmetic, network_dtype
+from noisezoo.builder.models.arithmetic import ATTENTION, check_arithmetic, network_dtype
 from noisezoo.builder.models.files import (
     AUTOENCODERS,
     DENOISERS,
@@ -41,7 +41,7 @@ class Runtime:
 
     Attributes:
         channels_last: Memory format of the denoiser's convolutions; None: the faster one, as `on` says.
-        attention_backend: A back-end of diffusers' attention dispatcher (`native`, `flash`, ...); None: its choice.
+        attention_backend: Torch's kernel for attention, a key of `arithmetic.ATTENTION`; None: torch's choice.
         vae_slicing: Encode and decode one image at a time.
         vae_tiling: Encode and decode large images tile by tile; blends at the seams.
         compile: Compile the denoiser by `torch.compile`, once for each shape; a string is its mode, as
@@ -53,6 +53,11 @@ class Runtime:
     vae_slicing: bool = False
     vae_tiling: bool = False
     compile: bool | str = False
+
+    def __post_init__(self) -> None:
+        kernel = self.attention_backend
+        if kernel is not None and kernel not in ATTENTION:
+            raise UsageError(f"unknown attention_backend {kernel!r}; choose one of: {', '.join(ATTENTION)}")
 
     def on(self, device: "torch.device") -> "Runtime":
         """With a memory format chosen where none was asked for.
@@ -66,23 +71,140 @@ class Runtime:
 
 @dataclass
 class Pipeline:
-    """A loaded diffusers folder, on one device, in evaluation mode.
+    """A diffusers folder: its networks, each read when it is first asked for, on one device and for evaluation.
 
     Latents are (z - `shift`) * `scale` for the autoencoder's z; both are numbers, or (1, c, 1, 1) where the autoencoder
     has a mean and a standard deviation for each channel.
+
+    Attributes:
+        folder: A diffusers folder.
+        dtype: Dtype of the denoiser and the text towers; the autoencoder stays float32.
+        device: Where networks are put.
+        runtime: How they are run.
+        denoise: Whether the denoiser is wanted, and not the autoencoder alone.
+        pickled: Where a component has no safetensors, read its `.bin`, through `weights_only`.
+        untrained_seed: Start the denoiser anew from its configuration and this seed instead of reading its weights.
     """
 
     folder: Path
-    index: Mapping[str, Any]
-    denoiser: Any
-    autoencoder: Any
-    texts: Mapping[str, Any]
-    scheduler_config: Mapping[str, Any]
     dtype: "torch.dtype"
     device: "torch.device"
-    runtime: Runtime = field(default_factory=Runtime)
-    scale: "float | Tensor" = 1.0
-    shift: "float | Tensor" = 0.0
+    runtime: Runtime
+    denoise: bool = True
+    pickled: bool = False
+    untrained_seed: int | None = None
+
+    @cached_property
+    def index(self) -> dict[str, Any]:
+        """The folder's `model_index.json`."""
+        if not (self.folder / "model_index.json").is_file():
+            raise UsageError(f"{self.folder} is not a diffusers pipeline: it has no model_index.json")
+        return read_json(self.folder / "model_index.json")
+
+    @cached_property
+    def files(self) -> list[str]:
+        """The files that are needed, each of which is there."""
+        return local_files(
+            self.folder, "diffusers" if self.denoise else "vae", self.pickled, untrained=self.untrained_seed is not None
+        )
+
+    @cached_property
+    def denoiser(self) -> Any:
+        """The denoising network.
+
+        Raises:
+            UsageError: There is none, or it is of a class that is not known.
+        """
+        import torch
+
+        network = self.first(DENOISERS)
+        if network is None:
+            raise UsageError(
+                f"{self.folder} has no denoiser: expected one of {', '.join(DENOISERS)} in model_index.json"
+            )
+        if self.runtime.channels_last:
+            network.to(memory_format=torch.channels_last)
+        if self.runtime.compile:
+            network.compile(mode=self.runtime.compile if isinstance(self.runtime.compile, str) else "default")
+        return network
+
+    @cached_property
+    def autoencoder(self) -> Any:
+        """The autoencoder; None in pixel space."""
+        vae = self.first(AUTOENCODERS)
+        for setting, switch in (("vae_slicing", "enable_slicing"), ("vae_tiling", "enable_tiling")):
+            if getattr(self.runtime, setting) and vae is not None:
+                with reading(f"{self.folder}: {setting} of a {type(vae).__name__}"):
+                    getattr(vae, switch)()
+        return vae
+
+    @property
+    def scale(self) -> "float | Tensor":
+        """Scale of the latents."""
+        return self.scaling[0]
+
+    @property
+    def shift(self) -> "float | Tensor":
+        """Shift of the latents, before the scale."""
+        return self.scaling[1]
+
+    @cached_property
+    def scheduler_config(self) -> dict[str, Any]:
+        """The folder's noise schedule, in `scheduler/` or, in repositories of one network, beside the index.
+
+        Raises:
+            UsageError: It has none.
+        """
+        for path in (self.folder / "scheduler" / "scheduler_config.json", self.folder / "scheduler_config.json"):
+            if path.is_file():
+                return read_json(path)
+        raise UsageError(f"{self.folder} has no scheduler/scheduler_config.json, so its noise schedule is unknown")
+
+    @cached_property
+    def scaling(self) -> "tuple[float | Tensor, float | Tensor]":
+        """Scale and shift of the latents, from the autoencoder's config; 1 and 0 in pixel space."""
+        import torch
+
+        for name in listed(self.index, AUTOENCODERS):
+            said, kind = self._config(name), self._class(name)
+            library_s = signature(kind.__init__).parameters["scaling_factor"].default
+            unsaid = UNSCALED.get(kind.__name__, library_s)
+            scale = said.get("scaling_factor") or unsaid
+            # diffusers writes its own default into every config that it saves
+            scale, shift = float(unsaid if scale == library_s else scale), float(said.get("shift_factor") or 0.0)
+            moments = [said.get(f"latents_{moment}") for moment in ("mean", "std")]
+            if None in moments:
+                return scale, shift
+            mean, deviation = (torch.tensor(m, device=self.device, dtype=torch.float32)[:, None, None] for m in moments)
+            return (scale / deviation)[None], mean[None]
+        return 1.0, 0.0
+
+    @cached_property
+    def tokenizers(self) -> dict[str, Any]:
+        """Name -> tokenizer, or None where the index lists none."""
+        return {name: self.first((name,)) for name in TOWERS if "tokenizer" in name}
+
+    def text_pipeline(self, kind: str) -> Any:
+        """Diffusers' pipeline called `kind`, around text towers that are read now, for its `encode_prompt`.
+
+        Raises:
+            UsageError: The folder has no text tower.
+        """
+        import diffusers
+
+        if len(listed(self.index, ("tokenizer", "text_encoder"))) < 2:
+            raise UsageError(
+                f"{self.folder} takes a prompt, but has no tokenizer and text_encoder: its index names none, as SDXL's "
+                "refiner does; give the folder of a whole text-to-image model"
+            )
+        factory = getattr(diffusers, kind)
+        parameters = {name: p for name, p in signature(factory.__init__).parameters.items() if name != "self"}
+        required = [name for name, parameter in parameters.items() if parameter.default is parameter.empty]
+        parts = dict.fromkeys(required) | {name: v for name, v in self.index.items() if isinstance(v, bool)}
+        parts |= self.tokenizers | {name: self.first((name,)) for name in TOWERS if "encoder" in name}
+        parts["transformer"] = self.denoiser  # SD3's gives the width of the zeros for a missing T5
+        parts["requires_safety_checker"] = False  # nothing is generated by it
+        return factory(**{name: part for name, part in parts.items() if name in parameters})
 
     def cast(self, y: "Tensor") -> "Tensor":
         """A float32 state as the network takes it."""
@@ -97,11 +219,7 @@ class Pipeline:
         return 1 if self.autoencoder is None else 2 ** (len(self.autoencoder.config.block_out_channels) - 1)
 
     def check_picture(self, height: int, width: int, multiple: int = 1) -> None:
-        """Refuse pictures that are not whole latents, `multiple` of them at a time.
-
-        Raises:
-            UsageError: A side, in pixels, is no such multiple.
-        """
+        """Raise UsageError for pictures, in pixels, that are not whole latents, `multiple` of them at a time."""
         side = multiple * self.downscale
         if height % side or width % side:
             raise UsageError(f"pictures of {height} x {width} do not fit: sides must be multiples of {side} pixels")
@@ -131,102 +249,54 @@ class Pipeline:
         length: int = signature(pipeline.encode_prompt).parameters["max_sequence_length"].default
         return length
 
-    def text_pipeline(self, kind: str) -> Any:
-        """The pipeline of diffusers that is called `kind`, around the text towers alone, for its `encode_prompt`.
-
-        Raises:
-            UsageError: The folder has no text tower.
-        """
-        import diffusers
-
-        if self.texts.get("tokenizer") is None or self.texts.get("text_encoder") is None:
-            raise UsageError(
-                f"{self.folder} takes a prompt, but has no tokenizer and text_encoder: its index names none, as SDXL's "
-                "refiner does; give the folder of a whole text-to-image model"
-            )
-        factory = getattr(diffusers, kind)
-        parameters = {name: p for name, p in signature(factory.__init__).parameters.items() if name != "self"}
-        needed = [name for name, parameter in parameters.items() if parameter.default is parameter.empty]
-        flags = {name: self.index[name] for name in parameters if isinstance(self.index.get(name), bool)}
-        flags |= {name: False for name in parameters if name == "requires_safety_checker"}  # nothing is generated by it
-        parts = {**self.texts, "transformer": self.denoiser}  # SD3's gives the width of the zeros for a missing T5
-        towers = {name: part for name, part in parts.items() if name in parameters}
-        return factory(**{**dict.fromkeys(needed), **flags, **towers})
-
-
-def read_scheduler_config(folder: Path) -> dict[str, Any]:
-    """The folder's noise schedule, in `scheduler/` or, in repositories of one network, beside the index.
-
-    Raises:
-        UsageError: It has none.
-    """
-    for path in (folder / "scheduler" / "scheduler_config.json", folder / "scheduler_config.json"):
-        if path.is_file():
-            return read_json(path)
-    raise UsageError(f"{folder} has no scheduler/scheduler_config.json, so its noise schedule is unknown")
-
-
-@dataclass(frozen=True)
-class Reader:
-    """Reads components of one folder by the classes that its index names."""
-
-    folder: Path
-    index: Mapping[str, Any]
-    dtype: "torch.dtype"
-    files: Sequence[str]
-
-    def first(self, names: Sequence[str], untrained_seed: int | None = None) -> Any:
+    def first(self, names: Sequence[str]) -> Any:
         """The first of the named components that the index lists, loaded; None where it lists none."""
+        import torch
+
         for name in listed(self.index, names):
-            kind = self._class(name)
+            kind, place = self._class(name), self._place(name)
             with reading(f"{self.folder}: component {name}"):
                 if "tokenizer" in name:
-                    return kind.from_pretrained(self._place(name))
+                    return self._limited(name, kind.from_pretrained(place))
                 self._check_config(name, kind)
-                return self._trained(name, kind) if untrained_seed is None else self._start(name, kind, untrained_seed)
+                network = self._started(kind, place) if self._is_started(name) else self._trained(name, kind, place)
+            if isinstance(network, torch.nn.Module):
+                network.to(self.device).eval().requires_grad_(False)
+            return network
         return None
 
-    def scaling(self) -> "tuple[float | Tensor, float | Tensor]":
-        """Scale and shift of the latents, from the autoencoder's config; 1 and 0 in pixel space."""
+    def _is_started(self, name: str) -> bool:
+        return name in DENOISERS and self.untrained_seed is not None
+
+    def _started(self, kind: Any, place: Path) -> Any:
+        """The network before training: its configuration, and a random start that the seed fixes."""
         import torch
 
-        for name in listed(self.index, AUTOENCODERS):
-            said, kind = self._config(name), self._class(name)
-            library_s = signature(kind.__init__).parameters["scaling_factor"].default
-            unsaid = UNSCALED.get(kind.__name__, library_s)
-            scale = said.get("scaling_factor") or unsaid
-            # diffusers writes its own default into every config that it saves
-            scale, shift = float(unsaid if scale == library_s else scale), float(said.get("shift_factor") or 0.0)
-            mean, deviation = (said.get(f"latents_{moment}") for moment in ("mean", "std"))
-            if mean is None or deviation is None:
-                return scale, shift
-            mean, deviation = (
-                torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1) for values in (mean, deviation)
-            )
-            return scale / deviation, mean
-        return 1.0, 0.0
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.untrained_seed)
+            network = kind.from_config(kind.load_config(place))
+        return network if network.dtype == self.dtype else network.to(self.dtype)
 
-    def _trained(self, name: str, kind: Any) -> Any:
+    def _trained(self, name: str, kind: Any, place: Path) -> Any:
         import torch
 
-        component, weights = self._component(name), (".safetensors", ".bin")
-        stored = [path for path in self.files if path.startswith(component) and path.endswith(weights)]
+        component = place.relative_to(self.folder).as_posix() + "/" if place != self.folder else ""
+        stored = [each for each in self.files if each.startswith(component) and each.endswith((".safetensors", ".bin"))]
         network, report = kind.from_pretrained(
-            self._place(name), torch_dtype=torch.float32 if name in AUTOENCODERS else self.dtype,
+            place, torch_dtype=torch.float32 if name in AUTOENCODERS else self.dtype,
             use_safetensors=stored[0].endswith(".safetensors"), output_loading_info=True,
         )  # fmt: skip
         if report["missing_keys"]:  # the libraries fill these with random numbers, and warn at most
             raise UsageError(f"{self.folder}: component {name} lacks the tensor {min(report['missing_keys'])}")
         return network
 
-    def _start(self, name: str, kind: Any, seed: int) -> Any:
-        """The network before training: its configuration, and a random start that the seed fixes."""
-        import torch
-
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = kind.from_config(kind.load_config(self._place(name)))
-        return network if network.dtype == self.dtype else network.to(self.dtype)
+    def _limited(self, name: str, tokenizer: Any) -> Any:
+        """The tokenizer; where its files name no greatest length, with that of its text tower."""
+        tower = name.replace("tokenizer", "text_encoder")
+        if tokenizer.model_max_length > UNLIMITED and listed(self.index, [tower]):
+            config = self._class(tower).config_class.from_pretrained(self._place(tower))
+            tokenizer.model_max_length = getattr(config, "max_position_embeddings", tokenizer.model_max_length)
+        return tokenizer
 
     def _check_config(self, name: str, kind: Any) -> None:
         """Refuse a config key that changes the numbers and that nothing here reads.
@@ -245,9 +315,9 @@ class Reader:
             return
         former = getattr(diffusers, str(config.get("_class_name")), kind)
         defaults = {key: parameter.default for key, parameter in signature(former.__init__).parameters.items()}
+        own = signature(kind.__init__).parameters
         for key, value in config.items():
-            known = key.startswith("_") or key in signature(kind.__init__).parameters or value == defaults.get(key)
-            if value and not known:
+            if value and not (key.startswith("_") or key in own or value == defaults.get(key)):
                 raise UsageError(
                     f"{where}: its config's {key} is {value!r}, which the installed diffusers does not read: update "
                     "it, or leave the key out if it has no effect"
@@ -256,11 +326,8 @@ class Reader:
     def _config(self, name: str) -> dict[str, Any]:
         return read_json(self._place(name) / "config.json")
 
-    def _component(self, name: str) -> str:
-        return Listing.of(self.folder).component(name)
-
     def _place(self, name: str) -> Path:
-        return self.folder / self._component(name)
+        return self.folder / Listing.of(self.folder).component(name)
 
     def _class(self, name: str) -> Any:
         library, kind = self.index[name]
@@ -273,81 +340,23 @@ def load_pipeline(
     folder: Path, *, dtype: str, device: "torch.device", untrained_seed: int | None = None, denoise: bool = True,
     pickled: bool = False, runtime: Runtime | None = None,
 ) -> Pipeline:  # fmt: skip
-    """Load a diffusers folder's components by the classes its index names; remote code never runs.
+    """A diffusers folder with its denoiser and autoencoder loaded; text towers are read when a prompt is encoded.
 
     Args:
         folder: A diffusers pipeline folder.
-        dtype: Dtype of the denoiser and the text towers; the autoencoder stays float32.
-        device: Where to put them.
-        untrained_seed: Start the denoiser anew from its configuration and this seed instead of reading its weights.
-        denoise: Load the denoiser; a control that needs the autoencoder alone does not.
-        pickled: Where a component has no safetensors, read its `.bin`, through `weights_only`.
-        runtime: How the network is run.
+        dtype: A key of `arithmetic.DTYPES`; the others are as `Pipeline` has them.
+        device: Where networks are put.
+        untrained_seed: Start of an untrained denoiser.
+        denoise: Whether the denoiser is wanted.
+        pickled: Whether `.bin` files will do.
+        runtime: How networks are run.
 
     Raises:
-        UsageError: A component is missing or of a class that is not known.
+        UsageError: A component is missing or of a class that is not known, or it cannot be run so.
     """
-    import torch
-
-    if not (folder / "model_index.json").is_file():
-        raise UsageError(f"{folder} is not a diffusers pipeline: it has no model_index.json")
-    index, runtime = read_json(folder / "model_index.json"), (runtime or Runtime()).on(device)
+    runtime = (runtime or Runtime()).on(device)
     check_arithmetic(dtype, device, compiled=bool(runtime.compile) and denoise)
-    files = local_files(folder, "diffusers" if denoise else "vae", pickled, untrained=untrained_seed is not None)
-    reader = Reader(folder, index, network_dtype(dtype), files)
-    network = reader.first(DENOISERS, untrained_seed) if denoise else None
-    if denoise and network is None:
-        raise UsageError(f"{folder} has no denoiser: expected one of {', '.join(DENOISERS)} in model_index.json")
-    pipeline = Pipeline(
-        folder=folder, index=index, denoiser=network, autoencoder=reader.first(AUTOENCODERS),
-        texts={name: reader.first((name,)) for name in TOWERS if denoise},
-        scheduler_config=read_scheduler_config(folder), dtype=reader.dtype, device=device, runtime=runtime,
-    )  # fmt: skip
-    pipeline.scale, pipeline.shift = (
-        part.to(device) if isinstance(part, torch.Tensor) else part for part in reader.scaling()
-    )
-    _limit_prompts(pipeline)
-    for module in (pipeline.denoiser, pipeline.autoencoder, *pipeline.texts.values()):
-        if isinstance(module, torch.nn.Module):
-            module.to(device).eval().requires_grad_(False)
-    _apply(runtime, pipeline)
+    pipeline = Pipeline(folder, network_dtype(dtype), device, runtime, denoise, pickled, untrained_seed)
+    for part in ("index", "files", *(["denoiser"] if denoise else []), "autoencoder", "scheduler_config"):
+        getattr(pipeline, part)
     return pipeline
-
-
-def _limit_prompts(pipeline: Pipeline) -> None:
-    """Give tokenizers whose files name no greatest length that of their text tower."""
-    for name, tokenizer in pipeline.texts.items():
-        tower = pipeline.texts.get(name.replace("tokenizer", "text_encoder"))
-        longest = getattr(getattr(tower, "config", None), "max_position_embeddings", None)
-        if "tokenizer" in name and tokenizer is not None and longest and tokenizer.model_max_length > UNLIMITED:
-            tokenizer.model_max_length = longest
-
-
-def _apply(runtime: Runtime, pipeline: Pipeline) -> None:
-    """Set how the modules are run.
-
-    Raises:
-        UsageError: A module cannot be run so.
-    """
-    import torch
-
-    network, vae = pipeline.denoiser, pipeline.autoencoder
-    for setting, switch in (("vae_slicing", "enable_slicing"), ("vae_tiling", "enable_tiling")):
-        if getattr(runtime, setting) and vae is not None:
-            with reading(f"{pipeline.folder}: {setting} of a {type(vae).__name__}"):
-                getattr(vae, switch)()
-    if network is None:
-        return
-    if runtime.attention_backend is not None:
-        processors = getattr(network, "attn_processors", {}).values()
-        if not any(hasattr(processor, "_attention_backend") for processor in processors):
-            raise UsageError(
-                f"attention back-end {runtime.attention_backend!r} has no effect on a {type(network).__name__}, whose "
-                "attention has no choice of them: leave attention_backend out"
-            )
-        with reading(f"attention back-end {runtime.attention_backend!r}"):
-            network.set_attention_backend(runtime.attention_backend)
-    if runtime.channels_last:
-        network.to(memory_format=torch.channels_last)
-    if runtime.compile:
-        network.compile(mode=runtime.compile if isinstance(runtime.compile, str) else "default")

@@ -23,6 +23,8 @@ Network = Callable[["Tensor", float], "Tensor"]
 """(state (b, c, h, w) float32, time) -> output (b, c, h, w) float32, in the network's own prediction type."""
 Draw = Callable[[], "Tensor"]
 """Fresh Gaussian noise in the state's shape, from each image's own seed."""
+ETA = 1e-6
+"""What keeps a Newton step finite where the derivative is none."""
 SCHEMES: "dict[str, type[Scheme]]" = {}
 """Name in a recipe -> scheme; a subclass enters by its `name`."""
 
@@ -40,6 +42,11 @@ class Scheme(ABC):
 
     def __init_subclass__(cls, *, name: str) -> None:
         SCHEMES[name] = cls
+
+    @property
+    def passes_each(self) -> float:
+        """Passes through the network that one of its calls costs."""
+        return 1.0
 
     @cached_property
     def path(self) -> Coordinates:
@@ -116,6 +123,54 @@ class FixedPoint(Ddim, name="ddim-fixed-point"):
         return images[-1]
 
 
+@dataclass
+class GuidedNewton(Ddim, name="gnri"):
+    """Solves each of DDIM's own steps by guided Newton-Raphson iterations (Samuel et al. 2025, GNRI).
+
+    F is the step reversed, as in `FixedPoint`, and D the numbers in a state z. From z = the step's beginning y, the
+    scalar f(z) = |z - F(z)|_1 + guidance |z - mu|_2 / beta is driven to zero by z_i <- z_i - f / (D (df / dz_i + eta)).
+    Its second term keeps to where forward diffusion leads from y: mu is the mean and, of a diffusion model, beta the
+    variance. As in the released code, the answer is F(z) of the z that F moves least. Each call but a step's last is
+    followed by one pass back, which takes as long as two forwards. With one number a state, a linear network, no
+    guidance and two iterations, the step is solved exactly.
+    """
+
+    iterations: int = 2
+    guidance: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1:
+            raise UsageError(f"gnri with {self.iterations} iterations: at least one is needed")
+
+    @property
+    def passes_each(self) -> float:
+        """Passes through the network that one call costs, the passes back included."""
+        return 3 - 2 / self.iterations
+
+    def step(self, y: "Tensor", network: Network, here: Level, there: Level) -> "Tensor":
+        """`iterations` calls towards noise; DDIM's one call towards the image."""
+        import torch
+
+        if there.tau <= here.tau:
+            return super().step(y, network, here, there)
+        ratio, ones = there.a / here.a, [1] * (y.dim() - 1)
+        beta = 1.0 if self.trajectory.norm == 1 else 1 - ratio**2
+        with torch.inference_mode(False), torch.enable_grad():
+            y = y.clone()
+            z, best, least = y, y, torch.full((len(y),), torch.inf, device=y.device, dtype=y.dtype)
+            for left in reversed(range(self.iterations)):
+                z = z.detach().requires_grad_()
+                image = move(y, slope(z, there, network), here, there)
+                residual = (z - image).flatten(1).abs().sum(dim=1)  # (b,)
+                worse = (residual >= least).detach()  # false where the network failed, so that its row fails
+                best, least = torch.where(worse.view(-1, *ones), best, image), torch.where(worse, least, residual)
+                if left:
+                    f = residual + self.guidance * (z - ratio * y).flatten(1).norm(dim=1) / beta
+                    (slopes,) = torch.autograd.grad(f.sum(), z)
+                    z = z - f.view(-1, *ones) / (z[0].numel() * (slopes + ETA))
+        return best.detach()
+
+
 def anderson(guesses: "Sequence[Tensor]", images: "Sequence[Tensor]") -> "Tensor":
     """The next guess from x_i and F(x_i), each image of the batch for itself.
 
@@ -143,14 +198,9 @@ class Heun(Scheme, name="heun"):
 
     def step(self, y: "Tensor", network: Network, here: Level, there: Level) -> "Tensor":
         """Along the mean of the slopes at both ends."""
-        return heun_step(y, network, here, there)
-
-
-def heun_step(y: "Tensor", network: Network, here: Level, there: Level) -> "Tensor":
-    """One step of Heun's method."""
-    first = slope(y, here, network)
-    second = slope(move(y, first, here, there), there, network)
-    return move(y, (first + second) / 2, here, there)
+        first = slope(y, here, network)
+        second = slope(move(y, first, here, there), there, network)
+        return move(y, (first + second) / 2, here, there)
 
 
 class Midpoint(Scheme, name="midpoint"):
@@ -197,7 +247,7 @@ def distinct(levels: Sequence[Level]) -> list[Level]:
     return [levels[0], *(there for here, there in pairwise(levels) if there.tau != here.tau)]
 
 
-class Bdia(Scheme, name="bdia"):
+class Bdia(Heun, name="bdia"):
     """Bi-directional integration with gamma = 1 (Zhang et al. 2023, eq. 15): exact with its own sampler.
 
     y_{i+1} = y_{i-1} + [DDIM from i to i+1] - [DDIM from i to i-1], both from y_i at one network call; read backwards
@@ -210,24 +260,42 @@ class Bdia(Scheme, name="bdia"):
     def invert(self, y: "Tensor", network: Network, draw: Draw) -> "tuple[Tensor, Tensor | None]":
         """Any first step would come back exactly; Heun's keeps the second order."""
         levels = self.path.levels
-        before, y = y, heun_step(y, network, *levels[:2])
-        for last, here, there in zip(levels, levels[1:], levels[2:], strict=False):
-            before, y = y, before + leap(y, slope(y, here, network), last, here, there)
-        return y, before
+        return self._leaps(y, self.step(y, network, *levels[:2]), network, levels)
 
     def generate(self, y: "Tensor", network: Network, previous: "Tensor | None" = None) -> "Tensor":
         """From the last two states; from x_T alone, the first step is DDIM's."""
         levels = self.path.levels[::-1]
-        before = y
-        y = move(y, slope(y, levels[0], network), *levels[:2]) if previous is None else previous
+        first = move(y, slope(y, levels[0], network), *levels[:2]) if previous is None else previous
+        return self._leaps(y, first, network, levels)[0]
+
+    def _leaps(
+        self, before: "Tensor", y: "Tensor", network: Network, levels: Sequence[Level]
+    ) -> "tuple[Tensor, Tensor]":
+        """The last state and the last but one, from the first two."""
         for last, here, there in zip(levels, levels[1:], levels[2:], strict=False):
-            before, y = y, before + leap(y, slope(y, here, network), last, here, there)
-        return y
+            before, y = y, self.leap(before, y, slope(y, here, network), last, here, there)
+        return y, before
+
+    def leap(self, before: "Tensor", y: "Tensor", g: "Tensor", last: Level, here: Level, there: Level) -> "Tensor":
+        """The state at `there`, from those at `last` and `here` and the slope at `here`."""
+        return before + (move(y, g, here, there) - move(y, g, here, last))
 
 
-def leap(y: "Tensor", g: "Tensor", last: Level, here: Level, there: Level) -> "Tensor":
-    """What two DDIM steps from one state, forwards and backwards, differ by."""
-    return move(y, g, here, there) - move(y, g, here, last)
+class Belm(Bdia, name="belm"):
+    """O-BELM (Wang et al. 2024): of all two-step methods that one call makes exact both ways, the most accurate.
+
+    u_{i+1} = r^2 u_{i-1} + (1 - r^2) u_i + h (1 + r) g(u_i), where u = y / a, h = tau_{i+1} - tau_i and r = h over the
+    width of the step before. Solved for u_{i-1} it reads the same with the steps reversed. Its local error is of third
+    order, but where steps widen (r > 1: towards noise) it grows from step to step.
+    """
+
+    def leap(self, before: "Tensor", y: "Tensor", g: "Tensor", last: Level, here: Level, there: Level) -> "Tensor":
+        """By the formula; after a step of no width, with which some spacings begin, Euler's."""
+        h, width = there.tau - here.tau, here.tau - last.tau
+        if not (h and width):
+            return move(y, g, here, there)
+        r = h / width
+        return there.c * (r**2 * before / last.c + (1 - r**2) * y / here.c + h * (1 + r) * g)
 
 
 @dataclass

@@ -247,7 +247,8 @@ def make_inverter(view: "View", settings: "Settings", device: "torch.device | No
     s = settings
     return Inverter.from_pretrained(
         view.folder or view.repo, num_inference_steps=s.num_inference_steps, guidance_scale=s.guidance_scale,
-        prompt=s.prompt, negative_prompt=s.negative_prompt, scheme=s.scheme, scheme_options=s.scheme_options,
+        prompt=s.prompt if s.prompt_column is None else None, negative_prompt=s.negative_prompt,
+        scheme=s.scheme, scheme_options=s.scheme_options,
         span=s.span, dtype=s.dtype, device=device, revision=view.revision, untrained_seed=view.start_seed,
         pickled=view.pickled, runtime=make_runtime(s),
     )  # fmt: skip

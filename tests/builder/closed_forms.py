@@ -34,17 +34,20 @@ def data(n: int = 64) -> torch.Tensor:
     return torch.from_numpy(x).reshape(n, 1, 1, 1)
 
 
-def posterior_mean(y: np.ndarray, a: float, s: float) -> np.ndarray:
+def posterior(y: torch.Tensor, a: float, s: float) -> torch.Tensor:
     """E[x0 | y] for y = a x0 + s eps: the answer of a perfect denoiser."""
-    variance = a**2 * WIDTH**2 + s**2
-    log_weight = np.log(WEIGHTS) - (y[..., None] - a * MEANS) ** 2 / (2 * variance)
-    weight = np.exp(log_weight - log_weight.max(axis=-1, keepdims=True))
-    weight /= weight.sum(axis=-1, keepdims=True)
-    means = MEANS + a * WIDTH**2 / variance * (y[..., None] - a * MEANS)
-    return np.asarray((weight * means).sum(axis=-1))
+    means, variance = torch.from_numpy(MEANS), a**2 * WIDTH**2 + s**2
+    log_weight = torch.from_numpy(np.log(WEIGHTS)) - (y[..., None] - a * means) ** 2 / (2 * variance)
+    found = means + a * WIDTH**2 / variance * (y[..., None] - a * means)
+    return (log_weight.softmax(dim=-1) * found).sum(dim=-1)
 
 
-OUTPUTS: dict[str, Callable[..., np.ndarray]] = {
+def posterior_mean(y: np.ndarray, a: float, s: float) -> np.ndarray:
+    """The same of arrays."""
+    return np.asarray(posterior(torch.from_numpy(y), a, s).numpy())
+
+
+OUTPUTS: dict[str, Callable[..., torch.Tensor]] = {
     "epsilon": lambda x0, eps, a, s: eps,
     "sample": lambda x0, eps, a, s: x0,
     "v_prediction": lambda x0, eps, a, s: a * eps - s * x0,
@@ -58,8 +61,8 @@ def mixture_network(path: Trajectory) -> Network:
     def network(y: torch.Tensor, time: float) -> torch.Tensor:
         times, a, s = path.schedule
         a, s = level_at(path, float(np.interp(time, times, s / (a + s))))
-        x0 = posterior_mean(y.numpy(), a, s)
-        return torch.from_numpy(OUTPUTS[path.prediction](x0, (y.numpy() - a * x0) / s if s else 0 * x0, a, s))
+        x0 = posterior(y, a, s)
+        return OUTPUTS[path.prediction](x0, (y - a * x0) / s if s else 0 * x0, a, s)
 
     return network
 

@@ -1,5 +1,7 @@
 """The inverter against closed forms, against diffusers' inverse scheduler, and against itself."""
 
+import gc
+import weakref
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -260,20 +262,37 @@ def test_runtime_settings_reach_the_modules(stable_diffusion: Path) -> None:
     vae = Inverter.from_pretrained(stable_diffusion, num_inference_steps=1, runtime=runtime).pipeline.autoencoder
     assert vae.use_slicing
     assert vae.use_tiling
-    with pytest.raises(UsageError, match="attention back-end 'native' has no effect on a UNet2DConditionModel"):
-        Inverter.from_pretrained(stable_diffusion, runtime=Runtime(attention_backend="native"))
+    with pytest.raises(UsageError, match="unknown attention_backend 'telepathy'; choose one of: flash, cudnn"):
+        Runtime(attention_backend="telepathy")
 
 
-def test_an_attention_back_end_is_applied_where_the_network_has_a_choice_of_them(tmp_path: Path) -> None:
-    folder = save_diffusion("flux-dev", tmp_path / "model")
+@pytest.mark.parametrize("name", ["sd15", "pixart", "flux-dev"])
+def test_the_attention_kernel_that_is_asked_for_computes_the_attention_of_every_kind_of_network(
+    tmp_path: Path, name: str
+) -> None:
+    folder = save_diffusion(name, tmp_path / "model")
     load = partial(Inverter.from_pretrained, folder, num_inference_steps=1)
-    inverter = load(runtime=Runtime(attention_backend="_native_math"))
-    chosen = {str(p._attention_backend.value) for p in inverter.pipeline.denoiser.attn_processors.values()}
-    assert chosen == {"_native_math"}
-    y = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(inverter.invert_latents(y), load().invert_latents(y), rtol=0, atol=1e-4)
-    with pytest.raises(UsageError, match="attention back-end 'telepathy'"):
-        load(runtime=Runtime(attention_backend="telepathy"))
+    y = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    by_math, by_choice = (load(runtime=Runtime(attention_backend=each)).invert_latents(y) for each in ("math", None))
+    torch.testing.assert_close(by_math, by_choice, rtol=0, atol=1e-4)
+    with pytest.raises(UsageError, match="attention_backend 'cudnn' does not serve this network here: leave it out"):
+        load(runtime=Runtime(attention_backend="cudnn")).invert_latents(y)  # a kernel that computes no float32
+
+
+def test_text_towers_go_once_the_one_prompt_is_encoded_and_come_back_for_another(stable_diffusion: Path) -> None:
+    load = partial(Inverter.from_pretrained, stable_diffusion, num_inference_steps=1)
+    one, each = load(prompt="a face"), load(prompt=None)
+    towers = [weakref.ref(each.network.tower.text_encoder)]
+    assert "tower" not in vars(one.network)
+    assert "tower" in vars(each.network), "images will bring prompts of their own"
+    images = pictures(size=16)
+    assert torch.equal(one.invert(images), each.invert(images, prompts=["a face"] * len(images)))
+    assert torch.equal(
+        one.invert(images, prompts=["x"] * len(images)), each.invert(images, prompts=["x"] * len(images))
+    )
+    each.network.release_tower()
+    gc.collect()
+    assert towers[0]() is None, "nothing else holds it"
 
 
 def test_a_compiled_network_gives_the_same_noise(unconditional: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -379,7 +379,7 @@ def test_what_is_not_read_is_no_part_of_a_fingerprint_and_all_that_is_read_is(co
 def test_shards_beside_an_index_of_pickles_are_read(copy: Callable[[str], Path], folders: Folders) -> None:
     folder = copy("sd3-medium")
     tower = folder / "text_encoder"
-    transformers_tower = type(load(folders["sd3-medium"]).pipeline.texts["text_encoder"])
+    transformers_tower = type(load(folders["sd3-medium"]).network.tower.text_encoder)
     transformers_tower.from_pretrained(tower).save_pretrained(tower, max_shard_size="100KB")
     (tower / "pytorch_model.bin.index.json").write_text(
         json.dumps({"weight_map": {"x": "pytorch_model-00001-of-00002.bin"}})
@@ -446,9 +446,9 @@ def test_a_prompt_that_is_no_class_is_refused_in_one_line(folders: Folders) -> N
 
 def test_where_x_t_ends_is_told_by_the_inverter(folders: Folders) -> None:
     for steps, timestep in ((50, 981), (150, 895)):
-        end = load(folders["sd15"], num_inference_steps=steps).end
-        assert end.timestep == timestep
-        assert end.a**2 + end.s**2 == pytest.approx(1)
+        path = load(folders["sd15"], num_inference_steps=steps).trajectory
+        assert path.times[-1] == timestep
+        assert path.a[-1] ** 2 + path.s[-1] ** 2 == pytest.approx(1)
 
 
 def test_ddim_source_through_a_folder_is_the_loop_of_its_definition(folders: Folders) -> None:

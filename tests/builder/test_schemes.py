@@ -35,6 +35,7 @@ ORDERS = [
     *[(name, family, 1) for name in ("ddim", "euler") for family in FAMILIES],
     *[(name, family, 2) for name in ("heun", "midpoint", "ab2", "fireflow") for family in FAMILIES],
     ("bdia", "flow", 2),
+    ("belm", "flow", 2),
 ]
 
 
@@ -53,6 +54,8 @@ BOUNDS = {
     ("ab2", "diffusion"): (4e-3, 2e-2), ("fireflow", "diffusion"): (4e-3, 1e-3), ("bdia", "diffusion"): (2e-2, 1e-12),
     ("euler", "flow"): (7e-2, 9e-2), ("heun", "flow"): (4e-3, 1e-3), ("midpoint", "flow"): (1e-3, 2e-4),
     ("fireflow", "flow"): (3e-3, 1e-3), ("bdia", "flow"): (6e-3, 1e-12),
+    ("belm", "diffusion"): (6e-3, 1e-12), ("belm", "flow"): (3e-3, 1e-12),
+    ("gnri", "diffusion"): (3e-2, 3e-2), ("gnri", "flow"): (9e-2, 4e-3),
 }  # fmt: skip
 
 
@@ -151,6 +154,7 @@ def test_one_iteration_of_the_fixed_point_is_ddim() -> None:
 
 
 CALLS = {"ddim": 20, "ddim-source": 19, "euler": 20, "heun": 40, "midpoint": 40, "ab2": 21, "fireflow": 21, "bdia": 21,
+         "belm": 21, "gnri": 40,
          "forward-start": 19, "ddim-fixed-point": 100}  # fmt: skip
 
 
@@ -186,6 +190,73 @@ def test_bdia_without_its_second_state_still_generates_nearly() -> None:
     assert error(scheme.generate(noise, network, previous), y) < 1e-12 < error(scheme.generate(noise, network), y) < 0.2
 
 
+def test_belm_is_the_formula_of_its_paper_in_the_scaled_state_and_exact_from_its_last_two_states() -> None:
+    """x_{i-1} = (h_i / h_{i+1})^2 x_{i+1} + (1 - (h_i / h_{i+1})^2) x_i - h_i (1 + h_i / h_{i+1}) eps, x = y / a."""
+    path, y = diffusion(10), data()
+    network = mixture_network(path)
+    noise, previous = make_scheme("belm", path).invert(y, network, draw)
+    assert previous is not None
+    sigma, x = path.s / path.a, [noise / path.a[-1], previous / path.a[-2]]
+    for i in range(path.steps - 1, 0, -1):
+        here, after = sigma[i] - sigma[i - 1], sigma[i + 1] - sigma[i]
+        r = here / after
+        eps = network(x[-1] * path.a[i], float(path.times[i]))
+        x.append(r**2 * x[-2] + (1 - r**2) * x[-1] - here * (1 + r) * eps)
+    torch.testing.assert_close(x[-1] * path.a[0], y, rtol=0, atol=1e-11)
+    back = make_scheme("belm", path).generate(noise, network, previous)
+    torch.testing.assert_close(back, y, rtol=0, atol=1e-11)
+
+
+def test_belm_passes_steps_of_no_width_exactly() -> None:
+    config = {**STABLE_DIFFUSION, "timestep_spacing": "leading", "steps_offset": 0, "set_alpha_to_one": False}
+    path, y = read_trajectory(config, 20), data()
+    assert path.s[0] == path.s[1], "the sampler visits time 0"
+    network, scheme = mixture_network(path), make_scheme("belm", path)
+    noise, previous = scheme.invert(y, network, draw)
+    assert error(scheme.generate(noise, network, previous), y) < 1e-12
+
+
+def test_one_call_of_gnri_is_ddim_and_each_further_one_leaves_less_of_the_fixed_point_s_residual() -> None:
+    path, y = diffusion(50), data(4 * 256).reshape(4, 1, 16, 16)
+    network, ddim = mixture_network(path), make_scheme("ddim", path)
+    states, backs = [], []
+    for iterations in (1, 2, 5):
+        scheme = make_scheme("gnri", path, {"iterations": iterations, "guidance": 0.0})
+        states.append(scheme.invert(y, network, draw)[0])
+        backs.append(error(ddim.generate(states[-1], network), y))
+    torch.testing.assert_close(states[0], ddim.invert(y, network, draw)[0])
+    assert backs[0] > 1.5 * backs[1] > 2.5 * backs[2]
+
+
+def test_gnri_solves_a_step_of_a_linear_network_exactly_in_one_newton_iteration() -> None:
+    """One number a state and eps = k y + m: z = F(z) has the solution of a linear equation, which no iteration sees."""
+    path, y, (k, m) = diffusion(10), data(), (0.3, -0.2)
+    linear = lambda state, time: k * state + m  # noqa: E731
+    found, _ = make_scheme("gnri", path, {"guidance": 0.0}).invert(y, linear, draw)
+    z = y
+    for a, s, b, t in zip(path.a, path.s, path.a[1:], path.s[1:], strict=False):
+        c = t - b / a * s  # z = (b / a) y + c (k z + m)
+        z = (b / a * z + c * m) / (1 - c * k)
+    torch.testing.assert_close(found, z, rtol=1e-4, atol=1e-4)  # eta is 1e-6
+    assert (
+        error(make_scheme("ddim", path).generate(found, linear), y)
+        < 1e-4
+        < error(make_scheme("ddim", path).generate(make_scheme("ddim", path).invert(y, linear, draw)[0], linear), y)
+    )
+
+
+def test_gnri_s_guidance_draws_to_the_mean_of_forward_diffusion() -> None:
+    path, y = diffusion(10), data(4 * 64).reshape(4, 1, 8, 8)
+    network = mixture_network(path)
+    here, there = Coordinates(path, straight=False).levels[:2]
+    seen: dict[float, list[torch.Tensor]] = {0.0: [], 0.02: []}
+    for guidance, states in seen.items():
+        asked = lambda z, t, states=states: states.append(z.detach()) or network(z, t)  # noqa: E731
+        make_scheme("gnri", path, {"guidance": guidance}).step(y, asked, here, there)
+    without, under = (float((states[1] - y).norm()) for states in seen.values())
+    assert under > without, "the Newton step is longer by what the guidance adds to f"
+
+
 def test_forward_start_takes_what_is_fresh_from_the_seed_and_the_rest_from_ddim() -> None:
     path, y = diffusion(50), data()
     network = mixture_network(path)
@@ -213,11 +284,12 @@ def test_forward_start_over_all_steps_is_forward_diffusion_itself() -> None:
 @pytest.mark.parametrize(
     ("scheme", "options", "message"),
     [
-        ("dpm", {}, "unknown scheme 'dpm'; choose one of: ddim, ddim-fixed-point, euler"),
+        ("dpm", {}, "unknown scheme 'dpm'; choose one of: ddim, ddim-fixed-point, gnri, euler"),
         ("heun", {"iterations": 3}, "scheme heun has no option 'iterations'; it has: none"),
         ("ddim-fixed-point", {"share": 3}, "scheme ddim-fixed-point has no option 'share'; it has: iterations"),
         ("ddim-fixed-point", {"iterations": 0}, "at least one is needed"),
         ("forward-start", {"share": 1.5}, "must lie between 0 and 1"),
+        ("gnri", {"iterations": 0}, "at least one is needed"),
     ],
 )
 def test_a_scheme_that_does_not_exist_or_an_option_it_lacks_is_refused(

@@ -212,10 +212,10 @@ def test_leading_steps_of_any_number_are_those_of_diffusers_sampler_and_its_step
 
 def test_where_x_t_ends_is_told() -> None:
     """150 leading steps end at t = 895, where 0.122 of the image is left; 50 at t = 981, where 0.076 is."""
-    ends = [trajectory(steps).end for steps in (150, 50)]
-    assert [end.timestep for end in ends] == [895, 981]
-    assert [round(end.a, 3) for end in ends] == [0.122, 0.076]
-    assert [round(end.s, 3) for end in ends] == [0.993, 0.997]
+    paths = [trajectory(steps) for steps in (150, 50)]
+    assert [path.times[-1] for path in paths] == [895, 981]
+    assert [round(path.a[-1], 3) for path in paths] == [0.122, 0.076]
+    assert [round(path.s[-1], 3) for path in paths] == [0.993, 0.997]
 
 
 OWN_SPACINGS = ("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler",

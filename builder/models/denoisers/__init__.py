@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from noisezoo.builder.models.arithmetic import attention
 from noisezoo.builder.models.files import AUTOENCODERS
 from noisezoo.errors import UsageError
 from noisezoo.plugins import load_package
@@ -28,23 +29,25 @@ PROMPTS_KEPT = 256
 class Denoiser(ABC):
     """A network as `(state, time) -> output`, both float32, under guidance.
 
-    `forwards` counts the passes; `finite` collects, for each call, the time and which images' outputs were finite.
+    Attributes:
+        TABLE: Class of the network and what it embeds beside text (its config's `addition_embed_type`) -> subclass.
+        text_pipeline: The diffusers pipeline whose `encode_prompt` encodes its prompts.
+        takes: How it takes guidance, as `guidance` returns it, where no config says otherwise.
+        given_sigmas: Whether the model's pipeline gives its scheduler the sigmas 1, ..., 1 / steps.
+        packing: Latents a side that make one position of the network's input, before its own patches.
+        text_tokens: Tokens at which the pipeline cuts a prompt for a T5 tower.
+        unmet: Keys of the network's config that ask for conditions which nothing here gives.
+        forwards: Number of passes so far.
+        finite: For each call, the time and which images' outputs were finite.
     """
 
     TABLE: ClassVar[dict[tuple[str, str | None], type["Denoiser"]]] = {}
-    """Class of the network and what it embeds beside text (its config's `addition_embed_type`) -> subclass."""
     text_pipeline: ClassVar[str] = ""
-    """The diffusers pipeline whose `encode_prompt` encodes its prompts."""
     takes: ClassVar[str] = "text"
-    """How it takes guidance, as `guidance` returns it, where no config says otherwise."""
     given_sigmas: ClassVar[bool] = False
-    """Whether the model's pipeline gives its scheduler the sigmas 1, ..., 1 / steps."""
     packing: ClassVar[int] = 1
-    """Latents a side that make one position of the network's input, before its own patches."""
     text_tokens: ClassVar[int] = 0
-    """Tokens at which the pipeline cuts a prompt for a T5 tower."""
     unmet: ClassVar[tuple[str, ...]] = ()
-    """Keys of the network's config that ask for conditions which nothing here gives."""
 
     def __init_subclass__(cls, *, network: str = "", embeds: str | None = None) -> None:
         if network:
@@ -106,8 +109,12 @@ class Denoiser(ABC):
 
     @cached_property
     def tower(self) -> Any:
-        """Diffusers' own pipeline around the text towers."""
+        """Diffusers' own pipeline around the text towers, which are read when a prompt is to be encoded."""
         return self.pipeline.text_pipeline(self.text_pipeline)
+
+    def release_tower(self) -> None:
+        """Let the text towers go; they are read again if another prompt comes."""
+        self.__dict__.pop("tower", None)
 
     @property
     def multiple(self) -> int:
@@ -120,32 +127,25 @@ class Denoiser(ABC):
         return int(self.network.config.in_channels // self.packing**2)
 
     def check_latents(self, shape: Sequence[int]) -> None:
-        """Refuse latents (..., c, h, w) that the network does not take.
-
-        Raises:
-            UsageError: Another number of channels, or a side that the network cannot cut into its patches.
-        """
+        """Raise UsageError for latents (..., c, h, w) of other channels or sides than the network takes."""
         channels, *sides = shape[-3:]
+        kind, most = type(self.network).__name__, self.network.config.get("pos_embed_max_size")
         if channels != self.channels:
-            raise UsageError(f"latents of {channels} channels: a {type(self.network).__name__} takes {self.channels}")
+            raise UsageError(f"latents of {channels} channels: a {kind} takes {self.channels}")
         if any(side % self.multiple for side in sides):
-            downscale, kind = self.pipeline.downscale, type(self.network).__name__
             raise UsageError(
                 f"latents of {sides[0]} x {sides[1]} do not fit a {kind}: sides must be multiples of {self.multiple}, "
-                f"those of pictures of {self.multiple * downscale} pixels"
+                f"those of pictures of {self.multiple * self.pipeline.downscale} pixels"
             )
-        most = (self.network.config.get("pos_embed_max_size") or max(sides)) * self.multiple
-        if max(sides) > most:
-            raise UsageError(
-                f"latents of {sides[0]} x {sides[1]}: a {type(self.network).__name__} takes {most} at most"
-            )
+        if most and max(sides) > most * self.multiple:
+            raise UsageError(f"latents of {sides[0]} x {sides[1]}: a {kind} takes {most * self.multiple} at most")
 
     def is_cut(self, prompt: str) -> bool:
         """Whether a prompt has more tokens than one of the text towers is given, so that its end is without effect."""
-        tokenizers = [part for name, part in self.pipeline.texts.items() if "tokenizer" in name and part is not None]
         return bool(self.text_pipeline) and any(
             len(tokenizer(prompt, truncation=False, verbose=False).input_ids) > self._tokens(tokenizer)
-            for tokenizer in tokenizers
+            for tokenizer in self.pipeline.tokenizers.values()
+            if tokenizer is not None
         )
 
     def _tokens(self, tokenizer: Any) -> int:
@@ -190,9 +190,9 @@ class Denoiser(ABC):
         return self.call(y, timestep=time, **conditions)
 
     def constant(self, *values: float, like: "Tensor") -> "Tensor":
-        """Numbers as a row (1, k) of the dtype and on the device of `like`.
+        """Numbers as a row (1, k) of the dtype and on the device of `like`, copied there once.
 
-        They are copied to the device once: a copy in the loop over steps would make the host wait for the device.
+        A copy in the loop over steps would make the host wait for the device.
         """
         return self._constants(values, like.dtype, like.device)
 
@@ -210,7 +210,8 @@ class Denoiser(ABC):
         times = torch.full((len(y),), time, dtype=torch.float32, device=y.device)  # half precision does not hold 981
         if self.pipeline.runtime.compile:
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
-        output = self.predict(y, times, rows)[:, : y.shape[1]]
+        with attention(self.pipeline.runtime.attention_backend):
+            output = self.predict(y, times, rows)[:, : y.shape[1]]
         return output.to(torch.float32, copy=True)  # a replayed graph writes its next output over this one
 
     def _embedded_scale(self) -> Conditions:
@@ -247,14 +248,7 @@ def _constant(values: tuple[float, ...], dtype: "torch.dtype", device: "torch.de
 
 
 def denoiser_of(config: Mapping[str, Any]) -> type[Denoiser]:
-    """The kind of denoiser that a network's config asks for.
-
-    Args:
-        config: A diffusers config with its `_class_name`.
-
-    Raises:
-        UsageError: Networks of that class, or its conditions, are not known.
-    """
+    """The kind of denoiser that a diffusers config asks for; raises UsageError where none is known."""
     load_package(__name__)
     kind, embeds = str(config.get("_class_name")), config.get("addition_embed_type")
     if (kind, embeds) not in Denoiser.TABLE:
@@ -262,12 +256,3 @@ def denoiser_of(config: Mapping[str, Any]) -> type[Denoiser]:
         also = f" with {embeds} conditions" if embeds else ""
         raise UsageError(f"cannot invert through a {kind}{also}; treated are: {treated}")
     return Denoiser.TABLE[kind, embeds]
-
-
-def kind_of(pipeline: "Pipeline") -> type[Denoiser]:
-    """The kind of denoiser of a loaded pipeline's network.
-
-    Raises:
-        UsageError: Networks of that kind are not known.
-    """
-    return denoiser_of({**pipeline.denoiser.config, "_class_name": type(pipeline.denoiser).__name__})

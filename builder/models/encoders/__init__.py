@@ -32,19 +32,18 @@ class Encoder(ABC):
     """Pictures to embeddings, raw: never normalised, never clipped. A subclass is one library's encoders.
 
     Attributes:
+        TABLE: Name of a family -> subclass.
+        layout: Where the family's folders keep their files, and the mark that tells them.
+        package: The library's name on the package index, whose version a build records.
         model: The network.
         preprocess: One RGB picture -> the network's input, (3, h, w) float32.
         dtype: Dtype of the network.
         device: Where it runs.
-        layout: Where the family's folders keep their files, and the mark that tells them.
-        package: The library's name on the package index, whose version a build records.
     """
 
     TABLE: ClassVar[dict[str, type["Encoder"]]] = {}
-    """Name of a family -> subclass."""
     layout: ClassVar[Layout]
     package: ClassVar[str]
-
     model: "torch.nn.Module"
     preprocess: "Callable[[Image], Tensor]"
     dtype: "torch.dtype"

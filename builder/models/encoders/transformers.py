@@ -1,7 +1,6 @@
 """Any transformers image model, read out by what it offers."""
 
 import inspect
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +37,7 @@ class Transformers(
     def load(self, folder: Path, stored: frozenset[str], untrained_seed: int | None) -> None:
         """By `AutoModel` and `AutoImageProcessor`, no remote code."""
         import torch
+        import transformers
         from transformers import AutoConfig, AutoImageProcessor, AutoModel
 
         _refuse_custom_code(folder)
@@ -47,11 +47,16 @@ class Transformers(
         if hasattr(config, "mask_ratio"):
             config.mask_ratio = 0.0  # a masked autoencoder hides patches at random, in evaluation mode as well
         options = {"dtype": torch.float32, "trust_remote_code": False, **_pooler_option(config, stored)}
-        kind = _projecting(config)
-        if untrained_seed is None:
-            self.model = _with_weights(folder, kind or AutoModel, config, options)
-        else:
+        name = (config.architectures or [""])[0]  # AutoModel would drop the projection of a tower saved with it
+        kind: Any = getattr(transformers, name, None) if name.endswith("VisionModelWithProjection") else None
+        if untrained_seed is not None:
             self.model = AutoModel.from_config(config, **options) if kind is None else kind(config)  # type: ignore[no-untyped-call]
+        else:
+            self.model, report = (kind or AutoModel).from_pretrained(
+                folder, config=config, use_safetensors=True, output_loading_info=True, **options
+            )
+            if report["missing_keys"]:  # transformers fills these with random numbers and only warns
+                raise UsageError(f"{folder}: its weights lack {', '.join(sorted(report['missing_keys'])[:3])}")
         for name in ("text_model", "text_projection"):
             if hasattr(self.model, "get_image_features") and hasattr(self.model, name):
                 delattr(self.model, name)
@@ -116,24 +121,6 @@ def _patches(model: "torch.nn.Module", pixels: "Tensor") -> int:
     return (pixels.shape[2] // rows) * (pixels.shape[3] // columns)
 
 
-def _projecting(config: Any) -> Any:
-    """The class of a vision tower that was saved with its projection, which `AutoModel` would drop; else None."""
-    import transformers
-
-    name = (config.architectures or [""])[0]
-    return getattr(transformers, name, None) if name.endswith("VisionModelWithProjection") else None
-
-
-def _with_weights(folder: Path, kind: Any, config: Any, options: Mapping[str, Any]) -> "torch.nn.Module":
-    model, report = kind.from_pretrained(
-        folder, config=config, use_safetensors=True, output_loading_info=True, **options
-    )
-    if report["missing_keys"]:  # transformers fills these with random numbers and only warns
-        raise UsageError(f"{folder}: its weights lack {', '.join(sorted(report['missing_keys'])[:3])}")
-    network: torch.nn.Module = model
-    return network
-
-
 def _pooler_option(config: Any, stored: frozenset[str]) -> dict[str, bool]:
     """Ask for no pooler where the pooler has parameters and the weights hold none of them."""
     import torch
@@ -158,12 +145,11 @@ def _refuse_custom_code(folder: Path) -> None:
 def _refuse_further_inputs(model: "torch.nn.Module") -> None:
     """An encoder sees one square picture and nothing else; NaFlex models want a mask and a shape for each as well."""
     tower = getattr(model, "vision_model", model)
-    wanted = [
+    further = [
         name
-        for name, parameter in inspect.signature(tower.forward).parameters.items()
-        if parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+        for name, p in inspect.signature(tower.forward).parameters.items()
+        if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD and name != "pixel_values"
     ]
-    further = [name for name in wanted if name != "pixel_values"]
     if further:
         raise UsageError(
             f"{type(model).__name__} wants {', '.join(further)} beside the picture: use its fixed-resolution weights"
