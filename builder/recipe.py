@@ -85,7 +85,9 @@ class Settings(_Frozen):
     scheme: str = "ddim"
     scheme_options: dict[str, Any] = Field(default_factory=dict)
     span: int | None = Field(default=None, ge=1, description="end where a sampler of this many steps ends")
-    dtype: Literal["float32", "tf32", "bfloat16", "float16"] = "float32"
+    dtype: Literal["float32", "tf32", "bfloat16", "float16"] | None = Field(
+        default=None, description="null: float32 on a CPU; on a GPU the half precision that a view's row names, or tf32"
+    )
     seed: int = 42
     batch_size: int = Field(default=64, ge=1)
     threads: int = Field(default=1, ge=1, description="CPU threads a process; part of the bytes, as sums depend on it")
@@ -95,7 +97,9 @@ class Settings(_Frozen):
     attention_backend: Literal["flash", "cudnn", "efficient", "math"] | None = None
     vae_slicing: bool = False
     vae_tiling: bool = False
-    compile: bool | Literal["reduce-overhead", "max-autotune"] = False
+    compile: bool | Literal["reduce-overhead", "max-autotune"] | None = Field(
+        default=None, description="null: on a GPU, where a view's passes would take an H100 half an hour or more"
+    )
     readers: int | None = Field(default=None, ge=1, description="threads that read and decode; changes no byte")
 
     @model_validator(mode="before")

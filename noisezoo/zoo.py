@@ -23,8 +23,8 @@ Kind = Literal["noise", "embedding", "control"]
 Guidance = Literal["text", "zeros", "input", "none"]
 TESTBED = Path(__file__).parent / "testbed"
 UNTRAINED, RESIDUAL = "-untrained", "-residual"
-PLANNED = ("millions", "gigabytes", "guidance")
-"""Fields of a row that only a plan reads; no dataset records them."""
+UNRECORDED = ("millions", "gigabytes", "guidance", "half", "ungated")
+"""Fields of a row that no dataset records: plans, messages and builds on GPUs read them."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ class View:
         guidance: How it takes guidance: `text` or `zeros` (a second pass, with the empty prompt or zeros for no
             prompt), `input` (the scale is an input of the network), or `none`; None counts as `text`, or as `none`
             where `clip_conditioned` is False.
+        half: Half precision in which its network neither overflows nor loses accuracy on a GPU; None: none is known.
+        ungated: Of a gated model: where the same weights are without a gate, and what differs there.
     """
 
     name: str
@@ -80,6 +82,8 @@ class View:
     millions: tuple[float, ...] = ()
     gigabytes: float = 0.0
     guidance: Guidance | None = None
+    half: Literal["float16", "bfloat16"] | None = None
+    ungated: str = ""
 
     @property
     def size(self) -> int:

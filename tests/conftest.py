@@ -16,6 +16,9 @@ os.environ |= {
     "HF_HUB_OFFLINE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "OMP_NUM_THREADS": "1",
 }  # fmt: skip
 
+# What is compared with was computed on a CPU. `NOISEZOO_TEST_GPUS=0` shows GPU 0 to the tests that are about GPUs.
+os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("NOISEZOO_TEST_GPUS", "")
+
 # A shell's background job begins with SIGINT ignored, and so would every program that a test starts and interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

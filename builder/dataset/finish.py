@@ -194,7 +194,7 @@ def describe(build: Build, rows: Rows) -> Section:
         sensitive=build.source_facts["sensitive"],
         scanned=scanned, refused=refused, removed=scanned - refused - sum(rows.splits.values()),
         splits=rows.splits,
-        views=tuple(_public_view(view) | _own_settings(build, view.name) for view in build.published_views),
+        views=tuple(_public_view(build, view) | _own_settings(build, view.name) for view in build.published_views),
         settings=public["settings"] | _chosen(public["source"]),
         software=next(iter(units.values()))["software"],
         devices=tuple(sorted({marker["device"] for marker in rows.markers})),
@@ -222,9 +222,11 @@ def _own_settings(build: Build, name: str) -> dict[str, Any]:
     return {"settings": differ} if differ else {}
 
 
-def _public_view(view: zoo.View) -> dict[str, Any]:
-    """A row of the zoo without this machine's paths."""
-    row = {name: value for name, value in asdict(view).items() if name not in zoo.PLANNED}
+def _public_view(build: Build, view: zoo.View) -> dict[str, Any]:
+    """A row of the zoo without this machine's paths; with the half precision that a GPU chose."""
+    row = {name: value for name, value in asdict(view).items() if name not in zoo.UNRECORDED}
+    chosen = build.arithmetic(view)
+    row |= {"half": chosen["dtype"]} if chosen.get("dtype") in ("float16", "bfloat16") else {}
     return {**row, "repo": public_name(view.repo), "shape": list(view.shape), "dtype": view.dtype}
 
 

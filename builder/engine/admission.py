@@ -149,7 +149,7 @@ def admit_device(build: Build) -> None:
 
     s = build.recipe.settings
     if any(view.repo for view in build.views):
-        check_arithmetic(s.dtype, PartialState().device, compiled=bool(s.compile))
+        check_arithmetic(s.dtype or "float32", PartialState().device, compiled=bool(s.compile))
     here = {"device": device_name(), "host": socket.gethostname()}
     first = build.first(DEVICE, lambda: here)
     if first["device"] != here["device"] and not _begun(build)["mixed"]:

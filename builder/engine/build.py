@@ -19,7 +19,7 @@ from noisezoo.errors import UsageError
 from noisezoo.files import clean_up, make_folder, read_json, read_state, sha256_of, write_json
 from noisezoo.schema import name_faults
 
-STATE, MODELS, COMMITS = "_build", "models.json", "commits.json"
+STATE, MODELS, COMMITS, ARITHMETIC = "_build", "models.json", "commits.json", "arithmetic"
 LISTED = "listed.json"
 """Keys of all images that the source had when the manifest was frozen, where a source may get more."""
 
@@ -167,6 +167,10 @@ class Build:
             write_json(path, value())
 
         return once(Lease(self.leases / name), lambda: read_json(path), write)
+
+    def arithmetic(self, view: zoo.View) -> dict[str, Any]:
+        """`dtype` and `compile` that a GPU chose for a view; empty where none was asked."""
+        return read_state(self.state / ARITHMETIC / f"{view.name}.json") or {}
 
     def owners(self) -> list[dict[str, Any]]:
         """Living processes that own leases of the build: `host`, `pid`, `leases`."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 CUT_PROMPTS = "cut_prompts"
 """Key of a marker: rows whose prompt is longer than what the model reads of it."""
 SOFTWARE = (
-    "noisezoo", "torch", "diffusers", "transformers", "numpy", "pyarrow", "pillow", "scikit-image", "datasets",
+    "noisezoo", "torch", "diffusers", "transformers", "numpy", "pyarrow", "pillow", "datasets",
 )  # fmt: skip
 """Packages whose versions can change a byte, beside the encoders' own."""
 

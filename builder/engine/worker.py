@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from noisezoo.builder.engine.build import Build, Unit
+from noisezoo.builder.engine.build import ARITHMETIC, Build, Unit
 from noisezoo.builder.engine.commit import commit, device_name
 from noisezoo.builder.engine.leases import HEARTBEAT_SECONDS, PAUSE, Lease, Monitor, once
 from noisezoo.builder.engine.log import Log
@@ -23,6 +23,7 @@ from noisezoo.builder.views import (
     Values,
     Work,
     ahead,
+    choose_arithmetic,
     choose_sizes,
     cut,
     device_memory,
@@ -36,10 +37,12 @@ from noisezoo.files import clean_up, committed, write_tensors
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from PIL.Image import Image
 
     from noisezoo.builder.recipe import Settings
     from noisezoo.builder.views import Computer
+    from noisezoo.zoo import View
 
 READERS = 8
 """At most this many threads read, unless the recipe says otherwise."""
@@ -184,8 +187,10 @@ class _Group:
 
 def load_computer(build: Build, source: Source, unit: Unit, log: Log) -> "Computer":
     """The view's computer with its model loaded and, where it needs one, its fit."""
+    from accelerate import PartialState
+
     started = time.perf_counter()
-    computer = make_computer(unit.view, build.recipe.settings_of(unit.view.name))
+    computer = make_computer(unit.view, settings_for(build, unit.view, PartialState().device))
     try:
         with naming(unit.view):
             computer.load()
@@ -201,6 +206,21 @@ def load_computer(build: Build, source: Source, unit: Unit, log: Log) -> "Comput
     return computer
 
 
+def settings_for(build: Build, view: "View", device: "torch.device") -> "Settings":
+    """The recipe's settings, and what they leave open of a view's arithmetic.
+
+    On a GPU the build's first process at the view chooses it for all of them, as rows' bits depend on it.
+    """
+    settings = build.recipe.settings_of(view.name)
+    if device.type != "cuda" or not view.repo:
+        return settings.model_copy(update=choose_arithmetic(view, settings, accelerated=False))
+
+    def choose() -> dict[str, Any]:
+        return choose_arithmetic(view, settings, accelerated=True, images=len(build.manifest), device=device)
+
+    return settings.model_copy(update=build.first(f"{ARITHMETIC}/{view.name}.json", choose))
+
+
 def batch_sizes(build: Build, computer: "Computer") -> dict[str, int]:
     """Stage -> images at once on an accelerator, chosen by the build's first process at the view for all of them.
 
@@ -208,11 +228,11 @@ def batch_sizes(build: Build, computer: "Computer") -> dict[str, int]:
     """
     if (memory := device_memory(computer.device)) is None:
         return {}
-    view, recipe = computer.view, build.recipe
+    view, settings = computer.view, computer.settings
 
     def choose() -> dict[str, int]:
-        weights = weights_of(next(group for group in groups(build.views) if view in group), recipe.settings.dtype)
-        return choose_sizes(view, computer.settings, memory=memory, weights=weights, slice_rows=recipe.slice_rows)
+        weights = weights_of(next(group for group in groups(build.views) if view in group), settings)
+        return choose_sizes(view, settings, memory=memory, weights=weights, slice_rows=build.recipe.slice_rows)
 
     return build.first(f"batches/{view.name}.json", choose)
 

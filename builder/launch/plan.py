@@ -3,13 +3,11 @@
 from dataclasses import dataclass
 from math import ceil, floor, log2
 
-import numpy as np
-
 from noisezoo import zoo
-from noisezoo.builder.launch.machines import UNIT_SECONDS, Machine
-from noisezoo.builder.models import Footprint, Trajectory, activations, footprint, is_guided, unique
+from noisezoo.builder.launch.machines import METRIC_SECONDS, UNIT_SECONDS, Machine
+from noisezoo.builder.models import Footprint, activations, footprint, is_guided, unique
 from noisezoo.builder.recipe import Recipe, Settings
-from noisezoo.builder.views import groups
+from noisezoo.builder.views import choose_arithmetic, groups, passes
 from noisezoo.costs import Cost, cost_of, size_of
 from noisezoo.errors import UsageError
 
@@ -207,7 +205,9 @@ def plan(recipe: Recipe, images: int, machine: Machine, *, slices: int | None = 
 def _view_plan(
     recipe: Recipe, row: zoo.View, group: int, images: int, slices: int, machine: Machine, encoded: bool
 ) -> ViewPlan:
-    s, model = recipe.settings_of(row.name), footprint(row)
+    settings, model = recipe.settings_of(row.name), footprint(row)
+    arithmetic = choose_arithmetic(row, settings, accelerated=not machine.is_cpu)
+    s = settings.model_copy(update=arithmetic)
     guided = row.family == "diffusers" and is_guided((model or _unknown(row)).guidance, s)
     cost = cost_of(row, images, guided=guided, passes=passes(s), reconstruct=s.reconstruct)
     encoding = 0.0 if encoded else cost.autoencoder
@@ -215,9 +215,11 @@ def _view_plan(
     spent = cost.network / machine.network + encoding / machine.autoencoder
     spent += machine.read_seconds(images, row.resolution) + slices * UNIT_SECONDS
     spent += cost.forwards / batch * machine.pass_seconds
+    if machine.is_cpu and row.family == "diffusers":
+        spent += s.reconstruct * images * row.resolution**2 * METRIC_SECONDS
     stored = _stored_bytes(row, images, s)
     unit = spent / images * min(recipe.slice_rows, images)
-    weights = None if model is None else model.weights(row, s.dtype)
+    weights = None if model is None else model.weights(row, arithmetic["dtype"])
     published = _published_bytes(recipe, row, images, s)
     return ViewPlan(
         row, group, cost, guided, unit, spent, stored + slices * UNIT_BYTES, published, weights,
@@ -247,28 +249,3 @@ def _arrays(row: zoo.View, settings: Settings) -> int:
 
     scheme = SCHEMES.get(settings.scheme)
     return 2 if row.family == "diffusers" and scheme is not None and scheme.keeps_previous else 1
-
-
-def passes(settings: Settings) -> tuple[float, float]:
-    """Passes of one inversion and of one generation by the recipe's scheme, counted on a state of one number.
-
-    Raises:
-        UsageError: No such scheme, or it has no such option.
-    """
-    import torch
-
-    from noisezoo.builder.models import make_scheme
-
-    abar = np.linspace(0.999, 0.001, settings.num_inference_steps + 1)
-    a, s, times = abar**0.5, (1 - abar) ** 0.5, np.arange(float(len(abar)))
-    scheme = make_scheme(settings.scheme, Trajectory(times, a, s, "epsilon", 2, (times, a, s)), settings.scheme_options)
-    state, calls = torch.zeros(1, 1, 1, 1), [0]
-
-    def network(y: torch.Tensor, time: float) -> torch.Tensor:
-        calls[0] += 1
-        return y
-
-    noise, previous = scheme.invert(state, network, lambda: state)
-    inverted = calls[0]
-    scheme.generate(noise, network, previous)
-    return inverted * scheme.passes_each, float(calls[0] - inverted)

@@ -1,6 +1,9 @@
 from noisezoo.builder.models.accuracy import pick as pick
 from noisezoo.builder.models.arithmetic import (
+    can_compile as can_compile,
     check_arithmetic as check_arithmetic,
+    has_arithmetic as has_arithmetic,
+    network_device as network_device,
     set_arithmetic as set_arithmetic,
 )
 from noisezoo.builder.models.denoisers import Denoiser as Denoiser

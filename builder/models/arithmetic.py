@@ -89,6 +89,20 @@ def network_device(device: "str | torch.device | None") -> "torch.device":
     return found
 
 
+def can_compile() -> bool:
+    """Whether there is the compiler that torch.compile needs."""
+    return any(shutil.which(os.environ.get(name, name)) for name in COMPILERS)
+
+
+def has_arithmetic(dtype: str, device: "torch.device") -> bool:
+    """Whether an NVIDIA GPU has an arithmetic in hardware; what is not known of a device is taken for there."""
+    import torch
+
+    if device.type != "cuda" or torch.version.hip is not None or dtype not in TENSOR_CORES:
+        return True
+    return torch.cuda.get_device_capability(device) >= TENSOR_CORES[dtype]
+
+
 def check_arithmetic(dtype: str, device: "torch.device", *, compiled: bool = False) -> None:
     """Refuse, before any work, what a device cannot compute.
 
@@ -97,7 +111,7 @@ def check_arithmetic(dtype: str, device: "torch.device", *, compiled: bool = Fal
     """
     import torch
 
-    if compiled and not any(shutil.which(os.environ.get(name, name)) for name in COMPILERS):
+    if compiled and not can_compile():
         raise UsageError(
             f"compile needs a C++ compiler, and none of {', '.join(COMPILERS)} is here: install g++, "
             "or --set compile=false"
@@ -106,8 +120,8 @@ def check_arithmetic(dtype: str, device: "torch.device", *, compiled: bool = Fal
         if dtype == "tf32":
             raise UsageError(f"tf32 is arithmetic of NVIDIA GPUs, and this is {device.type}: use --set dtype=float32")
         return
-    needed, found = TENSOR_CORES.get(dtype), torch.cuda.get_device_capability(device)
-    if torch.version.hip is None and needed is not None and found < needed:
+    if not has_arithmetic(dtype, device):
+        needed, found = TENSOR_CORES[dtype], torch.cuda.get_device_capability(device)
         raise UsageError(
             f"{dtype} needs an NVIDIA GPU of compute capability {'.'.join(map(str, needed))} or newer, and "
             f"{torch.cuda.get_device_name(device)} has {'.'.join(map(str, found))}: use --set dtype=float16 or float32"

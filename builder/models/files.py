@@ -384,4 +384,6 @@ def _head(view: View) -> "HfFileMetadata":
     except NoiseZooError as error:
         absent = isinstance(error.__cause__, RemoteEntryNotFoundError)
         reason = f"{view.repo} is no {view.family} model: it has no {mark}" if absent else str(error)
+        reason += f"; the same weights are at {view.ungated}" if view.gated and view.ungated else ""
+        reason += "; its row pins no commit, so that `main` is asked for" if view.revision is None else ""
         raise type(error)(f"view {view.name}: {reason}, {mend}") from error

@@ -110,7 +110,10 @@ def stage_bytes(row: "View", settings: "Settings", batch: int) -> dict[str, floa
     positions, (live, width) = {
         "diffusers": (prod(row.shape[1:]), LATENT if row.autoencoder else PIXEL), "vae": (0, LATENT),
     }.get(row.family, (pixels // ENCODER_PATCH**2 if row.gflops else 0, ENCODER))  # fmt: skip
-    return {"encode": autoencoder, "network": float(batch * positions * width * live * BYTES[settings.dtype])}
+    return {
+        "encode": autoencoder,
+        "network": float(batch * positions * width * live * BYTES[settings.dtype or "float32"]),
+    }
 
 
 def activations(row: "View", settings: "Settings", batch: int) -> float:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from noisezoo.builder.models.arithmetic import network_device
+from noisezoo.builder.models.arithmetic import network_device, set_arithmetic
 from noisezoo.builder.models.denoisers import denoiser_of
 from noisezoo.builder.models.files import reading, resolve
 from noisezoo.builder.models.noise_schedule import Trajectory, read_trajectory
@@ -77,7 +77,8 @@ class Inverter:
             scheme: A key of `noisezoo.builder.models.schemes.SCHEMES`.
             scheme_options: The scheme's options, as `{"iterations": 5}`.
             span: End where a sampler of this many steps ends, whatever the number of steps; None: as the folder says.
-            dtype: Dtype of the network (float32, tf32, float16, bfloat16); the state stays float32.
+            dtype: Arithmetic of the network (float32, tf32, float16, bfloat16), set for this process, by whatever model
+                is loaded last; the state stays float32.
             device: Where to run; the first GPU where there is one, by default.
             revision: Revision on the Hub.
             untrained_seed: Use the network as it stands before training, from this seed.
@@ -89,6 +90,7 @@ class Inverter:
         """
         where = network_device(device)
         folder = resolve(folder_or_hub_id, revision, pickled=pickled)
+        set_arithmetic(dtype, compiled=runtime is not None and bool(runtime.compile))
         pipeline = load_pipeline(
             folder, dtype=dtype, device=where, untrained_seed=untrained_seed, pickled=pickled, runtime=runtime
         )

@@ -1,6 +1,8 @@
 from noisezoo.builder.views.batches import (
+    choose_arithmetic as choose_arithmetic,
     choose_sizes as choose_sizes,
     device_memory as device_memory,
+    passes as passes,
     weights_of as weights_of,
 )
 from noisezoo.builder.views.computer import Batch as Batch, Computer as Computer, Rows as Rows, Work as Work

@@ -1,7 +1,11 @@
-"""Batch sizes, chosen before the work: how many images a device's memory holds at once in each stage of a view."""
+"""What a recipe leaves to the device, chosen before the work: arithmetic, compilation, images at once in each stage."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from noisezoo.costs import H100_TFLOPS, cost_of
 
 if TYPE_CHECKING:
     import torch
@@ -11,6 +15,67 @@ if TYPE_CHECKING:
 
 SHARE = 0.85
 """Share of the device's memory to plan with; the rest is the driver's, the libraries' and lost between blocks."""
+
+COMPILE_SECONDS = 1800.0
+"""Least seconds of a view's passes on one H100, uncompiled, for which compiling pays: it takes each process a minute
+and saves 28 % of the network's time (SD 1.5 on an H200: 9.3 images a second for 6.7), so that eight processes gain."""
+
+
+def choose_arithmetic(
+    view: "View", settings: "Settings", *, accelerated: bool, images: int = 0, device: "torch.device | None" = None
+) -> dict[str, Any]:
+    """Arithmetic and compilation of a view, where the recipe leaves them open.
+
+    Args:
+        view: The view.
+        settings: The recipe's.
+        accelerated: Whether it is computed on a GPU: there in the half precision that its row names, or in tf32.
+        images: How many; compiling must pay for itself.
+        device: The GPU, which may lack the arithmetic; float32 then.
+
+    Returns:
+        `dtype` and `compile`.
+    """
+    from noisezoo.builder.models import can_compile, has_arithmetic
+
+    dtype: str = settings.dtype or (view.half or "tf32" if accelerated else "float32")
+    if settings.dtype is None and device is not None and not has_arithmetic(dtype, device):
+        dtype = "float32"
+    compiled = settings.compile
+    if compiled is None:
+        compiled = accelerated and network_seconds(view, settings, images) >= COMPILE_SECONDS and can_compile()
+    return {"dtype": dtype, "compile": compiled}
+
+
+def network_seconds(view: "View", settings: "Settings", images: int) -> float:
+    """Seconds of a view's passes through its network on one H100."""
+    cost = cost_of(view, images, passes=passes(settings), reconstruct=settings.reconstruct)
+    return 0.0 if view.family == "vae" else cost.network / 1e3 / H100_TFLOPS
+
+
+def passes(settings: "Settings") -> tuple[float, float]:
+    """Passes of one inversion and of one generation by the recipe's scheme, counted on a state of one number.
+
+    Raises:
+        UsageError: No such scheme, or it has no such option.
+    """
+    import torch
+
+    from noisezoo.builder.models import Trajectory, make_scheme
+
+    abar = np.linspace(0.999, 0.001, settings.num_inference_steps + 1)
+    a, s, times = abar**0.5, (1 - abar) ** 0.5, np.arange(float(len(abar)))
+    scheme = make_scheme(settings.scheme, Trajectory(times, a, s, "epsilon", 2, (times, a, s)), settings.scheme_options)
+    state, calls = torch.zeros(1, 1, 1, 1), [0]
+
+    def network(y: torch.Tensor, time: float) -> torch.Tensor:
+        calls[0] += 1
+        return y
+
+    noise, previous = scheme.invert(state, network, lambda: state)
+    inverted = calls[0]
+    scheme.generate(noise, network, previous)
+    return inverted * scheme.passes_each, float(calls[0] - inverted)
 
 
 def choose_sizes(
@@ -45,16 +110,17 @@ def choose_sizes(
         "encode": fitting(settings.batch_size, "encode"),
         "network": fitting(settings.batch_size, "network"),
         "reconstruct": fitting(min(expected, settings.batch_size), "encode", "network"),
-        "metrics": 1,
+        "metrics": fitting(min(expected, settings.batch_size), "encode", "network"),
     }
 
 
-def weights_of(views: "Sequence[View]", dtype: str) -> float:
-    """Bytes of the networks of these views, each model once; 0 for what is not known."""
+def weights_of(views: "Sequence[View]", settings: "Settings") -> float:
+    """Bytes of the networks of these views on a GPU, each model once; 0 for what is not known."""
     from noisezoo.builder.models import footprint
 
     models = {view.repo: (found, view) for view in views if (found := footprint(view)) is not None}
-    return sum(found.weights(view, dtype) for found, view in models.values())
+    dtypes = [choose_arithmetic(view, settings, accelerated=True)["dtype"] for _, view in models.values()]
+    return sum(found.weights(view, dtype) for (found, view), dtype in zip(models.values(), dtypes, strict=True))
 
 
 def device_memory(device: "torch.device") -> float | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisezoo.builder.sources import to_rgb
-from noisezoo.builder.views.batches import choose_sizes, device_memory, weights_of
+from noisezoo.builder.views.batches import choose_arithmetic, choose_sizes, device_memory, weights_of
 from noisezoo.builder.views.computer import (
     FAULT,
     Batch,
@@ -61,12 +61,13 @@ class ModelComputer(Computer):
         """Set the arithmetic; batches on an accelerator are filled up, so that all have one shape."""
         from noisezoo.builder.models import check_arithmetic, set_arithmetic
 
-        compiled = bool(self.settings.compile)
-        check_arithmetic(self.settings.dtype, self.device, compiled=compiled)
-        self.arithmetic = set_arithmetic(self.settings.dtype, compiled=compiled)
+        self.settings = settled(self.view, self.settings, self.device)
+        compiled, dtype = bool(self.settings.compile), self.settings.dtype or "float32"
+        check_arithmetic(dtype, self.device, compiled=compiled)
+        self.arithmetic = set_arithmetic(dtype, compiled=compiled)
         self.stages.filled = self.device.type != "cpu"
         if self.stages.filled:
-            memory, weights = device_memory(self.device) or inf, weights_of([self.view], self.settings.dtype)
+            memory, weights = device_memory(self.device) or inf, weights_of([self.view], self.settings)
             self.stages.sizes |= choose_sizes(self.view, self.settings, memory=memory, weights=weights)
 
 
@@ -82,7 +83,7 @@ class LatentComputer(ModelComputer):
 
         folder = resolve(self.location, self.view.revision, family=self.view.family, pickled=self.view.pickled)
         self.pipeline = load_pipeline(
-            folder, dtype=self.settings.dtype, device=self.device, denoise=False, pickled=self.view.pickled,
+            folder, dtype=self.arithmetic["dtype"], device=self.device, denoise=False, pickled=self.view.pickled,
             runtime=make_runtime(self.settings),
         )  # fmt: skip
         if self.pipeline.autoencoder is None:
@@ -199,7 +200,7 @@ class NoiseComputer(LatentComputer):
 
         def measured(p: np.ndarray) -> Rows:
             given = np.stack([self.prepare(_opened(part.picture(positions[i]))) for i in chosen[p]])
-            return measure(self.settings.metrics, images[p], given)
+            return measure(self.settings.metrics, images[p], given, self.device)
 
         columns = concatenated(self.stages.run("metrics", measured, np.arange(len(chosen))))
         fine = np.all([np.isfinite(column) for column in columns.values()], axis=0)
@@ -225,7 +226,7 @@ class EmbeddingComputer(ModelComputer):
         from noisezoo.builder.models import Encoder
 
         self.encoder = Encoder.from_pretrained(
-            self.location, family=self.view.family, dtype=self.settings.dtype, device=self.device,
+            self.location, family=self.view.family, dtype=self.arithmetic["dtype"], device=self.device,
             revision=self.view.revision, untrained_seed=self.seed,
         )  # fmt: skip
 
@@ -242,23 +243,31 @@ class EmbeddingComputer(ModelComputer):
 
 def make_inverter(view: "View", settings: "Settings", device: "torch.device | None" = None) -> "Inverter":
     """The inverter of a noise view, as a recipe's settings want it."""
-    from noisezoo.builder.models import Inverter
+    from noisezoo.builder.models import Inverter, network_device
 
-    s = settings
+    device = network_device(device)
+    s = settled(view, settings, device)
     return Inverter.from_pretrained(
         view.folder or view.repo, num_inference_steps=s.num_inference_steps, guidance_scale=s.guidance_scale,
         prompt=s.prompt if s.prompt_column is None else None, negative_prompt=s.negative_prompt,
         scheme=s.scheme, scheme_options=s.scheme_options,
-        span=s.span, dtype=s.dtype, device=device, revision=view.revision, untrained_seed=view.start_seed,
+        span=s.span, dtype=s.dtype or "float32", device=device, revision=view.revision, untrained_seed=view.start_seed,
         pickled=view.pickled, runtime=make_runtime(s),
     )  # fmt: skip
+
+
+def settled(view: "View", settings: "Settings", device: "torch.device") -> "Settings":
+    """The settings, with what a recipe leaves open chosen for one device."""
+    accelerated = device.type == "cuda"
+    return settings.model_copy(update=choose_arithmetic(view, settings, accelerated=accelerated, device=device))
 
 
 def make_runtime(settings: "Settings") -> "Runtime":
     """The recipe's settings of how networks are run."""
     from noisezoo.builder.models import Runtime
 
-    return Runtime(**{field.name: getattr(settings, field.name) for field in fields(Runtime)})
+    chosen = {field.name: getattr(settings, field.name) for field in fields(Runtime)}
+    return Runtime(**chosen | {"compile": settings.compile or False})
 
 
 def latent_statistics(array: np.ndarray) -> Rows:

@@ -4,42 +4,46 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from noisezoo.builder.sources import hash_unit
 from noisezoo.errors import UsageError
 
-Metric = Callable[[np.ndarray, np.ndarray], np.ndarray]
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Metric = Callable[["Tensor", "Tensor"], "Tensor"]
 PREFIX = "reconstruction_"
 
 
-def psnr(images: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Peak signal-to-noise ratio in dB of (b, 3, h, w) pictures in [-1, 1], clipped to it first: (b,) float32."""
-    error = (np.clip(images, -1, 1) - reference).reshape(len(images), -1).astype(np.float64)
-    return np.asarray(10 * np.log10(4 / np.maximum((error**2).mean(axis=1), 1e-12)), dtype=np.float32)
+def psnr(images: "Tensor", reference: "Tensor") -> "Tensor":
+    """Peak signal-to-noise ratio in dB of (b, 3, h, w) pictures in [-1, 1]: (b,) float64."""
+    error = (images - reference).double().flatten(1)
+    return 10 * (4 / (error**2).mean(dim=1).clamp(min=1e-12)).log10()
 
 
-def ssim(images: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Structural similarity (Wang et al. 2004; scikit-image's, 7x7 windows or the largest that fits): (b,) float32."""
-    from skimage.metrics import structural_similarity
+def ssim(images: "Tensor", reference: "Tensor") -> "Tensor":
+    """Structural similarity (Wang et al. 2004; 7x7 windows or the largest that fits, as scikit-image): (b,) float64."""
+    from torch.nn.functional import avg_pool2d
 
-    side = min(images.shape[2:])
+    x, y, side = images.double(), reference.double(), min(images.shape[2:])
     window = min(7, side - 1 + side % 2)  # odd
-    options: dict[str, Any] = {"data_range": 2.0, "channel_axis": 0, "win_size": window}
-    pairs = zip(np.clip(images, -1, 1), reference, strict=True)
-    found = [structural_similarity(a, b, **options) for a, b in pairs]  # type: ignore[no-untyped-call]
-    return np.asarray(found, dtype=np.float32)
+    unbiased, c1, c2 = window**2 / (window**2 - 1), (0.01 * 2) ** 2, (0.03 * 2) ** 2
+    rows = (avg_pool2d(z, (window, 1), 1) for z in (x, y, x * x, y * y, x * y))
+    mean_x, mean_y, xx, yy, xy = (avg_pool2d(z, (1, window), 1) for z in rows)
+    variances = unbiased * (xx - mean_x**2 + yy - mean_y**2)
+    covariance = unbiased * (xy - mean_x * mean_y)
+    light = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    return (light * (2 * covariance + c2) / (variances + c2)).mean(dim=(1, 2, 3))
 
 
-def lpips(images: np.ndarray, reference: np.ndarray) -> np.ndarray:
+def lpips(images: "Tensor", reference: "Tensor") -> "Tensor":
     """Learned perceptual distance (Zhang et al. 2018; the `lpips` package's AlexNet), 0 for equal: (b,) float32."""
-    import torch
-
-    a, b = (torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)) for x in (np.clip(images, -1, 1), reference))
-    with torch.inference_mode():
-        return np.asarray(_lpips_network()(a, b).reshape(-1).cpu().numpy(), dtype=np.float32)
+    distance: Tensor = _lpips_network().to(images.device)(images, reference)
+    return distance.reshape(-1)
 
 
 @cache
@@ -48,7 +52,7 @@ def _lpips_network() -> Any:
 
 
 METRICS: Mapping[str, Metric] = {"psnr": psnr, "ssim": ssim, "lpips": lpips}
-"""Name in a recipe -> measure of (images, reference), (b, 3, h, w) in [-1, 1] both."""
+"""Name in a recipe -> measure of (images, reference), (b, 3, h, w) float32 in [-1, 1] both, on one device."""
 
 PACKAGES = {"lpips": "lpips"}
 """Metric -> the package it needs beyond NoiseZoo's own."""
@@ -68,6 +72,20 @@ def is_sampled(image_id: str, seed: int, share: float) -> bool:
     return hash_unit(f"reconstruct/{seed}/{image_id}") < share
 
 
-def measure(names: Iterable[str], images: np.ndarray, reference: np.ndarray) -> dict[str, np.ndarray]:
-    """The named metrics' columns: name of the column -> (b,) float32."""
-    return {PREFIX + name: METRICS[name](images, reference) for name in names}
+def measure(
+    names: Iterable[str], images: np.ndarray, reference: np.ndarray, device: "torch.device | str" = "cpu"
+) -> dict[str, np.ndarray]:
+    """The named metrics' columns, computed on a device: name of the column -> (b,) float32.
+
+    Args:
+        names: Keys of `METRICS`.
+        images: (b, 3, h, w) regenerated pictures, which are clipped to [-1, 1] first.
+        reference: (b, 3, h, w) the given ones.
+        device: Where to compute.
+    """
+    import torch
+
+    a, b = (torch.from_numpy(np.ascontiguousarray(x, np.float32)).to(device) for x in (images, reference))
+    with torch.inference_mode():
+        found = {PREFIX + name: METRICS[name](a.clamp(-1, 1), b) for name in names}
+    return {name: column.cpu().numpy().astype(np.float32) for name, column in found.items()}

@@ -22,7 +22,7 @@ from noisezoo.builder.models import Encoder, Inverter, set_arithmetic
 from noisezoo.builder.models.arithmetic import DTYPES, check_arithmetic, network_device, network_dtype
 from noisezoo.builder.models.footprint import stage_bytes
 from noisezoo.builder.recipe import Settings, make_recipe
-from noisezoo.builder.views.batches import SHARE, choose_sizes
+from noisezoo.builder.views.batches import SHARE, choose_arithmetic, choose_sizes
 from noisezoo.builder.views.families import make_computer
 from noisezoo.builder.views.networks import NoiseComputer
 from noisezoo.errors import NoiseZooError, UsageError
@@ -136,6 +136,64 @@ def test_every_unit_of_a_network_records_its_arithmetic_and_others_none(tmp_path
     assert markers["digits-ddpm"]["arithmetic"]["dtype"] == "float32"
     assert markers["digits-ddpm"]["arithmetic"]["tf32"] is False
     assert markers["pixels-8"]["arithmetic"] == {}
+
+
+@pytest.mark.parametrize(
+    ("view", "dtype"),
+    [("sd15", "float16"), ("flux-dev", "bfloat16"), ("flux-dev-vae", "bfloat16"), ("dinov3-vit-l16", "bfloat16"),
+     ("faces-ddpm", "tf32")],
+)  # fmt: skip
+def test_a_recipe_without_a_dtype_gets_what_the_row_names_on_a_gpu_and_float32_on_a_cpu(view: str, dtype: str) -> None:
+    row, choose = zoo.get(view), choose_arithmetic
+    assert choose(row, Settings(), accelerated=False) == {"dtype": "float32", "compile": False}
+    assert choose(row, Settings(), accelerated=True)["dtype"] == dtype
+    own = Settings(dtype="float32", compile="reduce-overhead")
+    assert choose(row, own, accelerated=True) == {"dtype": "float32", "compile": "reduce-overhead"}
+
+
+def test_every_model_of_the_hub_names_its_half_precision() -> None:
+    assert [row.name for row in zoo.rows() if row.repo and row.folder is None and row.half is None] == []
+
+
+def test_a_card_that_lacks_the_arithmetic_of_a_row_gets_float32_and_what_a_recipe_names_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    card(monkeypatch, (7, 5))
+    chosen = {v: choose_arithmetic(zoo.get(v), Settings(), accelerated=True, device=CUDA)["dtype"]
+              for v in ("sd15", "flux-dev", "faces-ddpm")}  # fmt: skip
+    assert chosen == {"sd15": "float16", "flux-dev": "float32", "faces-ddpm": "float32"}
+    own = choose_arithmetic(zoo.get("flux-dev"), Settings(dtype="bfloat16"), accelerated=True, device=CUDA)
+    with pytest.raises(UsageError, match="bfloat16 needs"):
+        check_arithmetic(own["dtype"], CUDA)
+
+
+@pytest.mark.parametrize(
+    ("view", "images", "settings", "pays"),
+    [("sd15", 30_000, {}, True), ("sd15", 1_000, {}, False), ("sd15", 30_000, {"accuracy": "ddim-50"}, False),
+     ("sdxl", 5_000, {}, True), ("sd-vae", 10**6, {}, False), ("clip-vit-l14", 30_000, {}, False)],
+)  # fmt: skip
+def test_compiling_is_chosen_where_the_passes_take_an_h100_half_an_hour(
+    view: str, images: int, settings: dict[str, Any], pays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Settings(**settings)
+    assert choose_arithmetic(zoo.get(view), made, accelerated=True, images=images)["compile"] is pays
+    assert not choose_arithmetic(zoo.get(view), made, accelerated=False, images=images)["compile"]
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    assert not choose_arithmetic(zoo.get(view), made, accelerated=True, images=images)["compile"], "no compiler"
+
+
+def test_arithmetic_is_chosen_by_the_first_process_and_used_by_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build, view = prepare(recipe_of("digits", ("digits-ddpm",), 8), tmp_path / "a"), zoo.get("digits-ddpm")
+    assert engine_worker.settings_for(build, view, torch.device("cpu")).dtype == "float32"
+    assert build.arithmetic(view) == {}
+    card(monkeypatch, (9, 0), "NVIDIA H100")
+    first = engine_worker.settings_for(build, view, CUDA)
+    card(monkeypatch, (7, 5))
+    assert (first.dtype, first.compile) == ("tf32", False)
+    assert engine_worker.settings_for(build, view, CUDA) == first
+    assert build.arithmetic(view) == {"dtype": "tf32", "compile": False}
 
 
 GIGABYTE = 1e9

@@ -40,7 +40,8 @@ def plan_of(views: list[str], images: int = 30_000, device: Machine | str = "h10
     [("ddim", {}, 50, 50), ("ddim-source", {}, 49, 49),
      ("ddim-fixed-point", {}, 250, 50), ("ddim-fixed-point", {"iterations": 3}, 150, 50),
      ("euler", {}, 50, 50), ("heun", {}, 100, 100), ("midpoint", {}, 100, 100), ("ab2", {}, 51, 51),
-     ("fireflow", {}, 51, 51), ("forward-start", {"share": 0.1}, 45, 50)],
+     ("fireflow", {}, 51, 51), ("forward-start", {"share": 0.1}, 45, 50), ("bdia", {}, 51, 50), ("belm", {}, 51, 50),
+     ("gnri", {}, 200, 50), ("gnri", {"iterations": 3}, 350, 50)],
 )  # fmt: skip
 def test_passes_are_those_that_the_schemes_papers_give(
     scheme: str, options: dict[str, Any], inverted: int, generated: int

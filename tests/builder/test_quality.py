@@ -1,17 +1,26 @@
 """How well a picture came back, against formulas written out here and against what pictures must obey."""
 
 import sys
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from skimage.metrics import structural_similarity
 
 from noisezoo.builder.engine.build import prepare
 from noisezoo.builder.views import quality
-from noisezoo.builder.views.quality import METRICS, check_metrics, is_sampled, measure, psnr, ssim
+from noisezoo.builder.views.quality import PREFIX, check_metrics, is_sampled, measure
 from noisezoo.errors import UsageError
 from tests.builder.building import digits_recipe
+
+
+def metric(name: str, images: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    return measure([name], images, reference)[PREFIX + name]
+
+
+psnr, ssim, lpips = (partial(metric, name) for name in ("psnr", "ssim", "lpips"))
 
 
 def pictures(n: int = 2, side: int = 16) -> np.ndarray:
@@ -38,6 +47,16 @@ def test_ssim_is_its_formula_where_one_window_is_the_whole_picture() -> None:
     np.testing.assert_allclose(found, [np.mean(channels)], rtol=1e-4)
 
 
+@pytest.mark.parametrize("side", [3, 8, 32])
+def test_ssim_is_scikit_image_s(side: int) -> None:
+    images, reference = pictures(4, side)[::-1] * 0.7, pictures(4, side)
+    options: dict[str, Any] = {"data_range": 2.0, "channel_axis": 0, "win_size": min(7, side - 1 + side % 2)}
+    pairs = zip(images.astype(np.float64), reference.astype(np.float64), strict=True)
+    np.testing.assert_allclose(
+        ssim(images, reference), [structural_similarity(*p, **options) for p in pairs], rtol=1e-5
+    )
+
+
 @pytest.mark.parametrize("side", [3, 4, 5, 8, 32])
 def test_ssim_of_pictures_of_any_side_is_one_for_the_same_and_less_for_another(side: int) -> None:
     reference = pictures(3, side)
@@ -58,6 +77,9 @@ def fake_lpips(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         def eval(self) -> "LPIPS":
             return self
 
+        def to(self, device: Any) -> "LPIPS":
+            return self
+
         def __call__(self, a: Any, b: Any) -> Any:
             return (a - b).abs().mean(dim=(1, 2, 3), keepdim=True)
 
@@ -73,10 +95,10 @@ def test_lpips_is_its_package_s_network_on_clipped_pictures_loaded_once(monkeypa
     made = fake_lpips(monkeypatch)
     reference = pictures(2)
     check_metrics(["psnr", "lpips"])
-    found = METRICS["lpips"](5 * reference, reference)
+    found = lpips(5 * reference, reference)
     expected = np.abs(np.clip(5 * reference, -1, 1) - reference).mean(axis=(1, 2, 3))
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-    METRICS["lpips"](reference, reference)
+    lpips(reference, reference)
     assert made == [{"net": "alex", "verbose": False}]
     quality._lpips_network.cache_clear()
 

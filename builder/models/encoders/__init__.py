@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from noisezoo.builder.models.arithmetic import network_device, network_dtype
+from noisezoo.builder.models.arithmetic import network_device, network_dtype, set_arithmetic
 from noisezoo.builder.models.files import Layout, list_files, local_files, reading, resolve, tensors
 from noisezoo.builder.sources import to_rgb
 from noisezoo.errors import NoiseZooError, UsageError
@@ -84,7 +84,7 @@ class Encoder(ABC):
         Args:
             folder_or_hub_id: An open_clip, timm or transformers folder, or a Hub id.
             family: A key of `families()`; by default, read off the folder's files.
-            dtype: Dtype of the network; embeddings are float32.
+            dtype: Arithmetic of the network, set for this process; embeddings are float32.
             device: Where to run; the first GPU where there is one, by default.
             revision: Revision on the Hub.
             untrained_seed: Use the network as it stands before training, from this seed.
@@ -99,6 +99,7 @@ class Encoder(ABC):
             raise UsageError(f"unknown encoder family {family!r}; choose one of: {', '.join(families())}")
         encoder = families()[family]()
         kind, where = network_dtype(dtype), network_device(device)
+        set_arithmetic(dtype)
         folder = resolve(folder_or_hub_id, revision, family=family)
         weights = [name for name in local_files(folder, family) if name.endswith(".safetensors")]
         stored = frozenset(key for name in weights for key in tensors(folder / name))
