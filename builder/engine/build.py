@@ -20,8 +20,9 @@ from noisezoo.files import clean_up, make_folder, read_json, read_state, sha256_
 from noisezoo.schema import name_faults
 
 STATE, MODELS, COMMITS, ARITHMETIC = "_build", "models.json", "commits.json", "arithmetic"
-LISTED = "listed.json"
-"""Keys of all images that the source had when the manifest was frozen, where a source may get more."""
+HASHES, LISTED = "hashes.json", "listed.json"
+"""SHA-256 of local models' files; keys of all images that the source had when the manifest was frozen, where a source may
+get more."""
 
 PREPARING = "prepare.json"
 """The lease of the process that writes recipe, manifest and models."""
@@ -130,7 +131,7 @@ class Build:
     def fingerprints(self) -> dict[str, str]:
         """View -> what its numbers come from, as `prepare` found it."""
         found = read_state(self.state / MODELS) or {}
-        return {view.name: found.get(view.name) or fingerprint(view) for view in self.views}
+        return {view.name: found.get(view.name) or fingerprint(view, hashing(self.state)) for view in self.views}
 
     @cached_property
     def source_facts(self) -> dict[str, Any]:
@@ -219,7 +220,7 @@ def prepare(recipe: Recipe, root: Path) -> Build:
     commits = read_state(state / COMMITS) or {}
     views = [pin(view, commits) for view in recipe.zoo_rows()]
     models: dict[str, dict[str, Any]] = {
-        MODELS: {view.name: fingerprint(view) for view in views},
+        MODELS: {view.name: fingerprint(view, hashing(state)) for view in views},
         COMMITS: {view.name: view.revision for view in views if view.repo and view.folder is None},
     }
     once(  # of thousands of processes, one prepares and the others read
@@ -360,12 +361,12 @@ def source_refusals(build: Build) -> list[Refusal]:
     return [Refusal(**refusal) for refusal in build.source_facts["refusals"]]
 
 
-def fingerprint(view: zoo.View) -> str:
+def fingerprint(view: zoo.View, hashed: Callable[[Path], str] = sha256_of) -> str:
     """A short text that changes when the numbers of a view may: model files' hashes, or repository and commit."""
     start = "" if view.start_seed is None else f" from seed {view.start_seed}"
     where = f"{view.repo}@{view.revision}"
     if view.folder is not None:
-        lines = "\n".join(f"{path} {digest}" for path, digest in _hashes(view).items())
+        lines = "\n".join(f"{path} {digest}" for path, digest in _hashes(view, hashed).items())
         where = f"files {hashlib.sha256(lines.encode()).hexdigest()}"
     return f"{view.family} {where} {view.resolution} {view.shape}{start}"
 
@@ -378,14 +379,30 @@ def public_recipe(build: Build) -> dict[str, Any]:
     name, _, argument = build.recipe.source.name.partition(":")
     fields["source"]["name"] = f"{name}:{public_name(argument)}".rstrip(":")
     fields["source"]["options"] |= build.source_facts["pinned"]
-    hashes = {view.name: _hashes(view, WEIGHTS) for view in build.views if zoo.is_path(view.repo)}
+    hashed = hashing(build.state)
+    hashes = {view.name: _hashes(view, hashed, WEIGHTS) for view in build.views if zoo.is_path(view.repo)}
     return {**fields, "weights": hashes} if hashes else fields
 
 
-def _hashes(view: zoo.View, endings: tuple[str, ...] = ("",)) -> dict[str, str]:
+def _hashes(view: zoo.View, hashed: Callable[[Path], str], endings: tuple[str, ...] = ("",)) -> dict[str, str]:
     """Path -> SHA-256 of a local model's files with such endings, which the Hub too shows of its files."""
     there = [path for path in model_files(view) if path.name.endswith(endings)]
-    return {path.relative_to(view.folder or "").as_posix(): sha256_of(path) for path in there}
+    return {path.relative_to(view.folder or "").as_posix(): hashed(path) for path in there}
+
+
+def hashing(state: Path) -> Callable[[Path], str]:
+    """SHA-256 of a file, which one process of a build reads for all: again only after its size or time changed."""
+
+    def hashed(path: Path) -> str:
+        known, stat = read_json(state / HASHES) or {}, path.stat()
+        name, mark = str(path.resolve()), [stat.st_size, stat.st_mtime_ns]
+        if known.get(name, [])[:2] != mark:
+            known[name] = [*mark, sha256_of(path)]
+            write_json(state / HASHES, known)
+        digest: str = known[name][2]
+        return digest
+
+    return hashed
 
 
 def public_name(text: str) -> str:

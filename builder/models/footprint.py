@@ -6,7 +6,7 @@ that a plan downloads nothing.
 
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -70,7 +70,7 @@ def footprint(row: "View") -> Footprint | None:
 
 def _of_folder(row: "View", folder: Path) -> Footprint:
     counts = dict.fromkeys(("network", "text", "autoencoder"), 0)
-    for path in (path for path in model_files(row) if path.suffix == ".safetensors"):
+    for path in (path for path in model_files(replace(row, untrained=False)) if path.suffix == ".safetensors"):
         component = PurePosixPath(path.relative_to(folder)).parts[0]
         part = "text" if component.startswith("text_encoder") else "network"
         counts["autoencoder" if component in AUTOENCODERS else part] += sum(map(prod, tensors(path).values()))

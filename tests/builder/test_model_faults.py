@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from noisezoo import zoo
-from noisezoo.builder.engine.build import fingerprint
+from noisezoo.builder.engine import build as build_module
+from noisezoo.builder.engine.build import fingerprint, hashing
 from noisezoo.builder.models import Encoder, Inverter, Runtime, check_access, footprint
 from noisezoo.errors import UsageError
 from tests.builder.folders import PROMPT, Folders, edit_json, image_unet, latents, pictures, text_unet
@@ -374,6 +375,29 @@ def test_what_is_not_read_is_no_part_of_a_fingerprint_and_all_that_is_read_is(co
     shutil.rmtree(folder / "unet")
     schedule.write_bytes(original)
     assert fingerprint(vae) == latent, "an autoencoder's view does not depend on the denoiser"
+
+
+def test_a_local_folder_is_hashed_once_a_build_and_only_the_files_that_are_read(
+    copy: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, read = copy("sd15"), []
+    sha256 = build_module.sha256_of
+    monkeypatch.setattr(build_module, "sha256_of", lambda path: read.append(path) or sha256(path))  # type: ignore[func-returns-value]
+    row = replace(zoo.get("sd15"), repo=str(folder), revision=None)
+    untrained = zoo.untrained(row)
+    first = [fingerprint(view, hashing(tmp_path)) for view in (untrained, row)]
+    names = [path.relative_to(folder).as_posix() for path in read]
+    assert len(names) == len(set(names)), "views of one folder share its hashes"
+    assert names.index("vae/config.json") < names.index("unet/diffusion_pytorch_model.safetensors"), "the row's alone"
+    assert "README.md" not in names and first[0] != first[1]
+    read.clear()
+    assert [fingerprint(view, hashing(tmp_path)) for view in (untrained, row)] == first and not read
+    assert [fingerprint(view) for view in (untrained, row)] == first, "as without a state"
+    read.clear()
+    rewrite(folder / "unet" / "diffusion_pytorch_model.safetensors", lambda tensors: tensors["conv_in.bias"].add_(1))
+    changed = [fingerprint(view, hashing(tmp_path)) for view in (untrained, row)]
+    assert [path.name for path in read] == ["diffusion_pytorch_model.safetensors"]
+    assert changed[0] == first[0] and changed[1] != first[1], "an untrained network reads no weights of its denoiser"
 
 
 def test_shards_beside_an_index_of_pickles_are_read(copy: Callable[[str], Path], folders: Folders) -> None:
