@@ -21,8 +21,8 @@ from noisezoo.schema import name_faults
 
 STATE, MODELS, COMMITS, ARITHMETIC = "_build", "models.json", "commits.json", "arithmetic"
 HASHES, LISTED = "hashes.json", "listed.json"
-"""SHA-256 of local models' files; keys of all images that the source had when the manifest was frozen, where a source may
-get more."""
+"""SHA-256 of local models' files, and keys of all images that the source had when the manifest was frozen, where a
+source may get more."""
 
 PREPARING = "prepare.json"
 """The lease of the process that writes recipe, manifest and models."""
