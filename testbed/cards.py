@@ -28,7 +28,7 @@ from noisezoo.builder.sources.faces.factors import ATTRIBUTES
 from noisezoo.builder.sources.pixels import signed
 from noisezoo.builder.sources.source import open_source
 from noisezoo.builder.views.networks import latent_statistics
-from noisezoo.builder.views.quality import psnr
+from noisezoo.builder.views.quality import measure
 
 IMAGES, PROBED = 64, 1000
 SHIPPED = ("faces-ddpm", "faces-ldm-uncond", "faces-ldm", "digits-ddpm", "faces-clip", "faces-ssl")
@@ -99,11 +99,15 @@ def round_trip(row: zoo.View, given: np.ndarray) -> dict[str, str]:
     images = torch.from_numpy(given)
     noise = inverter.invert(images)
     statistics = latent_statistics(noise.numpy())
-    alone = psnr(inverter.decode(inverter.encode(images)).numpy(), given).mean()
+
+    def psnr(again: torch.Tensor) -> float:
+        return float(measure(["psnr"], again.numpy(), given)["reconstruction_psnr"].mean())
+
+    alone = psnr(inverter.decode(inverter.encode(images)))
     autoencoder = {} if inverter.pipeline.autoencoder is None else {"autoencoder alone, PSNR in dB": f"{alone:.1f}"}
     return {
         **autoencoder,
-        "round trip, 50 steps, PSNR in dB": f"{psnr(inverter.generate(noise).numpy(), given).mean():.1f}",
+        "round trip, 50 steps, PSNR in dB": f"{psnr(inverter.generate(noise)):.1f}",
         "noise, mean (Gaussian: 0)": f"{statistics['latent_mean'].mean():.3f}",
         "noise, standard deviation (Gaussian: 1)": f"{statistics['latent_std'].mean():.3f}",
     }

@@ -13,7 +13,7 @@ from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from noisezoo import files
+from noisezoo import files, zoo
 from noisezoo.errors import NoiseZooError, UsageError
 from noisezoo.hub import READ, explained
 from noisezoo.plugins import load_package
@@ -386,5 +386,6 @@ def _head(view: View) -> "HfFileMetadata":
         absent = isinstance(error.__cause__, RemoteEntryNotFoundError)
         reason = f"{view.repo} is no {view.family} model: it has no {mark}" if absent else str(error)
         reason += f"; the same weights are at {view.ungated}" if view.gated and view.ungated else ""
-        reason += "; its row pins no commit, so that `main` is asked for" if view.revision is None else ""
+        unpinned = view.revision is None and view.name in zoo.ROWS
+        reason += " (no commit of it is known to the zoo, which asks for `main`)" if unpinned else ""
         raise type(error)(f"view {view.name}: {reason}, {mend}") from error

@@ -19,7 +19,7 @@ from noisezoo.builder.sources.source import Refusal, open_source
 from noisezoo.builder.views.computer import Rows, Work
 from noisezoo.builder.views.families import make_computer
 from noisezoo.builder.views.networks import LatentComputer, NoiseComputer, image_seed, module_digest
-from noisezoo.builder.views.quality import is_sampled, psnr, ssim
+from noisezoo.builder.views.quality import is_sampled, measure
 from noisezoo.builder.views.slices import Slice
 from noisezoo.schema import PREVIOUS
 from tests.builder.building import recipe_of
@@ -93,8 +93,8 @@ def test_the_sampled_rows_and_no_others_are_measured_against_their_pictures() ->
     stored = torch.from_numpy(rows["digits-ddpm"][sample].astype(np.float32))
     again = made.inverter.generate(stored).numpy()
     reference = np.stack([signed(image, 8) for image in digits(40)])[sample]
-    np.testing.assert_allclose(rows["reconstruction_psnr"][sample], psnr(again, reference), rtol=1e-4)
-    np.testing.assert_allclose(rows["reconstruction_ssim"][sample], ssim(again, reference), rtol=1e-4)
+    for name, column in measure(["psnr", "ssim"], again, reference).items():
+        np.testing.assert_allclose(rows[name][sample], column, rtol=1e-4)
 
 
 def test_a_row_s_measure_does_not_depend_on_its_neighbours_being_refused() -> None:
