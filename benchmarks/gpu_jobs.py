@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -38,9 +37,10 @@ from noisezoo.builder.models import Inverter, Runtime, pick
 
 GAIN = 1.03
 """A doubled batch that adds less ends the sweep."""
-CHECKED, DOUBLINGS = 2, 4
+CHECKED, SWEPT = 2, (4, 8, 16)
+"""Images whose results are compared; batches of a sweep, as multiples of a subject's least."""
 HALVES = ("float16", "bfloat16")
-PLAIN = "plain, float32"
+PREPARE = "prepare"
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,9 @@ class Fact:
 
 @dataclass
 class Bench:
-    """What a job is given: the device, turns on it, and a folder in which jobs leave results for each other."""
+    """What a job is given: the device, and a folder in which jobs leave results for each other."""
 
     small: bool
-    turn: AbstractContextManager[Any]
     folder: Path
     device: torch.device = field(init=False)
 
@@ -87,16 +86,15 @@ class Bench:
         """The first GPU, where there is one."""
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-    def seconds(self, run: Callable[[], Any], repeats: int = 3) -> float:
-        """Least seconds of several runs, nobody else on the device."""
+    def seconds(self, run: Callable[[], Any], repeats: int = 2) -> float:
+        """Least seconds of several runs."""
         found = []
-        with self.turn:
-            for _ in range(repeats):
-                self.wait()
-                start = time.perf_counter()
-                run()
-                self.wait()
-                found.append(time.perf_counter() - start)
+        for _ in range(repeats):
+            self.wait()
+            start = time.perf_counter()
+            run()
+            self.wait()
+            found.append(time.perf_counter() - start)
         return min(found)
 
     def wait(self) -> None:
@@ -118,7 +116,7 @@ class Bench:
     def sweep(self, subject: Subject, label: str, way: Way, error: float | None) -> Row:
         """The fastest batch, up to the end of memory or the doubling that adds nothing."""
         found: list[Row] = []
-        for batch in (subject.least * 2**i for i in range(DOUBLINGS + 1)):
+        for batch in (subject.least * times for times in SWEPT):
             try:
                 found.append(self.measure(subject, label, way, batch, error))
             except RuntimeError:  # out of memory also comes as an error of cuDNN's
@@ -139,11 +137,8 @@ class Bench:
         return peak
 
     def expected(self, subject: Subject) -> Tensor:
-        """What the plain float32 way gives for the first images; the eager job leaves it here."""
-        path = self.folder / f"{subject.name.replace('/', '-')}.pt"
-        while not path.exists():
-            time.sleep(0.2)
-        expected: Tensor = torch.load(path)
+        """What the plain float32 way gives for the first images, which `expect` left here."""
+        expected: Tensor = torch.load(self.folder / f"{subject.name.replace('/', '-')}.pt")
         return expected
 
     def leave(self, subject: Subject, result: Tensor) -> None:
@@ -187,22 +182,26 @@ def product_rate(bench: Bench, dtype: torch.dtype, n: int, products: int = 8) ->
     return products * 2 * n**3 / bench.seconds(run) / 1e12
 
 
-def eager(bench: Bench, name: str) -> Iterator[Row]:
-    """The plain way in each dtype, and ours in half precision, each at its best batch."""
+def expect(bench: Bench, name: str) -> Iterator[Fact]:
+    """Leave what the plain float32 way gives; nobody is timed meanwhile."""
     subject = subjects(bench.small)[name]
-    plain = subject.plain(bench.device, "float32")
-    expected = plain.whole(subject.inputs(CHECKED, bench.device))
-    bench.leave(subject, expected)
-    yield bench.sweep(subject, PLAIN, plain, 0.0)
-    del plain
-    for dtype in HALVES:
+    began = time.perf_counter()
+    bench.leave(subject, subject.plain(bench.device, "float32").whole(subject.inputs(CHECKED, bench.device)))
+    yield Fact(f"{subject.name}, seconds of two images in plain float32", time.perf_counter() - began)
+
+
+def eager(bench: Bench, name: str, dtypes: Sequence[str]) -> Iterator[Row]:
+    """The plain way in these dtypes, and ours in those of half precision, each at its best batch."""
+    subject = subjects(bench.small)[name]
+    for dtype in dtypes:
         ways = {f"plain, {dtype}": partial(subject.plain, bench.device, dtype)}
-        for layout in (True, False):
-            label = f"ours, {dtype}{', channels last' * layout}"
-            ways[label] = partial(subject.ours, bench.device, dtype, Runtime(channels_last=layout))
+        if dtype in HALVES:
+            runtime = Runtime(channels_last=False)
+            ways[f"ours, {dtype}"] = partial(subject.ours, bench.device, dtype, runtime)
         for label, make in ways.items():
             way = make()
-            yield bench.sweep(subject, label, way, apart(way.whole(subject.inputs(CHECKED, bench.device)), expected))
+            result = way.whole(subject.inputs(CHECKED, bench.device))
+            yield bench.sweep(subject, label, way, apart(result, bench.expected(subject)))
             del way
 
 
@@ -217,8 +216,8 @@ COMPILED: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
 """Ways to compile: settings of `Runtime`, of Inductor."""
 
 
-def compiled(bench: Bench, name: str, how: str, dtype: str, batch: int) -> Iterator[Row]:
-    """Ours compiled, at one batch: every other would be compiled anew."""
+def compiled(bench: Bench, name: str, how: str, dtype: str, batch: int) -> Iterator[Row | Fact]:
+    """Ours compiled, at one batch: every other would be compiled anew. The first result is that it is compiled."""
     import torch._inductor.config as inductor
 
     settings, options = COMPILED[how]
@@ -227,9 +226,14 @@ def compiled(bench: Bench, name: str, how: str, dtype: str, batch: int) -> Itera
             setattr(inductor, key, value)
     subject = subjects(bench.small)[name]
     way = subject.ours(bench.device, dtype, Runtime(**{"channels_last": False, "compile": True, **settings}))
+    began = time.perf_counter()
+    way.run(subject.inputs(batch, bench.device))
+    bench.wait()
+    setup = time.perf_counter() - began
+    yield Fact(f"{subject.name}, seconds to compile, {how}", setup)
     row = bench.measure(subject, f"ours, {dtype}, {how}", way, batch, None)
     error = apart(way.whole(subject.inputs(batch, bench.device))[:CHECKED], bench.expected(subject))
-    yield Row(**{**vars(row), "error": error})
+    yield Row(**{**vars(row), "error": error, "setup": setup})
 
 
 @dataclass
@@ -365,7 +369,7 @@ def build(bench: Bench, count: int = 256) -> Iterator[Fact]:
         command = [sys.executable, "-m", "noisezoo", "build", "faces", "--source", f"imagefolder:{photos}",
                    "--views", "sd15", "--folder", f"sd15={model}", "--set", "accuracy=ddim-50",
                    "--set", f"dtype={dtype}", "--set", "batch_size=32", "--out", str(Path(place) / "out")]  # fmt: skip
-        with bench.turn, Busy() as busy:
+        with Busy() as busy:
             began = time.perf_counter()
             done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "120"})
         took = time.perf_counter() - began
@@ -416,28 +420,48 @@ def smoke(bench: Bench, name: str) -> Iterator[Fact]:
 
 
 def run(job: Callable[[Bench], Iterable[Any]], label: str, small: bool, turn: Any, folder: Path, results: Any) -> None:
-    """A process's whole life: what a job yields goes to `results`, and why it ended early."""
+    """A process's whole life: what a job yields goes to `results`, and why it ended early.
+
+    A job that prepares (label "prepare ...") comes to its first result beside others; all else is done by one process
+    at a time, as the device is measured then.
+    """
+    steps = iter(job(Bench(small, folder)))
     try:
-        for result in job(Bench(small, turn, folder)):
-            results.put((label, result))
+        if label.startswith(PREPARE):
+            results.put((label, next(steps)))
+        with turn:
+            for result in steps:
+                results.put((label, result))
     except Exception as fault:
         results.put((label, Fact(f"failed: {label}", f"{type(fault).__name__}: {str(fault)[:600]}")))
     results.put((label, None))
 
 
-def full(names: Sequence[str], hows: Sequence[str]) -> dict[str, Callable[[Bench], Iterable[Any]]]:
-    """The jobs of the table; those that compile are many seconds without the device, and begin beside the others."""
+def prepared(names: Sequence[str], hows: Sequence[str]) -> dict[str, Callable[[Bench], Iterable[Any]]]:
+    """The jobs that compile, which takes the CPU a minute, and that find what results must be."""
     batches = {"sd15": 32, "sdxl": 8, "dit": 64, "vit": 128}
-    jobs: dict[str, Callable[[Bench], Iterable[Any]]] = {"sd15, eager": partial(eager, name="sd15")}
-    for how in hows:
-        for name in names:
-            if name == "sd15" or how == "compiled":
-                dtype = "bfloat16" if name == "sdxl" else "float16"
-                jobs[f"{name}, {how}"] = partial(compiled, name=name, how=how, dtype=dtype, batch=batches[name])
-    jobs |= {f"{name}, eager": partial(eager, name=name) for name in names}
+    jobs: dict[str, Callable[[Bench], Iterable[Any]]] = {}
+    for name in names:
+        jobs[f"{PREPARE} {name}"] = partial(expect, name=name)
+        for how in hows if name == "sd15" else [how for how in hows if how == "compiled"]:
+            dtype = "bfloat16" if name == "sdxl" else "float16"
+            make = partial(compiled, name=name, how=how, dtype=dtype, batch=batches[name])
+            jobs[f"{PREPARE} {name}, {how}"] = make
+    return jobs
+
+
+def full(names: Sequence[str]) -> dict[str, Callable[[Bench], Iterable[Any]]]:
+    """The jobs of the table, the most wanted first."""
+    jobs: dict[str, Callable[[Bench], Iterable[Any]]] = {}
+    if "sd15" in names:
+        jobs["sd15, float16"] = partial(eager, name="sd15", dtypes=("float16",))
+    jobs |= {"build": build, "bits": bits, "bits again": bits, "ddim-50": whole}
+    jobs |= {f"{name}, halves": partial(eager, name=name, dtypes=HALVES) for name in names if name != "sd15"}
     jobs["autoencoder"] = partial(autoencoder, compile=False)
-    jobs["autoencoder, compiled"] = partial(autoencoder, compile=True)
-    return {**jobs, "bits": bits, "bits again": bits, "ddim-50": whole, "build": build}
+    jobs |= {f"{name}, float32": partial(eager, name=name, dtypes=("float32",)) for name in names}
+    if "sd15" in names:
+        jobs["sd15, bfloat16"] = partial(eager, name="sd15", dtypes=("bfloat16",))
+    return {**jobs, "autoencoder, compiled": partial(autoencoder, compile=True)}
 
 
 def tried() -> dict[str, Callable[[Bench], Iterable[Any]]]:

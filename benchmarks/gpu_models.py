@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from noisezoo.builder.models import Inverter, Pipeline, Runtime, load_pipeline
 from noisezoo.builder.models.encoders.open_clip import OpenClip
 
-STEPS, TIMED_STEPS, GUIDANCE, SEED = 50, 3, 3.5, 0
+STEPS, TIMED_STEPS, GUIDANCE, SEED = 50, 2, 3.5, 0
 Config = Mapping[str, Any]
 
 

@@ -3,6 +3,8 @@
 Components are read by the classes that the folder's index names; remote code never runs.
 """
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from noisezoo.builder.models.arithmetic import ATTENTION, check_arithmetic, network_dtype
 from noisezoo.builder.models.files import (
     AUTOENCODERS,
+    COMMIT,
     DENOISERS,
     TOWERS,
     Listing,
@@ -183,6 +186,24 @@ class Pipeline:
     def tokenizers(self) -> dict[str, Any]:
         """Name -> tokenizer, or None where the index lists none."""
         return {name: self.first((name,)) for name in TOWERS if "tokenizer" in name}
+
+    def prompt_file(self, kind: str, prompt: str | None) -> Path | None:
+        """Where a prompt's encoding is kept for all processes of a user; None for a folder that is no Hub snapshot.
+
+        Its name stands for all that decides the encoding's bits: repository, commit, software, device and dtype.
+        """
+        import diffusers
+        import torch
+        import transformers
+        from huggingface_hub import constants
+
+        if not (self.folder.parent.name == "snapshots" and COMMIT.fullmatch(self.folder.name)):
+            return None
+        device = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else str(self.device)
+        versions = [each.__version__ for each in (torch, diffusers, transformers)]
+        told = [self.folder.parent.parent.name, self.folder.name, kind, prompt, str(self.dtype), device, versions]
+        name = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
+        return Path(constants.HF_HOME) / "noisezoo" / "prompts" / f"{name}.safetensors"
 
     def text_pipeline(self, kind: str) -> Any:
         """Diffusers' pipeline called `kind`, around text towers that are read now, for its `encode_prompt`.

@@ -1,6 +1,7 @@
 """The inverter against closed forms, against diffusers' inverse scheduler, and against itself."""
 
 import gc
+import shutil
 import weakref
 from functools import partial
 from pathlib import Path
@@ -13,9 +14,10 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DModel,
 )
+from huggingface_hub import constants
 
 from noisezoo.builder.models.inverter import Inverter
-from noisezoo.builder.models.pipeline import Runtime
+from noisezoo.builder.models.pipeline import Pipeline, Runtime
 from noisezoo.builder.models.schemes import SCHEMES
 from noisezoo.errors import UsageError
 from tests.builder.folders import save_diffusion
@@ -293,6 +295,28 @@ def test_text_towers_go_once_the_one_prompt_is_encoded_and_come_back_for_another
     each.network.release_tower()
     gc.collect()
     assert towers[0]() is None, "nothing else holds it"
+
+
+def test_the_own_prompt_of_a_hub_model_is_encoded_once_for_all_processes(
+    stable_diffusion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "home"))
+    snapshot = shutil.copytree(stable_diffusion, tmp_path / "models--me--sd" / "snapshots" / ("a" * 40))
+    load = partial(Inverter.from_pretrained, num_inference_steps=2, guidance_scale=2.0)
+    images = pictures(size=16)
+    expected = load(stable_diffusion, prompt="a face").invert(images)
+    assert not (tmp_path / "home").exists(), "a local folder may change"
+    assert torch.equal(load(snapshot, prompt="a face").invert(images), expected)
+    read, text_pipeline = [], Pipeline.text_pipeline
+    monkeypatch.setattr(Pipeline, "text_pipeline", lambda self, kind: read.append(kind) or text_pipeline(self, kind))  # type: ignore[func-returns-value]
+    again = load(snapshot, prompt="a face")
+    assert torch.equal(again.invert(images), expected) and not read, "no text tower is read"
+    other = again.invert(images, prompts=["a cat", "a dog"])
+    assert read and not torch.equal(other, expected)
+    kept = len(list((tmp_path / "home").rglob("*.safetensors")))
+    assert kept == 2, "the prompt and the negative one, and not each image's own"
+    load(snapshot, prompt="a face", dtype="bfloat16")
+    assert len(list((tmp_path / "home").rglob("*.safetensors"))) == 2 * kept
 
 
 def test_a_compiled_network_gives_the_same_noise(unconditional: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,13 +5,15 @@ pipeline. To add a kind, write `class Mine(Denoiser, network="CLASS")` in a file
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from noisezoo.builder.models.arithmetic import attention
 from noisezoo.builder.models.files import AUTOENCODERS
 from noisezoo.errors import UsageError
+from noisezoo.files import committed
 from noisezoo.plugins import load_package
 
 if TYPE_CHECKING:
@@ -183,7 +185,7 @@ class Denoiser(ABC):
 
     @abstractmethod
     def encode(self, prompt: str | None) -> Conditions:
-        """The conditions of one prompt, (1, ...) each; None stands for no prompt at all, as the pipeline means it."""
+        """The conditions of one prompt, whatever the guidance, (1, ...) each; None: no prompt, as the pipeline has it."""
 
     def predict(self, y: "Tensor", time: "Tensor", conditions: Conditions) -> "Tensor":
         """One pass: (b, c, h, w), times (b,) float32, conditions (b, ...) -> (b, c or more, h, w)."""
@@ -214,8 +216,8 @@ class Denoiser(ABC):
             output = self.predict(y, times, rows)[:, : y.shape[1]]
         return output.to(torch.float32, copy=True)  # a replayed graph writes its next output over this one
 
-    def _embedded_scale(self) -> Conditions:
-        """The guidance scale as a UNet of a latent consistency model takes it (Luo et al. 2023): (1, d)."""
+    def scale(self) -> Conditions:
+        """The guidance scale where the network takes it: (1, d), as a latent consistency model's (Luo et al. 2023)."""
         import torch
         from diffusers import LatentConsistencyModelPipeline
 
@@ -237,8 +239,26 @@ class Denoiser(ABC):
         import torch
 
         with torch.no_grad():
-            found = {**self.encode(prompt), **self._embedded_scale()}
+            own = bool(self.text_pipeline) and prompt in (self.prompt, self.negative_prompt)
+            path = self.pipeline.prompt_file(type(self).__name__, prompt) if own else None
+            found = {**keep(path, self.pipeline.device, lambda: self.encode(prompt)), **self.scale()}
         return {name: v.to(self.pipeline.dtype) if v.is_floating_point() else v for name, v in found.items()}
+
+
+def keep(path: Path | None, device: "torch.device", encode: Callable[[], Conditions]) -> Conditions:
+    """What a file holds, or what `encode` gives, which is then kept there; None: nothing is kept.
+
+    So a large text tower (T5's 19 GB) is loaded by the first process that needs it for a prompt, and by no other.
+    """
+    from safetensors.torch import load_file, save_file
+
+    if path is None:
+        return encode()
+    if not path.is_file():
+        found = {name: value.contiguous().cpu() for name, value in encode().items()}
+        with committed(path) as temporary:
+            save_file(found, temporary)
+    return load_file(path, device=str(device))
 
 
 def _constant(values: tuple[float, ...], dtype: "torch.dtype", device: "torch.device") -> "Tensor":

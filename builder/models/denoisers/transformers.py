@@ -57,16 +57,19 @@ class Flux(Denoiser, network="FluxTransformer2DModel"):
     takes, given_sigmas = "input", True
 
     def encode(self, prompt: str | None) -> Conditions:
-        """T5's hidden states, CLIP's pooled embedding, and the guidance scale where the network takes it."""
+        """T5's hidden states and CLIP's pooled embedding."""
+        hidden, pooled, _ = self.tower.encode_prompt(prompt or "", None, device=self.pipeline.device)
+        return {"encoder_hidden_states": hidden, "pooled_projections": pooled}
+
+    def scale(self) -> Conditions:
+        """The guidance scale, (1,), where the network was distilled under it."""
         import torch
 
-        hidden, pooled, _ = self.tower.encode_prompt(prompt or "", None, device=self.pipeline.device)
-        found = {"encoder_hidden_states": hidden, "pooled_projections": pooled}
-        if self.network.config.guidance_embeds:
-            if self.guidance_scale is None:
-                raise UsageError(f"{self.pipeline.folder}: its transformer needs a guidance_scale, which is null")
-            found["guidance"] = torch.tensor([self.guidance_scale], device=self.pipeline.device)
-        return found
+        if not self.network.config.guidance_embeds:
+            return {}
+        if self.guidance_scale is None:
+            raise UsageError(f"{self.pipeline.folder}: its transformer needs a guidance_scale, which is null")
+        return {"guidance": torch.tensor([self.guidance_scale], device=self.pipeline.device)}
 
     def predict(self, y: "Tensor", time: "Tensor", conditions: Conditions) -> "Tensor":
         """One pass on (b, c, h, w) latents, packed to (b, h w / 4, 4 c) and back."""
