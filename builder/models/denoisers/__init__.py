@@ -185,7 +185,7 @@ class Denoiser(ABC):
 
     @abstractmethod
     def encode(self, prompt: str | None) -> Conditions:
-        """The conditions of one prompt, whatever the guidance, (1, ...) each; None: no prompt, as the pipeline has it."""
+        """The conditions of one prompt, whatever the guidance: (1, ...) each; None is the model's own "no prompt"."""
 
     def predict(self, y: "Tensor", time: "Tensor", conditions: Conditions) -> "Tensor":
         """One pass: (b, c, h, w), times (b,) float32, conditions (b, ...) -> (b, c or more, h, w)."""
