@@ -8,6 +8,7 @@ from noisezoo.analysis.core.arrays import (
     as_matrix as as_matrix,
     beside as beside,
     cast as cast,
+    caveats as caveats,
     chosen as chosen,
     constant_columns as constant_columns,
     double as double,
@@ -22,7 +23,6 @@ from noisezoo.analysis.core.arrays import (
     to_numpy as to_numpy,
 )
 from noisezoo.analysis.core.blocks import Blocks as Blocks, Rows as Rows, as_rows as as_rows
-from noisezoo.analysis.core.caveats import caveats as caveats
 from noisezoo.analysis.core.halves import (
     Estimate as Estimate,
     Scored as Scored,

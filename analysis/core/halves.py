@@ -2,19 +2,17 @@
 
 Folds and halves are a function of rows, groups and seed only, so that every view gets the same ones.
 
-The variance over the rows that are scored, v, takes the fitted probes as given. It leaves out that other rows would
-have fitted other probes, and that rows of different folds stand in each other's training sets and so err together.
-Here the rows are split in two halves at random, s times, and the whole cross-validation runs on each half. The halves
-of a split, A and B, are disjoint and hence independent, so that their contrast c = (m_A - m_B) / 2 has the metric's
-whole variance at this scale, of which v_c is the part given the probes. Their ratio inflates v:
+The variance over the rows that are scored, v, takes the fitted probes as given: other rows would have fitted others,
+and rows of different folds err together. So the rows are split in two halves at random, s times, and the whole
+cross-validation runs on each half. The halves of a split, A and B, are independent, so that their contrast
+c = (m_A - m_B) / 2 has the metric's whole variance at this scale, of which v_c is the part given the probes:
 
     variance = v * mean c^2 / mean v_c.
 
 mean c^2 is the half-sample variance of McCarthy (1969), the delete-d jackknife of Shao and Wu (1989, Annals of
-Statistics 17) with d = n / 2. Small d will not do: an accuracy is a step function of the weights, and the jackknife of
-20 groups gave standard errors 1.7 to 2 times too wide. To carry over the ratio and not mean c^2, which is too
-wide because a half learns less than all rows do, follows Bates, Hastie and Tibshirani (2024, JASA 119), who inflate
-the naive standard error of cross-validation likewise.
+Statistics 17) with d = n / 2; as an accuracy is a step function of the weights, small d gave standard errors 1.7 to 2
+times too wide. mean c^2 is too wide itself, because a half learns less, so that its ratio is carried over, as Bates,
+Hastie and Tibshirani (2024, JASA 119) do for the naive standard error of cross-validation.
 """
 
 from collections.abc import Iterable, Sequence
