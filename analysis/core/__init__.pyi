@@ -44,6 +44,7 @@ from noisezoo.analysis.core.intervals import (
     null_columns as null_columns,
     null_of_draws as null_of_draws,
     null_of_moments as null_of_moments,
+    null_of_ranks as null_of_ranks,
     null_of_rates as null_of_rates,
     paired_differences as paired_differences,
     wilson as wilson,

@@ -162,12 +162,16 @@ def with_mean(draws: Floats) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Null:
-    """What the estimate would be if rows of the two views were paired at random; `p_value` is of as much or more."""
+    """What the estimate would be if rows of the two views were paired at random; `p_value` is of as much or more.
+
+    An estimate above `tau` has a p-value of 1 - confidence at most; NaN where no estimate can have one.
+    """
 
     mean: float
     low: float
     high: float
     p_value: float
+    tau: float = _NAN
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +187,14 @@ class Measured(Interval):
 
     def __float__(self) -> float:
         return self.estimate
+
+    def calibrated(self, most: float = 1.0) -> Interval:
+        """(estimate - tau) / (most - tau), of a measure that is `most` at the best: above 0 is more than chance.
+
+        The null, and so tau, is taken as known by the interval.
+        """
+        tau = self.null.tau
+        return Interval(*((value - tau) / (most - tau) for value in (self.estimate, self.low, self.high)))
 
     def row(self, measure: str) -> dict[str, Any]:
         """Measure, estimate, low, high, null, null_low, null_high and p_value."""
@@ -206,8 +218,21 @@ def null_of_draws(value: float, draws: Floats, confidence: float = 0.95) -> Null
     mean, spread = float(draws.mean()), float(draws.std(ddof=1) * np.sqrt(1 + 1 / b))
     reach = _quantile(confidence, b - 1) * spread
     if spread <= _EQUAL * abs(mean):
-        return Null(mean, mean, mean, float(1 + np.sum(draws >= value)) / (b + 1))
-    return Null(mean, mean - reach, mean + reach, float(stdtr(b - 1, (mean - value) / spread)))
+        return null_of_ranks(value, draws, confidence)
+    tau = mean + _quantile(2 * confidence - 1, b - 1) * spread
+    return Null(mean, mean - reach, mean + reach, float(stdtr(b - 1, (mean - value) / spread)), tau)
+
+
+def null_of_ranks(value: float, draws: Floats, confidence: float = 0.95) -> Null:
+    """From values of shuffled pairs (b,) of any law: p = (1 + how many reach the value) / (1 + b), and their quantiles.
+
+    With fewer than confidence / (1 - confidence) draws no p-value can be small, and there is no tau.
+    """
+    b, falling = len(draws), np.sort(draws)[::-1]
+    ends = null_columns(draws, (1 - confidence) / 2)
+    rank = int(round((1 - confidence) * (1 + b), 9))
+    tau = float(falling[rank - 1]) if rank else _NAN
+    return Null(*ends.values(), float(1 + np.sum(draws >= value)) / (1 + b) if b else _NAN, tau)
 
 
 def no_narrower(interval: Interval, null: Null) -> Interval:
@@ -223,8 +248,8 @@ def no_narrower(interval: Interval, null: Null) -> Interval:
 def null_of_rates(value: float, draws: Floats, confidence: float = 0.95) -> Null:
     """`null_of_draws` for rates in [0, 1], on the angles arcsin sqrt, whose law is near Gaussian for few hits too."""
     angles = null_of_draws(float(np.arcsin(np.sqrt(value))), np.arcsin(np.sqrt(draws)), confidence)
-    low, high = np.sin(np.clip([angles.low, angles.high], 0, np.pi / 2)) ** 2
-    return Null(float(draws.mean()) if len(draws) else _NAN, float(low), float(high), angles.p_value)
+    low, high, tau = map(float, np.sin(np.clip([angles.low, angles.high, angles.tau], 0, np.pi / 2)) ** 2)
+    return Null(float(draws.mean()) if len(draws) else _NAN, low, high, angles.p_value, tau)
 
 
 def null_of_moments(value: float, spread: float, skewness: float, confidence: float = 0.95) -> Null:
@@ -232,10 +257,10 @@ def null_of_moments(value: float, spread: float, skewness: float, confidence: fl
     from scipy.special import gammaincc, gammainccinv
 
     shape = min(4 / max(skewness, 1e-6) ** 2, 1e8)
-    tails = np.array([1 + confidence, 1 - confidence]) / 2
-    low, high = (gammainccinv(shape, tails) - shape) / np.sqrt(shape) * spread
+    tails = np.array([(1 + confidence) / 2, (1 - confidence) / 2, 1 - confidence])
+    low, high, tau = map(float, (gammainccinv(shape, tails) - shape) / np.sqrt(shape) * spread)
     above = gammaincc(shape, max(shape + value / spread * np.sqrt(shape), 0.0)) if np.isfinite(value) else _NAN
-    return Null(0.0, float(low), float(high), float(above))
+    return Null(0.0, low, high, float(above), tau)
 
 
 def interval_of_influences(

@@ -12,6 +12,10 @@ from noisezoo.analysis.relations.intersections import (
     shared_neighbours as shared_neighbours,
     shared_probes as shared_probes,
 )
+from noisezoo.analysis.relations.neighbour_curve import (
+    NeighbourCurve as NeighbourCurve,
+    neighbour_curve as neighbour_curve,
+)
 from noisezoo.analysis.relations.paper_spaces import (
     SUBSETS as SUBSETS,
     PaperSpaces as PaperSpaces,

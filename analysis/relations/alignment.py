@@ -1,7 +1,7 @@
 """Alignment of views: do two arrays of the same images have one geometry, whatever their axes and scale?"""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from itertools import combinations
 from typing import Any
 
@@ -27,6 +27,7 @@ from noisezoo.analysis.core import (
     like,
     null_of_draws,
     null_of_moments,
+    null_of_ranks,
     null_of_rates,
     parts_of,
     shuffled,
@@ -38,17 +39,22 @@ from noisezoo.analysis.relations.neighbours import Neighbours, among, nearest, o
 from noisezoo.analysis.relations.svcca import PROCRUSTES, SVCCA, held_out, leading_scores
 
 MEASURES = ("cka", "mutual_knn", "svcca", "procrustes")
+Function = Callable[[AnyArray, AnyArray], float]
+"""A measure of two views' rows (n, d) and (n, e): larger where they are more alike, 1 where they are the same."""
 _SHARE = 0.99  # of the variance that SVCCA and Procrustes keep, as SVCCA's authors do
 
 
 @dataclass(frozen=True, eq=False)
 class Alignment(Result):
-    """Four measures of one pair of views, each with its interval and the null of shuffled rows."""
+    """Measures of one pair of views, each with its interval and the null of shuffled rows."""
 
     cka: Measured
     mutual_knn: Measured
     svcca: Measured
     procrustes: Measured
+    others: Mapping[str, Measured]  # the caller's
+    index: Units  # (n,) numbers of the rows that were used
+    in_common: Floats  # (n,) share of each row's neighbours that both views have
     n: int  # rows that were used
     rows: int  # rows that were given
     k: int
@@ -57,8 +63,30 @@ class Alignment(Result):
     caveats: tuple[str, ...]
 
     def records(self) -> list[dict[str, Any]]:
-        """One dictionary a measure: estimate, interval, null and p-value."""
-        return [getattr(self, measure).row(measure) for measure in MEASURES]
+        """One dictionary a measure: estimate, interval, null, p-value, and the same on a scale where chance is 0.
+
+        The calibrated scale is (s - tau) / (1 - tau): above 0 is p <= 1 - confidence, and 1 the same geometry.
+        """
+        measured = {name: getattr(self, name) for name in MEASURES} | dict(self.others)
+        return [m.row(name) | _calibrated(m) for name, m in measured.items()]
+
+    def settings(self) -> dict[str, Any]:
+        """What was asked for, without what was measured."""
+        return {name: value for name, value in Result.settings(self).items() if name != "others"}
+
+    def images(self, false_discovery_rate: float = 0.05) -> list[dict[str, Any]]:
+        """One dictionary an image: its row, the share of its neighbours in common, its p-value and whether it agrees.
+
+        Under a random pairing the neighbours in common of one image, k of n - 1 in either view, are hypergeometric.
+        `agrees` holds Benjamini and Yekutieli's false discovery rate, whatever the images' dependence.
+        """
+        from scipy.stats import false_discovery_control, hypergeom
+
+        shared = np.rint(self.in_common * self.k)
+        p = hypergeom.sf(shared - 1, self.n - 1, self.k, self.k)
+        agrees = false_discovery_control(p, method="by") <= false_discovery_rate
+        columns = zip(self.index.tolist(), self.in_common.tolist(), p.tolist(), agrees.tolist(), strict=True)
+        return [dict(zip(("row", "in_common", "p_value", "agrees"), row, strict=True)) for row in columns]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,11 +97,11 @@ class AlignmentMatrix(Result):
     pairs: Mapping[tuple[str, str], Alignment]
 
     def matrix(self, measure: str) -> Floats:
-        """Estimates (v, v) of one of MEASURES, symmetric, with ones on the diagonal."""
+        """Estimates (v, v) of one of MEASURES or the caller's, symmetric, with ones on the diagonal."""
         found = np.eye(len(self.names))
         for (a, b), alignment in self.pairs.items():
             i, j = self.names.index(a), self.names.index(b)
-            found[i, j] = found[j, i] = getattr(alignment, measure).estimate
+            found[i, j] = found[j, i] = (getattr(alignment, measure, None) or alignment.others[measure]).estimate
         return found
 
     def settings(self) -> dict[str, Any]:
@@ -91,6 +119,7 @@ def alignment(
     X: AnyArray,
     Y: AnyArray,
     *,
+    measures: Mapping[str, Function] | None = None,
     k: int = 10,
     groups: ArrayLike | None = None,
     max_rows: int | None = 5000,
@@ -117,9 +146,15 @@ def alignment(
     those of maps fitted without the row's fold; in-sample ones are large where nothing is shared. Their intervals, and
     that of mutual_knn, come from half-samples: other images would also give other maps and neighbours.
 
+    `measures` are any functions of two arrays, such as those of rsatoolbox, netrep or ReSi. Each is called once on all
+    rows, on both halves of every split, whose contrasts give the interval (halves tell less than all rows, so that it
+    is wide), and on every permuted pairing, for an add-one p-value: 19 of those at least can reject at 5 %.
+
     Args:
         X: rows of one view.
         Y: rows of the other, of the same images.
+        measures: name -> f(X, Y), larger where views are more alike, 1 where they are the same, and defined on half of
+            the rows. Of a distance give 1 less it.
         k: neighbours.
         groups: (n,) identities: a group never straddles folds or halves, counts as one in intervals, and is permuted
             whole. Units of one identity are no pair in CKA and no neighbours. There each identity counts as much as
@@ -134,18 +169,20 @@ def alignment(
         seed: decides the subset, folds, halves and permutations.
 
     Raises:
-        ValueError: different numbers of rows, fewer than 20, a view whose rows are all equal, k out of range, or what
-            `as_array`, `assign_folds` and `half_samples` refuse.
+        ValueError: different numbers of rows, fewer than 20, a view whose rows are all equal, k out of range, a measure
+            that has the name of ours or gives no finite number, or what `as_array`, `assign_folds` and `half_samples`
+            refuse.
     """
     return alignment_matrix(
-        {"X": X, "Y": Y}, k=k, groups=groups, max_rows=max_rows, max_axes=max_axes, n_folds=n_folds, n_splits=n_splits,
-        n_permutations=n_permutations, confidence=confidence, seed=seed,
+        {"X": X, "Y": Y}, measures=measures, k=k, groups=groups, max_rows=max_rows, max_axes=max_axes, n_folds=n_folds,
+        n_splits=n_splits, n_permutations=n_permutations, confidence=confidence, seed=seed,
     ).pairs["X", "Y"]  # fmt: skip
 
 
 def alignment_matrix(
     views: Mapping[str, AnyArray],
     *,
+    measures: Mapping[str, Function] | None = None,
     k: int = 10,
     groups: ArrayLike | None = None,
     max_rows: int | None = 5000,
@@ -174,7 +211,7 @@ def alignment_matrix(
     folds = assign_folds(n, n_folds, seed=seed, groups=units)
     parts = parts_of(half_samples(folds, n_splits, seed=seed, groups=units))
     orders = list(shuffled(units, n_permutations, np.random.default_rng([seed, 5])))
-    plan = _Plan(folds, parts, units, orders, k, min(max_axes, n // 10), draws)
+    plan = _Plan(folds, parts, units, orders, k, min(max_axes, n // 10), draws, _refuse_taken(measures or {}))
     prepared = {name: _prepare(X[chosen], name, plan) for name, X in arrays.items()}
     sampled = (f"a random {n} of {given} rows were used",) if n < given else ()
     pairs = {}
@@ -182,8 +219,26 @@ def alignment_matrix(
         x, y = prepared[a], prepared[b]
         said = (*sampled, *x.caveats, *y.caveats)
         axes = (x.scores.shape[1], y.scores.shape[1])
-        pairs[a, b] = Alignment(**_measure(x, y, plan), n=n, rows=given, k=k, axes=axes, draws=draws, caveats=said)
+        pairs[a, b] = Alignment(
+            **_measure(x, y, plan),
+            others={name: _measure_by(f, name, x.given, y.given, plan) for name, f in plan.measures.items()},
+            index=chosen,
+            in_common=overlap(x.neighbours[0], y.neighbours[0]),
+            n=n,
+            rows=given,
+            k=k,
+            axes=axes,
+            draws=draws,
+            caveats=said,
+        )
     return AlignmentMatrix(tuple(prepared), pairs)
+
+
+def _refuse_taken(measures: Mapping[str, Function]) -> Mapping[str, Function]:
+    taken = [name for name in measures if name in MEASURES or name in {field.name for field in fields(Alignment)}]
+    if taken:
+        raise ValueError(f"measures must have other names than ours, not {taken[0]!r}")
+    return measures
 
 
 def _same_rows(views: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
@@ -209,12 +264,14 @@ class _Plan:
     k: int
     max_axes: int
     draws: Draws
+    measures: Mapping[str, Function]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _View:
     """Everything of one view that its pairs need."""
 
+    given: AnyArray  # (n, d) as they came
     kernel: LinearKernel
     neighbours: list[Neighbours]  # within each part (m, k)
     shuffled: list[Neighbours]  # after each permutation (n, k)
@@ -233,7 +290,7 @@ def _prepare(X: AnyArray, name: str, plan: _Plan) -> _View:
                 for order in plan.orders]  # fmt: skip
     scores, held = leading_scores(kernel.X, _SHARE, plan.max_axes)
     tied = tied_rows(kernel.X, found, k)
-    return _View(kernel, neighbours, shuffled, scores, _caveats(X, name, kernel, scores.shape[1], held, tied))
+    return _View(X, kernel, neighbours, shuffled, scores, _caveats(X, name, kernel, scores.shape[1], held, tied))
 
 
 def _caveats(X: AnyArray, name: str, kernel: LinearKernel, axes: int, held: float, tied: int) -> tuple[str, ...]:
@@ -268,6 +325,27 @@ def _measure(a: _View, b: _View, plan: _Plan) -> dict[str, Any]:
     laws = zip((null_of_rates, null_of_draws, null_of_draws), others, columns, strict=True)
     nulls = [_null_of_cka(value, a, b, plan), *(law(i.estimate, column, confidence) for law, i, column in laws)]
     return dict(zip(MEASURES, map(Measured.of, [cka, *others], nulls), strict=True))
+
+
+def _measure_by(f: Function, name: str, X: AnyArray, Y: AnyArray, plan: _Plan) -> Measured:
+    """A caller's measure of X (n, d) and Y (n, e), whose interval is by the contrasts of halves alone."""
+
+    def score(X: AnyArray, Y: AnyArray) -> Scored:
+        value = float(f(X, Y))
+        if not np.isfinite(value):
+            raise ValueError(f"the measure {name!r} gave {value} on {len(X)} rows: it must give a finite number")
+        return np.array([value]), np.zeros((len(X), 1))
+
+    scored = [score(X[like(rows, X)], Y[like(rows, Y)]) for rows in plan.parts]
+    confidence, every = plan.draws.confidence, Estimate.of(scored, plan.parts, plan.units)
+    (interval,) = every.intervals(confidence, least=-np.inf)
+    null = np.array([score(X, Y[like(order, Y)])[0][0] for order in plan.orders])
+    return Measured.of(interval, null_of_ranks(interval.estimate, null, confidence))
+
+
+def _calibrated(m: Measured) -> dict[str, float]:
+    found = m.calibrated()
+    return {"calibrated": found.estimate, "calibrated_low": found.low, "calibrated_high": found.high}
 
 
 def _null_of_cka(value: float, a: _View, b: _View, plan: _Plan) -> Null:

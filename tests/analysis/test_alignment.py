@@ -6,12 +6,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from scipy.spatial import procrustes
+from scipy.stats import hypergeom
 from sklearn.cross_decomposition import CCA
+from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.neighbors import NearestNeighbors
 
-from noisezoo.analysis.core.intervals import null_of_moments
+from noisezoo.analysis.core.intervals import null_of_draws, null_of_moments, null_of_ranks, null_of_rates
 from noisezoo.analysis.relations.alignment import MEASURES, Alignment, alignment, alignment_matrix
 from noisezoo.analysis.relations.cka import LinearKernel, cka_null, unbiased_cka, unbiased_hsic
+from noisezoo.analysis.relations.neighbour_curve import neighbour_curve
 from noisezoo.analysis.relations.neighbours import among, nearest, overlap, reordered
 from noisezoo.analysis.relations.svcca import PROCRUSTES, SVCCA, canonical_maps, held_out, leading_scores, rotation_maps
 
@@ -383,3 +386,107 @@ def test_single_and_double_precision_tensors_go_together() -> None:
     plain = alignment(X.astype(np.float32).astype(np.float64), Y, n_permutations=2)
     for a, b in zip(mixed.records(), plain.records(), strict=True):
         assert [*a.values()][1:] == pytest.approx([*b.values()][1:], abs=1e-9)
+
+
+def distance_correlation(X: Floats, Y: Floats) -> float:
+    """Of centred RBF kernels of scikit-learn: a similarity that is none of ours, 1 of a view with itself."""
+    K, L = (rbf_kernel(A, gamma=1 / A.shape[1]) for A in (X, Y))
+    K, L = (A - A.mean(axis=0) - A.mean(axis=1, keepdims=True) + A.mean() for A in (K, L))
+    return float((K * L).sum() / np.linalg.norm(K) / np.linalg.norm(L))
+
+
+def first_correlation(X: Floats, Y: Floats) -> float:
+    """Squared correlation of the first columns: its law is known."""
+    return float(np.corrcoef(X[:, 0], Y[:, 0])[0, 1] ** 2)
+
+
+def test_any_measure_gets_its_value_and_the_interval_of_a_squared_correlation() -> None:
+    held, few = [], {"max_axes": 1, "n_folds": 2, "n_permutations": 2}
+    for seed in range(60):
+        rng = np.random.default_rng([seed, 70])
+        x, e = rng.standard_normal((2, 200, 1))
+        X, Y = np.hstack([x, rng.standard_normal((200, 2))]), np.hstack([0.6 * x + 0.8 * e, x])
+        found = alignment_matrix({"a": X, "b": Y}, measures={"r2": first_correlation}, seed=seed, **few)
+        (measured,) = found.pairs["a", "b"].others.values()
+        assert measured.estimate == pytest.approx(first_correlation(X, Y))
+        held.append(measured.low <= 0.36 <= measured.high)
+    assert 0.86 <= np.mean(held) <= 1.0  # 0.95 of 60: 99.9 %
+    assert found.matrix("r2")[0, 1] == measured.estimate
+
+
+def test_a_package_function_finds_what_is_shared_and_calls_independent_views_at_the_nominal_rate() -> None:
+    settings = {"measures": {"rbf": distance_correlation}, "n_splits": 1, "n_folds": 2, "k": 5}
+    X, Y = pair(80, 6, 5)
+    (found,) = alignment(X, Y, n_permutations=39, **settings).records()[4:]
+    assert found["measure"] == "rbf" and found["p_value"] == 1 / 40
+    assert 0 < found["calibrated"] < found["estimate"]
+    same = alignment(X, X, n_permutations=19, **settings).others["rbf"]
+    assert same.calibrated().estimate == pytest.approx(1)
+    rejected = 0
+    for seed in range(60):
+        X, Y = np.random.default_rng([seed, 71]).standard_normal((2, 40, 3))
+        rejected += alignment(X, Y, n_permutations=19, seed=seed, **settings).others["rbf"].calibrated().estimate > 0
+    assert rejected <= 10  # 99.9 % of a binomial of 60 at 0.05
+
+
+def test_a_callers_measure_permutes_identities_whole_and_halves_them_whole() -> None:
+    X, Y, groups = identities(2, 40, 3, 3)
+    measured = {}
+    for name, g in (("groups", groups), ("rows", None)):
+        found = alignment(X, Y, measures={"r2": first_correlation}, groups=g, n_permutations=40, k=5)
+        measured[name] = found.others["r2"]
+    assert measured["groups"].null.tau > 1.5 * measured["rows"].null.tau
+    widths = [m.high - m.low for m in measured.values()]
+    assert widths[0] > 1.2 * widths[1]
+
+
+def test_a_measure_that_gives_no_number_or_takes_our_name_is_refused() -> None:
+    X, Y = pair(60, 5, 4)
+    with pytest.raises(ValueError, match="'mine' gave nan on 60 rows"):
+        alignment(X, Y, measures={"mine": lambda X, Y: float("nan")})
+    with pytest.raises(ValueError, match="other names than ours, not 'cka'"):
+        alignment(X, Y, measures={"cka": first_correlation})
+
+
+def test_above_tau_is_where_the_p_value_is_small_under_every_law() -> None:
+    draws = np.random.default_rng(0).beta(2, 20, 59)
+    laws = [lambda v: null_of_draws(v, draws), lambda v: null_of_rates(v, draws), lambda v: null_of_ranks(v, draws),
+            lambda v: null_of_moments(v, 0.05, 0.8)]  # fmt: skip
+    for law in laws:
+        tau = law(0.1).tau
+        assert law(tau - 1e-9).p_value > 0.05 >= law(tau + 1e-9).p_value
+    assert np.isnan(null_of_ranks(0.5, draws[:18]).tau)
+    assert null_of_ranks(2.0, draws[:19]).p_value == pytest.approx(0.05)
+
+
+def test_mutual_neighbours_over_n_fall_where_the_fine_geometry_differs_and_stay_where_it_does_not() -> None:
+    rng = np.random.default_rng(5)
+    S, coarse = rng.standard_normal((800, 4)), rng.standard_normal((8, 4))[rng.integers(0, 8, 800)] * 5
+    views = {"a": S, "same": S @ np.linalg.qr(rng.standard_normal((4, 4)))[0],
+             "b": coarse + rng.standard_normal((800, 4)), "c": coarse + rng.standard_normal((800, 4))}  # fmt: skip
+    rows = neighbour_curve(views, n_splits=4, n_permutations=6).records()
+    of = {(row["a"], row["b"], row["size"]): row for row in rows}
+    assert {size for *_, size in of} == {100, 200, 400, 800}
+    assert all(of["a", "same", size]["estimate"] == pytest.approx(1) for size in (100, 800))
+    cluster = [of["b", "c", size] for size in (100, 200, 400, 800)]
+    assert (np.diff([row["estimate"] for row in cluster]) < 0).all()
+    assert all(row["low"] <= row["estimate"] <= row["high"] and row["p_value"] < 1e-3 for row in cluster)
+    assert all(row["null"] == pytest.approx(row["chance"], rel=0.25) for row in rows)
+    with pytest.raises(ValueError, match="at most the 800 images"):
+        neighbour_curve(views, sizes=[100, 900])
+
+
+def test_images_that_two_views_agree_on_are_found_and_no_more_than_the_rate_of_others() -> None:
+    rng = np.random.default_rng(6)
+    X, Y = rng.standard_normal((2, 400, 5))
+    Y[:200] = X[:200] @ np.linalg.qr(rng.standard_normal((5, 5)))[0]
+    X[:200, 0] += 12  # the images that agree are their own neighbours
+    Y[:200, 0] += 12
+    images = alignment(X, Y, n_permutations=0, n_splits=1).images()
+    agrees = np.array([row["agrees"] for row in images])
+    assert [row["row"] for row in images] == list(range(400))
+    assert agrees[:200].mean() > 0.8 and agrees[200:].mean() <= 0.1
+    assert images[0]["p_value"] == pytest.approx(hypergeom.sf(round(10 * images[0]["in_common"]) - 1, 399, 10, 10))
+    X, Y = rng.standard_normal((2, 400, 5))
+    p = np.array([row["p_value"] for row in alignment(X, Y, n_permutations=0, n_splits=1).images()])
+    assert (p <= 0.05).mean() <= 0.08 and not any(row["agrees"] for row in alignment(X, Y, n_permutations=0).images())
