@@ -229,10 +229,10 @@ def null_of_ranks(value: float, draws: Floats, confidence: float = 0.95) -> Null
     With fewer than confidence / (1 - confidence) draws no p-value can be small, and there is no tau.
     """
     b, falling = len(draws), np.sort(draws)[::-1]
-    ends = null_columns(draws, (1 - confidence) / 2)
+    mean, low, high = null_columns(draws, (1 - confidence) / 2).values()
     rank = int(round((1 - confidence) * (1 + b), 9))
     tau = float(falling[rank - 1]) if rank else _NAN
-    return Null(*ends.values(), float(1 + np.sum(draws >= value)) / (1 + b) if b else _NAN, tau)
+    return Null(mean, low, high, float(1 + np.sum(draws >= value)) / (1 + b) if b else _NAN, tau)
 
 
 def no_narrower(interval: Interval, null: Null) -> Interval:

@@ -16,7 +16,7 @@ ROWS, SPLITS = 3000, 8
 """At most so many, as neighbours cost their square, in every half of every split."""
 LEAST_ROWS = 50
 """Of a curve: ten neighbours and as many again in every half."""
-ENCODERS, BEST = 2, 5
+ENCODERS, BEST = 2, 3
 MEASURES = {"cka": "Unbiased CKA", "mutual_knn": "Mutual nearest neighbours", "svcca": "SVCCA, held out",
             "procrustes": "Procrustes, held out"}  # fmt: skip
 
