@@ -120,7 +120,8 @@ def _pages(pages: Sequence[Page], title: str, run: Json) -> dict[str, str]:
     for study in all_studies().values():
         ran = [page for page in pages if study.name in page.results]
         if study.front and ran:
-            fronts.append(rendered(study, study.front, pages=ran, **study.summarise(ran)))
+            body = rendered(study, study.front, pages=ran, **study.summarise(ran))
+            fronts.append({"id": re.findall('id="(.*?)"', body)[0], "body": body})
 
     def section(page: Page, study: Study) -> Json:
         body = rendered(study, study.template, page=page, results=page.results, **study.exhibit(page))

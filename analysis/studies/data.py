@@ -133,6 +133,7 @@ class Data:
             "n": len(self),
             "d": self.width(view),
             "reduced_to": None if used is None else len(used.components),
+            "x_T": self.section.facts.get(view) if self.section and row and row.family == "diffusers" else None,
             "digest": self._rows_digest(view),
             "latent_std": float(np.mean(rows[std])) if std in rows.column_names else None,
         }

@@ -20,6 +20,7 @@ from noisezoo.analysis.studies.claims import (
 )
 from noisezoo.analysis.studies.data import Data
 from noisezoo.analysis.studies.study import Analysis, Options, Page, Study, register_study, side_by_side, tidy
+from noisezoo.zoo import RESIDUAL
 
 CONTROL_NAMES = {
     UNTRAINED: "the same network before training",
@@ -27,6 +28,7 @@ CONTROL_NAMES = {
     "whitened": "linearly whitened pixels",
     "random": "random noise",
     "vae": "an autoencoder's latent",
+    "residual": "the noise without the image's share of it",
 }
 KINDS = {"noise": "Noise, inverted by diffusion models", "embedding": "Encoders", "control": "Controls"}
 SHOWN = {METRIC: "Balanced accuracy", "accuracy": "Accuracy", "auc": "AUC", "auprc": "AUPRC"}
@@ -152,7 +154,8 @@ def controls_of(view: Json, views: Sequence[Json]) -> list[tuple[str, str]]:
     if view["kind"] != "noise":
         return own
     return own + [(other["family"], name) for name, other in here.items()
-                  if other["kind"] == "control" and not other["untrained"]]  # fmt: skip
+                  if other["kind"] == "control" and not other["untrained"]
+                  and (other["family"] != "residual" or name == view["name"] + RESIDUAL)]  # fmt: skip
 
 
 def _flat(difference: Json) -> list[Json]:

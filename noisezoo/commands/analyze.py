@@ -46,7 +46,7 @@ def analyze(
     studies: Annotated[
         str | None,
         typer.Option(
-            help="These alone, separated by commas: gaussianity, probes, profile, conditional, learning, paper, "
+            help="These alone, separated by commas: audit, gaussianity, probes, profile, conditional, learning, paper, "
             "stitching, alignment, shared, structure, conditioning, spurious, inversions, edits."
         ),
     ] = None,
@@ -82,13 +82,13 @@ def analyze(
         variants=dict(pairs), models=[make_model(name, recipe) for name in options.split_names(model)],
         judge=make_judge(judge) if judge else None,
     )  # fmt: skip
-    path = write_report({Path(dataset).name: analysis}, out, title=f"NoiseZoo: {Path(dataset).name}", run=_about(quick))
+    path = write_report({Path(dataset).name: analysis}, out, title=f"NoiseZoo: {Path(dataset).name}", run=about(quick))
     show_verdicts(analysis, console)
-    _show_scorecard(analysis, console)
+    show_scorecard(analysis, console)
     console.print(f"Report: {path}")
 
 
-def _about(quick: bool) -> dict[str, Any]:
+def about(quick: bool) -> dict[str, Any]:
     """What a reader needs to run the same again."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     versions = {name: version(name) for name in SOFTWARE} | {"python": platform.python_version()}
@@ -115,11 +115,11 @@ def analyze_with_progress(dataset: str | Path, console: Console, **options: Any)
 def show_verdicts(analysis: Analysis, console: Console) -> None:
     """The sentences that matter most: the headlines and what the controls say."""
     for verdict in analysis.results["verdicts"]:
-        if verdict["kind"] in ("headline", "control"):
+        if verdict["kind"] in ("headline", "control", "audit"):
             console.print(f"  - {verdict['text']}")
 
 
-def _show_scorecard(analysis: Analysis, console: Console) -> None:
+def show_scorecard(analysis: Analysis, console: Console) -> None:
     """What each claim of the paper comes to on this dataset: a row a claim, with the views that each verdict is of."""
     table = make_table("claim", *VERDICTS.values())
     for claim, rows in groupby(analysis.results["scorecard"], key=lambda row: row["claim"]):

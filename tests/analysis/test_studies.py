@@ -25,6 +25,7 @@ from tests.builder.building import digits_recipe
 VIEWS = ("digits-ddpm", "digits-ddpm-untrained", "faces-ldm", "faces-ldm-untrained", "faces-clip", "pixels-8")
 NAMES = tuple(all_studies())
 HEADS = {
+    "audit": "Audit: what is read beyond the image and the majority rule",
     "gaussianity": "Is it Gaussian?", "probes": "Views and controls, side by side",
     "profile": "Do accuracies on noise follow an encoder's?", "conditional": "What the noise adds to the picture",
     "learning": "With more images", "paper": "As the paper did it", "stitching": "From view to view",

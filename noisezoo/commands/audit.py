@@ -1,0 +1,35 @@
+"""`noisezoo audit`: how much of a dataset's noise is the image, and what is read from it beyond that."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from noisezoo.analysis.report import begin_report, write_report
+from noisezoo.commands import options, register_command
+from noisezoo.commands.analyze import about, analyze_with_progress, show_scorecard, show_verdicts
+from noisezoo.commands.output import plain_console
+
+
+@register_command("audit", "Analyse")
+def audit(
+    dataset: Annotated[str, typer.Argument(help="A built or imported folder, or a dataset id on the Hub.")],
+    out: Annotated[Path, typer.Option(help="Where report.html and results.json go.")] = Path("audit"),
+    views: Annotated[str | None, typer.Option(help="Views, separated by commas; all by default.")] = None,
+    revision: options.Revision = None,
+    source: Annotated[str | None, typer.Option(help="Which source, in a dataset of several.")] = None,
+) -> None:
+    """Say where x_T ends, how much of it is the image, and what probes read beyond the majority rule and the controls.
+
+    Example: noisezoo audit my-faces --out my-audit
+    """
+    console = plain_console()
+    begin_report(out)
+    analysis = analyze_with_progress(
+        dataset, console, views=options.split_names(views) or None, source=source, revision=revision, studies=["audit"]
+    )
+    name = Path(dataset).name
+    path = write_report({name: analysis}, out, title=f"NoiseZoo audit: {name}", run=about(quick=False))
+    show_verdicts(analysis, console)
+    show_scorecard(analysis, console)
+    console.print(f"Report: {path}")
