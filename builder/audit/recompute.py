@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +45,7 @@ class Recomputed:
         tolerance: Largest difference allowed, as a share of the row's norm.
         worst: Largest difference found, as a share of the row's norm.
         median: Median difference, as a share of the row's norm.
-        end: The time at which the inversion ended (x_T's); None where there is none.
+        facts: What the model's files decided: where x_T sits; empty where it does not invert.
         reason: Why no row was recomputed; None where some were.
         faults: The rows that differ by more, or that are refused now; rows are counted over the whole source.
     """
@@ -55,9 +55,14 @@ class Recomputed:
     tolerance: float = 0.0
     worst: float = 0.0
     median: float = 0.0
-    end: float | None = None
+    facts: Mapping[str, float] = field(default_factory=dict)
     reason: str | None = None
     faults: tuple[Finding, ...] = ()
+
+    @property
+    def end(self) -> float | None:
+        """The time at which the inversion ended (x_T's); None where there is none."""
+        return self.facts.get("x_T_time")
 
 
 @dataclass(frozen=True)
@@ -118,7 +123,7 @@ def _recompute(
     ]
     return Recomputed(
         config, len(kept), tolerance, float(shares.max(initial=0)), float(np.median(shares)) if kept else 0.0,
-        computer.facts.get("x_T_time"), None, tuple(faults),
+        computer.facts, None, tuple(faults),
     )  # fmt: skip
 
 

@@ -12,7 +12,12 @@ from noisezoo.builder.dataset.finish import (
     is_finished as is_finished,
     listed as listed,
 )
-from noisezoo.builder.dataset.import_arrays import PATTERNS as PATTERNS, import_arrays as import_arrays
+from noisezoo.builder.dataset.import_arrays import (
+    PATTERNS as PATTERNS,
+    Nearest as Nearest,
+    import_arrays as import_arrays,
+    note_nearest as note_nearest,
+)
 from noisezoo.builder.dataset.join import join as join
 from noisezoo.builder.dataset.layout import basis_path as basis_path, config_files as config_files
 from noisezoo.builder.dataset.publish import Published as Published, publish as publish

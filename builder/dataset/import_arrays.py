@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisezoo import zoo
-from noisezoo.builder.dataset.finish import seal, write_refusals
+from noisezoo.builder.dataset.finish import seal, sign, write_refusals
 from noisezoo.builder.dataset.layout import CHUNK, STAGED, withdraw, write_config
 from noisezoo.builder.dataset.remove import CLAIM, alone
 from noisezoo.builder.recipe import Settings
 from noisezoo.builder.sources import Refusal, rows_of_split
-from noisezoo.builder.views import latent_statistics
+from noisezoo.builder.views import cut, latent_statistics
 from noisezoo.errors import NoiseZooError, UsageError, describe
 from noisezoo.files import read_json, sha256_of, write_json
 from noisezoo.record import LABELS, RECIPE, REFUSALS, Record, Section, read_record
@@ -43,6 +43,8 @@ RELEASE: Mapping[str, Any] = {
     "metrics": (),
 }  # fmt: skip
 """How the release's code makes its arrays, by its default settings."""
+CLOSE = 0.1
+"""Median difference of recomputed rows, as a share of their norms, below which they were made in the same steps."""
 
 
 @dataclass(frozen=True)
@@ -51,16 +53,20 @@ class Array:
 
     file: Path
     view: zoo.View
-    values: np.ndarray  # (n, *view.shape), memory-mapped
+    rows: int
 
     def block(self, rows: range) -> np.ndarray:
-        """Some rows in the stored dtype; what does not fit in it is infinite there."""
+        """Some rows in the stored dtype; what does not fit in it is infinite there.
+
+        The file is mapped anew for each block, as pages stay in memory for as long as their map lives.
+        """
+        mapped = np.load(self.file, mmap_mode="r", allow_pickle=False)
         with np.errstate(over="ignore"):
-            return np.asarray(self.values[rows.start : rows.stop]).astype(self.view.dtype)
+            return np.asarray(mapped[rows.start : rows.stop]).astype(self.view.dtype).reshape(-1, *self.view.shape)
 
     def bad_rows(self) -> list[int]:
         """Rows that hold a value that is not finite in the stored dtype."""
-        parts = [range(i, min(i + CHUNK, len(self.values))) for i in range(0, len(self.values), CHUNK)]
+        parts = cut(range(self.rows), CHUNK)
         finite = [np.isfinite(self.block(part)).reshape(len(part), -1).all(axis=1) for part in parts]
         return np.flatnonzero(~np.concatenate(finite)).tolist()
 
@@ -130,6 +136,36 @@ def import_arrays(
         return seal(out, (section,))
 
 
+@dataclass(frozen=True)
+class Nearest:
+    """The number of steps at which recomputed rows of a view came nearest to the imported ones."""
+
+    steps: int
+    difference: float  # median, as a share of a row's norm
+    rows: int
+    facts: Mapping[str, float]
+
+
+def note_nearest(out: Path, record: Record, found: Mapping[str, Nearest]) -> Record:
+    """Write into the record and the card of an import what recomputation says of how its arrays were made.
+
+    Where rows come nearer than `CLOSE` the view gets those steps and the end of x_T; elsewhere the nearest number of
+    steps is noted, and the end is not known.
+    """
+    (section,) = record.sections
+    views, facts = [], dict(section.facts)
+    for view in section.views:
+        if (nearest := found.get(view["name"])) is not None:
+            told = {"nearest_steps": nearest.steps, "median_difference": nearest.difference, "rows": nearest.rows}
+            view = {**view, "imported": {**view["imported"], **told}}
+            if nearest.difference < CLOSE:
+                view["settings"] = {"num_inference_steps": nearest.steps}
+                facts[view["name"]] = dict(nearest.facts)
+        views.append(view)
+    with alone(out):
+        return sign(out, (replace(section, views=tuple(views), facts=facts),))
+
+
 def _rows(source: "Source", name: str, split: str) -> "pa.Table":
     """The source's rows of one split, in its own order."""
     mend = "give --split all to pair with all of its rows"
@@ -180,7 +216,7 @@ def _array(file: Path, row: zoo.View, rows: int, of: str) -> Array:
         raise UsageError(f"{file.name} has rows of shape {values.shape[1:]} where view {row.name} has {row.shape}")
     if len(shape) == 3:  # the same autoencoder or pixels at another size
         row = replace(row, resolution=row.resolution * shape[1] // row.shape[1])
-    return Array(file, replace(row, shape=shape), values.reshape(rows, *shape))
+    return Array(file, replace(row, shape=shape), rows)
 
 
 def _refuse_other(out: Path) -> None:
@@ -217,8 +253,7 @@ def _write_view(out: Path, section: Section, array: Array, ids: list[str], dropp
     features = view_features(array.view.name, array.view.shape, array.view.dtype, quality)
 
     def tables(_: str) -> Iterator["pa.Table"]:
-        for start in range(0, len(ids), CHUNK):
-            part = range(start, min(start + CHUNK, len(ids)))
+        for part in cut(range(len(ids)), CHUNK):
             values = array.block(part)
             with np.errstate(invalid="ignore"):  # of rows that are dropped
                 statistics = latent_statistics(values) if quality else {}

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from noisezoo.builder.audit import recompute_rows
-from noisezoo.builder.dataset import PATTERNS, import_arrays as make_dataset
+from noisezoo.builder.dataset import PATTERNS, Nearest, import_arrays as make_dataset, note_nearest
 from noisezoo.builder.sources import Source, open_source
 from noisezoo.commands import options, register_command
 from noisezoo.commands.output import load_call, make_table, plain_console, show_record
@@ -63,12 +63,12 @@ def _read_steps(text: str) -> list[int]:
 def _show_recomputed(
     out: Path, record: Record, count: int, source: Source, steps: list[int], folders: Mapping[str, str]
 ) -> None:
-    """How far the imported rows lie from recomputed ones, for each number of steps: the nearest is how they were made.
+    """How far the imported rows lie from recomputed ones, for each number of steps; the nearest goes into the record.
 
     x_T's regression on the image's latent does not tell where x_T ends: what the network adds depends on the image too.
     """
     table = make_table("view", "steps", "x_T ends at", "rows", "median difference", "largest")
-    (section,) = record.sections
+    (section,), nearest = record.sections, dict[str, Nearest]()
     for number in steps:
         tried = replace(section, settings={**section.settings, "num_inference_steps": number})
         for row in recompute_rows(out, tried, count, source, folders, 0):
@@ -77,4 +77,8 @@ def _show_recomputed(
                 table.add_row(row.config, str(number), "-", "0", row.reason, "-")
             elif row.end is not None or number == steps[0]:
                 table.add_row(row.config, str(number), end, str(row.rows), f"{row.median:.2g}", f"{row.worst:.2g}")
+            if row.end is not None and row.rows:
+                found = Nearest(number, row.median, row.rows, row.facts)
+                nearest[row.config] = min(nearest.get(row.config, found), found, key=lambda each: each.difference)
     plain_console().print(table)
+    note_nearest(out, record, nearest)

@@ -209,7 +209,7 @@ def test_findings_from_other_options_are_not_taken_for_these(command: Command, t
         (["--edit", "digit=7"], "--edit needs --model"),
         (["--variant", "nowhere=no-such-folder"], "no-such-folder"),
         (["--views", "digits-ddpm,pixles"], "'pixles'"),
-        (["--studies", "telepathy"], "no study 'telepathy'; choose of: gaussianity"),
+        (["--studies", "telepathy"], "no study 'telepathy'; choose of: audit, gaussianity"),
     ],
 )
 def test_what_is_not_there_is_one_line_before_any_work(

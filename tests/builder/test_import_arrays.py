@@ -14,7 +14,7 @@ import pytest
 
 import noisezoo
 from noisezoo.builder.audit.verify import verify
-from noisezoo.builder.dataset.import_arrays import NAMES, import_arrays
+from noisezoo.builder.dataset.import_arrays import NAMES, Nearest, import_arrays, note_nearest
 from noisezoo.builder.dataset.publish import publish
 from noisezoo.builder.sources.source import Source, open_source
 from noisezoo.errors import UsageError
@@ -317,7 +317,27 @@ def test_the_command_imports_from_the_hub_and_says_how_near_rows_come(tmp_path: 
         nearest, other = ([line for line in run.stdout.splitlines() if f"t = {t}" in line] for t in (800, 900))
         medians = [float(line.split("│")[5]) for line in (*nearest, *other)]
         assert medians[0] < 0.03 < 0.1 < medians[1], run.stdout
+        record = read_record(tmp_path / "out")
+        assert record is not None
+        (section,) = record.sections
+        told, (view,) = section.facts["faces-ddpm"], section.views
+        assert (view["settings"], view["imported"]["nearest_steps"]) == ({"num_inference_steps": 5}, 5)
+        assert told["x_T_time"] == 800 and told["x_T_a"] ** 2 + told["x_T_s"] ** 2 == pytest.approx(1)
+        card = (tmp_path / "out" / "README.md").read_text()
+        assert (
+            f"| 5 | {view['imported']['median_difference']:.2g} of the norm, 3 rows |" in card and "t = 800: " in card
+        )
+        assert verify(tmp_path / "out", recompute=2, source=open_source(photos)).ok
         missing = ["-m", "noisezoo", "import", "me/nothing", "--images", "faces", "--out", str(tmp_path / "no")]
         run = subprocess.run([sys.executable, *missing], env=environment, capture_output=True, text=True, check=False)
         assert run.returncode == 2 and "me/nothing: it is no folder here, and the Hub does not have it" in run.stderr
     assert read_record(tmp_path / "out").sections[0].rows == 4  # type: ignore[union-attr]
+
+
+def test_steps_that_come_nowhere_near_are_noted_and_the_end_stays_unknown(theirs: Path, tmp_path: Path) -> None:
+    record = imported(theirs, tmp_path / "out", views=["faces-ddpm"])
+    facts = {"x_T_time": 900.0, "x_T_a": 0.1, "x_T_s": 0.99}
+    noted = note_nearest(tmp_path / "out", record, {"faces-ddpm": Nearest(150, 0.4, 3, facts)})
+    (section,) = noted.sections
+    assert section.facts == {} and "settings" not in section.views[0]
+    assert section.views[0]["imported"]["nearest_steps"] == 150 and verify(tmp_path / "out").ok

@@ -6,10 +6,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from math import prod
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from datasets import Features, Value
@@ -25,6 +28,7 @@ from noisezoo.builder.sources.source import SOURCES, Source
 
 SHAPE = (4, 128, 128)
 """Of one row: 128 KiB, so that few rows weigh much beside the libraries."""
+importing: Any = import_module("noisezoo.builder.dataset.import_arrays")
 BLANKS = {"blanks": "tests.noisezoo.test_memory:Blanks"}
 ROOT = Path(__file__).parents[2]
 CHILD = "from tests.noisezoo.test_memory import child; child({!r}, {!r}, {!r}, {!r}, {!r})"
@@ -69,6 +73,19 @@ def write_parts(root: Path, rows: int, shape: tuple[int, ...], slice_rows: int) 
     return build
 
 
+def import_rows(root: Path, rows: int, shape: tuple[int, ...], block: int) -> None:
+    """A published file of random rows, written block by block, made a dataset."""
+    file = root.with_name(f"{root.name}-theirs") / "noises_sdxl.npy"
+    file.parent.mkdir()
+    mapped = np.lib.format.open_memmap(file, "w+", np.float16, (rows, *shape))  # type: ignore[no-untyped-call]
+    del mapped
+    for start in range(0, rows, block):
+        part = np.load(file, mmap_mode="r+")
+        part[start : start + block] = np.random.default_rng(start).standard_normal((block, *shape))
+    importing.import_arrays(file.parent, Blanks(str(rows)), root / "imported", name="blanks", split="all", pca_dims=16,
+                            shard_rows=block)  # fmt: skip
+
+
 def child(stage: str, root: str, rows: int, shape: tuple[int, ...], block: int) -> None:
     """Do one stage of a build of `rows` rows in `root`, `block` rows at a time, and print the peak.
 
@@ -77,9 +94,13 @@ def child(stage: str, root: str, rows: int, shape: tuple[int, ...], block: int) 
     stages: dict[str, Callable[[], object]] = {
         "write": partial(write_parts, Path(root), rows, shape, block),
         "publish": lambda: finish(open_build(Path(root))),
+        "import": partial(import_rows, Path(root), rows, shape, block),
     }
-    caps = patch.multiple(published, PCA_ROWS=block, CHUNK=block), patch.object(schema, "NOISE_ROWS_PER_GROUP", block)
-    with caps[0], caps[1]:
+    caps = [
+        patch.multiple(published, PCA_ROWS=block, CHUNK=block), patch.object(importing, "CHUNK", block),
+        patch.object(schema, "NOISE_ROWS_PER_GROUP", block),
+    ]  # fmt: skip
+    with caps[0], caps[1], caps[2]:
         stages[stage]()
     # not getrusage's maxrss: that begins at what the parent held when it started this process
     print(re.findall(r"VmHWM:\s+(\d+) kB", STATUS.read_text())[0])
@@ -96,9 +117,11 @@ def peak(stage: str, root: Path, rows: int, shape: tuple[int, ...] = SHAPE, bloc
 
 
 @pytest.mark.skipif("VmHWM" not in (STATUS.read_text() if STATUS.exists() else ""), reason="no peak of its own to read")
-def test_peak_memory_of_writing_and_publishing_stays_within_a_tenth_at_four_times_the_rows(tmp_path: Path) -> None:
+def test_peak_memory_of_each_stage_stays_within_a_tenth_at_four_times_the_rows(
+    tmp_path: Path,
+) -> None:
     few, many = 128, 512
     added = (many - few) * prod(SHAPE) * 2 / 2**20  # 48 MiB: beside the libraries' 650, ten percent would hide it
-    for stage in ("write", "publish"):
+    for stage in ("write", "publish", "import"):
         small, large = (peak(stage, tmp_path / str(rows), rows) for rows in (few, many))
         assert large - small <= min(small, added) / 10, f"{stage}: {small:.0f} MiB at {few} rows, {large:.0f} at {many}"
