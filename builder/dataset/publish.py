@@ -44,27 +44,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class Published:
-    """What a call published, or a dry run would publish.
+    """What a call published, or a dry run would publish."""
 
-    Attributes:
-        repo_id: `ORG/NAME`.
-        commit: The commit that holds the version; None where a dry run found that it is still to be made.
-        tag: Name of the version, from the SHA-256 of its files alone.
-        uploaded: Paths whose content is new to the repository.
-        uploaded_bytes: Their sizes' sum.
-        skipped: Paths that the repository held already, byte for byte.
-        skipped_bytes: Their sizes' sum.
-        deleted: Paths of an older version that this one does not have.
-    """
-
-    repo_id: str
-    commit: str | None
-    tag: str
-    uploaded: tuple[str, ...]
-    uploaded_bytes: int
-    skipped: tuple[str, ...]
-    skipped_bytes: int
-    deleted: tuple[str, ...]
+    repo_id: str  # `ORG/NAME`
+    commit: str | None  # the commit that holds the version; None where a dry run found that it is still to be made
+    tag: str  # name of the version, from the SHA-256 of its files alone
+    uploaded: tuple[str, ...]  # paths whose content is new to the repository
+    uploaded_bytes: int  # their sizes' sum
+    skipped: tuple[str, ...]  # paths that the repository held already, byte for byte
+    skipped_bytes: int  # their sizes' sum
+    deleted: tuple[str, ...]  # paths of an older version that this one does not have
 
 
 def publish(

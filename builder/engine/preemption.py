@@ -36,18 +36,14 @@ LAUNCHER_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class PreemptionSignal:
-    """What a signal means.
-
-    Attributes:
-        signal: The signal.
-        grace: Seconds until the kill: torchrun and SLURM kill 30 s after SIGTERM unless told otherwise; a script asks
-            for SIGUSR1 as early as it likes.
-        exit_code: Exit code of a process that stopped with work left. After SIGUSR1 the script puts the job back into
-            the queue, and torchrun must not take a stopped process for a failure and kill the others.
-    """
+    """What a signal means."""
 
     signal: signal.Signals
+    # seconds until the kill: torchrun and SLURM kill 30 s after SIGTERM unless told otherwise; a script asks for
+    # SIGUSR1 as early as it likes
     grace: float
+    # exit code of a process that stopped with work left. After SIGUSR1 the script puts the job back into the queue,
+    # and torchrun must not take a stopped process for a failure and kill the others
     exit_code: int
 
     @property

@@ -35,19 +35,12 @@ ON_NODE = (
 
 @dataclass(frozen=True)
 class Node:
-    """What a build needs of each node.
+    """What a build needs of each node."""
 
-    Attributes:
-        gpus: GPUs, one process each; 0 for a build on CPUs.
-        processes: Processes; None for one a GPU, or one on CPUs.
-        env_setup: Shell lines that run first; empty for the environment that writes the script.
-        grace: Seconds between the preemption signal and the kill.
-    """
-
-    gpus: int
-    processes: int | None = None
-    env_setup: str = ""
-    grace: int = 120
+    gpus: int  # GPUs, one process each; 0 for a build on CPUs
+    processes: int | None = None  # processes; None for one a GPU, or one on CPUs
+    env_setup: str = ""  # shell lines that run first; empty for the environment that writes the script
+    grace: int = 120  # seconds between the preemption signal and the kill
 
     def __post_init__(self) -> None:
         if self.gpus < 0 or (self.processes is not None and self.processes < 1):
@@ -103,31 +96,18 @@ def container_words(text: str | None, gpus: bool, mounts: Sequence[str]) -> tupl
 
 @dataclass(frozen=True)
 class Slurm:
-    """A job of several nodes, or an array of jobs of one node each.
+    """A job of several nodes, or an array of jobs of one node each."""
 
-    Attributes:
-        nodes: Nodes, or jobs of the array.
-        time: Time limit in one of SLURM's forms, as in 12:00:00.
-        array: Whether each node is a job of its own, which starts as soon as there is room for it.
-        at_once: At most so many jobs of the array run at a time.
-        memory: Memory of a node, as SLURM writes it; None for what the plan needs.
-        cpus_per_gpu: CPUs for each GPU; None for what the processes need, asked for by node.
-        container: `apptainer:IMAGE` or `pyxis:IMAGE`.
-        gpu: The nodes' GPUs, for the warning that the time limit is too short for a unit.
-        extra: More options of sbatch, by their long names.
-        lines: More lines of sbatch options, as they are.
-    """
-
-    nodes: int
-    time: str
-    array: bool = False
-    at_once: int | None = None
-    memory: str | None = None
-    cpus_per_gpu: int | None = None
-    container: str | None = None
-    gpu: str = "h100"
-    extra: Mapping[str, str] = field(default_factory=dict)
-    lines: Sequence[str] = ()
+    nodes: int  # nodes, or jobs of the array
+    time: str  # time limit in one of SLURM's forms, as in 12:00:00
+    array: bool = False  # whether each node is a job of its own, which starts as soon as there is room for it
+    at_once: int | None = None  # at most so many jobs of the array run at a time
+    memory: str | None = None  # memory of a node, as SLURM writes it; None for what the plan needs
+    cpus_per_gpu: int | None = None  # CPUs for each GPU; None for what the processes need, asked for by node
+    container: str | None = None  # `apptainer:IMAGE` or `pyxis:IMAGE`
+    gpu: str = "h100"  # the nodes' GPUs, for the warning that the time limit is too short for a unit
+    extra: Mapping[str, str] = field(default_factory=dict)  # more options of sbatch, by their long names
+    lines: Sequence[str] = ()  # more lines of sbatch options, as they are
 
     def write(self, build: Build, node: Node) -> Script:
         """Write the script of a prepared build.
@@ -215,23 +195,14 @@ def _mounts(build: Build) -> list[str]:
 
 @dataclass(frozen=True)
 class HfJobs:
-    """One machine of Hugging Face Jobs, whose storage several machines cannot share as a file system.
+    """One machine of Hugging Face Jobs, whose storage several machines cannot share as a file system."""
 
-    Attributes:
-        bucket: NAMESPACE/NAME of the bucket that keeps the folder.
-        flavor: The machine, as `hf jobs hardware` lists them.
-        timeout: Longest duration, as in 12h; without one Jobs takes 30 minutes.
-        image: The container's image.
-        install: The shell line that installs noisezoo in it.
-        attempts: How often the job is started before it is given up; each attempt goes on from the bucket.
-    """
-
-    bucket: str
-    flavor: str
-    timeout: str
-    image: str
-    install: str
-    attempts: int = 3
+    bucket: str  # NAMESPACE/NAME of the bucket that keeps the folder
+    flavor: str  # the machine, as `hf jobs hardware` lists them
+    timeout: str  # longest duration, as in 12h; without one Jobs takes 30 minutes
+    image: str  # the container's image
+    install: str  # the shell line that installs noisezoo in it
+    attempts: int = 3  # how often the job is started before it is given up; each attempt goes on from the bucket
 
     def write(self, recipe: Recipe, path: Path) -> Script:
         """Write the script of a recipe that needs no file of this machine.

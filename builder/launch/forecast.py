@@ -20,36 +20,22 @@ REPORT = "report.json"
 
 @dataclass(frozen=True)
 class Compared:
-    """One thing predicted and measured.
+    """One thing predicted and measured."""
 
-    Attributes:
-        what: A view, or `published`.
-        images: Images that this run computed.
-        seconds: (predicted, actual), of all processes together; None where none was counted.
-        bytes: (predicted, actual).
-    """
-
-    what: str
-    images: int
-    seconds: tuple[float, float] | None
-    bytes: tuple[float, float]
+    what: str  # a view, or `published`
+    images: int  # images that this run computed
+    seconds: tuple[float, float] | None  # (predicted, actual), of all processes together; None where none was counted
+    bytes: tuple[float, float]  # (predicted, actual)
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """A plan made before a run, to be compared with the run.
-
-    Attributes:
-        build: The build.
-        plan: What all of it would take on this machine.
-        before: (views, slices) bool. Units that were done already.
-        made: When, in seconds of the epoch.
-    """
+    """A plan made before a run, to be compared with the run."""
 
     build: Build
-    plan: Plan
-    before: np.ndarray
-    made: float
+    plan: Plan  # what all of it would take on this machine
+    before: np.ndarray  # (views, slices) bool. Units that were done already
+    made: float  # when, in seconds of the epoch
 
     @classmethod
     def of(cls, build: Build, processes: int) -> "Forecast":

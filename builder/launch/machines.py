@@ -35,25 +35,15 @@ CHANNELS, SIDE, BATCH, DEPTH, REPEATS = 64, 16, 16, 8, 9
 
 @dataclass(frozen=True)
 class Machine:
-    """What one process's device does; work is `passes`, GFLOP, rows and units, and their seconds add up.
+    """What one process's device does; work is `passes`, GFLOP, rows and units, and their seconds add up."""
 
-    Attributes:
-        name: As in the table, or `cpu`.
-        about: In words.
-        network: GFLOP a second of the networks, in the recipe's dtype.
-        autoencoder: GFLOP a second of autoencoders, which stay float32.
-        pass_seconds: Seconds of a pass of one batch, beside its arithmetic.
-        readers: Threads that read ahead of it, on cores of their own.
-        memory: The device's own, in bytes; None for a CPU, whose memory is the host's.
-    """
-
-    name: str
-    about: str
-    network: float
-    autoencoder: float
-    pass_seconds: float
-    readers: int
-    memory: float | None
+    name: str  # as in the table, or `cpu`
+    about: str  # in words
+    network: float  # GFLOP a second of the networks, in the recipe's dtype
+    autoencoder: float  # GFLOP a second of autoencoders, which stay float32
+    pass_seconds: float  # seconds of a pass of one batch, beside its arithmetic
+    readers: int  # threads that read ahead of it, on cores of their own
+    memory: float | None  # the device's own, in bytes; None for a CPU, whose memory is the host's
 
     def read_seconds(self, images: int, resolution: int) -> float:
         """Seconds to read so many images for a view of that size, in pixels a side."""

@@ -29,52 +29,30 @@ HOST_BYTES, PICTURE_BYTES = 3e9, 3e6
 
 @dataclass(frozen=True)
 class ViewPlan:
-    """One view of the build.
+    """One view of the build."""
 
-    Attributes:
-        row: Its row of the zoo.
-        group: Number of its group; the views of a group share work and memory.
-        cost: Passes and arithmetic, over all images.
-        guided: Whether guidance takes a second pass.
-        unit_seconds: Seconds of one process for a whole unit.
-        seconds: Seconds of one process for all images.
-        part_bytes: Size of its parts and markers.
-        published_bytes: Size of its config and its columns in `paired`, its basis included.
-        weights: Bytes of the weights it loads; None where its model's size is not known.
-        activations: Bytes of a batch beside the weights, within a factor of about two.
-    """
-
-    row: zoo.View
-    group: int
-    cost: Cost
-    guided: bool
-    unit_seconds: float
-    seconds: float
-    part_bytes: float
-    published_bytes: float
-    weights: float | None
-    activations: float
+    row: zoo.View  # its row of the zoo
+    group: int  # number of its group; the views of a group share work and memory
+    cost: Cost  # passes and arithmetic, over all images
+    guided: bool  # whether guidance takes a second pass
+    unit_seconds: float  # seconds of one process for a whole unit
+    seconds: float  # seconds of one process for all images
+    part_bytes: float  # size of its parts and markers
+    published_bytes: float  # size of its config and its columns in `paired`, its basis included
+    weights: float | None  # bytes of the weights it loads; None where its model's size is not known
+    activations: float  # bytes of a batch beside the weights, within a factor of about two
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a recipe will take on a machine.
-
-    Attributes:
-        recipe: The recipe.
-        machine: The device of each process.
-        images: How many.
-        slices: Units of each view.
-        views: One entry a view that is computed, in the recipe's order.
-        residual_bytes: Published size of the views that are made of two others.
-    """
+    """What a recipe will take on a machine."""
 
     recipe: Recipe
-    machine: Machine
-    images: int
-    slices: int
-    views: tuple[ViewPlan, ...]
-    residual_bytes: float = 0.0
+    machine: Machine  # the device of each process
+    images: int  # how many
+    slices: int  # units of each view
+    views: tuple[ViewPlan, ...]  # one entry a view that is computed, in the recipe's order
+    residual_bytes: float = 0.0  # published size of the views that are made of two others
 
     @property
     def units(self) -> int:

@@ -84,29 +84,18 @@ class Failure:
 
 @dataclass(frozen=True)
 class ViewStatus:
-    """One view's progress, in images.
+    """One view's progress, in images."""
 
-    Attributes:
-        view: The view's name.
-        total: Images in the manifest.
-        done: Images committed.
-        refused: Images refused.
-        running: Images of units that a living process holds.
-        failed: Images of units whose last attempt failed or died and that no process has taken up since; also missing.
-        work: GFLOP of one image.
-        whole: Its pace.
-        recent: Its pace over the last `RECENT` seconds of work.
-    """
-
-    view: str
-    total: int
-    done: int
-    refused: int
-    running: int
+    view: str  # the view's name
+    total: int  # images in the manifest
+    done: int  # images committed
+    refused: int  # images refused
+    running: int  # images of units that a living process holds
+    # images of units whose last attempt failed or died and that no process has taken up since; also missing
     failed: int
-    work: float
-    whole: Pace
-    recent: Pace
+    work: float  # GFLOP of one image
+    whole: Pace  # its pace
+    recent: Pace  # its pace over the last `RECENT` seconds of work
 
     @property
     def left(self) -> int:
@@ -136,31 +125,18 @@ class ViewStatus:
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """What one attempt of a process has done, or all processes of a host; over all views.
+    """What one attempt of a process has done, or all processes of a host; over all views."""
 
-    Attributes:
-        host: Where.
-        images: Images done.
-        seconds: Seconds of work on them.
-        mean_seconds: Seconds that the same images take at the mean pace of all processes.
-        last_seen: The last sign of life, in seconds of the epoch.
-        at_work: How many are alive and hold a unit.
-        processes: How many attempts this counts, dead ones included.
-        attempt: The name of a process's log, which the markers of its units repeat.
-        pid: Its number on its host; None where its log says nothing.
-        rank: As the launcher gave it; None without a launcher.
-    """
-
-    host: str
-    images: int
-    seconds: float
-    mean_seconds: float
-    last_seen: float
-    at_work: int
-    processes: int = 1
-    attempt: str = ""
-    pid: int | None = None
-    rank: int | None = None
+    host: str  # where
+    images: int  # images done
+    seconds: float  # seconds of work on them
+    mean_seconds: float  # seconds that the same images take at the mean pace of all processes
+    last_seen: float  # the last sign of life, in seconds of the epoch
+    at_work: int  # how many are alive and hold a unit
+    processes: int = 1  # how many attempts this counts, dead ones included
+    attempt: str = ""  # the name of a process's log, which the markers of its units repeat
+    pid: int | None = None  # its number on its host; None where its log says nothing
+    rank: int | None = None  # as the launcher gave it; None without a launcher
 
     @property
     def images_per_second(self) -> float | None:
@@ -175,29 +151,17 @@ class WorkerStatus:
 
 @dataclass(frozen=True)
 class Scan:
-    """A build at one moment.
-
-    Attributes:
-        build: The build.
-        rows: (slices,) Images of each slice.
-        units: (views, slices) of `UNIT`.
-        attempts: (attempt, host) of the processes that committed units.
-        running: Units that a living process holds -> what its lease says.
-        ended: Every failure that logs and expired leases report, oldest first.
-        starts: Attempt -> the first line of its log.
-        seen: Attempt -> when its log last grew, in seconds of the epoch.
-        time: When the folder was scanned, in seconds of the epoch.
-    """
+    """A build at one moment."""
 
     build: Build
-    rows: np.ndarray
-    units: np.ndarray
-    attempts: tuple[tuple[str, str], ...]
-    running: Mapping[Key, dict[str, Any]]
-    ended: list[Failure]
-    starts: Mapping[str, dict[str, Any]]
-    seen: Mapping[str, float]
-    time: float
+    rows: np.ndarray  # (slices,) Images of each slice
+    units: np.ndarray  # (views, slices) of `UNIT`
+    attempts: tuple[tuple[str, str], ...]  # (attempt, host) of the processes that committed units
+    running: Mapping[Key, dict[str, Any]]  # units that a living process holds -> what its lease says
+    ended: list[Failure]  # every failure that logs and expired leases report, oldest first
+    starts: Mapping[str, dict[str, Any]]  # attempt -> the first line of its log
+    seen: Mapping[str, float]  # attempt -> when its log last grew, in seconds of the epoch
+    time: float  # when the folder was scanned, in seconds of the epoch
 
     @cached_property
     def finished(self) -> bool:
