@@ -4,7 +4,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from noisezoo import cli, load, zoo
 from noisezoo.analysis.studies import Effort
 from noisezoo.builder.__main__ import main as work_on, run
-from noisezoo.builder.launch import local, machines
+from noisezoo.builder.launch import engines, local, machines
 from noisezoo.builder.launch.machines import Machine
 from noisezoo.builder.recipe import Recipe, read_recipe
 from noisezoo.builder.sources.faces import Faces
@@ -66,6 +66,20 @@ def is_whole(piece: str) -> bool:
 
 
 LINES = dict((" ".join(line.partition(" # ")[0].partition(" #")[0].split()), where) for where, line in printed())
+
+
+@dataclass
+class Done(local.Job):
+    """The stand-in of processes that an engine has started elsewhere."""
+
+    code: int
+
+    def poll(self) -> int:
+        """Their exit code."""
+        return self.code
+
+    def end(self, number: int) -> None:
+        """They have ended."""
 
 
 class Drawn(Faces):
@@ -136,6 +150,8 @@ def here(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     monkeypatch.setattr("noisezoo.builder.__main__.read_recipe", small)
     monkeypatch.setattr(machines, "calibrate", lambda *_: Machine("cpu", "a CPU", 50.0, 50.0, 2e-3, 1, None))
     monkeypatch.setattr(local, "_run", lambda builds, *_: int(not all([run(b.recipe, b.root) for b in builds])))
+    for name in engines.ENGINES:
+        monkeypatch.setitem(engines.ENGINES, name, lambda build, *_: Done(int(not run(build.recipe, build.root))))
     studied = analyze.run_analyses
     monkeypatch.setattr(
         analyze, "run_analyses", lambda *a, studies, **k: studied(*a, studies=studies or FEW_STUDIES, **k)

@@ -4,6 +4,11 @@ from noisezoo.builder.launch.cluster import (
     Script as Script,
     Slurm as Slurm,
 )
+from noisezoo.builder.launch.engines import (
+    find_engine as find_engine,
+    read_options as read_options,
+    register_engine as register_engine,
+)
 from noisezoo.builder.launch.forecast import REPORT as REPORT, Forecast as Forecast, total_seconds as total_seconds
 from noisezoo.builder.launch.local import (
     Outcome as Outcome,

@@ -5,9 +5,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -47,9 +48,25 @@ class Outcome:
     seconds: float
 
 
+class Job(ABC):
+    """Processes at work on a build, wherever they are."""
+
+    @abstractmethod
+    def poll(self) -> int | None:
+        """The worst of their exit codes; None while any of them is at work."""
+
+    @abstractmethod
+    def end(self, number: signal.Signals) -> None:
+        """Pass a signal on to all of them, and return when they have ended."""
+
+
+Engine = Callable[[Build, int | None], Job]
+"""Starts processes for a build; None for as many as it thinks right."""
+
+
 def build_dataset(
     recipe: Recipe, out: Path, *, processes: int | None = None, watch: Watch | None = None, say: Say | None = None,
-    mixed: bool = False,
+    mixed: bool = False, engine: Engine | None = None,
 ) -> Outcome:  # fmt: skip
     """Build, or go on building, the dataset of `recipe` in `out` on this machine.
 
@@ -60,6 +77,7 @@ def build_dataset(
         watch: Called with a scan of each build, about twice a second.
         say: Called with a line of text where the build waits for another launch; None prints to stderr.
         mixed: Let the software and the kind of device differ from those that the build was started with.
+        engine: What starts the processes; by default accelerate on this machine.
 
     Raises:
         UsageError: The recipe, a model, the software or the folder is unfit; raised before any process starts.
@@ -67,14 +85,18 @@ def build_dataset(
         IncompleteError: Images are missing, for instance because a process was killed; the same call goes on.
         StoppedError: Ctrl-C; says how much is kept.
     """
-    return build_datasets([(recipe, out)], processes=processes, watch=watch, say=say, mixed=mixed)[0]
+    pairs = [(recipe, out)]
+    return build_datasets(pairs, processes=processes, watch=watch, say=say, mixed=mixed, engine=engine)[0]
 
 
 def build_datasets(
     wanted: Sequence[tuple[Recipe, Path]], *, processes: int | None = None, watch: Watch | None = None,
-    say: Say | None = None, mixed: bool = False,
+    say: Say | None = None, mixed: bool = False, engine: Engine | None = None,
 ) -> list[Outcome]:  # fmt: skip
-    """`build_dataset` for several datasets by one launch, so that the models' libraries are imported once."""
+    """`build_dataset` for several datasets by one launch, so that the models' libraries are imported once.
+
+    An engine starts the processes of one build after the other.
+    """
     started, say = time.time(), say or partial(print, file=sys.stderr)
     builds = [opened(recipe, out) for recipe, out in wanted]
     for note in dict.fromkeys(note for build in builds for note in build.notes()):
@@ -86,7 +108,10 @@ def build_datasets(
             say(f"{build.root}: no hard links here, so that leases are files made by {creation}")
     try:
         while todo:
-            code = _run(todo, processes or default_processes(todo[0].recipe.settings.threads), watch)
+            if engine is None:
+                code = _run(todo, processes or default_processes(todo[0].recipe.settings.threads), watch)
+            else:
+                code = max(_watched(engine(build, processes), [build], watch) for build in todo)
             for build in todo:
                 _check(build, started, code)
                 for event, before in (("shortage", ""), ("library", "Warning of a library: ")):
@@ -134,51 +159,74 @@ def default_processes(threads: int) -> int:
     return torch.cuda.device_count() or max(1, min(8, (os.cpu_count() or 1) // threads))
 
 
-def _run(builds: Sequence[Build], processes: int, watch: Watch | None) -> int:
-    """Run the launcher to its end; returns its exit code. An interrupt ends the processes first."""
-    watchers = [Watcher(build) for build in builds] if watch else []
-    with _launched(builds, processes) as process:
-        running = True
-        while running:
-            running, began = process.poll() is None, time.monotonic()  # asked first: the last scan is one of the end
-            if watch:
-                watch([watcher.scan() for watcher in watchers])
-            spent = time.monotonic() - began  # 0.1 s for 30,000 units: a tenth of a core at most
-            time.sleep(max(POLL_SECONDS, 9 * spent) if running else 0)
-        return int(process.returncode)
+@dataclass
+class Launch(Job):
+    """One `accelerate launch` on whatever machine starts it; it ends when the process dies that started it."""
+
+    work: list[tuple[Path, Path]]  # (recipe file, dataset folder) of each build
+    processes: int
+    threads: int  # CPU threads of each process
+    log: Path  # where its output goes
+    here: Path = field(default_factory=Path.cwd)  # where the recipe's relative paths start
+    expected: str = ""  # the identity of the build that must be in the folder
+    process: "subprocess.Popen[bytes] | None" = field(default=None, init=False)
+
+    def start(self) -> "Launch":
+        """Start the processes."""
+        command, environment = launch_command(self.work, self.processes, self.threads)
+        command += ["--expect", self.expected] if self.expected else []
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as stream, handled({signal.SIGUSR1: signal.SIG_IGN}):
+            # the launcher inherits it: accelerate on one process would die of the signal for its worker
+            self.process = subprocess.Popen(
+                command, env=environment, cwd=self.here, stdout=stream, stderr=stream, start_new_session=True
+            )
+        return self
+
+    def poll(self) -> int | None:
+        """The launcher's exit code."""
+        return self.process.poll() if self.process else None
+
+    def end(self, number: signal.Signals) -> None:
+        """Signal the launcher's process group, and return when all of it has ended."""
+        if self.process is None:
+            return
+        cause = PREEMPTION_SIGNALS.get(number)
+        last = time.monotonic() + LEAVING + (cause.seconds if cause else 0)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+            while self.process.poll() is None or time.monotonic() < last:
+                time.sleep(0.05)
+                os.killpg(self.process.pid, signal.SIGKILL if time.monotonic() > last else 0)
 
 
-@contextmanager
-def _launched(builds: Sequence[Build], processes: int) -> Iterator["subprocess.Popen[bytes]"]:
+def launch_of(builds: Sequence[Build], processes: int, expected: str = "") -> Launch:
+    """The launch of prepared builds, which any machine may start that sees their folders."""
     for build in builds:
         write_text(build.state / "recipe.yaml", recipe_text(build.recipe))
-    work = [(build.state / "recipe.yaml", build.root) for build in builds]
-    command, environment = launch_command(work, processes, builds[0].recipe.settings.threads)
-    log = log_path(builds[0])
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as stream, handled({signal.SIGUSR1: signal.SIG_IGN}):
-        # the launcher inherits it: accelerate on one process would die of the signal for its worker
-        process = subprocess.Popen(command, env=environment, stdout=stream, stderr=stream, start_new_session=True)
+    work = [(build.state.absolute() / "recipe.yaml", build.root.absolute()) for build in builds]
+    return Launch(work, processes, builds[0].recipe.settings.threads, log_path(builds[0]).absolute(), expected=expected)
+
+
+def _run(builds: Sequence[Build], processes: int, watch: Watch | None) -> int:
+    return _watched(launch_of(builds, processes).start(), builds, watch)
+
+
+def _watched(job: Job, builds: Sequence[Build], watch: Watch | None) -> int:
+    """Watch processes to their end; returns their exit code. An interrupt ends them first."""
+    watchers, code = [Watcher(build) for build in builds] if watch else [], None
     try:
         with raise_preempted():
-            yield process
-    except Preempted as preempted:
-        _end(process, preempted.signal)
+            while code is None:
+                code, began = job.poll(), time.monotonic()  # asked first: the last scan is one of the end
+                if watch:
+                    watch([watcher.scan() for watcher in watchers])
+                spent = time.monotonic() - began  # 0.1 s for 30,000 units: a tenth of a core at most
+                time.sleep(max(POLL_SECONDS, 9 * spent) if code is None else 0)
+    except BaseException as error:
+        job.end(error.signal if isinstance(error, Preempted) else signal.SIGINT)
         raise
-    except BaseException:
-        _end(process, signal.SIGINT)
-        raise
-
-
-def _end(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
-    """Signal the launcher's process group, and return when all of it has ended."""
-    cause = PREEMPTION_SIGNALS.get(number)
-    last = time.monotonic() + LEAVING + (cause.seconds if cause else 0)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
-        while process.poll() is None or time.monotonic() < last:
-            time.sleep(0.05)
-            os.killpg(process.pid, signal.SIGKILL if time.monotonic() > last else 0)
+    return code
 
 
 def recipe_text(recipe: Recipe) -> str:

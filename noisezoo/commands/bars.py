@@ -26,7 +26,7 @@ def working(console: Console, text: str) -> Iterator[None]:
 class Bars:
     """One bar a view, and one over all of them by their work; without a terminal, a line for every tenth of it."""
 
-    def __init__(self, console: Console, processes: int) -> None:
+    def __init__(self, console: Console, processes: int | None) -> None:
         self._console, self._processes, self._started = console, processes, time.monotonic()
         fields = [TextColumn("{task.fields[rate]:>10}"), TextColumn("{task.fields[left]}")]
         columns = [TextColumn("{task.description}", markup=False), BarColumn(12), TaskProgressColumn(), *fields]
@@ -68,7 +68,7 @@ class Bars:
 
     def _said(self, share: float, seconds: float | None, at_work: bool) -> str:
         """What is being done, or how long it will take, and how long it took."""
-        plural = "es" if self._processes > 1 else ""
-        first = "at the first images" if at_work else f"starting {self._processes} process{plural}"
+        count = "processes" if not self._processes else f"{self._processes} process{'es' * (self._processes > 1)}"
+        first = "at the first images" if at_work else f"starting {count}"
         left = "publishing" if share == 1 else first if seconds is None else f"{duration(seconds)} left"
         return f"{left}, {time.monotonic() - self._started:.0f} s passed"

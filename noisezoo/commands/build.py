@@ -8,7 +8,16 @@ from rich.console import Console
 
 from noisezoo.builder.dataset import is_finished
 from noisezoo.builder.engine import CUT_PROMPTS, opened
-from noisezoo.builder.launch import REPORT, Forecast, Outcome, build_dataset, default_processes, total_seconds
+from noisezoo.builder.launch import (
+    REPORT,
+    Forecast,
+    Outcome,
+    build_dataset,
+    default_processes,
+    find_engine,
+    read_options,
+    total_seconds,
+)
 from noisezoo.builder.recipe import Recipe
 from noisezoo.commands import options, register_command
 from noisezoo.commands.bars import Bars, working
@@ -25,6 +34,12 @@ def build(
     out: options.Out,
     processes: Annotated[int | None, typer.Option(help="Processes; one a GPU, or one a core, by default.")] = None,
     mixed: options.Mixed = False,
+    engine: Annotated[
+        str, typer.Option(help="What starts the processes: local, slurm, ray, submitit; see docs/cluster.md.")
+    ] = "local",
+    engine_option: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of the engine; may be repeated.")
+    ] = None,
 ) -> None:
     """Build a dataset, or go on with one: killed at any point, the same command resumes to the same bytes.
 
@@ -32,12 +47,15 @@ def build(
     """
     if processes is not None and processes < 1:
         raise UsageError(f"--processes {processes}: at least one process must work")
-    console = plain_console()
-    processes = processes or default_processes(recipe.settings.threads)
-    with working(console, f"preparing {out}: images, models and this machine"):
-        forecast = make_forecast(recipe, out, processes, console)
+    console, start, forecast = plain_console(), find_engine(engine, read_options(engine_option or [])), None
+    if start is None:
+        processes = processes or default_processes(recipe.settings.threads)
+        with working(console, f"preparing {out}: images, models and this machine"):
+            forecast = make_forecast(recipe, out, processes, console)
     with Bars(console, processes) as bars:
-        outcome = build_dataset(recipe, out, processes=processes, watch=bars.update, say=bars.say, mixed=mixed)
+        outcome = build_dataset(
+            recipe, out, processes=processes, watch=bars.update, say=bars.say, mixed=mixed, engine=start
+        )
     show_outcome(outcome, console)
     if forecast is not None:
         show_forecast(forecast, console)

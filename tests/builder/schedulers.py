@@ -11,6 +11,7 @@ from pathlib import Path
 SBATCH = r"""
 # As SLURM does: one process of the script a job, told its ids, its output appended to what --output names.
 option() { sed -n "s/^#SBATCH --$1=//p" "$script" | tr -d '"'; }
+while [[ $1 == --* ]]; do [[ $1 == --parsable ]] && echo 7; shift; done
 script=$1
 last=$(option array | sed 's/.*-//')
 codes=0
