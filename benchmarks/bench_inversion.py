@@ -21,8 +21,8 @@ from diffusers import AutoencoderKL, DDIMInverseScheduler, DDIMScheduler, Stable
 
 from noisezoo import zoo
 from noisezoo.builder.launch.local import build_dataset
-from noisezoo.builder.models.accuracy import pick
 from noisezoo.builder.models.inverter import Inverter
+from noisezoo.builder.models.schemes import pick
 from noisezoo.builder.recipe import make_recipe
 from noisezoo.builder.sources.pixels import signed
 from noisezoo.builder.sources.source import open_source

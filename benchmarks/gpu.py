@@ -68,7 +68,8 @@ class Session:
                 if is_held and (not unready & alive.keys() and not unready & set(waiting) or time.monotonic() > limit):
                     turn.release()
                     is_held = False
-                while waiting and (waiting[0] in first or (not is_held and len(alive.keys() - first) < BESIDE)):
+                room = not is_held and len(alive.keys() - first) < BESIDE
+                if waiting and (waiting[0] in first or room):  # one after another, so that the first asks first
                     label = waiting.pop(0)
                     job = first.get(label) or jobs[label]
                     given = (job, label, self.small, turn, Path(folder), results)

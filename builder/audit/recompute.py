@@ -1,7 +1,7 @@
 """Rows recomputed from their images by the computers that a build uses, and compared with the stored ones."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,14 +133,27 @@ def _tolerance(
     """How far a sound row may lie from its stored one, as a share of its norm."""
     if computer.view.family in EXACT:
         return 0.0
-    devices = (*section.devices, device_name())
-    with rounding_noise(0.0 if all(device.startswith("cpu") for device in devices) else TF32):
+    with rounding_noise(coarsest_unit((*section.devices, device_name()), computer.view.half)):
         also, moved, _ = computer.rows(sample.ids, sample.images, sample.prompts)
     both = [image_id for image_id in kept if image_id in also]
     a, b = ([ids.index(image_id) for image_id in both] for ids in (also, kept))
     names = computer.arrays
     spread = _shares({name: moved[name][a] for name in names}, {name: rows[name][b] for name in names})
     return max(TOLERANCES[computer.view.dtype], ROUNDINGS * float(spread.max(initial=0)))
+
+
+def coarsest_unit(devices: Iterable[str], half: str | None) -> float:
+    """The coarsest rounding unit of any of the devices, beside the network's own here.
+
+    Args:
+        devices: Their names.
+        half: The half precision that a GPU chose, as the dataset's record has it.
+    """
+    import torch
+
+    if all(device.startswith("cpu") for device in devices):
+        return 0.0
+    return max(TF32, torch.finfo(getattr(torch, half)).eps if half else 0.0)
 
 
 def stored_rows(root: Path, section: Section, name: str, positions: np.ndarray, columns: list[str]) -> "pa.Table":

@@ -1,4 +1,3 @@
-from noisezoo.builder.models.accuracy import pick as pick
 from noisezoo.builder.models.arithmetic import (
     can_compile as can_compile,
     check_arithmetic as check_arithmetic,
@@ -33,4 +32,5 @@ from noisezoo.builder.models.schemes import (
     Scheme as Scheme,
     check_scheme as check_scheme,
     make_scheme as make_scheme,
+    pick as pick,
 )

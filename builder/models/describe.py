@@ -24,15 +24,9 @@ if TYPE_CHECKING:
 
 
 def describe(family: str, folder_or_hub_id: str | Path, revision: str | None = None, *, pickled: bool = False) -> View:
-    """A row for any open_clip, timm or transformers image model, or any diffusers folder.
+    """A row for any diffusers folder, or any model of one of the encoders' families.
 
     Runs the model once, on one image: seconds for an encoder, and for a diffusion model what one step costs.
-
-    Args:
-        family: `diffusers`, or one of the encoders' families.
-        folder_or_hub_id: The model's folder, or its Hub id.
-        revision: Revision on the Hub.
-        pickled: Where a diffusion model's component has no safetensors, read its `.bin`, through `weights_only`.
 
     Returns:
         A row, not registered. Its `gflops` are of one forward on one image, two a multiply-add; its licence is

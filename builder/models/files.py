@@ -34,6 +34,7 @@ class Layout:
     """Where a family of models keeps its files.
 
     Attributes:
+        TABLE: Family -> its layout.
         mark: The file without which a folder is not of this family.
         key: A key that the mark has, where other families have a file of that name.
         texts: Patterns of configurations and vocabularies.
@@ -42,8 +43,6 @@ class Layout:
     """
 
     TABLE: ClassVar[dict[str, "Layout"]] = {}
-    """Family -> its layout."""
-
     mark: str
     key: str = ""
     texts: tuple[str, ...] = ()
@@ -87,11 +86,7 @@ class Listing:
         return [n for n in own if ".index." not in n and any(fnmatchcase(n, component + each) for each in patterns)]
 
     def component(self, name: str) -> str:
-        """The folder of a pipeline's component, "NAME/"; "" where its network lies beside the index (DDPM's).
-
-        Raises:
-            UsageError: The place has no files of it.
-        """
+        """The folder of a pipeline's component, "NAME/"; "" where its network lies beside the index (DDPM's)."""
         if any(path.startswith(f"{name}/") for path in self.names):
             return f"{name}/"
         if name in DENOISERS and "config.json" in self.names:
@@ -99,15 +94,10 @@ class Listing:
         raise UsageError(f"{self.place} lacks its component {name}/: download the whole folder again")
 
     def weights(self, component: str, stems: Sequence[str], pickled: bool | None) -> list[str]:
-        """Names of a network's weights: one file, or the shards that an index lists, after that index.
+        """Names of a network's weights in a component's folder: one file, or the shards that an index lists, after it.
 
-        Args:
-            component: The folder where they lie, "" or "NAME/".
-            stems: Names that they may have, without `.safetensors`, the preferred one first.
-            pickled: Whether `.bin` will do where there are no safetensors; None where it never does.
-
-        Raises:
-            UsageError: There are none that may be read, or a shard is missing.
+        They may have any of the `stems`, the preferred one first. `pickled` says whether `.bin` will do where there are
+        no safetensors; None: it never does. Raises UsageError where none may be read, or a shard is missing.
         """
         safe = [f"{component}{stem}.safetensors" for stem in stems]
         pickles = [f"{component}{'pytorch_model' if stem == 'model' else stem}.bin" for stem in stems]
@@ -145,14 +135,8 @@ def layout_of(family: str) -> Layout:
 def needed(listing: Listing, family: str, pickled: bool = False, untrained: bool = False) -> list[str]:
     """Names of the files that a model of a family needs, sorted: configurations, vocabularies and weights.
 
-    Args:
-        listing: The files of its folder or repository.
-        family: A key of `Layout.TABLE`.
-        pickled: Whether `.bin` weights will do where there are no safetensors.
-        untrained: Whether a pipeline's denoiser starts from a seed, so that its weights are not needed.
-
-    Raises:
-        UsageError: The files are not a whole model of this family; names what is missing.
+    `pickled` lets `.bin` weights do where there are no safetensors; the denoiser of an `untrained` pipeline starts from
+    a seed, so that its weights are not needed. Raises UsageError where the files are not a whole model of this family.
     """
     layout = layout_of(family)
     if layout.mark not in listing.names:
@@ -236,13 +220,7 @@ def naming(view: View) -> Iterator[None]:
 def resolve(
     folder_or_hub_id: str | Path, revision: str | None = None, *, family: str = "diffusers", pickled: bool = False
 ) -> Path:
-    """The local folder of a model: itself, or a snapshot of the files that its family needs.
-
-    Args:
-        folder_or_hub_id: A folder, or a Hub id.
-        revision: Branch, tag or commit on the Hub.
-        family: A key of `Layout.TABLE`.
-        pickled: Take `.bin` files where there are no safetensors.
+    """The local folder of a model: itself, or a snapshot of what its family (a key of `Layout.TABLE`) needs.
 
     Raises:
         UsageError: There is neither such a folder nor such a repository, it is gated and access is not granted, or it
@@ -259,12 +237,7 @@ def resolve(
 
 
 def list_files(folder_or_hub_id: str | Path, revision: str | None, marks: Sequence[str]) -> Listing:
-    """The files of a folder or of a Hub repository; where the Hub is out of reach, those in the cache.
-
-    Args:
-        folder_or_hub_id: A folder, or a Hub id.
-        revision: Branch, tag or commit on the Hub.
-        marks: Files that tell the family.
+    """The files of a folder or of a Hub repository, `marks` fetched; where the Hub is out of reach, those in the cache.
 
     Raises:
         NoiseZooError: There is no such folder or repository, access is not granted, or the Hub cannot be reached.

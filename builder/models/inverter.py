@@ -205,7 +205,8 @@ class Inverter:
 
         vae = self.pipeline.autoencoder
         with torch.inference_mode():
-            images = latents if vae is None else vae.decode(latents / self.pipeline.scale + self.pipeline.shift).sample
+            scale, shift = self.pipeline.scaling
+            images = latents if vae is None else vae.decode(latents / scale + shift).sample
         return images.float().expand(-1, 3, -1, -1)
 
     def _scheme_for(self, y: "Tensor") -> Scheme:
@@ -228,7 +229,8 @@ def encode(pipeline: Pipeline, images: "Tensor", channels: int) -> "Tensor":
     with torch.inference_mode():
         encoded = vae.encode(images)
         latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
-        scaled: Tensor = ((latents - pipeline.shift) * pipeline.scale).float()
+        scale, shift = pipeline.scaling
+        scaled: Tensor = ((latents - shift) * scale).float()
     return scaled
 
 

@@ -189,8 +189,7 @@ def read_trajectory(
 def _complete(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config with its own class's defaults for the keys that it lacks, which differ from DDIM's.
 
-    Raises:
-        UsageError: A key that we do not read stands at another value than its class's default.
+    Raises UsageError where a key that we do not read stands at another value than its class's default.
     """
     defaults = {name: p.default for name, p in signature(_sampler(config)).parameters.items()}
     own = {"set_alpha_to_one": True, **defaults, **config}
@@ -208,11 +207,7 @@ def _complete(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sampler(config: Mapping[str, Any]) -> Any:
-    """The scheduler class that a config names.
-
-    Raises:
-        UsageError: The installed diffusers has no such class, or it is one whose schedule its config does not tell.
-    """
+    """The scheduler class that a config names; UsageError where none is known whose schedule its config tells."""
     import diffusers
 
     default = "DDIMScheduler" if "beta_schedule" in config else "FlowMatchEulerDiscreteScheduler"

@@ -76,9 +76,6 @@ class Runtime:
 class Pipeline:
     """A diffusers folder: its networks, each read when it is first asked for, on one device and for evaluation.
 
-    Latents are (z - `shift`) * `scale` for the autoencoder's z; both are numbers, or (1, c, 1, 1) where the autoencoder
-    has a mean and a standard deviation for each channel.
-
     Attributes:
         folder: A diffusers folder.
         dtype: Dtype of the denoiser and the text towers; the autoencoder stays float32.
@@ -113,11 +110,7 @@ class Pipeline:
 
     @cached_property
     def denoiser(self) -> Any:
-        """The denoising network.
-
-        Raises:
-            UsageError: There is none, or it is of a class that is not known.
-        """
+        """The denoising network; raises UsageError where there is none."""
         import torch
 
         network = self.first(DENOISERS)
@@ -141,23 +134,9 @@ class Pipeline:
                     getattr(vae, switch)()
         return vae
 
-    @property
-    def scale(self) -> "float | Tensor":
-        """Scale of the latents."""
-        return self.scaling[0]
-
-    @property
-    def shift(self) -> "float | Tensor":
-        """Shift of the latents, before the scale."""
-        return self.scaling[1]
-
     @cached_property
     def scheduler_config(self) -> dict[str, Any]:
-        """The folder's noise schedule, in `scheduler/` or, in repositories of one network, beside the index.
-
-        Raises:
-            UsageError: It has none.
-        """
+        """The folder's noise schedule, in `scheduler/` or, in repositories of one network, beside the index."""
         for path in (self.folder / "scheduler" / "scheduler_config.json", self.folder / "scheduler_config.json"):
             if path.is_file():
                 return read_json(path)
@@ -165,7 +144,10 @@ class Pipeline:
 
     @cached_property
     def scaling(self) -> "tuple[float | Tensor, float | Tensor]":
-        """Scale and shift of the latents, from the autoencoder's config; 1 and 0 in pixel space."""
+        """Scale and shift: latents are (z - shift) * scale for the autoencoder's z; 1 and 0 in pixel space.
+
+        Both are numbers, or (1, c, 1, 1) where the autoencoder has a mean and a standard deviation for each channel.
+        """
         import torch
 
         for name in listed(self.index, AUTOENCODERS):
@@ -206,11 +188,7 @@ class Pipeline:
         return Path(constants.HF_HOME) / "noisezoo" / "prompts" / f"{name}.safetensors"
 
     def text_pipeline(self, kind: str) -> Any:
-        """Diffusers' pipeline called `kind`, around text towers that are read now, for its `encode_prompt`.
-
-        Raises:
-            UsageError: The folder has no text tower.
-        """
+        """Diffusers' pipeline called `kind`, around text towers that are read now; UsageError where there are none."""
         import diffusers
 
         if len(listed(self.index, ("tokenizer", "text_encoder"))) < 2:
@@ -280,14 +258,12 @@ class Pipeline:
                 if "tokenizer" in name:
                     return self._limited(name, kind.from_pretrained(place))
                 self._check_config(name, kind)
-                network = self._started(kind, place) if self._is_started(name) else self._trained(name, kind, place)
+                started = name in DENOISERS and self.untrained_seed is not None
+                network = self._started(kind, place) if started else self._trained(name, kind, place)
             if isinstance(network, torch.nn.Module):
                 network.to(self.device).eval().requires_grad_(False)
             return network
         return None
-
-    def _is_started(self, name: str) -> bool:
-        return name in DENOISERS and self.untrained_seed is not None
 
     def _started(self, kind: Any, place: Path) -> Any:
         """The network before training: its configuration, and a random start that the seed fixes."""
@@ -363,14 +339,7 @@ def load_pipeline(
 ) -> Pipeline:  # fmt: skip
     """A diffusers folder with its denoiser and autoencoder loaded; text towers are read when a prompt is encoded.
 
-    Args:
-        folder: A diffusers pipeline folder.
-        dtype: A key of `arithmetic.DTYPES`; the others are as `Pipeline` has them.
-        device: Where networks are put.
-        untrained_seed: Start of an untrained denoiser.
-        denoise: Whether the denoiser is wanted.
-        pickled: Whether `.bin` files will do.
-        runtime: How networks are run.
+    `dtype` is a key of `arithmetic.DTYPES`; the others are as `Pipeline` has them.
 
     Raises:
         UsageError: A component is missing or of a class that is not known, or it cannot be run so.

@@ -342,21 +342,13 @@ class DdimSource(Scheme, name="ddim-source"):
 
 
 def make_scheme(name: str, trajectory: Trajectory, options: Mapping[str, Any] | None = None) -> Scheme:
-    """A scheme on a trajectory.
-
-    Raises:
-        UsageError: No such scheme, or it has no such option.
-    """
+    """A scheme on a trajectory; raises UsageError as `check_scheme` does."""
     check_scheme(name, options or {})
     return SCHEMES[name](trajectory, **(options or {}))
 
 
 def check_scheme(name: str, options: Mapping[str, Any]) -> None:
-    """Refuse a scheme or an option that there is not, and an option's value of another type, before any work.
-
-    Raises:
-        UsageError: Names it and what there is.
-    """
+    """Raise UsageError for a scheme or an option that there is not, or an option's value of another type."""
     load_plugins()
     if name not in SCHEMES:
         near = get_close_matches(name, SCHEMES, 1)
@@ -370,3 +362,19 @@ def check_scheme(name: str, options: Mapping[str, Any]) -> None:
         numbers = (int, float) if isinstance(known[option], float) else type(known[option])
         if not isinstance(value, numbers) or isinstance(value, bool) != isinstance(known[option], bool):
             raise UsageError(f"scheme {name}: {option} is {value!r}, where a value like {known[option]!r} is needed")
+
+
+ACCURACIES: Mapping[str, Mapping[str, Any]] = {
+    "ddim-20": {"scheme": "fireflow", "num_inference_steps": 6, "span": 20},
+    "ddim-50": {"scheme": "fireflow", "num_inference_steps": 9, "span": 50},
+    "ddim-100": {"scheme": "fireflow", "num_inference_steps": 12, "span": 100},
+}
+"""`ddim-N` -> settings whose noise lies at most as far from the ODE's own as DDIM's at N steps, at the noise level
+where those end, on every closed form and trained model of `benchmarks/accuracy.csv` (by `bench_accuracy.py`)."""
+
+
+def pick(name: str) -> dict[str, Any]:
+    """The settings that `accuracy: NAME` of a recipe stands for; raises UsageError where that was not measured."""
+    if name not in ACCURACIES:
+        raise UsageError(f"accuracy {name!r} was not measured; choose one of: {', '.join(ACCURACIES)}")
+    return dict(ACCURACIES[name])

@@ -3,9 +3,8 @@
 import pytest
 
 from benchmarks.bench_accuracy import choose, table
-from noisezoo.builder.models.accuracy import ACCURACIES, pick
 from noisezoo.builder.models.noise_schedule import read_trajectory
-from noisezoo.builder.models.schemes import make_scheme
+from noisezoo.builder.models.schemes import ACCURACIES, make_scheme, pick
 from noisezoo.builder.recipe import make_recipe
 from noisezoo.errors import UsageError
 from tests.builder.closed_forms import FLOW, data, error, exact_noise, mixture_network

@@ -159,7 +159,7 @@ def test_the_scale_that_diffusers_writes_of_itself_is_not_a_vector_quantised_mod
         )
     else:
         assert json.loads((folder / "vqvae" / "config.json").read_text())["scaling_factor"] == 0.18215
-    assert load(folder).pipeline.scale == scale
+    assert load(folder).pipeline.scaling[0] == scale
 
 
 # Networks and their conditions.

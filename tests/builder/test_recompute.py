@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from noisezoo.builder.__main__ import run
-from noisezoo.builder.audit.recompute import stored_rows
+from noisezoo.builder.audit.recompute import coarsest_unit, stored_rows
 from noisezoo.builder.audit.verify import verify
 from noisezoo.builder.sources.source import open_source
 from noisezoo.record import read_record
@@ -173,3 +173,9 @@ def test_stored_rows_are_those_of_the_whole_column(built: Path) -> None:
     positions = np.array([0, 3, 17, 39])
     table = stored_rows(built, record.sections[0], "pixels-8", positions, ["image_id"])
     assert table.column(0).to_pylist() == [noisezoo.load(built)["image_id"][i] for i in positions]
+
+
+def test_rows_of_a_gpu_are_compared_by_the_unit_of_the_half_precision_that_it_chose() -> None:
+    assert coarsest_unit(("cpu x86_64", "cpu x86_64"), None) == 0
+    assert coarsest_unit(("NVIDIA H100", "cpu x86_64"), None) == coarsest_unit(("NVIDIA H100",), "float16") == 2**-10
+    assert coarsest_unit(("NVIDIA H100", "cpu x86_64"), "bfloat16") == 2**-7

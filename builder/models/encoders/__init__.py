@@ -82,7 +82,7 @@ class Encoder(ABC):
         """Load an encoder's folder or Hub repository: safetensors only, no remote code.
 
         Args:
-            folder_or_hub_id: An open_clip, timm or transformers folder, or a Hub id.
+            folder_or_hub_id: An open_clip, timm or transformers folder, or a Hub id, at `revision`.
             family: A key of `families()`; by default, read off the folder's files.
             dtype: Arithmetic of the network, set for this process; embeddings are float32.
             device: Where to run; the first GPU where there is one, by default.
@@ -93,6 +93,7 @@ class Encoder(ABC):
             UsageError: Not an encoder's folder, its weights are missing or damaged, or its library cannot load it.
         """
         import torch
+        from PIL.Image import new
 
         family = family or _recognise(folder_or_hub_id, revision)
         if family not in families():
@@ -107,17 +108,10 @@ class Encoder(ABC):
             if untrained_seed is not None:
                 seed_start(untrained_seed)
             encoder.load(folder, stored, untrained_seed)
-        encoder._check_sizes(folder)
-        return encoder.to(where, kind)
-
-    def _check_sizes(self, folder: Path) -> None:
-        """Refuse a preprocessing whose pictures the network does not take, by a forward on a blank one."""
-        import torch
-        from PIL.Image import new
-
-        self.model.eval()
+        encoder.model.eval()
         with torch.inference_mode(), reading(f"{folder}: its preprocessing does not suit its network, which"):
-            self.forward(self.preprocess(new("RGB", (BLANK_SIDE, BLANK_SIDE)))[None])
+            encoder.forward(encoder.preprocess(new("RGB", (BLANK_SIDE, BLANK_SIDE)))[None])
+        return encoder.to(where, kind)
 
     def to(self, device: "str | torch.device", dtype: "torch.dtype") -> "Encoder":
         """Itself, its network moved to a device and a dtype and in evaluation mode."""
@@ -171,12 +165,9 @@ def seed_start(seed: int) -> None:
 
 @contextmanager
 def filled(folder: Path) -> "Iterator[None]":
-    """Refuse weights that leave a tensor of a network at its random start; surplus tensors are fine.
+    """Raise UsageError for weights that leave a tensor of a network at its random start; surplus tensors are fine.
 
     timm asks for all tensors only where the classifier is kept, and open_clip refuses surplus ones.
-
-    Raises:
-        UsageError: The weights lack a tensor.
     """
     import torch
 
