@@ -132,11 +132,14 @@ def layout_of(family: str) -> Layout:
     return Layout.TABLE[family]
 
 
-def needed(listing: Listing, family: str, pickled: bool = False, untrained: bool = False) -> list[str]:
+def needed(
+    listing: Listing, family: str, pickled: bool = False, untrained: bool = False, texts: bool = True
+) -> list[str]:
     """Names of the files that a model of a family needs, sorted: configurations, vocabularies and weights.
 
     `pickled` lets `.bin` weights do where there are no safetensors; the denoiser of an `untrained` pipeline starts from
-    a seed, so that its weights are not needed. Raises UsageError where the files are not a whole model of this family.
+    a seed, so that its weights are not needed; nor are those of its text towers without `texts`. Raises UsageError
+    where the files are not a whole model of this family.
     """
     layout = layout_of(family)
     if layout.mark not in listing.names:
@@ -149,7 +152,8 @@ def needed(listing: Listing, family: str, pickled: bool = False, untrained: bool
     for name in listed(listing.read(layout.mark), layout.components):
         component = listing.component(name)
         found.update(listing.matching(component, layout.texts) if component else ())
-        if not (name.startswith("tokenizer") or (untrained and name in DENOISERS)):
+        unread = "tokenizer" if texts else ("tokenizer", "text_encoder")
+        if not (name.startswith(unread) or (untrained and name in DENOISERS)):
             found.update(listing.weights(component, layout.weights, pickled))
     return sorted(found)
 
@@ -159,9 +163,11 @@ def listed(index: Mapping[str, Any], names: Sequence[str]) -> list[str]:
     return [name for name in names if (index.get(name) or [None])[0] is not None]
 
 
-def local_files(folder: Path, family: str, pickled: bool = False, untrained: bool = False) -> list[str]:
+def local_files(
+    folder: Path, family: str, pickled: bool = False, untrained: bool = False, texts: bool = True
+) -> list[str]:
     """What is `needed` of a local folder; raises UsageError also where a file is git-lfs's pointer to the real one."""
-    names = needed(Listing.of(folder), family, pickled, untrained)
+    names = needed(Listing.of(folder), family, pickled, untrained, texts)
     for path in (folder / name for name in names):
         if path.stat().st_size < POINTER_BYTES and path.read_bytes().startswith(POINTER):
             raise UsageError(f"{path} is a git-lfs pointer and not the file itself: run `git lfs pull` in {folder}")
@@ -218,8 +224,9 @@ def naming(view: View) -> Iterator[None]:
 
 
 def resolve(
-    folder_or_hub_id: str | Path, revision: str | None = None, *, family: str = "diffusers", pickled: bool = False
-) -> Path:
+    folder_or_hub_id: str | Path, revision: str | None = None, *, family: str = "diffusers", pickled: bool = False,
+    texts: bool = True,
+) -> Path:  # fmt: skip
     """The local folder of a model: itself, or a snapshot of what its family (a key of `Layout.TABLE`) needs.
 
     Raises:
@@ -230,10 +237,10 @@ def resolve(
     if _is_local(folder_or_hub_id):
         return _local(folder_or_hub_id)
     repo, mark = str(folder_or_hub_id), layout_of(family).mark
-    if COMMIT.fullmatch(revision or "") and (whole := _cached(repo, revision, family, pickled)) is not None:
+    if COMMIT.fullmatch(revision or "") and (whole := _cached(repo, revision, family, pickled, texts)) is not None:
         return whole  # of thousands of processes, none asks the Hub for what cannot change
     listing = list_files(repo, revision, [mark])
-    return listing.fetch(needed(listing, family, pickled))
+    return listing.fetch(needed(listing, family, pickled, texts=texts))
 
 
 def list_files(folder_or_hub_id: str | Path, revision: str | None, marks: Sequence[str]) -> Listing:
@@ -332,12 +339,12 @@ def _download(repo: str, revision: str | None, names: Sequence[str], cached: boo
         return Path(snapshot_download(repo, revision=revision, allow_patterns=patterns, local_files_only=cached))
 
 
-def _cached(repo: str, revision: str | None, family: str, pickled: bool) -> Path | None:
+def _cached(repo: str, revision: str | None, family: str, pickled: bool, texts: bool = True) -> Path | None:
     """The snapshot in the cache, if it has all that the family needs."""
     mark = layout_of(family).mark
     try:
         folder = _download(repo, revision, [mark], cached=True)
-        return folder if needed(Listing.of(folder), family, pickled) else None
+        return folder if needed(Listing.of(folder), family, pickled, texts=texts) else None
     except NoiseZooError:
         return None
 

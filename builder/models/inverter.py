@@ -89,7 +89,7 @@ class Inverter:
             UsageError: Not a pipeline folder, a missing component, or a setting the model cannot be inverted with.
         """
         where = network_device(device)
-        folder = resolve(folder_or_hub_id, revision, pickled=pickled)
+        folder = resolve(folder_or_hub_id, revision, pickled=pickled, texts=False)
         set_arithmetic(dtype, compiled=runtime is not None and bool(runtime.compile))
         pipeline = load_pipeline(
             folder, dtype=dtype, device=where, untrained_seed=untrained_seed, pickled=pickled, runtime=runtime

@@ -24,6 +24,7 @@ from noisezoo.builder.models.files import (
     local_files,
     read_json,
     reading,
+    resolve,
 )
 from noisezoo.errors import UsageError
 
@@ -103,10 +104,8 @@ class Pipeline:
 
     @cached_property
     def files(self) -> list[str]:
-        """The files that are needed, each of which is there."""
-        return local_files(
-            self.folder, "diffusers" if self.denoise else "vae", self.pickled, untrained=self.untrained_seed is not None
-        )
+        """The files that are needed, each of which is there; the weights of text towers only after a prompt came."""
+        return self._files(texts=False)
 
     @cached_property
     def denoiser(self) -> Any:
@@ -169,6 +168,14 @@ class Pipeline:
         """Name -> tokenizer, or None where the index lists none."""
         return {name: self.first((name,)) for name in TOWERS if "tokenizer" in name}
 
+    @property
+    def snapshot(self) -> tuple[str, str] | None:
+        """Repository and commit of a folder in the Hub's cache; None for any other."""
+        commit, cached = self.folder.name, self.folder.parent.parent.name
+        if not (self.folder.parent.name == "snapshots" and COMMIT.fullmatch(commit)):
+            return None
+        return cached.removeprefix("models--").replace("--", "/"), commit
+
     def prompt_file(self, kind: str, prompt: str | None) -> Path | None:
         """Where a prompt's encoding is kept for all processes of a user; None for a folder that is no Hub snapshot.
 
@@ -179,11 +186,11 @@ class Pipeline:
         import transformers
         from huggingface_hub import constants
 
-        if not (self.folder.parent.name == "snapshots" and COMMIT.fullmatch(self.folder.name)):
+        if self.snapshot is None:
             return None
         device = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else str(self.device)
         versions = [each.__version__ for each in (torch, diffusers, transformers)]
-        told = [self.folder.parent.parent.name, self.folder.name, kind, prompt, str(self.dtype), device, versions]
+        told = [*self.snapshot, kind, prompt, str(self.dtype), device, versions]
         name = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
         return Path(constants.HF_HOME) / "noisezoo" / "prompts" / f"{name}.safetensors"
 
@@ -196,6 +203,13 @@ class Pipeline:
                 f"{self.folder} takes a prompt, but has no tokenizer and text_encoder: its index names none, as SDXL's "
                 "refiner does; give the folder of a whole text-to-image model"
             )
+        try:
+            self.files = self._files(texts=True)
+        except UsageError:
+            if self.snapshot is None:
+                raise
+            resolve(*self.snapshot, pickled=self.pickled)  # text towers' weights stay on the Hub until now
+            self.files = self._files(texts=True)
         factory = getattr(diffusers, kind)
         parameters = {name: p for name, p in signature(factory.__init__).parameters.items() if name != "self"}
         required = [name for name, parameter in parameters.items() if parameter.default is parameter.empty]
@@ -264,6 +278,10 @@ class Pipeline:
                 network.to(self.device).eval().requires_grad_(False)
             return network
         return None
+
+    def _files(self, texts: bool) -> list[str]:
+        family, untrained = "diffusers" if self.denoise else "vae", self.untrained_seed is not None
+        return local_files(self.folder, family, self.pickled, untrained, texts)
 
     def _started(self, kind: Any, place: Path) -> Any:
         """The network before training: its configuration, and a random start that the seed fixes."""

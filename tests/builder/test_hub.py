@@ -228,6 +228,14 @@ def test_a_pipeline_brings_its_components_once_and_no_code_pickles_or_single_fil
     }  # fmt: skip
 
 
+def test_text_towers_stay_on_the_hub_until_a_prompt_is_to_be_encoded(client: Client) -> None:
+    without, whole = client.files("me/pipeline", texts=False), client.files("me/pipeline")
+    assert whole - without == {
+        "text_encoder_2/model-00001-of-00002.safetensors", "text_encoder_2/model.safetensors.index.json"
+    }  # fmt: skip
+    assert not without - whole
+
+
 def test_a_vae_view_brings_the_autoencoder_alone(client: Client) -> None:
     assert client.files("me/pipeline", family="vae") == {
         "model_index.json", "vae/config.json", "vae/diffusion_pytorch_model.safetensors",

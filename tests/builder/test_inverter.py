@@ -16,6 +16,7 @@ from diffusers import (
 )
 from huggingface_hub import constants
 
+from noisezoo.builder.models import pipeline as pipelines
 from noisezoo.builder.models.inverter import Inverter
 from noisezoo.builder.models.pipeline import Pipeline, Runtime
 from noisezoo.builder.models.schemes import SCHEMES
@@ -306,11 +307,23 @@ def test_the_own_prompt_of_a_hub_model_is_encoded_once_for_all_processes(
     images = pictures(size=16)
     expected = load(stable_diffusion, prompt="a face").invert(images)
     assert not (tmp_path / "home").exists(), "a local folder may change"
+    monkeypatch.setattr(pipelines, "resolve", lambda *place, pickled: snapshot)
     assert torch.equal(load(snapshot, prompt="a face").invert(images), expected)
+    fetched: list[tuple[str, str]] = []
+    monkeypatch.setattr(pipelines, "resolve", lambda repo, commit, pickled: fetched.append((repo, commit)))
     read, text_pipeline = [], Pipeline.text_pipeline
     monkeypatch.setattr(Pipeline, "text_pipeline", lambda self, kind: read.append(kind) or text_pipeline(self, kind))  # type: ignore[func-returns-value]
     again = load(snapshot, prompt="a face")
     assert torch.equal(again.invert(images), expected) and not read, "no text tower is read"
+    tower = (snapshot / "text_encoder").rename(tmp_path / "tower")
+    (snapshot / "text_encoder").mkdir()
+    shutil.copy(tower / "config.json", snapshot / "text_encoder")
+    assert torch.equal(load(snapshot, prompt="a face").invert(images), expected) and not fetched, "nor fetched"
+    with pytest.raises(UsageError, match="text_encoder/model.safetensors"):
+        load(snapshot, prompt="a cat")
+    assert fetched == [("me/sd", "a" * 40)]
+    shutil.copytree(tower, snapshot / "text_encoder", dirs_exist_ok=True)
+    read.clear()
     other = again.invert(images, prompts=["a cat", "a dog"])
     assert read and not torch.equal(other, expected)
     kept = len(list((tmp_path / "home").rglob("*.safetensors")))
