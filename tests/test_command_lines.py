@@ -99,9 +99,9 @@ def source(*_: str, **__: Any) -> Faces:
 def small(name: str, overrides: dict[str, Any] | None = None) -> Recipe:
     """A recipe with few images and steps, and nothing else changed."""
     recipe = read_recipe(name, overrides)
-    images = recipe.source.model_copy(update={"limit": min(recipe.source.limit or IMAGES, IMAGES)})
+    images = recipe.source.model_copy(update={"limit": min(recipe.source.limit or IMAGES, IMAGES), "split": None})
     settings = recipe.settings.model_copy(update={"num_inference_steps": 2, "batch_size": 8})
-    return recipe.model_copy(update={"source": images, "settings": settings})
+    return recipe.model_copy(update={"source": images, "settings": settings, "view_settings": {}})
 
 
 def tiny_zoo() -> dict[str, zoo.View]:
