@@ -17,7 +17,7 @@ from noisezoo import zoo
 from noisezoo.builder.dataset.finish import seal, sign, write_refusals
 from noisezoo.builder.dataset.layout import CHUNK, STAGED, withdraw, write_config
 from noisezoo.builder.dataset.remove import CLAIM, alone
-from noisezoo.builder.recipe import Settings
+from noisezoo.builder.recipe import merged, read_recipe
 from noisezoo.builder.sources import Refusal, rows_of_split
 from noisezoo.builder.views import cut, latent_statistics
 from noisezoo.errors import NoiseZooError, UsageError, describe
@@ -38,11 +38,8 @@ NAMES: Mapping[str, str] = {
     "ocL14": "openclip-vit-l14", "dinov3": "dinov3-vit-l16", "dino": "dinov3-vit-l16",
 }  # fmt: skip
 """MODEL in the release's file names, in both of its spellings -> our view of that model."""
-RELEASE: Mapping[str, Any] = {
-    "scheme": "ddim-source", "num_inference_steps": 150, "dtype": "float16", "resample": "bilinear", "reconstruct": 0,
-    "metrics": (),
-}  # fmt: skip
-"""How the release's code makes its arrays, by its default settings."""
+RELEASE = "celeba-release"
+"""The recipe that holds how the release's code makes its arrays, by its default settings."""
 CLOSE = 0.1
 """Median difference of recomputed rows, as a share of their norms, below which they were made in the same steps."""
 
@@ -90,7 +87,7 @@ def import_arrays(
         views: Views to import; all files where it is empty.
         names: MODEL -> view of the zoo, beside `NAMES` and the zoo's own names.
         origin: Where the files are from, for the record and the card.
-        settings: What is known of how they were made, beside `RELEASE`.
+        settings: What is known of how they were made, beside the settings of the recipe `RELEASE`.
         shard_rows: Rows of one published file.
         pca_dims: Views larger than this are reduced to it in `paired`.
 
@@ -115,13 +112,13 @@ def import_arrays(
     if len(dropped) == len(ids):
         raise NoiseZooError(f"no row is finite in all of {', '.join(array.file.name for array in arrays)}")
     kind = "train" if split == "all" else split
-    fields = {**RELEASE, **(settings or {})}
+    made = merged(read_recipe(RELEASE).settings, settings or {})
     section = Section(
         source=name.partition(":")[0], title=f"{origin or folder.name}, imported", prefix="",
         license=source.license, license_name=source.license_name, sensitive=source.sensitive, scanned=len(ids),
         refused=len(dropped), removed=0, splits={kind: len(ids) - len(dropped)},
         views=tuple(_described(array, origin or folder.name) for array in arrays),
-        settings=Settings(**fields).model_dump(mode="json") | {"source": name.partition(":")[0], "limit": None},
+        settings=made.model_dump(mode="json") | {"source": name.partition(":")[0], "limit": None},
         software={"noisezoo": version("noisezoo")}, devices=("not known",), pca_dims=pca_dims, shard_rows=shard_rows,
         identity=source.identity,
     )  # fmt: skip

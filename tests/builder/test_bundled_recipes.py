@@ -161,3 +161,19 @@ def test_a_recipe_is_planned_and_scripted_by_its_name_alone(
     nodes = ["--out", str(tmp_path / "out"), "--nodes", "2", "--gpus-per-node", "4", "--time", "1:00:00"]
     code = command(monkeypatch, "cluster", "slurm", name, "--source", recipe.source.name, *folders, *nodes)
     assert code == 0 and "--nodes=2" in (tmp_path / "out" / "_build" / "cluster" / "slurm.sh").read_text()
+
+
+def test_the_release_s_lcm_has_no_guidance_input_and_its_stable_diffusion_one_pass(tmp_path: Path) -> None:
+    import torch
+
+    from noisezoo.builder.models import Inverter
+
+    state = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    for name in ("lcm", "sd15"):
+        folder = save_diffusion(name, tmp_path / name)
+        networks = [Inverter.from_pretrained(folder, num_inference_steps=2, guidance_scale=scale, prompt=prompt).network
+                    for scale, prompt in ((None, "a face"), (1.0, "a face"))]  # fmt: skip
+        with torch.inference_mode():
+            without, ones = (network(state, 500) for network in networks)
+        assert ("timestep_cond" in networks[0].conditional) is False and not networks[0].guided
+        assert torch.equal(without, ones) is (name == "sd15"), "a scale of 1 is an input of the LCM, none is not"
