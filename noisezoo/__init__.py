@@ -11,8 +11,10 @@ from types import ModuleType
 
 from noisezoo import zoo
 from noisezoo.errors import IncompleteError, NoiseZooError, UsageError
+from noisezoo.extras import explain_missing
 from noisezoo.loading import load, matrix
 
+explain_missing()
 __version__ = version("noisezoo")
 __all__ = ["IncompleteError", "NoiseZooError", "UsageError", "__version__", "load", "matrix", "zoo"]
 _ROOMS = ("builder", "analysis")

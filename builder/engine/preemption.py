@@ -49,12 +49,13 @@ class PreemptionSignal:
     @property
     def seconds(self) -> float:
         """The grace period, as a scheduler's script may have set it."""
-        return float(os.environ.get(GRACE_VARIABLE, self.grace)) if self.signal == signal.SIGUSR1 else self.grace
+        return float(os.environ.get(GRACE_VARIABLE, self.grace)) if self.signal.name == "SIGUSR1" else self.grace
 
 
 PREEMPTION_SIGNALS = {
-    each.signal: each
-    for each in (PreemptionSignal(signal.SIGTERM, 20.0, 143), PreemptionSignal(signal.SIGUSR1, 60.0, 0))
+    signal.Signals[name]: PreemptionSignal(signal.Signals[name], grace, exit_code)
+    for name, grace, exit_code in (("SIGTERM", 20.0, 143), ("SIGUSR1", 60.0, 0))
+    if hasattr(signal, name)  # Windows has no SIGUSR1; loading, analysing and `status` need none
 }
 
 
