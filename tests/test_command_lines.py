@@ -158,10 +158,12 @@ def here(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     )
     monkeypatch.setattr(analyze, "Effort", lambda: TINY)
     monkeypatch.setattr(analyze, "QUICK", TINY)
-    monkeypatch.setattr(demo, "read_recipe", lambda name: read_recipe(name, {"source": {"limit": FEW}}))
-    monkeypatch.setattr(demo, "PARTS", (demo.Part("digits", ("digits-ddpm",)),))
+    few = {"source": {"limit": FEW}}
+    monkeypatch.setattr(demo, "read_recipe", lambda name, fields=None: read_recipe(name, {**few, **(fields or {})}))
+    monkeypatch.setattr(demo, "PARTS", (demo.Part("digits", ("digits-ddpm",), again=("digits-ddpm",)),))
+    monkeypatch.setattr(demo, "PAPER", {"scheme": "ddim", "num_inference_steps": 2})
     monkeypatch.setattr(demo, "EFFORT", TINY)
-    monkeypatch.setattr(demo, "all_studies", lambda: {"structure": None})
+    monkeypatch.setattr(demo, "all_studies", lambda: {"structure": None, "inversions": None})
     with HubServer() as server, client(server):
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)

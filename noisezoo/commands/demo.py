@@ -23,21 +23,31 @@ from noisezoo.loading import load
 
 
 class Part(NamedTuple):
-    """One dataset of the demo: its recipe, the models to regenerate through, and what to edit and judge."""
+    """One dataset of the demo: its recipe, the models to regenerate through, what to edit, judge and invert again."""
 
     recipe: str
     models: tuple[str, ...]
     edits: tuple[str, ...] = ()
     judge: str | None = None
+    again: tuple[str, ...] = ()
+
+    @property
+    def variant(self) -> str:
+        """Folder of the same images, inverted by the paper's scheme and steps."""
+        return f"{self.recipe}-ddim-50"
 
 
 EFFORT = Effort(n_splits=6, n_permutations=5, max_rows=240)
 """A sketch: `noisezoo analyze` draws more, of more images."""
-LEFT_OUT = ("learning", "spurious", "paper", "inversions")
+LEFT_OUT = ("learning", "spurious", "paper")
+PAPER = {"scheme": "ddim", "num_inference_steps": 50, "span": None}
 PARTS = (
-    Part("faces", ("faces-ddpm", "faces-ldm-uncond"), edits=("Smiling", "Eyeglasses"), judge="faces-clip"),
+    Part(
+        "faces", ("faces-ddpm", "faces-ldm-uncond"), edits=("Smiling", "Eyeglasses"), judge="faces-clip",
+        again=("faces-ldm-uncond",),
+    ),
     Part("digits", ("digits-ddpm",)),
-)
+)  # fmt: skip
 
 
 @register_command("demo", "Start")
@@ -53,6 +63,8 @@ def demo(
     console, started = plain_console(), time.time()
     console.print(Text("build", style="bold"))
     wanted = [(read_recipe(part.recipe), out / part.recipe) for part in PARTS]
+    again = [(part, {"views": list(part.again), "settings": PAPER}) for part in PARTS if part.again]
+    wanted += [(read_recipe(part.recipe, fields), out / part.variant) for part, fields in again]
     processes = processes or default_processes(wanted[0][0].settings.threads)
     with Bars(console, processes) as bars:
         outcomes = build_datasets(wanted, processes=processes, watch=bars.update, say=bars.say)
@@ -60,10 +72,10 @@ def demo(
         rows = load(outcome.root)
         counts = ", ".join(f"{name} {n}" for name, n in Counter(rows["split"]).items())
         console.print(f"{load_call(outcome.root)}: {counts} rows, {len(rows.column_names)} columns")
-    analyses = {part.recipe: _analyze(part, out / part.recipe, console) for part in PARTS}
+    analyses = {part.recipe: _analyze(part, out, console) for part in PARTS}
     report = write_report(analyses, out, title="NoiseZoo demo")
     table = make_table("dataset", "images", "refused", "views", "folder")
-    for outcome, (name, analysis) in zip(outcomes, analyses.items(), strict=True):
+    for outcome, (name, analysis) in zip(outcomes, analyses.items(), strict=False):  # variants come last
         images = analysis.results["dataset"]["rows"]
         counted = (images, outcome.views[0].total - images, len(outcome.views))
         table.add_row(name, *map(str, counted), str(outcome.root))
@@ -75,10 +87,12 @@ def demo(
     console.print(Panel(f"{paths}\nDone in {time.time() - started:.0f} s.", expand=False))
 
 
-def _analyze(part: Part, folder: Path, console: Console) -> Analysis:
+def _analyze(part: Part, out: Path, console: Console) -> Analysis:
+    folder, left_out = out / part.recipe, (*LEFT_OUT, *([] if part.again else ["inversions"]))
     recipe = read_recipe_of(folder)
-    studied = [name for name in all_studies() if name not in LEFT_OUT]
     return analyze_with_progress(
-        folder, console, effort=EFFORT, studies=studied, models=[make_model(name, recipe) for name in part.models],
-        judge=make_judge(part.judge) if part.judge else None, edits=part.edits,
+        folder, console, effort=EFFORT, studies=[name for name in all_studies() if name not in left_out],
+        models=[make_model(name, recipe) for name in part.models], edits=part.edits,
+        judge=make_judge(part.judge) if part.judge else None,
+        variants={"ddim-50": out / part.variant} if part.again else {},
     )  # fmt: skip

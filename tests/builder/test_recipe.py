@@ -157,6 +157,14 @@ def test_an_accuracy_on_the_command_line_takes_the_place_of_the_recipe_s_own_sch
     assert settings.batch_size == read_recipe("faces").settings.batch_size
 
 
+def test_the_demo_s_recipes_take_ten_forwards_and_may_be_told_the_paper_s_fifty() -> None:
+    own = read_recipe("digits").settings
+    assert (own.scheme, own.num_inference_steps, own.span) == ("fireflow", 9, 50)
+    paper = read_recipe("digits", {"settings": {"scheme": "ddim", "num_inference_steps": 50, "span": None}}).settings
+    assert (paper.scheme, paper.num_inference_steps, paper.span) == ("ddim", 50, None)
+    assert read_recipe("digits", {"settings": {"seed": 7}}).settings.scheme == "fireflow"
+
+
 ROW: dict[str, Any] = {
     "name": "own-ddpm", "kind": "noise", "family": "diffusers", "repo": "./models/own", "resolution": 8,
     "shape": [1, 8, 8], "license": "mine", "gflops": 1, "about": "my model",
