@@ -8,13 +8,13 @@ OUT ?= build/demo
 export OMP_NUM_THREADS ?= 2
 export HF_HUB_DISABLE_TELEMETRY = 1
 
-.PHONY: demo test slow chaos lint types install compiled lock clean
+.PHONY: demo test slow chaos lint types docs install compiled lock clean
 
 demo: install
 	$(BIN)/noisezoo demo --out $(OUT)
 
 # Two processes, a file of tests to each at a time; `make slow` runs the long simulations beside.
-test: lint types compiled
+test: lint types docs compiled
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 slow: compiled
@@ -30,6 +30,10 @@ lint: install
 
 types: install
 	$(BIN)/mypy -p noisezoo
+
+# A page that cannot be made, or a link that leads nowhere, is an error.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 install: $(STAMP)
 

@@ -45,9 +45,9 @@ class _Frozen(BaseModel):
 class CorrelationSpec(_Frozen):
     """Two attributes of the drawn faces made to correlate (see `noisezoo.builder.sources.faces.factors`)."""
 
-    first: str
-    second: str
-    phi: float = Field(ge=-1, le=1)
+    first: str = Field(description="an attribute")
+    second: str = Field(description="another")
+    phi: float = Field(ge=-1, le=1, description="the correlation of the two")
 
 
 class SourceSpec(_Frozen):
@@ -55,11 +55,11 @@ class SourceSpec(_Frozen):
 
     left_out = ("split",)
 
-    name: str
+    name: str = Field(description="celeba, afhq, afhqv2, faces, digits, imagefolder:PATH, hf:REPO or a plug-in's")
     split: str | None = Field(default=None, description="only the rows of this split of the source's own")
-    limit: int | None = Field(default=None, description="at most this many images, the source's first")
-    split_seed: int = 0
-    options: dict[str, Any] = Field(default_factory=dict)
+    limit: int | None = Field(default=None, description="at most this many images, chosen by hash")
+    split_seed: int = Field(default=0, description="seed of the hash that splits images, where the source does not")
+    options: dict[str, Any] = Field(default_factory=dict, description="the source's own, as `--option` gives them")
 
     @field_validator("limit")
     @classmethod
@@ -77,26 +77,32 @@ class Settings(_Frozen):
 
     crop: Literal["center", "none"] = Field(default="center", description="the largest square, or all of it squeezed")
     resample: Literal["bicubic", "lanczos", "bilinear", "box"] = Field(default="bicubic", description="antialiased")
-    num_inference_steps: int = Field(default=50, ge=1)
-    guidance_scale: float | None = Field(default=3.5, description="null: one pass, and no such input of the network")
-    prompt: str = ""
-    negative_prompt: str | None = None
+    num_inference_steps: int = Field(default=50, ge=1, description="steps of an inversion")
+    guidance_scale: float | None = Field(
+        default=3.5, description="w of classifier-free guidance; null: one pass, and no such input of the network"
+    )
+    prompt: str = Field(default="", description="one prompt for all images, or a class for models of classes")
+    negative_prompt: str | None = Field(
+        default=None, description="what guidance leads away from; null: the model's own"
+    )
     prompt_column: str | None = Field(default=None, description="label column that holds each image's prompt")
-    scheme: str = "ddim"
-    scheme_options: dict[str, Any] = Field(default_factory=dict)
+    scheme: str = Field(default="ddim", description="how the ODE is integrated: see the page on inversion")
+    scheme_options: dict[str, Any] = Field(default_factory=dict, description="the scheme's own settings")
     span: int | None = Field(default=None, ge=1, description="end where a sampler of this many steps ends")
     dtype: Literal["float32", "tf32", "bfloat16", "float16"] | None = Field(
         default=None, description="null: float32 on a CPU; on a GPU the half precision that a view's row names, or tf32"
     )
-    seed: int = 42
-    batch_size: int = Field(default=64, ge=1)
+    seed: int = Field(default=42, description="of everything drawn at random")
+    batch_size: int = Field(default=64, ge=1, description="images at a time; halved where the device's memory is short")
     threads: int = Field(default=1, ge=1, description="CPU threads a process; part of the bytes, as sums depend on it")
     reconstruct: float = Field(default=0.02, ge=0, le=1, description="share of rows regenerated and measured")
-    metrics: tuple[str, ...] = ("psnr", "ssim")
+    metrics: tuple[str, ...] = Field(default=("psnr", "ssim"), description="how the regenerated are compared")
     channels_last: bool | None = Field(default=None, description="memory format; null: the faster one on the device")
-    attention_backend: Literal["flash", "cudnn", "efficient", "math"] | None = None
-    vae_slicing: bool = False
-    vae_tiling: bool = False
+    attention_backend: Literal["flash", "cudnn", "efficient", "math"] | None = Field(
+        default=None, description="null: the network's own choice"
+    )
+    vae_slicing: bool = Field(default=False, description="encode image by image, for less memory")
+    vae_tiling: bool = Field(default=False, description="encode in tiles, for less memory; changes latents")
     compile: bool | Literal["reduce-overhead", "max-autotune"] | None = Field(
         default=None, description="null: on a GPU, where a view's passes would take an H100 half an hour or more"
     )
@@ -142,12 +148,12 @@ class Recipe(_Frozen):
 
     left_out = ("view_settings",)
 
-    name: str
-    source: SourceSpec
+    name: str = Field(description="the title of the dataset")
+    source: SourceSpec = Field(description="which images: below")
     rows: tuple[zoo.View, ...] = Field(default=(), description="rows of the zoo that the recipe brings with it")
-    views: tuple[str, ...] = Field(min_length=1)
+    views: tuple[str, ...] = Field(min_length=1, description="names of the zoo, in order: see `noisezoo models`")
     folders: dict[str, str] = Field(default_factory=dict, description="view -> local folder, for its repository")
-    settings: Settings = Field(default_factory=Settings)
+    settings: Settings = Field(default_factory=Settings, description="how arrays are made: below")
     view_settings: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="view -> settings of it alone, and its resolution"
     )
