@@ -124,6 +124,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         recipe = read_recipe("faces", {**faces, "settings": settings, "source": {"limit": FEW}})
         assert run(recipe, folder / name)
     assert run(small("digits", {"views": ["pixels-8", "random-64"]}), folder / "my-digits")
+    shutil.copytree(folder / "my-digits", folder / "my-photos")
     (folder / "photos").mkdir()
     for i in range(IMAGES):
         Image.new("RGB", (40, 40), (i * 20, 90, 200 - i * 20)).save(folder / "photos" / f"{i}.png")
