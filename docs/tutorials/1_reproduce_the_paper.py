@@ -1,8 +1,8 @@
 """Reproduce the paper
 
-Build a dataset as the paper's text does it (50 steps of DDIM, the empty prompt), run its own tests beside ours, and read which of its
-claims hold. Drawn faces and models that ship with NoiseZoo stand in for CelebA and Stable Diffusion, so that it runs on a laptop; for the
-paper's own images take the recipe `celeba-paper` and a GPU.
+Build a dataset as the paper's text does it (50 steps of DDIM, the empty prompt), run its own tests beside ours,
+and read which of its claims hold. Drawn faces and models that ship with NoiseZoo stand in for CelebA and Stable
+Diffusion, so that it runs on a laptop; for the paper's own images take the recipe `celeba-paper` and a GPU.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Your own images
 
-A folder of pictures with a `metadata.csv` of labels becomes a dataset; then: what can be read from each view? Here the pictures are made,
-bright and dark squares, so that the answer is known.
+A folder of pictures with a `metadata.csv` of labels becomes a dataset; then: what can be read from each view?
+Here the pictures are made, bright and dark squares, so that the answer is known.
 """
 
 import csv
@@ -41,7 +41,7 @@ def main(out: Path = Path("own"), images: int = 400) -> dict[str, ProbeTable]:
         rows = noisezoo.load(out / "dataset", views=[view])
         labels = np.asarray(rows["Bright"], dtype=bool)[:, None]
         tables[view] = probe_table(noisezoo.matrix(rows, view), labels, ["Bright"])
-        print(f"{view}: balanced accuracy {tables[view].mean['balanced_accuracy'].value:.3f}")
+        print(f"{view}: balanced accuracy {tables[view].mean['balanced_accuracy'].estimate:.3f}")
     return tables
 
 

@@ -1,7 +1,8 @@
 """Your own model
 
-Any folder that diffusers can save, or any encoder's, becomes a view by a row that is measured from it. Here a copy of a model that ships stands
-for yours. The row brings its untrained twin along, and by hand the same model inverts and regenerates.
+Any folder that diffusers can save, or any encoder's, becomes a view by a row that is measured from it. Here a
+copy of a model that ships stands for yours. The row brings its untrained twin along, and by hand the same model
+inverts and regenerates.
 """
 
 import shutil
