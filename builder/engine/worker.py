@@ -187,10 +187,12 @@ class _Group:
 
 def load_computer(build: Build, source: Source, unit: Unit, log: Log) -> "Computer":
     """The view's computer with its model loaded and, where it needs one, its fit."""
-    from accelerate import PartialState
+    started, settings = time.perf_counter(), build.recipe.settings_of(unit.view.name)
+    if unit.view.repo:
+        from accelerate import PartialState
 
-    started = time.perf_counter()
-    computer = make_computer(unit.view, settings_for(build, unit.view, PartialState().device))
+        settings = settings_for(build, unit.view, PartialState().device)
+    computer = make_computer(unit.view, settings)
     try:
         with naming(unit.view):
             computer.load()
@@ -212,7 +214,7 @@ def settings_for(build: Build, view: "View", device: "torch.device") -> "Setting
     On a GPU the build's first process at the view chooses it for all of them, as rows' bits depend on it.
     """
     settings = build.recipe.settings_of(view.name)
-    if device.type != "cuda" or not view.repo:
+    if device.type != "cuda":
         return settings.model_copy(update=choose_arithmetic(view, settings, accelerated=False))
 
     def choose() -> dict[str, Any]:

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 from benchmarks.gpu_models import Diffusion, further, subjects
 from noisezoo.builder.models import SCHEMES, Runtime, inverter as inverters, pipeline as pipelines
 from noisezoo.builder.models.noise_schedule import read_trajectory
+from noisezoo.builder.views import METRICS
 
 NETWORKS = {name: each for name, each in {**subjects(True), **further(True)}.items() if isinstance(each, Diffusion)}
 CUDA = torch.device("cuda", 0)
@@ -105,6 +106,16 @@ def test_every_scheme_stays_on_the_device_and_never_waits_in_the_loop(
     with fake_cuda(monkeypatch):
         recorder, _, noise = record(NETWORKS["sd15"], scheme, "bfloat16")
         assert (noise.device, noise.dtype) == (CUDA, torch.float32)
+    assert not (recorder.crossings or recorder.waits or recorder.elsewhere)
+
+
+@pytest.mark.parametrize("metric", ["psnr", "ssim"])
+def test_pictures_are_measured_on_the_device_and_nothing_waits(metric: str) -> None:
+    with FakeTensorMode():
+        pictures = torch.empty(2, 3, 32, 32, device=CUDA)
+        with Recorder() as recorder:
+            found = METRICS[metric](pictures, pictures)
+        assert (found.device, tuple(found.shape)) == (CUDA, (2,))
     assert not (recorder.crossings or recorder.waits or recorder.elsewhere)
 
 
