@@ -101,7 +101,9 @@ def finish(build: Build) -> None:
         IncompleteError: Units are missing.
         NoiseZooError: Every image was refused.
     """
-    _clean_up(build)
+    for folder in (build.root, build.root / PAIRED / "basis", build.state / "fits"):
+        clean_up(folder)  # what killed publishers and fits left; shards' folders are cleaned as they are written
+    shutil.rmtree(build.root / STAGED, ignore_errors=True)
     missing = build.pending()
     if missing:
         raise IncompleteError(
@@ -240,13 +242,6 @@ def count_refused(refusals: Iterable[Mapping[str, Any]]) -> int:
 def write_refusals(path: Path, refusals: Iterable[Mapping[str, Any]]) -> None:
     """Commit one JSON line a refusal."""
     write_text(path, "".join(json.dumps(dict(each), sort_keys=True) + "\n" for each in refusals))
-
-
-def _clean_up(build: Build) -> None:
-    """Remove what killed publishers and fits left; shards' folders are cleaned as they are written."""
-    for folder in (build.root, build.root / PAIRED / "basis", build.state / "fits"):
-        clean_up(folder)
-    shutil.rmtree(build.root / STAGED, ignore_errors=True)
 
 
 def discard_damaged(build: Build) -> None:

@@ -43,7 +43,7 @@ def join(folders: Sequence[str | Path], out: str | Path) -> Record:
         staged = staging(root)
         for folder, old, new in parts:
             for path in section_files(folder, old):
-                place(folder / path, staged / _renamed(path, old, new))
+                place(folder / path, staged / (new.prefix + path.removeprefix(old.prefix)))
         record = sign(staged, [new for _, _, new in parts])
         exchange(root)
     return record
@@ -84,10 +84,6 @@ def _refuse_other(root: Path, sections: Sequence[Section]) -> None:
     lost = [config for config in had if config not in configs]
     if lost:
         raise UsageError(f"{root} has a config {lost[0]!r} that would be gone: join its source too, or change --out")
-
-
-def _renamed(path: str, old: Section, new: Section) -> str:
-    return new.prefix + path.removeprefix(old.prefix)
 
 
 def _check(inputs: Sequence[tuple[Path, Record]]) -> None:

@@ -10,6 +10,7 @@ from noisezoo.builder.engine.build import (
     STATE as STATE,
     Build as Build,
     Unit as Unit,
+    listed_units as listed_units,
     open_build as open_build,
     public_name as public_name,
     public_recipe as public_recipe,

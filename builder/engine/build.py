@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from noisezoo import zoo
 from noisezoo.builder.engine.leases import LEASES, Lease, creation_of, once, owners
 from noisezoo.builder.models import check_access, model_files, pin
@@ -189,16 +191,21 @@ class Build:
 
     def pending(self) -> list[Unit]:
         """Units without a valid marker. Only markers that a listing names are read."""
-        listed = {view.name: names(self.state / "parts" / view.name) for view in self.views}
-        return [u for u in self.all_units() if u.marker_path.name not in listed[u.view.name] or u.marker() is None]
+        found: list[Unit] = []
+        for view in self.views:
+            units = self.units(view)
+            named = listed_units(self.state / "parts" / view.name, len(units), ".json")
+            found += [unit for unit in units if not named[unit.number] or unit.marker() is None]
+        return found
 
 
-def names(folder: Path) -> frozenset[str]:
-    """What is in a folder; nothing where there is none."""
+def listed_units(folder: Path, count: int, *suffixes: str) -> np.ndarray:
+    """(count,) bool. Of which units a folder has a file with each of these suffixes, by one listing."""
     try:
-        return frozenset(os.listdir(folder))
+        names = frozenset(os.listdir(folder))
     except FileNotFoundError:
-        return frozenset()
+        names = frozenset()
+    return np.array([all(f"{number:06d}{suffix}" in names for suffix in suffixes) for number in range(count)], bool)
 
 
 def prepare(recipe: Recipe, root: Path) -> Build:

@@ -6,7 +6,6 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from noisezoo import zoo
-from noisezoo.builder.engine.build import Build, Unit, names
+from noisezoo.builder.engine.build import Build, Unit, listed_units
 from noisezoo.builder.engine.leases import PAUSE, Lease, file_system_time, leases_in
 from noisezoo.builder.engine.scheduler import Scheduler, Task, image_work, point_of
 from noisezoo.builder.views import groups, shared
@@ -132,9 +131,9 @@ class Queue(Scheduler):
     def _list(self) -> dict[str, np.ndarray]:
         self.living, now, opened = 0, file_system_time(self.leases), {}
         for group in self.views:
-            owned = _numbers(names(self.leases / group), ".json", self._count(group))
+            owned = listed_units(self.leases / group, self._count(group), ".json")
             opened[group] = self._undone(group)  # after the leases: a task released in between is then seen as done
-            owned = np.intersect1d(owned, np.flatnonzero(opened[group]))
+            owned = np.flatnonzero(owned & opened[group])
             living = [n for n in owned if not self._lease(Task(group, int(n))).is_expired(now)]
             opened[group][living] = False
             self.living += len(living)
@@ -142,21 +141,11 @@ class Queue(Scheduler):
 
     def _undone(self, group: str) -> np.ndarray:
         """(n,) bool. Tasks with a unit whose part or marker is not listed."""
-        done = np.ones(self._count(group), bool)
-        for view in self.views[group]:
-            found = names(self.build.state / "parts" / view.name)
-            for suffix in (".json", ".parquet"):
-                done &= np.isin(np.arange(len(done)), _numbers(found, suffix, len(done)))
-        return np.asarray(~done)
+        folders, n = [self.build.state / "parts" / view.name for view in self.views[group]], self._count(group)
+        return np.asarray(~np.all([listed_units(folder, n, ".json", ".parquet") for folder in folders], axis=0))
 
     def _count(self, group: str) -> int:
         return len(self._units[self.views[group][0].name])
 
     def _lease(self, task: Task) -> Lease:
         return self._units[self.views[task.group][0].name][task.number].lease
-
-
-def _numbers(found: Iterable[str], suffix: str, n: int) -> np.ndarray:
-    """Numbers of the units 0..n of which a file with this suffix was found, (files,) int."""
-    stems = [name.removesuffix(suffix) for name in found if name.endswith(suffix)]
-    return np.array([number for stem in stems if stem.isdecimal() and (number := int(stem)) < n], int)

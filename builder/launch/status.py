@@ -3,7 +3,6 @@
 A scan is one array, a row a view and a column a slice; all else that can be said of a build is counted out of it.
 """
 
-import os
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,13 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from noisezoo.builder.dataset import is_finished
-from noisezoo.builder.engine import Build, Lease, Tail, Unit, image_work
+from noisezoo.builder.engine import Build, Lease, Tail, Unit, image_work, listed_units
 
 RECENT = 900.0
 """The time left is estimated from the most recent seconds of work, this many."""
@@ -353,12 +351,11 @@ class Watcher:
                 self._failures.append(Failure(str(event.get("message")), attempt, event["time"], *place))
 
     def _read_markers(self) -> None:
-        listed = np.zeros(self._units.shape, bool)
-        for row, units in zip(listed, self._places, strict=True):
-            names = _names(units[0].part.parent)
-            row[[unit for unit in _numbers(names, ".json") & _numbers(names, ".parquet") if unit < len(row)]] = True
-        self._units[~listed] = 0
-        new = [self._places[v][s] for v, s in np.argwhere(listed & ~self._units["done"])]
+        there = np.array(
+            [listed_units(units[0].part.parent, len(units), ".json", ".parquet") for units in self._places]
+        )
+        self._units[~there] = 0
+        new = [self._places[v][s] for v, s in np.argwhere(there & ~self._units["done"])]
         if new:
             with ThreadPoolExecutor(READERS) as pool:
                 for found in pool.map(lambda units: [(unit, unit.marker()) for unit in units],
@@ -381,7 +378,7 @@ class Watcher:
         """
         held: dict[Lease, list[Key]] = defaultdict(list)
         for v, units in enumerate(self._places):
-            for s in _numbers(_names(units[0].lease.path.parent), units[0].lease.path.suffix) & {*range(len(units))}:
+            for s in np.flatnonzero(listed_units(units[0].lease.path.parent, len(units), ".json")).tolist():
                 held[units[s].lease].append((v, s))
         running: dict[Key, dict[str, Any]] = {}
         died: dict[Key, Failure] = {}
@@ -395,18 +392,6 @@ class Watcher:
                 message = f"process {owner.get('pid', '?')} on {owner.get('host', '?')} died at it"
                 died |= {(v, s): Failure(message, "", touched, self.build.views[v].name, s) for v, s in keys}
         return running, died
-
-
-def _names(folder: Path) -> list[str]:
-    with suppress(FileNotFoundError):
-        return os.listdir(folder)
-    return []
-
-
-def _numbers(names: Iterable[str], suffix: str) -> set[int]:
-    """Slices that files with that suffix are named after."""
-    stems = (name.removesuffix(suffix) for name in names if name.endswith(suffix))
-    return {int(stem) for stem in stems if stem.isdecimal()}
 
 
 def status(build: Build) -> list[ViewStatus]:

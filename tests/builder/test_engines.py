@@ -35,13 +35,17 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture
 def ray() -> Iterator[Any]:
-    """Ray with a cluster of this machine."""
-    os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    """Ray with a cluster of this machine, which on a slow one takes minutes to start."""
+    os.environ |= {
+        "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": "300",
+        "RAY_process_registration_timeout_seconds": "300", "RAY_worker_register_timeout_seconds": "300",
+    }  # fmt: skip
     import ray as module
 
     try:
         module.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    except (OSError, RuntimeError) as error:  # as in a sandbox without shared memory or sockets
+    except Exception as error:  # Ray has no other class for it: a sandbox without sockets or shared memory
+        module.shutdown()
         pytest.skip(f"no Ray cluster can be started here: {error}")
     yield module
     module.shutdown()
@@ -65,11 +69,11 @@ def test_a_ray_actor_that_is_killed_takes_its_processes_along_and_another_ends_t
             actor = next(each for each in worker.parents() if each.name().startswith("ray::"))
             killed.extend([actor, *actor.children(recursive=True)])
             actor.kill()
-        if killed and attempts(out) == 3:
+        if killed and attempts(out) == 2:
             gate.touch()
 
     engine = find_engine("ray", {"num_cpus": "0.1"})
-    build_dataset(RECIPE, out, processes=2, watch=strike, engine=engine)
+    build_dataset(RECIPE, out, processes=1, watch=strike, engine=engine)
     assert len(killed) >= 3, "an actor, its launcher and its worker"
     assert not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in killed)
     assert published(out) == expected and leftovers(out) == []
