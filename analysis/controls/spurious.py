@@ -25,7 +25,7 @@ from noisezoo.analysis.core import (
     refuse_settings,
     units_of,
 )
-from noisezoo.analysis.edits import MAKERS, PROBE, directions_on, orthogonalize
+from noisezoo.analysis.edits import MAKERS, PROBE, directions_on, orthogonalize, strengths_on
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -147,8 +147,13 @@ def spurious_shift(
     if not abs(phi_test) < 1 - 1e-9:
         raise ValueError(f"{names[0]} and {names[1]} cannot be told apart in the test rows: take rows that have each")
     samples = [train, test, *_halves(train, n_splits, seed), *_halves(test, n_splits, seed)]
-    made = {kind: [directions_on(each.X, each.Y, kind, each.unit) for each in samples]
-            for kind in dict.fromkeys((reader, *kinds))}  # fmt: skip
+    halves = [i // (2 * n_splits) for i in range(4 * n_splits)]  # 0 for those of the training rows, then 1
+    made = {}
+    for kind in dict.fromkeys((reader, *kinds)):
+        C = [strengths_on(each.X, each.Y, kind, each.unit) for each in (train, test)]  # halves keep them
+        made[kind] = [
+            directions_on(each.X, each.Y, kind, C=C[of]) for each, of in zip(samples, [0, 1, *halves], strict=True)
+        ]
     of_test = [1, *range(2 + 2 * n_splits, len(samples))]  # all test rows, then their halves
     asked = {what: [ask(samples[i], made[reader][i]) for i in of_test] for what, ask in ASKED.items()}
     reads_b = _reads_b(asked["reading"][1:], [made[reader][i] for i in of_test[1:]])

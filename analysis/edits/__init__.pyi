@@ -7,6 +7,7 @@ from noisezoo.analysis.edits.directions import (
     lda_directions as lda_directions,
     make_directions as make_directions,
     probe_directions as probe_directions,
+    strengths_on as strengths_on,
 )
 from noisezoo.analysis.edits.edit import (
     Edit as Edit,

@@ -29,16 +29,21 @@ from noisezoo.analysis.probes import Probes, fit_probes
 from noisezoo.pca import Basis
 
 
-def probe_directions(X: ArrayLike, Y: ArrayLike, *, groups: ArrayLike | None = None) -> Floats:
+def probe_directions(
+    X: ArrayLike, Y: ArrayLike, *, groups: ArrayLike | None = None, C: ArrayLike | None = None
+) -> Floats:
     """Normals (d, k) of logistic probes of Y (n, k) on X (n, d): the paper's edit directions.
-
-    C is validated on folds that keep `groups` (n,) whole: five, or as many as there are groups.
 
     Raises:
         ValueError: as `fit_probes`.
     """
+    return probes_on(X, Y, groups, C).coef
+
+
+def probes_on(X: ArrayLike, Y: ArrayLike, groups: ArrayLike | None, C: ArrayLike | None = None) -> Probes:
+    """Probes whose C, where it is not given, is validated on five folds, or as many as there are groups (n,)."""
     units = units_of(len(np.asarray(Y)), groups)
-    return fit_probes(X, Y, groups=units, n_folds=min(5, len(np.unique(units)))).coef
+    return fit_probes(X, Y, C=C, groups=units, n_folds=min(5, len(np.unique(units))))
 
 
 def class_mean_directions(X: ArrayLike, Y: ArrayLike) -> Floats:
@@ -101,15 +106,23 @@ def _contrasts(Y: Floats) -> Floats:
     return np.asarray(Y / Y.sum(axis=0) - (1 - Y) / (1 - Y).sum(axis=0))
 
 
+_EDGE = 1 - 1e-9  # artanh ends here
 PROBE, CLASS_MEANS, LDA = "probe", "class means", "lda"
 MAKERS: Mapping[str, Callable[..., Floats]] = MappingProxyType(
     {
-        PROBE: lambda X, Y, groups=None: probe_directions(X, Y, groups=groups),
-        CLASS_MEANS: lambda X, Y, groups=None: class_mean_directions(X, Y),
-        LDA: lambda X, Y, groups=None: lda_directions(X, Y),
+        PROBE: lambda X, Y, groups=None, C=None: probe_directions(X, Y, groups=groups, C=C),
+        CLASS_MEANS: lambda X, Y, groups=None, C=None: class_mean_directions(X, Y),
+        LDA: lambda X, Y, groups=None, C=None: lda_directions(X, Y),
     }
 )
-"""Kind -> rows (n, d), labels (n, k) and groups (n,) to directions (d, k), which point to where the attribute is."""
+"""Kind -> rows (n, d), labels (n, k), groups (n,) and strengths (k,), to directions (d, k).
+
+They point to where the attribute is. A kind that has strengths chooses them, with groups whole, where none are given.
+"""
+STRENGTHS: Mapping[str, Callable[[ArrayLike, ArrayLike, ArrayLike | None], Floats]] = MappingProxyType(
+    {PROBE: lambda X, Y, groups: probes_on(X, Y, groups).C}
+)
+"""Kind -> rows, labels and groups to the strengths (k,) that its maker chooses, for kinds that have any."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,13 +198,17 @@ def make_directions(
     refused = {name: "every row has the same value" for name, told in zip(names, both, strict=True) if not told}
     scores, labels = rows if basis is None else basis.transform(rows), labels[:, both]
     units = units_of(len(rows), groups)
-    normals = carry_back(directions_on(scores, labels, kind, units), basis).T
+    C = strengths_on(scores, labels, kind, units)
+    normals = carry_back(directions_on(scores, labels, kind, units, C), basis).T
     normals = normals / np.linalg.norm(normals, axis=1, keepdims=True)
     folds = assign_folds(len(rows), 2, seed=seed, groups=units)
     halves = list(half_samples(folds, n_splits, seed=seed, groups=units)) if n_splits else []
     rng = np.random.default_rng([seed, 3])
     agreement, null = (
-        _spans(np.array([_agreement(scores, labels, kind, half, units, chance) for half in halves]), labels.shape[1])
+        _spans(
+            np.array([agreement_of_halves(scores, labels, kind, C, half, units, chance) for half in halves]),
+            labels.shape[1],
+        )
         for chance in (None, rng)
     )
     scales = (rows @ normals.T.astype(rows.dtype)).std(axis=0, dtype=np.float64)
@@ -200,11 +217,23 @@ def make_directions(
     return Directions(kind, kept, refused, normals, scales, agreement, null, n, d, draws)
 
 
-def directions_on(X: ArrayLike, Y: ArrayLike, kind: str, groups: ArrayLike | None = None) -> Floats:
+def directions_on(
+    X: ArrayLike, Y: ArrayLike, kind: str, groups: ArrayLike | None = None, C: ArrayLike | None = None
+) -> Floats:
     """Directions (d, k), of whatever length, of Y (n, k) on X (n, d); ValueError for a kind that is not in `MAKERS`."""
+    _refuse_unknown(kind)
+    return MAKERS[kind](X, Y, groups, C)
+
+
+def strengths_on(X: ArrayLike, Y: ArrayLike, kind: str, groups: ArrayLike | None) -> Floats | None:
+    """What a kind's maker chooses on these rows, and keeps on parts of them; None where it chooses nothing."""
+    _refuse_unknown(kind)
+    return STRENGTHS[kind](X, Y, groups) if kind in STRENGTHS else None
+
+
+def _refuse_unknown(kind: str) -> None:
     if kind not in MAKERS:
         raise ValueError(f"kind must be one of {', '.join(MAKERS)}, not {kind!r}")
-    return MAKERS[kind](X, Y, groups)
 
 
 def carry_back(W: Floats, basis: Basis | None) -> Floats:
@@ -223,18 +252,40 @@ def _both_classes(Y: Floats) -> NDArray[np.bool_]:
     return np.asarray((Y.max(axis=0, initial=0) > 0) & (Y.min(axis=0, initial=1) < 1))
 
 
-def _agreement(
-    X: Matrix, Y: Floats, kind: str, half: NDArray[np.bool_], units: NDArray[np.intp], rng: np.random.Generator | None
-) -> Floats:
+def agreement_of_halves(
+    X: Matrix, Y: Floats, kind: str, C: Floats | None, half: NDArray[np.bool_], units: NDArray[np.intp],
+    rng: np.random.Generator | None = None,
+) -> Floats:  # fmt: skip
     """Cosines (k,) of the directions of both halves, NaN where one lacks a class; of shuffled labels with an `rng`."""
     sides = [np.flatnonzero(half), np.flatnonzero(~half)]
     labels = [Y[rows if rng is None else rows[next(shuffled(units[rows], 1, rng))]] for rows in sides]
     told = np.logical_and(*map(_both_classes, labels))
     found = np.full(Y.shape[1], np.nan)
     if told.any():
-        a, b = (directions_on(X[rows], y[:, told], kind, units[rows]) for rows, y in zip(sides, labels, strict=True))
+        kept = None if C is None else C[told]
+        a, b = (directions_on(X[rows], y[:, told], kind, C=kept) for rows, y in zip(sides, labels, strict=True))
         found[told] = [cosine(u, v, rows=X) for u, v in zip(a.T, b.T, strict=True)]
     return found
+
+
+def stray_shares(
+    X: Matrix, Y: Floats, kind: str, units: NDArray[np.intp], C: Floats | None, *, seed: int, n_splits: int = 4
+) -> Floats:
+    """How far directions of Y (n, k) on X (n, d) stray, over how far those of shuffled labels do: (k,) in [0, 1].
+
+    A direction is signal s and noise e, and strays by |e| / |s + e|. Halves have twice the variance of noise, so that
+    the cosine c of their directions is |s|^2 / (|s|^2 + 2 |e|^2), and the square of the share (1 - c) / (1 + c), which
+    is exp(-2 artanh c): what Spearman and Brown's formula (1910) leaves of 1. The cosine is taken two deviations of
+    shuffled labels lower, on that scale, so that luck does not make directions of nothing look steady.
+    """
+    folds = assign_folds(len(X), 2, seed=seed, groups=units)
+    halves, rng = half_samples(folds, n_splits, seed=seed, groups=units), np.random.default_rng([seed, 8])
+    cosines, chance = (np.array([agreement_of_halves(X, Y, kind, C, half, units, draw) for half in halves])
+                       for draw in (None, rng))  # fmt: skip
+    z, z_chance = (np.arctanh(np.clip(each, -_EDGE, _EDGE)) for each in (cosines, chance))
+    known = np.isfinite(z).all(axis=0)  # a half may lack a class
+    luck = float(np.sqrt(np.nanmean(z_chance**2))) if np.isfinite(z_chance).any() else np.inf
+    return np.where(known, np.exp(-np.clip(np.where(known, z, 0).mean(axis=0) - 2 * luck, 0, None)), 1.0)
 
 
 def _spans(found: Floats, k: int) -> tuple[Interval, ...]:

@@ -26,7 +26,14 @@ from noisezoo.analysis.core import (
     units_of,
     units_with,
 )
-from noisezoo.analysis.edits.directions import PROBE, carry_back, carry_back_probes, directions_on
+from noisezoo.analysis.edits.directions import (
+    PROBE,
+    carry_back,
+    carry_back_probes,
+    directions_on,
+    probes_on,
+    stray_shares,
+)
 from noisezoo.analysis.edits.edit import (
     Edit,
     edit_along,
@@ -38,7 +45,7 @@ from noisezoo.analysis.edits.edit import (
 )
 from noisezoo.analysis.edits.effect import Effect
 from noisezoo.analysis.edits.measures import MEASURES, Embed, Images, Reader, Seen, levels, with_interval
-from noisezoo.analysis.probes import Probes, fit_probes
+from noisezoo.analysis.probes import Probes
 from noisezoo.pca import Basis
 
 Floats = NDArray[np.floating]
@@ -83,17 +90,20 @@ class Space:
         """The training rows as directions are made on them: on the basis, where there is one."""
         return self.train if self.basis is None else self.basis.transform(self.train)
 
+    @property
+    def groups(self) -> Rows | None:
+        """Identities of the training rows, (m,)."""
+        return None if self.units is None else self.units[self.rows]
+
     @cached_property
     def probes(self) -> Probes:
         """Probes of every attribute on the training rows, in the view's own coordinates."""
-        groups = None if self.units is None else self.units[self.rows]
-        return carry_back_probes(fit_probes(self.scores, self.labels, groups=groups), self.basis)
+        return carry_back_probes(probes_on(self.scores, self.labels, self.groups), self.basis)
 
     def directions(self, kind: str, labels: NDArray[np.float64] | None = None) -> Floats:
         """Directions (d, k) of one of `directions.MAKERS`, made on the training rows, of their labels or of others."""
         if labels is not None:
-            groups = None if self.units is None else self.units[self.rows]
-            return carry_back(directions_on(self.scores, labels, kind, groups), self.basis)
+            return carry_back(directions_on(self.scores, labels, kind, self.groups), self.basis)
         if kind not in self.own:
             self.own[kind] = self.probes.coef if kind == PROBE else self.directions(kind, self.labels)
         return self.own[kind]
@@ -228,6 +238,20 @@ class Experiment:
         whole = fit(self.parts[1])
         return whole, [(fit(a, whole.probes.C), fit(b, whole.probes.C)) for a, b in self.parts[2]]
 
+    def stray_share(self, kind: str, medium: str, names: Sequence[str]) -> float:
+        """By how much less than those of shuffled labels a direction strays that is made of some attributes' own."""
+        space, known = self.made[medium], self._shares
+        if (kind, medium) not in known:
+            C = space.probes.C if kind == PROBE else None
+            units = self.units[space.rows]
+            known[kind, medium] = stray_shares(space.scores, space.labels, kind, units, C, seed=self.seed)
+        shares = known[kind, medium][[self.measured.index(name) for name in names]]
+        return min(float(np.linalg.norm(shares)), 1.0)
+
+    @cached_property
+    def _shares(self) -> dict[tuple[str, str], NDArray[np.float64]]:
+        return {}
+
     @cached_property
     def shuffled(self) -> list[NDArray[np.float64]]:
         """Labels (m, k) of the rows that directions are made on, in other orders that leave both classes of each."""
@@ -294,12 +318,13 @@ class _Made:
         seen = self._seen(edited, images)
         halves = [(seen.again(a), seen.again(b)) for a, b in e.readers[1]]
         null, norm = self._null(kind, how.medium), fit_norm(space.train)
+        share = e.stray_share(kind, how.medium, (self.attribute, *edit.against)) if null else 1.0
 
         def effect(read: Callable[[Seen], Floats]) -> Effect:
             """The mean over faces of a reading (faces, k), with what it hangs on."""
             contrasts = [(read(a).mean(axis=0) - read(b).mean(axis=0)) / 2 for a, b in halves]
             draws = [read(other).mean(axis=0) for other in null]
-            return Effect.of(read(seen), e.units[self.rows], int(e.units.max()) + 1, contrasts, draws)
+            return Effect.of(read(seen), e.units[self.rows], int(e.units.max()) + 1, contrasts, draws, share)
 
         found = {name: effect(lambda s, read=read: read(s, self.target, norm).T) for name, read in MEASURES.items()}  # type: ignore[misc]
         columns = {name: with_interval(name, each, e.confidence) for name, each in found.items()}

@@ -43,7 +43,8 @@ class Conditional(Study):
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """Rows by control and view: `what` is either alone, both, or one given the other."""
         part = data.part(min(MAX_ROWS, options.effort.max_rows), options.seed)
-        draws: Any = {"n_splits": options.effort.few_splits, "seed": options.seed}
+        draws: Any = {"n_splits": options.effort.few_splits, "seed": options.seed,
+                      "n_permutations": min(1, options.effort.n_permutations)}  # fmt: skip
 
         def both(*pair: str) -> ConditionalValue:
             A, B = map(part.leading, pair)

@@ -61,9 +61,34 @@ CASES: dict[str, tuple[str, tuple[str, ...], str, str]] = {
     "Orthogonalising disentangles": ("attributes that are not tied", BOTH, "attributes that are tied", SUPPORTED),
 }  # fmt: skip
 
-"""What is planted where a claim must be decided, at these sizes, in at least 60 % of datasets.
+POWER = 0.8
+"""Share of the datasets of the scenario that decides in which a claim must be decided.
+
+Ten datasets let a claim pass that is decided in half of them once in 18 times, and one that is falsely decided in 40 %
+of them once in 3 times, in 60 % once in 18: the short form sees what is broken, the long form (`slow`) small changes.
+
+Of many datasets (160 of Gaussian rows and of attributes in both networks, 120 of coin flips, 100 of leaks alike, 80 of
+ties and of what is in the picture, 60 of profiles and stitching, 40 of shared spaces) these were given, in %:
+
+| claim | falsely supported | falsely not | supported, or not, where it should be |
+|---|---|---|---|
+| noise, embeddings are near-Gaussian | any | 3, 3 | 100, 100 |
+| noise, embeddings are Gaussian | 0, 0 | 4, 3 | 100, 100 |
+| attributes are linear in noise | 7 | 5 | 100 |
+| what is read was learnt; it needs no CLIP | 1 | 3 | 100 |
+| it is not in the picture | 0 | 0 | 96 |
+| noise follows encoders | 0 | 2 | all of the short form |
+| noise maps to embeddings | 0 | 0 | 100 |
+| one space is shared | 0 | any | 100 |
+| what is shared was learnt; neighbours agree | 0; 0 | 0, 3; 0 | 100; 100 |
+| edits work | 0, 1 | 0, 2 | 100 |
+| edits are clean | 0 | 0 | 100 |
+| orthogonalising disentangles, class means | 1 | 0 | 96 |
+"""
+"""What is planted where a claim must be decided, at these sizes.
 
 A view of strength s holds s times a random map of the latent, of variance about s^2 a column, and noise of variance 1.
+All views hold one map, turned, so that views of one strength can be read equally well.
 An attribute is the sign of one coordinate of the latent, to which a standard deviation of 0.3 is added.
 
 - Near-Gaussian, Gaussian (300 rows, 8 dimensions): rows of a t of 3 degrees of freedom, two axes 6 and 5 times as wide.
@@ -105,7 +130,7 @@ def check(claim: str, seeds: int) -> None:
         hits, given = rate(claim, nothing, verdict, seeds)
         assert given == seeds and hits <= binom.ppf(0.995, seeds, 0.05), f"{verdict} {hits} times of {seeds}"
     hits, _ = rate(claim, something, true, seeds)
-    assert hits >= 0.6 * seeds, f"{true} {hits} times of {seeds}"
+    assert hits >= POWER * seeds, f"{true} {hits} times of {seeds}"
 
 
 def test_every_claim_has_its_case() -> None:
