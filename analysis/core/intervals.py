@@ -13,6 +13,7 @@ from noisezoo.analysis.core.units import Counts, Units, resample_counts, units_o
 
 _NAN = float("nan")
 _EQUAL = 1e-9  # relative spread that is rounding
+_SKEWED = 5  # units from which resamples tell how skewed they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +101,13 @@ def mean_intervals(
 ) -> list[Interval]:
     """Means of per-row scores (n, m), each with its interval over rows (or `groups`).
 
-    Columns of zeros and ones are rates and have Wilson's interval, the others the bootstrap's, widened for few units.
-    Simulated, a nominal 95 % held the mean of 2 to 80 units in 90 to 100 % for rates of groups, in 93 to 96 % for
-    Gaussian and t3 scores, in 82 to 91 % for lognormal ones, in 87 to 93 % for exponential ones.
+    Columns of zeros and ones are rates and have Wilson's interval (`interval_of_rate`), the others the bootstrap's: to
+    each side the farther of percentiles, widened for few units (`to_intervals`), and from 5 units of the bootstrap-t
+    (Efron 1981), which follows skewed scores. One unit has no ends (NaN).
+
+    Simulated, a nominal 95 % held the mean of 2 to 80 units in 90 to 100 % for rates of groups and in 93 to 97 % for
+    Gaussian and t3 scores; of 5, 12, 40 and 80 units in 94, 95, 95 and 97 % for exponential scores and in 90, 92, 92
+    and 94 % for lognormal ones. Such skewed means of fewer than 5 units are held in 84 to 90 %.
 
     Raises:
         ValueError: scores that `as_matrix` refuses, groups that `units_of` refuses, or a confidence outside (0, 1).
@@ -116,10 +121,32 @@ def _means(
     S: Floats, units: Units, closed: Callable[..., Interval], countable: NDArray[np.bool_], draws: Draws
 ) -> list[Interval]:
     """Means of scores (n, m): those of `countable` columns (m,) with their closed form, the others by the bootstrap."""
-    replicates = bootstrap_means(S, resample_counts(len(S), draws.n_boot, seed=draws.seed, groups=units))
-    found = to_intervals(S.mean(axis=0), replicates, draws.confidence, units=int(units.max()) + 1)
+    counts = resample_counts(len(S), draws.n_boot, seed=draws.seed, groups=units)
+    found = to_intervals(S.mean(axis=0), bootstrap_means(S, counts), draws.confidence, units=int(units.max()) + 1)
+    if len(found) > countable.sum() and units.max() + 1 >= _SKEWED:
+        studentized = _bootstrap_t(S, units, counts, draws.confidence)
+        found = [Interval(i.estimate, float(np.fmin(i.low, low)), float(np.fmax(i.high, high)))
+                 for i, low, high in zip(found, *studentized, strict=True)]  # fmt: skip
     counted = {int(j): closed(S[:, j], units, draws.confidence) for j in np.flatnonzero(countable)}
     return [counted.get(j, interval) for j, interval in enumerate(found)]
+
+
+def _bootstrap_t(S: Floats, units: Units, counts: Counts, confidence: float) -> tuple[Floats, Floats]:
+    """Ends (m,) of means of scores (n, m) by studentized resamples of units, `counts` (b, n); NaN where none varies."""
+    drawn = counts[:, np.unique(units, return_index=True)[1]].astype(np.float64)  # (b, u)
+    size = np.bincount(units).astype(np.float64)
+    total = np.zeros((len(size), S.shape[1]))  # (u, m) centred
+    np.add.at(total, units, S - S.mean(axis=0))
+    rows = (drawn @ size)[:, None]
+    shift = drawn @ total / rows  # (b, m) of the mean
+    square = drawn @ total**2 - 2 * shift * (drawn @ (total * size[:, None])) + shift**2 * (drawn @ size**2)[:, None]
+    variance, given = square / rows**2, (total**2).sum(axis=0) / size.sum() ** 2
+    varies = variance > _EQUAL * given
+    t = np.where(varies, shift / np.sqrt(np.where(varies, variance, 1)), np.nan)
+    t[:, ~varies.any(axis=0)] = 0  # scores that are all equal
+    tail = (1 - confidence) / 2
+    low, high = np.nanquantile(t, [1 - tail, tail], axis=0).reshape(2, -1)
+    return S.mean(axis=0) - low * np.sqrt(given), S.mean(axis=0) - high * np.sqrt(given)
 
 
 def paired_differences(
