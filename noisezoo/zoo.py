@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Kind = Literal["noise", "embedding", "control"]
 Guidance = Literal["text", "zeros", "input", "none"]
 TESTBED = Path(__file__).parent / "testbed"
-UNTRAINED, RESIDUAL = "-untrained", "-residual"
+UNTRAINED, RESIDUAL, TRUE = "-untrained", "-residual", "-true"
 UNRECORDED = ("millions", "gigabytes", "guidance", "half", "ungated")
 """Fields of a row that no dataset records: plans, messages and builds on GPUs read them."""
 
@@ -147,6 +147,15 @@ def residual(row: View) -> View:
     )  # fmt: skip
 
 
+def true(row: View) -> View:
+    """The control of a noise view on generated pictures: the noise that they were made of."""
+    return replace(
+        row, name=row.name + TRUE, kind="control", family="true", repo="", revision=None, gflops=0.0, gated=False,
+        about=f"the noise that {row.name} made the pictures of", clip_conditioned=None, pickled=False, autoencoder=None,
+        autoencoder_gflops=0.0, baseline=None, init_seed=None, millions=(), gigabytes=0.0, guidance=None,
+    )  # fmt: skip
+
+
 def at_resolution(row: View, side: int) -> View:
     """The row with pictures of `side` pixels, and arrays and work in proportion.
 
@@ -221,6 +230,9 @@ def get(name: str) -> View:
     load_plugins()
     if name in ROWS:
         return ROWS[name]
+    maker = ROWS.get(name.removesuffix(TRUE)) if name.endswith(TRUE) else None
+    if maker is not None and maker.family == "diffusers":  # of use on generated pictures alone, so in no listing
+        return true(maker)
     from difflib import get_close_matches
 
     near = get_close_matches(name, ROWS, n=3, cutoff=0.4)

@@ -99,7 +99,10 @@ def source(*_: str, **__: Any) -> Faces:
 def small(name: str, overrides: dict[str, Any] | None = None) -> Recipe:
     """A recipe with few images and steps, and nothing else changed."""
     recipe = read_recipe(name, overrides)
-    images = recipe.source.model_copy(update={"limit": min(recipe.source.limit or IMAGES, IMAGES), "split": None})
+    few = {"count": FEW, "num_inference_steps": 2} if "count" in recipe.source.options else {}
+    options = {**recipe.source.options, **few}
+    update = {"limit": min(recipe.source.limit or IMAGES, IMAGES), "split": None, "options": options}
+    images = recipe.source.model_copy(update=update)
     settings = recipe.settings.model_copy(update={"num_inference_steps": 2, "batch_size": 8})
     return recipe.model_copy(update={"source": images, "settings": settings, "view_settings": {}})
 
@@ -125,6 +128,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert run(recipe, folder / name)
     assert run(small("digits", {"views": ["pixels-8", "random-64"]}), folder / "my-digits")
     shutil.copytree(folder / "my-digits", folder / "my-photos")
+    options = {"count": FEW, "num_inference_steps": 8, "real": "digits"}
+    assert run(read_recipe("true-noise", {"source": {"options": options}, "settings": settings}), folder / "true-noise")
     (folder / "photos").mkdir()
     for i in range(IMAGES):
         Image.new("RGB", (40, 40), (i * 20, 90, 200 - i * 20)).save(folder / "photos" / f"{i}.png")

@@ -19,6 +19,12 @@ from noisezoo.analysis.controls.structure import (
     area_means as area_means,
     noise_structure as noise_structure,
 )
+from noisezoo.analysis.controls.truth import (
+    InversionError as InversionError,
+    corrected as corrected,
+    inversion_error as inversion_error,
+    share_of_signal as share_of_signal,
+)
 from noisezoo.analysis.controls.variants import (
     Variants as Variants,
     compare_variants as compare_variants,

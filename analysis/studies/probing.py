@@ -29,6 +29,7 @@ CONTROL_NAMES = {
     "random": "random noise",
     "vae": "an autoencoder's latent",
     "residual": "the noise without the image's share of it",
+    "true": "the noise that the pictures were made of",
 }
 KINDS = {"noise": "Noise, inverted by diffusion models", "embedding": "Encoders", "control": "Controls"}
 SHOWN = {METRIC: "Balanced accuracy", "accuracy": "Accuracy", "auc": "AUC", "auprc": "AUPRC"}

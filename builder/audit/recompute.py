@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from noisezoo.builder.sources import Source
     from noisezoo.builder.views import Computer
 
-EXACT = ("random",)
+EXACT = ("random", "true")
 """Families whose rows depend on nothing but the id and the seed."""
 TOLERANCES: Mapping[str, float] = {"float16": 1e-2, "float32": 1e-3}
 """Stored dtype -> |recomputed - stored| / |stored| that is always allowed."""

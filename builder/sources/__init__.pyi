@@ -4,6 +4,7 @@ from noisezoo.builder.sources.manifest import (
     freeze as freeze,
     rows_of_split as rows_of_split,
     spare_keys as spare_keys,
+    split_of as split_of,
 )
 from noisezoo.builder.sources.pixels import signed as signed, to_channels as to_channels, to_rgb as to_rgb
 from noisezoo.builder.sources.source import (

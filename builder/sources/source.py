@@ -35,6 +35,7 @@ SOURCES = {
     "afhq": "noisezoo.builder.sources.afhq:AFHQ",
     "afhqv2": "noisezoo.builder.sources.afhq:AFHQv2",
     "hf": "noisezoo.builder.sources.hub_dataset:HubImages",
+    "generated": "noisezoo.builder.views.generated:Generated",
 }
 """Name -> `module:class`: adding a source to NoiseZoo is adding a file and a line here."""
 

@@ -18,6 +18,7 @@ COMPUTERS = {
     "pixels": "noisezoo.builder.views.controls:PixelComputer",
     "whitened": "noisezoo.builder.views.controls:WhitenedComputer",
     "random": "noisezoo.builder.views.controls:RandomComputer",
+    "true": "noisezoo.builder.views.generated:TrueNoiseComputer",
     "residual": "noisezoo.builder.views.residual:ResidualComputer",
 }
 """A row's `family` -> `module:class`, but for the families of encoders."""

@@ -20,13 +20,22 @@ from noisezoo.analysis.studies.study import Analysis, Options, Study, all_studie
 from noisezoo.builder.__main__ import run
 from noisezoo.errors import UsageError
 from tests.analysis.planted_report import Page, make_analysis
-from tests.builder.building import digits_recipe
+from tests.builder.building import recipe_of
 
-VIEWS = ("digits-ddpm", "digits-ddpm-untrained", "faces-ldm", "faces-ldm-untrained", "faces-clip", "pixels-8")
+VIEWS = (
+    "digits-ddpm",
+    "digits-ddpm-true",
+    "digits-ddpm-untrained",
+    "faces-ldm",
+    "faces-ldm-untrained",
+    "faces-clip",
+    "pixels-8",
+)
 NAMES = tuple(all_studies())
 HEADS = {
     "audit": "Audit: what is read beyond the image and the majority rule",
     "gaussianity": "Is it Gaussian?", "probes": "Views and controls, side by side",
+    "truth": "The noise that the pictures were made of",
     "profile": "Do accuracies on noise follow an encoder's?", "conditional": "What the noise adds to the picture",
     "learning": "With more images", "paper": "As the paper did it", "stitching": "From view to view",
     "alignment": "How alike the geometries are", "shared": "Shared space",
@@ -39,12 +48,14 @@ Command = Callable[..., Path]
 
 @pytest.fixture(scope="module")
 def datasets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """120 digits through noise of two kinds, an encoder and the pixels; and the same digits in more steps."""
+    """120 generated digits through noise of two kinds, an encoder and the pixels; and the same in more steps."""
     folder = tmp_path_factory.mktemp("studies")
     settings = {"batch_size": 64, "num_inference_steps": 2}
     for name, views, steps in (("digits", VIEWS, 2), ("slow", VIEWS[:1], 4)):
         settings["num_inference_steps"] = steps
-        assert run(digits_recipe(views, limit=120, slice_rows=64, shard_rows=1000, settings=settings), folder / name)
+        options = {"count": 120, "num_inference_steps": 10, "real": "digits"}
+        fields = {"limit": None, "options": options, "settings": settings, "slice_rows": 64, "shard_rows": 1000}
+        assert run(recipe_of("generated:digits-ddpm", views, **fields), folder / name)
     return folder / "digits", folder / "slow"
 
 

@@ -1,0 +1,123 @@
+"""Generated pictures: what can be read from the noise that they were made of, and how near an inversion comes to it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from noisezoo.analysis.controls import corrected, inversion_error, share_of_signal
+from noisezoo.analysis.core import Interval
+from noisezoo.analysis.probes import ProbeTable, compare
+from noisezoo.analysis.studies.claims import MEAN, METRIC, POINTS, Claim, Evidence, Json, over
+from noisezoo.analysis.studies.data import Data
+from noisezoo.analysis.studies.study import Analysis, Options, Page, Requirement, Study, register_study, tidy
+from noisezoo.schema import ID
+from noisezoo.zoo import TRUE
+
+CHANCE = 0.5
+PICTURES = ("pixels", "vae")
+"""Families of views that are the picture, or nearly so: what a share of the signal is a share of."""
+
+
+def makers(analysis: Analysis) -> list[str]:
+    """Noise views whose true noise the dataset holds."""
+    return [view for view in analysis.names("noise") if view + TRUE in analysis.of_family("true")]
+
+
+def is_in_the_noise(results: Json) -> Iterator[Evidence]:
+    """Mean balanced accuracy of the true noise's probes over chance."""
+    for row in results.get("truth", {}).get("rows", ()):
+        if row["of"] == row["view"] + TRUE and row["estimate"] is not None:
+            yield Evidence.of(row["of"], "mean balanced accuracy", "chance", over(row, CHANCE), **POINTS)
+
+
+def inversion_adds_nothing(results: Json) -> Iterator[Evidence]:
+    """True noise minus inverted noise."""
+    for row in results.get("truth", {}).get("differences", ()):
+        if row["estimate"] is not None:
+            yield Evidence.of(row["view"] + TRUE, "mean balanced accuracy", row["view"], row, **POINTS)
+
+
+@register_study
+class Truth(Study):
+    """Probes of the true noise, of the inverted noise and of the pictures, and the inversion's error row by row."""
+
+    name = "truth"
+    about = "what is in the noise that pictures were made of"
+    place = 25
+    needs = ("probes",)
+    reads = ("variants",)
+    template = "templates/truth.html.j2"
+    requires = (Requirement("generated pictures and the view VIEW-true of their noise", makers),)
+    claims = (
+        Claim(
+            "The initial noise holds them", "probes read attributes from x_T itself", "authors' code", is_in_the_noise
+        ),
+        Claim("Inversion adds none", "x_T reads as well as what is inverted", "objection", inversion_adds_nothing),
+    )
+
+    def run(self, data: Data, analysis: Analysis, options: Options) -> None:
+        """`rows` of probes, `shares` of the picture's signal in the true noise, `errors` by measure and variant."""
+        source = (data.dataset_facts()["recipe"] or {}).get("source", {}).get("options", {})
+        judged = source.get("judged") or {}
+        found: Json = {"judged": judged, "rows": [], "differences": [], "shares": [], "errors": []}
+        tidied: dict[str, list[Json]] = {"truth": [], "truth_shares": [], "truth_rows": []}
+        for view in makers(analysis):
+            twins = [name for name in analysis.noise_and_twins if name.startswith(view) and name != view]
+            media = [view + TRUE, view, *twins, *analysis.of_family(*PICTURES, "random")]
+            for medium in media:
+                rows = tidy(_read(analysis.tables[medium], judged, options.seed), view=view, of=medium)
+                tidied["truth"] += rows
+                found["rows"] += [row for row in rows if row["attribute"] == MEAN]
+            true, inverted = analysis.tables[view + TRUE], analysis.tables[view]
+            found["differences"].append({"view": view, **_mean(true, inverted).to_dict()})
+            for picture in analysis.of_family(*PICTURES):
+                tidied["truth_shares"] += tidy(_shares(true, analysis.tables[picture]), view=view, of=picture)
+            for name, dataset in {"": data, **{n: Data(p) for n, p in options.variants.items()}}.items():
+                for medium in (each for each in (view, *twins) if each in dataset.views):
+                    error = inversion_error(dataset.matrix(medium), data.matrix(view + TRUE), seed=options.seed)
+                    keys = {"view": view, "of": medium, "variant": name, **_made(dataset)}
+                    found["errors"] += tidy(error.records(), **keys)
+                    ids = data.labels.data.column(ID).to_pylist()
+                    tidied["truth_rows"] += [
+                        {**keys, ID: image_id, "relative_error": float(relative), "cosine": float(cosine)}
+                        for image_id, (relative, cosine) in zip(ids, error.rows, strict=True)
+                    ]
+        analysis.results[self.name] = found | {"shares": tidied["truth_shares"]}
+        analysis.rows |= tidied
+
+    def exhibit(self, page: Page) -> Json:
+        """The study's own rows."""
+        return {"truth": page.results[self.name], "MEAN": MEAN}
+
+
+def _made(data: Data) -> Json:
+    """By which scheme and how many steps a dataset's noise was made."""
+    settings = (data.dataset_facts()["recipe"] or {}).get("settings", {})
+    return {"scheme": settings.get("scheme"), "steps": settings.get("num_inference_steps")}
+
+
+def _read(table: ProbeTable, judged: dict[str, Any], seed: int) -> Iterator[Json]:
+    """Balanced accuracy of all attributes on average and of each, on the labels given and on the true ones."""
+    rates = table.out_of_fold.labels.mean(axis=0)
+    every = [(MEAN, table.names, table.mean[METRIC])]
+    for name, names, interval in every + [(n, (n,), table.interval(n)) for n in table.names]:
+        places = [table.names.index(each) for each in names]
+        row = {"attribute": name, **interval.to_dict()}
+        if names and all(each in judged for each in names):
+            counts = [judged[each] for each in names]
+            estimates = [table.intervals[METRIC][place].estimate for place in places]
+            true = corrected(estimates, interval, counts, [float(rates[place]) for place in places], seed=seed)
+            row |= {f"true_{end}": value for end, value in true.to_dict().items()}
+        yield row
+
+
+def _mean(a: ProbeTable, b: ProbeTable) -> Interval:
+    return compare(a, b, metrics=(METRIC,)).mean[METRIC]
+
+
+def _shares(part: ProbeTable, whole: ProbeTable) -> Iterator[Json]:
+    """The share of the picture's signal that is in the noise, for all attributes on average and for each."""
+    between = compare(part, whole, metrics=(METRIC,))
+    yield {"attribute": MEAN,
+           **share_of_signal(part.mean[METRIC], whole.mean[METRIC], between.mean[METRIC]).to_dict()}  # fmt: skip
+    for name, difference in zip(between.names, between.intervals[METRIC], strict=True):
+        yield {"attribute": name, **share_of_signal(part.interval(name), whole.interval(name), difference).to_dict()}

@@ -1,0 +1,318 @@
+"""Pictures of known noise: the source `generated:VIEW`, and the noise that they were made of: the view `VIEW-true`."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from noisezoo import zoo
+from noisezoo.builder.sources import Source, hash_unit, open_source, signed, split_of, to_rgb
+from noisezoo.builder.views.computer import Batch, Computer, Rows
+from noisezoo.errors import NoiseZooError, UsageError
+from noisezoo.files import committed
+from noisezoo.schema import ID, SPLIT
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Features
+    from PIL.Image import Image
+
+    from noisezoo.builder.models import Encoder, Inverter
+
+Classifier = Callable[[Sequence["Image"]], Mapping[str, Sequence[bool]]]
+BLOCK = 16
+"""Pictures that are made together, always the same ones: a picture's last bits may depend on its batch."""
+HELD = 8
+"""Blocks that a process keeps in memory."""
+REAL_ROWS = 5000
+"""At most this many real pictures teach and test a judge."""
+JUDGED_SIDE = 32
+"""Side of the pictures of which a judge without an encoder reads the pixels; less where the model's are smaller."""
+
+
+def true_noise(image_id: str, shape: tuple[int, ...]) -> np.ndarray:
+    """x_T of a generated picture, (c, h, w) float16: a Gaussian that its id decides, rounded as it is stored."""
+    seed = int.from_bytes(hashlib.sha256(f"true noise/{image_id}".encode()).digest()[:16], "big")
+    return np.random.Generator(np.random.Philox(seed)).standard_normal(shape, dtype=np.float32).astype(np.float16)
+
+
+class TrueNoiseComputer(Computer):
+    """The noise that generated pictures were made of, by their ids."""
+
+    def prepare(self, image: "Image") -> np.ndarray:
+        """Nothing of the picture is used."""
+        return np.empty(0, np.float32)
+
+    def compute(self, values: np.ndarray, batch: Batch) -> Rows:
+        """One draw an id.
+
+        Raises:
+            UsageError: The pictures are not of the source `generated:VIEW`.
+        """
+        maker = self.view.name.removesuffix(zoo.TRUE)
+        if not all(image_id.startswith(f"{maker}-seed") for image_id in batch.ids):
+            raise UsageError(f"view {self.view.name}: only pictures of the source generated:{maker} have a known noise")
+        return {self.view.name: np.stack([true_noise(image_id, self.view.shape) for image_id in batch.ids])}
+
+
+@dataclass
+class Generated(Source):
+    """Pictures that a noise view's own sampler makes of seeded noise x_T ~ N(0, I).
+
+    The labels are what a judge sees: a logistic probe for each label of a source of real pictures, or a classifier.
+
+    Args:
+        view: The noise view.
+        count: How many pictures there are.
+        seed: Which noise.
+        num_inference_steps: Steps of the sampler.
+        scheme: The scheme whose sampler it is; one that needs no state beside x_T.
+        guidance_scale: Classifier-free guidance scale.
+        prompts: The prompts, which the pictures take in turns; they are then the label column `prompt`.
+        real: The source of real pictures whose labels the judge learns.
+        real_options: That source's options.
+        judge: An encoder whose embeddings the judge reads; by default it reads the pixels.
+        classifier: `module:function` in the place of a judge: pictures -> label -> yes or no for each.
+        judged: The judge's hits on real pictures that it did not learn; counted by the scan and frozen with it.
+    """
+
+    name = "generated"
+
+    view: str = ""
+    count: int = 1000
+    seed: int = 0
+    num_inference_steps: int = 50
+    scheme: str = "ddim"
+    guidance_scale: float = 3.5
+    prompts: Sequence[str] = ()
+    real: str | None = None
+    real_options: dict[str, Any] = field(default_factory=dict)
+    judge: str | None = None
+    classifier: str | None = None
+    judged: dict[str, dict[str, int]] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.view:
+            raise UsageError("generated needs a noise view, as in generated:digits-ddpm")
+        self.row = zoo.get(self.view)
+        if self.row.family != "diffusers":
+            raise UsageError(f"generated:{self.view}: {self.row.about} makes no pictures: name a noise view")
+        if (self.real is None) == (self.classifier is None):
+            raise UsageError(f"generated:{self.view} needs labels: set one of its options real and classifier")
+        if self.count < 1:
+            raise UsageError(f"generated:{self.view} of {self.count} pictures: give a count of 1 or more")
+        self.license, self.counts = self.row.license, {"": self.count}  # the splits are hashed
+        self._lock = threading.RLock()
+        self._held: dict[int, np.ndarray] = {}
+
+    def image_id(self, number: int) -> str:
+        """The id of a picture, which decides its noise."""
+        return f"{self.view}-seed{self.seed}-{number:07d}"
+
+    def scan(self) -> "pa.Table":
+        """All pictures, made now where they are not kept from before, with their labels."""
+        import pyarrow as pa
+
+        numbers = range(self.count)
+        columns: dict[str, Any] = {ID: [self.image_id(k) for k in numbers], "key": [str(k) for k in numbers]}
+        prompt = {"prompt": [self.prompts[k % len(self.prompts)] for k in numbers]} if self.prompts else {}
+        return pa.table(columns | self._labels | prompt)
+
+    def label_features(self) -> "Features":
+        """The labels of the real source that are yes or no, or classes; or the classifier's; and the prompt."""
+        from datasets import Features, Value
+        from PIL import Image
+
+        prompt = {"prompt": Value("string")} if self.prompts else {}
+        if self._real is not None:
+            return Features(_judgeable(self._real) | prompt)
+        blank = Image.new("RGB", (self.row.resolution, self.row.resolution))
+        return Features(dict.fromkeys(self._classify([blank]), Value("bool")) | prompt)
+
+    def content(self, key: str) -> bytes:
+        """The pixels of one picture: (side, side, 3) uint8."""
+        return bytes(self._block(int(key) // BLOCK)[int(key) % BLOCK])
+
+    def decode(self, content: bytes) -> "Image":
+        """The picture of these pixels."""
+        from PIL import Image
+
+        return Image.frombytes("RGB", (self.row.resolution, self.row.resolution), content)
+
+    def pinned(self) -> dict[str, Any]:
+        """How well the judge did, for whoever reads the labels later."""
+        return {} if self.judged is None else {"judged": self.judged}
+
+    def options(self) -> dict[str, Any]:
+        """The options that decide the pictures and their labels."""
+        return {name: value for name, value in super().options().items() if name != "judged"}
+
+    def _block(self, index: int) -> np.ndarray:
+        """Pictures made together, (BLOCK, side, side, 3) uint8, in memory, on disk, or made now."""
+        with self._lock:
+            if index not in self._held:
+                while len(self._held) >= HELD:
+                    del self._held[next(iter(self._held))]
+                path = self._folder / f"{index:06d}.npy"
+                if not path.exists():
+                    with committed(path) as temporary, temporary.open("wb") as file:
+                        np.save(file, self._make(range(index * BLOCK, (index + 1) * BLOCK)))
+                self._held[index] = np.load(path)
+            return self._held[index]
+
+    def _make(self, numbers: range) -> np.ndarray:
+        """Sample: on one thread, as the number of threads changes sums."""
+        import torch
+
+        noise = np.stack([true_noise(self.image_id(k), self.row.shape) for k in numbers]).astype(np.float32)
+        prompts = [self.prompts[k % len(self.prompts)] for k in numbers] if self.prompts else None
+        with _one_thread():
+            images = self._inverter.generate(torch.from_numpy(noise), prompts=prompts).cpu().numpy()
+        if not np.isfinite(images).all():
+            raise NoiseZooError(f"generated:{self.view}: the model makes pictures that are not finite")
+        return np.asarray(np.round((np.clip(images, -1, 1) + 1) * 127.5).astype(np.uint8).transpose(0, 2, 3, 1))
+
+    @cached_property
+    def _inverter(self) -> "Inverter":
+        from noisezoo.builder.models import Inverter
+
+        row = self.row
+        made = Inverter.from_pretrained(
+            row.folder or row.repo, num_inference_steps=self.num_inference_steps, guidance_scale=self.guidance_scale,
+            scheme=self.scheme, revision=row.revision, untrained_seed=row.start_seed, pickled=row.pickled,
+        )  # fmt: skip
+        if made.keeps_previous:
+            raise UsageError(f"generated:{self.view}: the sampler of scheme {self.scheme} needs more than x_T")
+        return made
+
+    @cached_property
+    def _folder(self) -> Path:
+        """Where pictures are kept between processes: beside what was downloaded, by all that decides them."""
+        from huggingface_hub import constants
+
+        from noisezoo.builder.models import model_files
+
+        files = model_files(self.row) if self.row.folder else ()
+        model = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+        sampled = (self.seed, self.num_inference_steps, self.scheme, self.guidance_scale, list(self.prompts))
+        text = json.dumps([self.row.name, self.row.repo, self.row.revision, self.row.shape, model, sampled])
+        return Path(constants.HF_HOME) / "noisezoo" / "generated" / hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    @cached_property
+    def _real(self) -> Source | None:
+        return None if self.real is None else open_source(self.real, self.real_options)
+
+    def _classify(self, images: "Sequence[Image]") -> Mapping[str, Sequence[bool]]:
+        try:
+            classify: Classifier = resolve_name(str(self.classifier))
+        except (ImportError, AttributeError, ValueError) as error:
+            raise UsageError(f"generated:{self.view}: there is no classifier {self.classifier}: {error}") from error
+        return classify(images)
+
+    @cached_property
+    def _labels(self) -> dict[str, np.ndarray]:
+        """What the judge or the classifier sees in each picture."""
+        probes = None if self._real is None else self._learn(self._real)
+        found: dict[str, list[Any]] = {}
+        for start in range(0, self.count, BLOCK):
+            images = [self.picture(str(k)) for k in range(start, min(start + BLOCK, self.count))]
+            X = None if probes is None else self._look(images)
+            seen = self._classify(images) if probes is None else {n: probe.predict(X) for n, probe in probes.items()}
+            for name, values in seen.items():
+                found.setdefault(name, []).extend(values)
+        return {name: np.asarray(values) for name, values in found.items()}
+
+    def _learn(self, real: Source) -> dict[str, Any]:
+        """A probe for each label, fitted on the training split of real pictures; the others are counted in `judged`."""
+        from datasets import ClassLabel
+
+        table = real.scan()
+        order = np.argsort([hash_unit(f"judge/{image_id}") for image_id in table.column(ID).to_pylist()])
+        table = table.take(np.sort(order[:REAL_ROWS]))
+        images = real.images(table.column("key").to_pylist())
+        kept = [i for i, image in enumerate(images) if not isinstance(image, Exception)]
+        table, X = table.take(kept), self._look([image for image in images if not isinstance(image, Exception)])
+        train = np.array([split == "train" for split in _splits(table)])
+        probes, self.judged = {}, {}
+        for name, feature in _judgeable(real).items():
+            y = table.column(name).to_numpy()
+            if len(np.unique(y[train])) < 2 or train.all():
+                raise UsageError(f"generated:{self.view}: label {name} of {self.real} has too few rows to learn")
+            probes[name] = _probe().fit(X[train], y[train])
+            truth, seen = y[~train], probes[name].predict(X[~train])
+            classes = enumerate(feature.names) if isinstance(feature, ClassLabel) else [(True, None)]
+            for value, said in classes:  # named as analyses name them
+                self.judged[name if said is None else f"{name}={said}"] = _hits(truth == value, seen == value)
+        return probes
+
+    def _look(self, images: "Sequence[Image]") -> np.ndarray:
+        """What the judge reads of pictures: (n, d)."""
+        if self._encoder is not None:
+            return self._encoder.embed([to_rgb(image) for image in images])
+        side = min(self.row.resolution, JUDGED_SIDE)
+        return np.stack([signed(image, side).reshape(-1) for image in images])
+
+    @cached_property
+    def _encoder(self) -> "Encoder | None":
+        from noisezoo.builder.models import Encoder
+
+        if self.judge is None:
+            return None
+        row = zoo.get(self.judge)
+        if row.kind != "embedding":
+            raise UsageError(f"generated:{self.view}: judge {self.judge} is {row.about}: name an encoder")
+        return Encoder.from_pretrained(row.folder or row.repo, family=row.family, revision=row.revision)
+
+
+def _judgeable(real: Source) -> dict[str, Any]:
+    """The labels that a probe can learn, with their features."""
+    from datasets import ClassLabel, Value
+
+    features = real.label_features().items()
+    return {name: f for name, f in features if isinstance(f, ClassLabel) or f == Value("bool")}
+
+
+def _splits(table: "pa.Table") -> list[str]:
+    """The source's own splits, or hashed ones by identities."""
+    if SPLIT in table.column_names:
+        return [str(split) for split in table.column(SPLIT).to_pylist()]
+    by = "group" if "group" in table.column_names else ID
+    return [split_of(str(value), 0) for value in table.column(by).to_pylist()]
+
+
+def _probe() -> Any:
+    from sklearn.linear_model import LogisticRegressionCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    probe = LogisticRegressionCV(
+        Cs=np.logspace(-3, 1, 5), cv=3, l1_ratios=(0.0,), scoring="neg_log_loss", max_iter=500,
+        use_legacy_attributes=False,
+    )  # fmt: skip
+    return make_pipeline(StandardScaler(), probe)
+
+
+def _hits(truth: np.ndarray, seen: np.ndarray) -> dict[str, int]:
+    """Real pictures that have the label and that do not, and how many of each the judge saw so."""
+    return {"positives": int(truth.sum()), "hits": int((truth & seen).sum()),
+            "negatives": int((~truth).sum()), "rejections": int((~truth & ~seen).sum())}  # fmt: skip
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
