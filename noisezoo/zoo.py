@@ -152,7 +152,8 @@ def true(row: View) -> View:
     return replace(
         row, name=row.name + TRUE, kind="control", family="true", repo="", revision=None, gflops=0.0, gated=False,
         about=f"the noise that {row.name} made the pictures of", clip_conditioned=None, pickled=False, autoencoder=None,
-        autoencoder_gflops=0.0, baseline=None, init_seed=None, millions=(), gigabytes=0.0, guidance=None,
+        autoencoder_gflops=0.0, baseline=None, init_seed=None, millions=(), gigabytes=0.0, guidance=None, half=None,
+        ungated="",
     )  # fmt: skip
 
 
