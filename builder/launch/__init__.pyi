@@ -11,10 +11,12 @@ from noisezoo.builder.launch.engines import (
 )
 from noisezoo.builder.launch.forecast import REPORT as REPORT, Forecast as Forecast, total_seconds as total_seconds
 from noisezoo.builder.launch.local import (
+    Job as Job,
     Outcome as Outcome,
     build_dataset as build_dataset,
     build_datasets as build_datasets,
     default_processes as default_processes,
+    launch_of as launch_of,
     progress_of as progress_of,
 )
 from noisezoo.builder.launch.machines import CPU as CPU, SHARE as SHARE, machine as machine, names as names

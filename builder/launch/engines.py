@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from noisezoo.builder.engine import LEAVING, PREEMPTION_SIGNALS, Build, identity
 from noisezoo.builder.launch.cluster import Node, Slurm
 from noisezoo.builder.launch.local import Engine, Job, Launch, launch_of
-from noisezoo.errors import UsageError
+from noisezoo.errors import UsageError, describe
 from noisezoo.plugins import load_plugins
 
 Start = Callable[[Build, int | None, dict[str, Any]], Job]
@@ -26,7 +26,10 @@ ENGINES: dict[str, Start] = {}
 
 
 def register_engine(name: str) -> Callable[[Start], Start]:
-    """Add an engine, as `noisezoo build --engine NAME` finds it."""
+    """Add an engine, as `noisezoo build --engine NAME` finds it: a function that starts processes and returns a `Job`.
+
+    It starts `launch_of([build], processes, identity)` wherever it likes, as often as it likes.
+    """
     return lambda start: ENGINES.setdefault(name, start)
 
 
@@ -43,7 +46,14 @@ def find_engine(name: str, options: Mapping[str, Any]) -> Engine | None:
         return None
     if name not in ENGINES:
         raise UsageError(f"no engine {name!r}; choose one of: {', '.join(['local', *ENGINES])}")
-    return lambda build, processes: ENGINES[name](build, processes, dict(options))
+
+    def start(build: Build, processes: int | None) -> Job:
+        try:
+            return ENGINES[name](build, processes, dict(options))
+        except (ConnectionError, NameError, RuntimeError, TypeError, ValueError) as error:  # an option, or no cluster
+            raise UsageError(f"--engine {name}: {describe(error).splitlines()[0]}; see docs/cluster.md") from error
+
+    return start
 
 
 def read_options(words: list[str]) -> dict[str, Any]:

@@ -149,6 +149,10 @@ def test_what_no_engine_could_follow_is_refused(tmp_path: Path, monkeypatch: pyt
         (lambda: find_engine("slurm", {"time": "10", "nodes": "two"}), "option nodes: .* valid integer"),
         (lambda: find_engine("slurm", {"time": "12h"}), "--time 12h"),
         (lambda: find_engine("slurm", {"time": "10"}), "there is no sbatch here"),
+        (lambda: find_engine("slurm", {"time": "10", "gpus_per_node": "x"}), "--engine slurm: invalid literal .* 'x'"),
+        (lambda: find_engine("submitit", {"cluster": "slurm"}), "--engine submitit: .*slurm"),
+        (lambda: find_engine("submitit", {"cluster": "local", "nope": "1"}), "--engine submitit: .*nope"),
+        (lambda: find_engine("submitit", {"cluster": "local", "nodes": "two"}), "--engine submitit: .*'two'"),
     ):
         with pytest.raises(UsageError, match=words):
             engine = fault()
