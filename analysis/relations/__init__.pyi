@@ -16,6 +16,7 @@ from noisezoo.analysis.relations.neighbour_curve import (
     NeighbourCurve as NeighbourCurve,
     neighbour_curve as neighbour_curve,
 )
+from noisezoo.analysis.relations.pairing_curve import PairingCurve as PairingCurve, pairing_curve as pairing_curve
 from noisezoo.analysis.relations.paper_spaces import (
     SUBSETS as SUBSETS,
     PaperSpaces as PaperSpaces,
@@ -23,3 +24,4 @@ from noisezoo.analysis.relations.paper_spaces import (
 )
 from noisezoo.analysis.relations.stitch import Stitch as Stitch, stitch as stitch, stitch_many as stitch_many
 from noisezoo.analysis.relations.transfer import Transfer as Transfer, transfer as transfer
+from noisezoo.analysis.relations.unpaired import Unpaired as Unpaired, match_unpaired as match_unpaired

@@ -38,6 +38,7 @@ HEADS = {
     "truth": "The noise that the pictures were made of",
     "profile": "Do accuracies on noise follow an encoder's?", "conditional": "What the noise adds to the picture",
     "learning": "With more images", "paper": "As the paper did it", "stitching": "From view to view",
+    "pairs": "How many pairs it takes",
     "alignment": "How alike the geometries are", "shared": "Shared space",
     "structure": "What is left of the picture in the noise", "conditioning": "Is it CLIP's text?",
     "spurious": "A correlation that is not there", "inversions": "The same images, inverted otherwise",

@@ -1,0 +1,193 @@
+"""Match the images of two views that nobody paired: what only departures from a Gaussian law can do.
+
+A Gaussian view is the same law after every rotation of its whitened rows, so that nothing in two Gaussian views says
+which rotation brings them together. What a method finds on real views beyond what it finds on Gaussian rows of the same
+joint covariance measures what is not Gaussian in them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from noisezoo.analysis.core import (
+    Draws,
+    Floats,
+    Interval,
+    Measured,
+    Null,
+    Result,
+    as_matrix,
+    interval_of_rate,
+    mean_intervals,
+    no_narrower,
+    null_of_ranks,
+    one_of_each,
+    principal_frame,
+    units_of,
+)
+
+Method = Callable[[Floats, Floats, int], Floats]
+"""Whitened leading scores (n, r) of two views and a seed -> how well each row of one fits each of the other, (n, n)."""
+
+
+def by_moments(A: Floats, B: Floats, seed: int) -> Floats:
+    """Axes in falling order of variance, turned so that all are skewed to one side."""
+    A, B = (X * np.where((X**3).mean(axis=0) < 0, -1.0, 1.0) for X in (A, B))
+    return _nearness(A, B)
+
+
+def by_independent_components(A: Floats, B: Floats, seed: int) -> Floats:
+    """FastICA of each view (Hyvarinen 1999), its components matched by skewness and kurtosis.
+
+    scikit-learn warns where it does not converge: Gaussian rows have no components to converge to.
+    """
+    from scipy.optimize import linear_sum_assignment
+    from sklearn.decomposition import FastICA
+
+    def components(X: Floats) -> tuple[Floats, Floats]:
+        S = FastICA(whiten="unit-variance", max_iter=300, random_state=seed).fit_transform(X)
+        S = S * np.where((S**3).mean(axis=0) < 0, -1.0, 1.0)
+        return S, np.stack([(S**3).mean(axis=0), np.log((S**4).mean(axis=0))], axis=1)
+
+    (S, of_a), (R, of_b) = components(A), components(B)
+    order = linear_sum_assignment(np.square(of_a[:, None] - of_b).sum(axis=2))[1]
+    return _nearness(S, R[:, order])
+
+
+def by_gromov_wasserstein(A: Floats, B: Floats, seed: int) -> Floats:
+    """The coupling of rows that best keeps distances (Memoli 2011), by POT's conditional gradient."""
+    import ot
+
+    C, D = (ot.dist(X, X, metric="euclidean") for X in (A, B))
+    return np.asarray(ot.gromov.gromov_wasserstein(C / C.mean(), D / D.mean(), max_iter=200))
+
+
+def _nearness(A: Floats, B: Floats) -> Floats:
+    return np.asarray(A @ B.T - np.square(B).sum(axis=1) / 2)
+
+
+METHODS: Mapping[str, Method] = {
+    "moments": by_moments,
+    "independent components": by_independent_components,
+    "gromov-wasserstein": by_gromov_wasserstein,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Unpaired(Result):
+    """What each method finds, beside what it finds on Gaussian rows of the same joint covariance.
+
+    `rank` is the mean share of the other rows that a row's own partner fits better than, 1/2 by chance; `first` the
+    share of rows whose partner fits best, 1 / n by chance. Intervals take the map as given, and are no narrower than
+    the range of the Gaussian rows, which is the null.
+    """
+
+    rank: Mapping[str, Measured]
+    first: Mapping[str, Measured]
+    n: int
+    axes: int
+    draws: Draws
+    caveats: tuple[str, ...]
+
+    def records(self) -> list[dict[str, Any]]:
+        """One dictionary a method and measure."""
+        levels = {"rank": 0.5, "first": 1 / self.n}
+        return [{"method": method, **found.row(measure), "chance": levels[measure]}
+                for measure, every in (("rank", self.rank), ("first", self.first))
+                for method, found in every.items()]  # fmt: skip
+
+
+def match_unpaired(
+    X: ArrayLike,
+    Y: ArrayLike,
+    *,
+    methods: Sequence[str] | None = None,
+    axes: int = 8,
+    max_rows: int = 300,
+    groups: ArrayLike | None = None,
+    n_permutations: int = 19,
+    confidence: float = 0.95,
+    seed: int = 42,
+) -> Unpaired:
+    """Match rows of X (n, d) and Y (n, e) without their pairing, which is only used to score the matches.
+
+    Each view enters by its whitened leading axes; both orders are shuffled before a method sees them.
+
+    Args:
+        X: rows of one view.
+        Y: rows of the other, of the same images.
+        methods: of METHODS; None for all that are installed (`gromov-wasserstein` needs the extra `unpaired`).
+        axes: leading axes of each view, at most.
+        max_rows: a random subset of more rows is taken, for transport costs the cube.
+        groups: (n,) identities, of each of which one row is taken.
+        n_permutations: Gaussian datasets of the same joint covariance, which the null is made of.
+        confidence: of the intervals.
+        seed: decides rows, orders, starts and Gaussian rows.
+
+    Raises:
+        ValueError: different numbers of rows, fewer than 20, or an unknown method.
+    """
+    draws = Draws(n_permutations=n_permutations, confidence=confidence, seed=seed)
+    known = [name for name in METHODS if name != "gromov-wasserstein" or find_spec("ot")]
+    chosen = known if methods is None else list(methods)
+    if not set(chosen) <= set(METHODS):
+        raise ValueError(f"methods must be some of {', '.join(METHODS)}, not {chosen}")
+    A, B = (as_matrix(V, name, min_rows=20).astype(np.float64) for V, name in ((X, "X"), (Y, "Y")))
+    if len(A) != len(B):
+        raise ValueError(f"Y has {len(B)} rows and X has {len(A)}: give the same images in both")
+    rng = np.random.default_rng([seed, 12])
+    rows = np.sort(rng.permutation(one_of_each(units_of(len(A), groups), seed))[:max_rows])
+    T, U = (principal_frame(V[rows], name, leading=axes).scores for V, name in ((A, "X"), (B, "Y")))
+    r = min(T.shape[1], U.shape[1])
+    T, U = T[:, :r], U[:, :r]
+    real = {name: _found(METHODS[name], T, U, rng, seed) for name in chosen}
+    null: dict[str, list[Floats]] = {name: [] for name in chosen}
+    for _ in range(n_permutations):
+        both = rng.standard_normal((len(rows), len(rows))) @ np.hstack([T, U]) / np.sqrt(len(rows))
+        for name in chosen:
+            null[name].append(_found(METHODS[name], both[:, :r], both[:, r:], rng, seed).mean(axis=0))
+    measured = {name: _measured(found, np.array(null[name]).reshape(-1, 2), draws) for name, found in real.items()}
+    left = sorted(set(METHODS) - set(known)) if methods is None else []
+    return Unpaired(
+        rank={name: pair[0] for name, pair in measured.items()},
+        first={name: pair[1] for name, pair in measured.items()},
+        n=len(rows),
+        axes=r,
+        draws=draws,
+        caveats=tuple(f"{name} was left out: install noisezoo[unpaired]" for name in left),
+    )
+
+
+def _whitened(V: Floats) -> Floats:
+    """Principal scores (n, r) of unit variance, in falling order of the variance that they had."""
+    frame = principal_frame(V)
+    return np.asarray(frame.scores * np.sqrt(len(V) / frame.eigenvalues))
+
+
+def _found(method: Method, T: Floats, U: Floats, rng: np.random.Generator, seed: int) -> Floats:
+    """Rank and first place of each row's own partner, (n, 2), ties broken at random."""
+    n, given, taken = len(T), rng.permutation(len(T)), rng.permutation(len(T))
+    S = method(_whitened(T[given]), _whitened(U[taken]), seed)
+    own = S[np.arange(n), np.argsort(taken)[given]][:, None]
+    above, equal = (S > own).sum(axis=1), (S == own).sum(axis=1)
+    rank = 1 - (above + (equal - 1) / 2) / (n - 1)
+    return np.stack([rank, (above == 0) / equal], axis=1)
+
+
+def _measured(found: Floats, null: Floats, draws: Draws) -> tuple[Measured, Measured]:
+    units = np.arange(len(found))
+    intervals: list[Interval] = [
+        *mean_intervals(found[:, :1], seed=draws.seed, confidence=draws.confidence),
+        interval_of_rate(found[:, 1], units, draws.confidence),
+    ]
+    laws: list[Null] = [
+        null_of_ranks(i.estimate, column, draws.confidence) for i, column in zip(intervals, null.T, strict=True)
+    ]
+    widened = (no_narrower(i, law) for i, law in zip(intervals, laws, strict=True))
+    ends = (Interval(i.estimate, max(i.low, 0.0), min(i.high, 1.0)) for i in widened)
+    rank, first = map(Measured.of, ends, laws)
+    return rank, first
