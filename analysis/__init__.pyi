@@ -58,6 +58,7 @@ from noisezoo.analysis.edits import (
 from noisezoo.analysis.gaussian import (
     GaussianityResult as GaussianityResult,
     GaussianityRow as GaussianityRow,
+    RowLikelihood as RowLikelihood,
     anderson_darling as anderson_darling,
     bhep as bhep,
     dagostino_pearson as dagostino_pearson,
@@ -65,6 +66,7 @@ from noisezoo.analysis.gaussian import (
     mardia_kurtosis as mardia_kurtosis,
     mardia_skewness as mardia_skewness,
     paper_gaussianity as paper_gaussianity,
+    row_likelihood as row_likelihood,
     shapiro_wilk as shapiro_wilk,
 )
 from noisezoo.analysis.probes import (
@@ -83,6 +85,7 @@ from noisezoo.analysis.probes import (
 from noisezoo.analysis.relations import (
     Alignment as Alignment,
     AlignmentMatrix as AlignmentMatrix,
+    Given as Given,
     Intersections as Intersections,
     NeighbourCurve as NeighbourCurve,
     PairingCurve as PairingCurve,
@@ -97,6 +100,7 @@ from noisezoo.analysis.relations import (
     match_unpaired as match_unpaired,
     neighbour_curve as neighbour_curve,
     pairing_curve as pairing_curve,
+    shared_given as shared_given,
     shared_neighbours as shared_neighbours,
     shared_probes as shared_probes,
     stitch as stitch,

@@ -35,9 +35,10 @@ def has_interval(row: Json) -> bool:
 
 
 def dots(
-    alt: str, rows: Iterable[tuple[str, Json, str]], *, ends: tuple[str, str], beside: Iterable[Json] = ()
-) -> Markup | None:
-    """Differences of balanced accuracy about zero: (label, row, colour) each; None where no interval is known.
+    alt: str, rows: Iterable[tuple[str, Json, str]], *, ends: tuple[str, str], beside: Iterable[Json] = (),
+    unit: str = "points of mean balanced accuracy",
+) -> Markup | None:  # fmt: skip
+    """Differences about zero, in points of a `unit`: (label, row, colour) each; None where no interval is known.
 
     The axis also holds the rows `beside` them, so that several figures share it.
     """
@@ -45,7 +46,7 @@ def dots(
     if not held:
         return None
     others = [_dot("", row, "control") for row in beside]
-    words = f"{alt}, points of mean balanced accuracy; " + "; ".join(f"{dot.label} {dot.value}" for dot in held)
+    words = f"{alt}, {unit}; " + "; ".join(f"{dot.label} {dot.value}" for dot in held)
     return charts.intervals(words, held, ends=ends, span=span([*held, *others]))
 
 

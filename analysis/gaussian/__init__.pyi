@@ -17,6 +17,7 @@ from noisezoo.analysis.gaussian.joint import (
     mardia_kurtosis as mardia_kurtosis,
     mardia_skewness as mardia_skewness,
 )
+from noisezoo.analysis.gaussian.likelihood import RowLikelihood as RowLikelihood, row_likelihood as row_likelihood
 from noisezoo.analysis.gaussian.result import (
     GaussianityResult as GaussianityResult,
     GaussianityRow as GaussianityRow,

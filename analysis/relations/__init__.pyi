@@ -6,6 +6,7 @@ from noisezoo.analysis.relations.alignment import (
 )
 from noisezoo.analysis.relations.fixed_transfer import FixedTransfer as FixedTransfer, fixed_transfer as fixed_transfer
 from noisezoo.analysis.relations.gcca import SharedSpace as SharedSpace, gcca as gcca
+from noisezoo.analysis.relations.given import Given as Given, shared_given as shared_given
 from noisezoo.analysis.relations.intersections import (
     Intersections as Intersections,
     intersections as intersections,

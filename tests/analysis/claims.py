@@ -132,6 +132,15 @@ def related(seed: int, study: str, noise: float, twin: float) -> dict[str, Any]:
     return run(views, labels(latent, 2, rng), study, seed=seed, effort=Effort(n_splits=4, n_permutations=6))
 
 
+def beyond(seed: int, noise: float, twin: float) -> dict[str, Any]:
+    """Pixels that hold a little of what an encoder sees, the noise and its twin with so much of it."""
+    rng = np.random.default_rng([seed, 9])
+    latent = rng.standard_normal((160, 6))
+    strengths = {NOISE: noise, TWIN: twin, ENCODER: 2, PIXELS: 0.7}
+    views = {name: read(latent, strength, rng, d=12) for name, strength in strengths.items()}
+    return run(views, labels(latent, 2, rng), "given", seed=seed)
+
+
 def tied(seed: int, phi: float) -> dict[str, Any]:
     """Two attributes of the noise, the second three times as strong, tied in the training rows by phi alone."""
     rng = np.random.default_rng([seed, 6])

@@ -39,6 +39,7 @@ HEADS = {
     "profile": "Do accuracies on noise follow an encoder's?", "conditional": "What the noise adds to the picture",
     "learning": "With more images", "paper": "As the paper did it", "stitching": "From view to view",
     "pairs": "How many pairs it takes",
+    "given": "What is shared given the picture", "likelihood": "How likely each image is",
     "alignment": "How alike the geometries are", "shared": "Shared space",
     "structure": "What is left of the picture in the noise", "conditioning": "Is it CLIP's text?",
     "spurious": "A correlation that is not there", "inversions": "The same images, inverted otherwise",
