@@ -88,7 +88,7 @@ def shared_given(
     target, adds = (np.asarray(as_target(A, given, name), np.float64) for A, name in ((Y, "Y"), (X, "X")))
     adds, n = _scaled(adds), len(given)
     units, folds = units_of(n, groups), assign_folds(n, n_folds, seed=seed, groups=groups)
-    parts = parts_of(half_samples(folds, n_splits, seed=seed, groups=groups))
+    parts = parts_of(half_samples(folds, n_splits, seed=seed, groups=units))
     scored = [_score(adds[rows], target[rows], given[rows], folds[rows]) for rows in parts]
     intervals = Estimate.of(scored, parts, units).intervals(confidence, least=-np.inf)
     fitted = regress(cut(given, folds), adds)

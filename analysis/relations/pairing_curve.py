@@ -101,7 +101,7 @@ def pairing_curve(
         raise ValueError(f"sizes must lie between 8 and the {most} pairs of a training set, not {wanted}")
     arrival = np.random.default_rng([seed, 8]).random(units.max() + 1)[units]
     plan = _Plan(source, T, L, search_path(T, L, folds).fits if L.shape[1] else [], folds, units, arrival)
-    parts = parts_of(half_samples(folds, n_splits, seed=seed, groups=groups))
+    parts = parts_of(half_samples(folds, n_splits, seed=seed, groups=units))
     orders = list(shuffled(units, n_permutations, np.random.default_rng([seed, 9])))
     points: dict[tuple[int, str], Measured] = {}
     names = [name for name in _LAWS if name != "transfer" or L.shape[1]]

@@ -70,6 +70,8 @@ def _nearness(A: Floats, B: Floats) -> Floats:
     return np.asarray(A @ B.T - np.square(B).sum(axis=1) / 2)
 
 
+NEEDS = {"independent components": "sklearn", "gromov-wasserstein": "ot"}
+"""Packages of the extra `unpaired`."""
 METHODS: Mapping[str, Method] = {
     "moments": by_moments,
     "independent components": by_independent_components,
@@ -120,7 +122,7 @@ def match_unpaired(
     Args:
         X: rows of one view.
         Y: rows of the other, of the same images.
-        methods: of METHODS; None for all that are installed (`gromov-wasserstein` needs the extra `unpaired`).
+        methods: of METHODS; None for all that are installed (the extra `unpaired` installs all).
         axes: leading axes of each view, at most.
         max_rows: a random subset of more rows is taken, for transport costs the cube.
         groups: (n,) identities, of each of which one row is taken.
@@ -132,7 +134,7 @@ def match_unpaired(
         ValueError: different numbers of rows, fewer than 20, or an unknown method.
     """
     draws = Draws(n_permutations=n_permutations, confidence=confidence, seed=seed)
-    known = [name for name in METHODS if name != "gromov-wasserstein" or find_spec("ot")]
+    known = [name for name in METHODS if name not in NEEDS or find_spec(NEEDS[name])]
     chosen = known if methods is None else list(methods)
     if not set(chosen) <= set(METHODS):
         raise ValueError(f"methods must be some of {', '.join(METHODS)}, not {chosen}")

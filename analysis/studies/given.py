@@ -49,7 +49,7 @@ class Given(Study):
         draws: Any = {"n_splits": effort.few_splits, "n_permutations": effort.n_permutations, "seed": options.seed}
 
         def partial(*names: str) -> Partial:
-            return shared_given(*map(part.leading, names), groups=part.groups, **draws)  # type: ignore[misc]
+            return shared_given(*map(part.leading, names), groups=part.groups, **draws)
 
         items = [(view, encoder, picture) for picture in analysis.of_family(*PICTURES)
                  for encoder in analysis.encoders[:ENCODERS] for view in analysis.noise_and_twins]  # fmt: skip
