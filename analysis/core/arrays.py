@@ -20,7 +20,8 @@ Floats = NDArray[np.float64]
 def namespace(X: AnyArray) -> Any:
     """The module whose functions take `X`: torch for a tensor, numpy for all else; never imports torch."""
     torch = sys.modules.get("torch")
-    return torch if torch is not None and isinstance(X, torch.Tensor) else np
+    # While another thread imports torch it has no Tensor yet, and X cannot be one.
+    return torch if isinstance(X, getattr(torch, "Tensor", ())) else np
 
 
 def held(X: AnyArray, name: str) -> AnyArray:
