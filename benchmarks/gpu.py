@@ -4,17 +4,17 @@
     python -m benchmarks.gpu --smoke                # 90 seconds: every network class at full size, two steps
     python -m benchmarks.gpu --write                # and benchmarks/gpu-DEVICE.json, whatever the clock left undone
     python -m benchmarks.gpu --models sd15 --compile compiled autotuned
-    python -m benchmarks.gpu --small                # seconds, on a CPU too: that the script works, no speeds
+    python -m benchmarks.gpu --small                # on a CPU too: that the script works, no speeds
 
 The plain way is the loop that a first user writes: diffusers' network, DDIMInverseScheduler and classifier-free
 guidance at 3.5 with empty prompts as a doubled batch (or open_clip's `encode_image`), in float32 under torch's own
 defaults, and with `torch_dtype`. Ours is `Inverter` (or `Encoder`) in half precision, as it stands and compiled, each
-at its best batch. Times are of the first 3 of 50 steps, scaled; the relative error is of all 50, the worst image of
+at its best batch. Times are of the first 2 of 50 steps, scaled; the relative error is of all 50, the worst image of
 two, against the plain way in float32. All start from the same weights, which are random: the error says what half
 precision costs there, and must be seen again on trained ones.
 
-Every job is a process of its own, so that one that dies or is late costs its rows alone. Jobs take turns on the device
-for what is timed and compile beside each other.
+Every job is a process of its own, so that one that dies or is late costs its rows alone. All that compile start
+together; once they have compiled, one job at a time is on the device, the most wanted first.
 """
 
 import argparse
