@@ -90,8 +90,11 @@ def network_device(device: "str | torch.device | None") -> "torch.device":
 
 
 def can_compile() -> bool:
-    """Whether there is the compiler that torch.compile needs."""
-    return any(shutil.which(os.environ.get(name, name)) for name in COMPILERS)
+    """Whether there is the compiler that torch.compile needs, and a torch whose compiled code may be deterministic."""
+    from torch._inductor import config as inductor
+
+    known = hasattr(inductor, "deterministic") and hasattr(inductor, "batch_invariant")
+    return known and any(shutil.which(os.environ.get(name, name)) for name in COMPILERS)
 
 
 def has_arithmetic(dtype: str, device: "torch.device") -> bool:
@@ -107,14 +110,14 @@ def check_arithmetic(dtype: str, device: "torch.device", *, compiled: bool = Fal
     """Refuse, before any work, what a device cannot compute.
 
     Raises:
-        UsageError: The device lacks the arithmetic, or there is no compiler for `compile`.
+        UsageError: The device lacks the arithmetic, or there is no compiler for `compile`, or torch cannot make it deterministic.
     """
     import torch
 
     if compiled and not can_compile():
         raise UsageError(
-            f"compile needs a C++ compiler, and none of {', '.join(COMPILERS)} is here: install g++, "
-            "or --set compile=false"
+            f"compile needs a C++ compiler, of {', '.join(COMPILERS)}, and a torch that compiles to the same bits "
+            "(newer than 2.7): install g++ or a newer torch, or --set compile=false"
         )
     if device.type != "cuda":
         if dtype == "tf32":
