@@ -110,7 +110,7 @@ def check_arithmetic(dtype: str, device: "torch.device", *, compiled: bool = Fal
     """Refuse, before any work, what a device cannot compute.
 
     Raises:
-        UsageError: The device lacks the arithmetic, or there is no compiler for `compile`, or torch cannot make it deterministic.
+        UsageError: The device lacks the arithmetic, or `compile` is asked for where `can_compile` says no.
     """
     import torch
 
