@@ -138,8 +138,9 @@ def test_numbers_are_written_before_anything_is_drawn(
     with pytest.raises(RuntimeError, match="no ink"):
         command("alignment", out=tmp_path)
     written = {path.name for path in tmp_path.rglob("*") if path.is_file()}
-    assert written == {"results.json", "alignment.json", *(f"{name}.{kind}" for name in ("alignment", "scorecard")
-                                                        for kind in ("csv", "parquet"))}  # fmt: skip
+    tables = ("alignment", "neighbours", "agreement", "scorecard")
+    files = {f"{name}.{kind}" for name in tables for kind in ("csv", "parquet")}
+    assert written == {"results.json", "alignment.json", *files}
 
 
 def test_a_second_run_goes_on_where_the_first_stopped_and_ends_with_the_same_numbers(
