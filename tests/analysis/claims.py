@@ -137,7 +137,7 @@ def beyond(seed: int, noise: float, twin: float) -> dict[str, Any]:
     rng = np.random.default_rng([seed, 9])
     latent = rng.standard_normal((160, 6))
     strengths = {NOISE: noise, TWIN: twin, ENCODER: 2, PIXELS: 0.7}
-    views = {name: read(latent, strength, rng, d=12) for name, strength in strengths.items()}
+    views = read(latent, strengths, rng, d=12)
     return run(views, labels(latent, 2, rng), "given", seed=seed)
 
 
