@@ -300,7 +300,8 @@ def test_the_plan_is_told_in_words_with_its_doubts(monkeypatch: MonkeyPatch, cap
 def test_without_images_the_recipe_s_limit_is_planned(monkeypatch: MonkeyPatch, capsys: Capture) -> None:
     limit = read_recipe("faces").source.limit
     assert json.loads(shown(monkeypatch, capsys, "faces", "--json")[1])["images"] == limit
-    code, _, err = shown(monkeypatch, capsys, "faces", "--source", "celeba")
+    assert json.loads(shown(monkeypatch, capsys, "faces", "--source", "celeba", "--json")[1])["images"] == 202_599
+    code, _, err = shown(monkeypatch, capsys, "faces", "--source", "hf:me/own")
     assert code == 2 and "--images" in err
 
 
