@@ -45,9 +45,10 @@ class Recomputed:
         tolerance: Largest difference allowed, as a share of the row's norm.
         worst: Largest difference found, as a share of the row's norm.
         median: Median difference, as a share of the row's norm.
-        facts: What the model's files decided: where x_T sits; empty where it does not invert.
+        end: The time at which the inversion ended (x_T's); None where there is none.
         reason: Why no row was recomputed; None where some were.
         faults: The rows that differ by more, or that are refused now; rows are counted over the whole source.
+        facts: What the model's files decided: where x_T sits; empty where it does not invert.
     """
 
     config: str
@@ -55,14 +56,10 @@ class Recomputed:
     tolerance: float = 0.0
     worst: float = 0.0
     median: float = 0.0
-    facts: Mapping[str, float] = field(default_factory=dict)
+    end: float | None = None
     reason: str | None = None
     faults: tuple[Finding, ...] = ()
-
-    @property
-    def end(self) -> float | None:
-        """The time at which the inversion ended (x_T's); None where there is none."""
-        return self.facts.get("x_T_time")
+    facts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -123,7 +120,7 @@ def _recompute(
     ]
     return Recomputed(
         config, len(kept), tolerance, float(shares.max(initial=0)), float(np.median(shares)) if kept else 0.0,
-        computer.facts, None, tuple(faults),
+        computer.facts.get("x_T_time"), None, tuple(faults), computer.facts,
     )  # fmt: skip
 
 

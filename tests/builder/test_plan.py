@@ -30,7 +30,8 @@ UNIT = Machine("unit", "a device of one GFLOP a second", 1.0, 1.0, 0.0, 10**9, 1
 
 
 def plan_of(views: list[str], images: int = 30_000, device: Machine | str = "h100", **settings: Any) -> Plan:
-    recipe = read_recipe("faces", {"views": views, "settings": {**HALF, **settings}})
+    steps = {} if "accuracy" in settings else {"scheme": "ddim", "num_inference_steps": 50, "span": None}
+    recipe = read_recipe("faces", {"views": views, "settings": {**HALF, **steps, **settings}})
     found = device if isinstance(device, Machine) else machine(device, dtype=recipe.settings.dtype)
     return make_plan(recipe, images, found)
 
