@@ -14,6 +14,8 @@ from noisezoo.analysis.edits.directions import (
     class_mean_directions,
     lda_directions,
     make_directions,
+    stray_shares,
+    strengths_on,
 )
 from noisezoo.analysis.probes.fit import fit_probes
 from noisezoo.pca import fit_pca
@@ -163,3 +165,28 @@ def test_halves_of_identities_do_not_agree_on_labels_that_only_identities_share(
     assert apart.agreement[0].estimate > 0.5  # rows of one identity in both halves
     assert whole.agreement[0].estimate < 0.35
     assert whole.null[0].low < whole.agreement[0].estimate < whole.null[0].high
+
+
+def test_folds_that_keep_identities_whole_choose_weaker_probes_of_labels_that_only_identities_share() -> None:
+    rng = np.random.default_rng(6)
+    groups = np.repeat(np.arange(60), 6)
+    X = (rng.standard_normal((60, 40))[groups] + 0.1 * rng.standard_normal((360, 40))).astype(np.float32)
+    y = (rng.random(60) < 0.5).astype(float)[groups][:, None]
+    apart, whole = (strengths_on(X, y, "probe", g) for g in (None, groups))
+    assert apart is not None and whole is not None and whole[0] < 0.1 * apart[0]
+    assert strengths_on(X, y, "lda", groups) is None
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_directions_of_coins_stray_as_shuffled_ones_do_and_planted_ones_by_their_noise(kind: str) -> None:
+    """Class means of 400 rows either way, d = 20, one unit apart: noise of 20 * 4 / 800, and so a share of 0.30."""
+    coins, planted = [], []
+    for seed in range(12):
+        rng = np.random.default_rng([seed, 9])
+        y = (np.arange(800) % 2).astype(float)[:, None]
+        X = rng.standard_normal((800, 20))
+        for found, rows in ((coins, X), (planted, X + y * np.eye(1, 20))):
+            C = strengths_on(rows, y, kind, None)
+            found.append(stray_shares(rows, y, kind, np.arange(800), C, seed=seed)[0])
+    assert np.mean(np.array(coins) == 1) >= 0.75 and min(coins) > 0.5
+    assert 0.29 < np.median(planted) < 0.65  # on the safe side of it by two deviations of luck
