@@ -1,6 +1,7 @@
 """How Gaussian are the rows of a matrix: families of tests, each with its calibration on true Gaussian rows."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from math import ceil
 
 import numpy as np
@@ -16,7 +17,7 @@ from noisezoo.analysis.core import (
     refuse_settings,
     units_of,
 )
-from noisezoo.analysis.gaussian.families import FAMILIES, PROJECTIONS, UNIVARIATE
+from noisezoo.analysis.gaussian.families import FAMILIES, PROJECTIONS, UNIVARIATE, spreads_over_rows
 from noisezoo.analysis.gaussian.result import GaussianityResult, corrected
 from noisezoo.analysis.gaussian.sample import Sample
 
@@ -85,15 +86,17 @@ def paper_gaussianity(
 
     What the paper lacks is beside every rate: Wilson's interval over directions, and the rate of a true Gaussian of
     the same n, d and covariance (0.949 for Anderson-Darling, 0.947 for D'Agostino-Pearson and 0.913 for both, at
-    n = 250). Arguments as in `gaussianity`.
+    n = 250), and how far the rate swings from rows to rows (`spread`). Arguments as in `gaussianity`.
 
     Raises:
         ValueError: as `gaussianity`.
     """
-    return gaussianity(
-        X, n_projections=n_projections, n_samples=n_samples, alpha=alpha, seed=seed, n_null=n_null,
-        families=[PROJECTIONS], groups=groups,
-    )  # fmt: skip
+    refuse_settings(alpha=alpha, n_projections=n_projections, n_null=n_null, seed=seed)
+    n_null = ceil(round(1 / alpha, 9)) - 1 if n_null is None else n_null
+    sample = sample_of(X, n_projections=n_projections, seed=seed, n_samples=n_samples, groups=groups)
+    found = examine(sample, null_replicates(sample, [PROJECTIONS], n_null, alpha), n_null, alpha)
+    spread = spreads_over_rows(sample.projected.some, alpha, seed)
+    return replace(found, rows=tuple(replace(row, spread=spread[row.test]) for row in found.rows))
 
 
 def sample_of(

@@ -25,6 +25,9 @@ class GaussianityRow:
     - `null`, `null_low`, `null_high`: mean, least and greatest acceptance over replicates of true Gaussian rows with
       the same n and d and the covariance of these rows, through the same tests. Its width shows their dependence.
 
+    - `spread`: of the paper's test, the standard deviation of the acceptance over other rows of the same law, by the
+      jackknife of ten groups of rows. Rows that are not Gaussian swing more than the null does.
+
     For the other families `value` is the statistic over its Gaussian expectation, and `null_low` and `null_high` hold
     it with probability 1 - alpha under the Gaussian law.
 
@@ -47,6 +50,7 @@ class GaussianityRow:
     acceptance: float = _NAN
     low: float = _NAN
     high: float = _NAN
+    spread: float = _NAN
     null: float
     null_low: float
     null_high: float
