@@ -29,7 +29,7 @@ def is_not_the_image_s_share(results: Json) -> Iterator[Evidence]:
     From the probes' study where it ran, else from the audit's own.
     """
     found = results.get("differences") or results.get("audit", {}).get("differences", ())
-    own = {view["name"]: view["autoencoder"] for view in results["views"]}
+    own = {view["name"]: view.get("autoencoder") for view in results["views"]}
     for d in found:
         ends = {end: d[end] for end in ("estimate", "low", "high")}
         if d["view"] not in noise_views(results) or None in ends.values():
