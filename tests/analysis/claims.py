@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from noisezoo.analysis.studies.data import Data, Part
 from noisezoo.analysis.studies.study import Analysis, Effort, Judge, Model, Options, all_studies
+from noisezoo.zoo import RESIDUAL
 
 Floats = NDArray[np.float64]
 NOISE, TWIN, ENCODER, SECOND, PIXELS = "ldm", "ldm-untrained", "clip", "dino", "pixels"
@@ -41,11 +42,17 @@ class Planted(Data):
         return Part(self, max_rows, seed, most_axes)
 
 
+RESIDUE, LATENT = NOISE + RESIDUAL, "vae"
+
+
 def facts(name: str, n: int, d: int) -> dict[str, Any]:
     kinds = {NOISE: "noise", ENCODER: "embedding", SECOND: "embedding"}
-    family = {PIXELS: "pixels", ENCODER: "open_clip", SECOND: "timm"}.get(name, "diffusers")
+    family = {PIXELS: "pixels", LATENT: "vae", RESIDUE: "residual", ENCODER: "open_clip", SECOND: "timm"}.get(
+        name, "diffusers"
+    )
     return {"name": name, "kind": kinds.get(name, "control"), "family": family, "untrained": name == TWIN,
-            "baseline": TWIN if name == NOISE else None, "clip_conditioned": False, "n": n, "d": d}  # fmt: skip
+            "baseline": TWIN if name == NOISE else None, "autoencoder": LATENT if name == NOISE else None,
+            "clip_conditioned": False, "n": n, "d": d}  # fmt: skip
 
 
 def run(
@@ -102,6 +109,14 @@ def probes(seed: int, noise: float, twin: float) -> dict[str, Any]:
     rng = np.random.default_rng([seed, 2])
     latent = rng.standard_normal((160, 3))
     return run(read(latent, {NOISE: noise, TWIN: twin}, rng), labels(latent, 3, rng), "probes", seed=seed)
+
+
+def beside_latent(seed: int, noise: float, image: float) -> dict[str, Any]:
+    """Noise and its residual that hold as much of the attributes as each other, and the autoencoder's latent."""
+    rng = np.random.default_rng([seed, 9])
+    latent = rng.standard_normal((160, 3))
+    views = read(latent, {NOISE: noise, RESIDUE: noise, LATENT: image}, rng)
+    return run(views, labels(latent, 3, rng), "probes", seed=seed)
 
 
 def added(seed: int, noise: float, twin: float) -> dict[str, Any]:
