@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from math import ceil
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -105,7 +106,9 @@ def heatmap(
 
     left, above, cell = 0.085 * max(map(len, rows)) + 0.15, 0.062 * max(map(len, columns)) + 0.4, 0.36  # inches
     right = 0.062 * len(columns[-1])  # the last name leans over the edge
-    width, height = left + max(cell * 1.35 * len(columns), 2.5) + right, above + cell * len(rows) + 0.1
+    width = left + max(cell * 1.35 * len(columns), 2.5) + right
+    lines = wrap(title, int(width / 0.095))
+    height = above + 0.19 * (len(lines) - 1) + cell * len(rows) + 0.1
     figure.set_size_inches(width, height)
     box = (left / width, 0.08 / height, 1 - (left + right) / width, cell * len(rows) / height)
     axes = figure.add_axes(box, xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5))
@@ -120,7 +123,7 @@ def heatmap(
     axes.set_yticks(range(len(rows)), rows, color=INK)
     axes.set_xticks(range(len(columns)), columns, rotation=50, ha="left", va="bottom", color=INK)
     axes.tick_params(axis="x", bottom=False, labelbottom=False, labeltop=True, pad=2)
-    figure.text(0.01, 1 - 0.12 / height, title, weight="bold", size=11, va="top")
+    figure.text(0.01, 1 - 0.12 / height, "\n".join(lines), weight="bold", size=11, va="top")
 
 
 @chart

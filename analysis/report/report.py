@@ -2,9 +2,11 @@
 
 import json
 import re
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +29,10 @@ def write_report(
 ) -> Path:
     """Write `report.html` and `scorecard.html`, self-contained, `results.json`, `tables/` and `figures/`.
 
-    Numbers are finite floats or null; tables are tidy Parquet, in a folder a dataset where there are several; figures
-    are SVG and PNG. Numbers and tables are written before anything is drawn. Each file is written whole under a hidden
-    name and then renamed, the same bytes for the same input. Tables and figures that an earlier report left in the
-    folder and this one has not are removed: they would pass for this one's.
+    Numbers are finite floats or null; tables are tidy Parquet, CSV and LaTeX, in a folder a dataset where there are
+    several; figures are SVG and PNG. Numbers and tables are written before anything is drawn. Files are written whole
+    under a hidden name and then renamed, the same bytes for the same input. Tables and figures that an earlier report
+    left in the folder and this one has not are removed: they would pass for this one's.
 
     Args:
         analyses: Dataset name -> its analysis. Datasets whose true factors are known come first in the report.
@@ -130,7 +132,8 @@ def _pages(pages: Sequence[Page], title: str, run: Json) -> dict[str, str]:
 
     shown = [{"page": page, "results": page.results, "claims": _claims(page.results.get("scorecard", ())),
               "sections": [section(page, study) for study in all_studies().values() if study.name in page.results],
-              "caveats": _caveats(page.results)}
+              "caveats": _caveats(page.results),
+              "methods": [s.methods for s in all_studies().values() if s.methods and s.name in page.results]}
              for page in pages]  # fmt: skip
     models = sum(v["kind"] != "control" and not v["untrained"] for page in pages for v in page.results["views"])
     values = {"title": title, "pages": shown, "fronts": fronts, "models": models, "run": run}
@@ -210,11 +213,14 @@ def _environment() -> Any:
     )  # fmt: skip
     filters = (percent, signed, decimals, typeset, p_value, place, as_yaml, hue)
     environment.filters |= {run.__name__: run for run in filters}
+    script = read(str(TEMPLATES / "report.js"))
     environment.tests["wide"] = is_wide
     environment.globals |= {
         "MISSING": MISSING,
         "VERDICTS": list(VERDICTS.values()),
         "STYLE": Markup(read(str(STYLE))),
+        "SCRIPT": Markup(script),
+        "SCRIPT_HASH": b64encode(sha256(script.encode()).digest()).decode(),
         "PAPER": source_links(),
     }
     return environment

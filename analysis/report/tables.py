@@ -1,11 +1,12 @@
-"""The tidy rows of an analysis as Parquet files, one a study, for pandas, Polars, DuckDB or R."""
+"""The tidy rows of an analysis as files, a table a study: Parquet and CSV for programs, LaTeX for papers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from noisezoo.analysis.core import plain
-from noisezoo.analysis.studies import Json
+from noisezoo.analysis.studies import MEAN, Json
 from noisezoo.files import committed
 
 if TYPE_CHECKING:
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def write_tables(tables: Mapping[str, Sequence[Json]], folder: Path) -> list[Path]:
-    """Write `folder/NAME.parquet` and `folder/NAME.csv` for every table that has rows; what is not finite is null.
+    """Write `folder/NAME.parquet`, `.csv` and `.tex` for every table that has rows; what is not finite is null.
+
+    LaTeX (booktabs' longtable, three decimals) has the rows of means over attributes alone where there are any.
 
     Args:
         tables: Name -> flat rows; keys that a row lacks are null in it.
@@ -29,11 +32,22 @@ def write_tables(tables: Mapping[str, Sequence[Json]], folder: Path) -> list[Pat
     for name, rows in tables.items():
         if rows:
             table = as_table(rows)
-            for path, write in ((folder / f"{name}.parquet", write_table), (folder / f"{name}.csv", write_csv)):
+            means = as_table([row for row in rows if row.get("attribute") == MEAN] or rows)
+            writers: dict[str, Callable[[Path], object]] = {
+                "parquet": partial(write_table, table, compression="zstd"), "csv": partial(write_csv, table),
+                "tex": partial(_write_tex, means, name),
+            }  # fmt: skip
+            for kind, write in writers.items():
+                path = folder / f"{name}.{kind}"
                 with committed(path) as temporary:
-                    write(table, str(temporary), **({"compression": "zstd"} if write is write_table else {}))
+                    write(temporary)
                 paths.append(path)
     return paths
+
+
+def _write_tex(table: "pa.Table", name: str, path: Path) -> None:
+    options = {"index": False, "escape": True, "longtable": True, "float_format": "%.3f", "na_rep": "--"}
+    path.write_text(table.to_pandas().to_latex(label=f"tab:{name}", **options), encoding="utf-8", newline="\n")
 
 
 def as_table(rows: Sequence[Json]) -> "pa.Table":

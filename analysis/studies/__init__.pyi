@@ -1,4 +1,5 @@
 from noisezoo.analysis.studies.claims import (
+    MEAN as MEAN,
     VERDICTS as VERDICTS,
     Claim as Claim,
     Evidence as Evidence,

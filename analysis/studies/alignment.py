@@ -33,6 +33,11 @@ class Alignment(Study):
     about = "how alike the geometry of every two views is"
     place = 80
     template = "templates/alignment.html.j2"
+    methods = (
+        "Geometries were compared by unbiased CKA, mutual nearest neighbours, and SVCCA and Procrustes on held- "
+        "out images, each with a permutation null."
+    )
+    weight = 4.0
     requires = (TWO_VIEWS,)
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:

@@ -35,6 +35,11 @@ class Conditional(Study):
     about = "what noise adds to pixels and to the VAE latent"
     place = 40
     template = "templates/conditional.html.j2"
+    methods = (
+        "What noise adds to the picture is the balanced accuracy of probes of both together less that of probes "
+        "of the picture alone."
+    )
+    weight = 4.0
     requires = (NOISE, PICTURE)
     claims = (
         Claim("It is not in the picture", "noise tells what pixels do not", "Table 2, objection", adds_to_pixels),

@@ -19,6 +19,7 @@ class Conditioning(Study):
     place = 110
     needs = ("probes",)
     template = "templates/conditioning.html.j2"
+    weight = 0.1
     requires = (
         Requirement(
             "models with and without CLIP's text, with their untrained views", lambda analysis: any(_pairs(analysis))

@@ -74,6 +74,11 @@ class Editing(Study):
     place = 140
     reads = ("models", "judge", "edits", "directions")
     template = "templates/edits.html.j2"
+    methods = (
+        "Edits move a picture's noise along a direction of an attribute and regenerate it; an encoder that did "
+        "not make the direction reads the result, which is held against the same direction added to the pixels."
+    )
+    weight = 6.0
     claims = (
         Claim("Edits work", "a probe's normal moves its attribute", "Figures 4, 5", edits_work),
         Claim("Edits are clean", "they change less else than a pixel overlay does", "objection", edits_are_clean),

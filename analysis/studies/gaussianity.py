@@ -90,6 +90,12 @@ class Gaussianity(Study):
     about = "is every view Gaussian, with calibration"
     place = 10
     template = "templates/gaussianity.html.j2"
+    methods = (
+        "Each view was held against Gaussian rows of its own size and covariance: by Anderson-Darling and "
+        "D'Agostino-Pearson tests of coordinates, principal axes and random projections, and by the norm, "
+        "Mardia's skewness and kurtosis and the BHEP statistic, with Holm's correction over all tests of a view."
+    )
+    weight = 1.5
     requires = (ROWS,)
     claims = (
         Claim("Noise is near-Gaussian", "as the paper tested it", "Table 1", passes_the_papers_test("noise")),

@@ -28,6 +28,7 @@ class Inversions(Study):
     needs = ("probes",)
     reads = ("variants",)
     template = "templates/inversions.html.j2"
+    weight = 2.0
     requires = (NOISE, ROWS)
 
     def lacks(self, analysis: Analysis, options: Options) -> str:

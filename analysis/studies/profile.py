@@ -25,6 +25,11 @@ class Profile(Study):
     place = 30
     needs = ("probes",)
     template = "templates/profile.html.j2"
+    methods = (
+        "Accuracies of noise and encoders were correlated over attributes, and their correlations held against "
+        "those of the controls."
+    )
+    weight = 0.2
     requires = (NOISE, ENCODER)
     claims = (Claim("Noise follows encoders", "accuracies correlate, beyond controls", "Figure 3", follows_encoders),)
 

@@ -31,6 +31,7 @@ def analyze(
     directions: Sequence[str] = (PROBE,),
     variants: Mapping[str, str | Path] | None = None,
     step: Callable[[str], None] = lambda text: None,
+    progress: Callable[[float], None] = lambda share: None,
 ) -> Analysis:
     """Run studies on a dataset.
 
@@ -52,13 +53,16 @@ def analyze(
         directions: How the directions of edits are made, of `noisezoo.analysis.edits.MAKERS`.
         variants: Name -> another dataset of the same images, inverted otherwise.
         step: Called with a line of text before each piece of work, for a progress bar.
+        progress: Called before `step` with the share of the work that is done.
 
     Raises:
         UsageError: An unknown dataset, view, study, model, judge, variant or attribute, a dataset without attributes,
             or one that has nothing of what the studies asked for need; before any of them runs.
     """
-    wanted = Options(seed, effort or Effort(), paper, models, judge, edits, directions, variants or {}, step)
+    wanted = Options(seed, effort or Effort(), paper, models, judge, edits, directions, variants or {}, step, progress)
     chosen = _chosen(studies, wanted)
+    wanted.progress(0.0)
+    wanted.step("reading the dataset")
     data = Data(path_or_repo, views=views, source=source, revision=revision)
     facts = [data.facts(view) for view in data.views]
     analysis = Analysis({"dataset": data.dataset_facts(), "views": facts, "seed": wanted.seed})
@@ -83,7 +87,9 @@ def _run(able: Sequence[Study], data: Data, analysis: Analysis, options: Options
     order = [study for name, study in all_studies().items() if name in names]
     kept = {study.name for study in order if store.holds(study, analysis)}
     needed = {name for study in order if study.name not in kept for name in study.needs}
+    weights = [0.0 if study.name in kept - needed else study.weight for study in order]
     for number, study in enumerate(order, 1):
+        options.progress(sum(weights[: number - 1]) / (sum(weights) or 1.0))
         options.step(f"{number} of {len(order)}: {study.about}")
         if study.name in kept - needed:
             store.read(study, analysis)

@@ -68,6 +68,11 @@ class SharedSpace(Study):
     about = "the spaces that views share"
     place = 90
     template = "templates/shared.html.j2"
+    methods = (
+        "Shared spaces are those of MAXVAR generalised canonical correlation analysis with ridge; correlations "
+        "are held out, and the number of shared dimensions is what a permutation null grants."
+    )
+    weight = 3.0
     requires = (
         Requirement(
             "views for two spaces: noise, a control and an encoder", lambda analysis: len(_subsets(analysis)[1]) > 1

@@ -35,6 +35,7 @@ class Spurious(Study):
     about = "a spurious correlation, and whether orthogonalisation removes it"
     place = 120
     template = "templates/spurious.html.j2"
+    weight = 0.5
     claims = (
         Claim("Orthogonalising disentangles", "an attribute is taken out", "Figure 5", orthogonalising_disentangles),
     )

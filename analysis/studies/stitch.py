@@ -36,6 +36,8 @@ class Stitching(Study):
     about = "ridge from every view to every other"
     place = 70
     template = "templates/stitching.html.j2"
+    methods = "Views were mapped to one another by ridge regression, scored out of fold by R2 and by retrieval."
+    weight = 4.0
     requires = (TWO_VIEWS,)
     claims = (Claim("Noise maps to embeddings", "ridge, more than before training", "stitching", maps_to_embeddings),)
 

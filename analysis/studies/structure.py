@@ -16,6 +16,8 @@ class Structure(Study):
     about = "what is left of the picture in the noise"
     place = 100
     template = "templates/structure.html.j2"
+    methods = "Structure within each noise was measured against iid Gaussian noise of the same shape."
+    weight = 0.5
     requires = (NOISE, PIXELS)
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:

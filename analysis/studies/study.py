@@ -85,6 +85,7 @@ class Options:
         directions: How the directions of edits are made, of `noisezoo.analysis.edits.MAKERS`.
         variants: Name -> another dataset of the same images, inverted otherwise.
         step: Called with a line of text before each piece of work, for a progress bar.
+        progress: Called before `step` with the share of the work that is done.
     """
 
     seed: int = 42
@@ -96,6 +97,7 @@ class Options:
     directions: Sequence[str] = (PROBE,)
     variants: Mapping[str, str | Path] = field(default_factory=dict)
     step: Callable[[str], None] = lambda text: None
+    progress: Callable[[float], None] = lambda share: None
 
 
 @dataclass
@@ -236,6 +238,10 @@ class Study(ABC):
     front: ClassVar[str] = ""
     """A section over all datasets, which opens the report; its values come from `summarise`."""
     claims: ClassVar[tuple[Claim, ...]] = ()
+    methods: ClassVar[str] = ""
+    """What was done, in a sentence or two for a paper."""
+    weight: ClassVar[float] = 1.0
+    """About how long it takes, in the time of `learning`: for the share that is done and the time that is left."""
 
     @abstractmethod
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:

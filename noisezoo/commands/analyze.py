@@ -8,17 +8,26 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
+from time import perf_counter
 from typing import Annotated, Any
 
 import numpy as np
 import typer
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from noisezoo import zoo
 from noisezoo.analysis.edits import MAKERS
@@ -96,19 +105,28 @@ def about(quick: bool) -> dict[str, Any]:
 
 
 def analyze_with_progress(dataset: str | Path, console: Console, **options: Any) -> Analysis:
-    """`noisezoo.analysis.studies.run.analyze`, with a line that says what it is at."""
+    """`noisezoo.analysis.studies.run.analyze`, with a line of what it is at, its share, rate and time left."""
     title = f"analyse {Path(dataset).name}"
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(title, total=None)
+    bar = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
+    times = (TimeElapsedColumn(), TextColumn("elapsed,"), TimeRemainingColumn(), TextColumn("left"))
+    whole_run = 30 * 86400.0  # seconds: the rate is that of the whole run, as studies differ
+    shown = console.is_terminal
+    with Progress(*bar, *times, console=console, disable=not shown, speed_estimate_period=whole_run) as progress:
+        task, begun, done = progress.add_task(title, total=1.0), perf_counter(), [0.0]
+
+        def advance(share: float) -> None:
+            done[0] = share
+            progress.update(task, completed=share)
 
         def step(text: str) -> None:
             progress.update(task, description=f"{title}: {text}")
             if not console.is_terminal:
-                console.print(f"{title}: {text}")
+                left = (perf_counter() - begun) * (1 / done[0] - 1) if done[0] else None
+                eta = "" if left is None else f", about {timedelta(seconds=round(left))} left"
+                console.print(f"{title}: {text} ({done[0]:.0%} done{eta})")
 
-        analysis = run_analyses(dataset, step=step, **options)
-        progress.update(task, description=title, total=1, completed=1)
+        analysis = run_analyses(dataset, step=step, progress=advance, **options)
+        progress.update(task, description=title, completed=1.0)
     return analysis
 
 

@@ -19,6 +19,7 @@ from noisezoo.analysis.studies.store import Store, keys
 from noisezoo.analysis.studies.study import Analysis, Options, Study, all_studies, register_study
 from noisezoo.builder.__main__ import run
 from noisezoo.errors import UsageError
+from tests.analysis import browser
 from tests.analysis.planted_report import Page, make_analysis
 from tests.builder.building import recipe_of
 
@@ -139,7 +140,7 @@ def test_numbers_are_written_before_anything_is_drawn(
         command("alignment", out=tmp_path)
     written = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     tables = ("alignment", "neighbours", "agreement", "scorecard")
-    files = {f"{name}.{kind}" for name in tables for kind in ("csv", "parquet")}
+    files = {f"{name}.{kind}" for name in tables for kind in ("csv", "parquet", "tex")}
     assert written == {"results.json", "alignment.json", *files}
 
 
@@ -247,6 +248,16 @@ def test_the_terminal_shows_one_row_a_claim(command: Command, capsys: pytest.Cap
     assert sum("no evidence" in line for line in table) == len(claims)
 
 
+def test_progress_says_the_share_from_the_start_and_then_the_time_left(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command("structure", "spurious", out=tmp_path)
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("analyse digits:")]
+    assert "reading the dataset (0% done)" in said[0]
+    shares = [int(line.partition("% done")[0].rpartition("(")[2]) for line in said]
+    assert shares == sorted(shares) and 0 < shares[-1] < 100 and said[-1].endswith("left)")
+
+
 def test_results_say_what_made_them(command: Command, datasets: tuple[Path, Path]) -> None:
     made = numbers(command("structure"))
     assert made["run"]["command"].startswith("noisezoo analyze") and made["run"]["quick"] is True
@@ -258,6 +269,59 @@ def test_results_say_what_made_them(command: Command, datasets: tuple[Path, Path
 def test_two_studies_of_one_name_are_refused() -> None:
     with pytest.raises(UsageError, match="there is a study 'probes' already"):
         register_study(type("Probing", (Study,), {"name": "probes", "run": lambda *_: None}))
+
+
+def test_the_page_can_be_read_at_every_width_in_both_themes_and_printed(tmp_path: Path) -> None:
+    with browser.chromium() as chromium:
+        report.write_report({"planted": make_analysis()}, tmp_path, title="A title")
+        page = chromium.new_page()
+        failures: list[str] = []
+        page.on("pageerror", lambda error: failures.append(str(error)))
+        page.on("console", lambda said: failures.append(said.text) if said.type == "error" else None)
+        page.goto((tmp_path / "report.html").as_uri())
+        page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
+        for width in browser.WIDTHS:
+            page.set_viewport_size({"width": width, "height": 900})
+            assert page.evaluate(browser.CUT_OFF) == [], width
+            for theme in browser.THEMES:
+                page.emulate_media(color_scheme=theme)
+                texts = page.evaluate(browser.CHART_TEXTS)
+                assert len(texts) > 20 and [t for t in texts if t["same"] or t["contrast"] < 4.5] == [], (width, theme)
+                assert width != 1024 or browser.violations(page) == [], (width, theme)
+        for cell in page.query_selector_all(".scorecard td:has(.word)"):  # on a phone
+            box = cell.bounding_box()
+            assert box["width"] > 0 and box["x"] >= 0 and box["x"] + box["width"] <= 390
+        page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = false))")
+        page.emulate_media(media="print", color_scheme="light")
+        page.set_viewport_size({"width": browser.A4, "height": 900})
+        assert page.evaluate(browser.LOST_IN_PRINT) == [] and failures == []
+
+
+def test_a_table_can_be_sorted_filtered_and_copied_and_a_picture_enlarged(tmp_path: Path) -> None:
+    report.write_report({"planted": make_analysis()}, tmp_path, title="A title")
+    with browser.chromium() as chromium:
+        page = chromium.new_page()
+        page.goto((tmp_path / "report.html").as_uri())
+        page.evaluate(
+            "Object.defineProperty(navigator, 'clipboard', {value: {writeText: async (t) => (window.said = t)}})"
+        )
+        head = page.locator("table.gaussianity thead th").first
+        names = "[...document.querySelectorAll('table.gaussianity tbody tr:not([hidden]) th')].map((e) => e.innerText)"
+        given = page.evaluate(names)
+        for way, rows in (("ascending", sorted(given)), ("descending", sorted(given, reverse=True))):
+            head.locator("button").click()
+            assert head.get_attribute("aria-sort") == way and page.evaluate(names) == rows
+        tools = page.locator(".tools:has(+ .scroll > table.gaussianity)")
+        tools.locator("input").fill("untrained")
+        kept = page.evaluate(names)
+        assert kept == sorted((name for name in given if "untrained" in name), reverse=True) and len(kept) == 2
+        for kind, start, lines in (("CSV", "View,", 3), ("Markdown", "| View |", 4), ("LaTeX", "\\begin{tabular}", 8)):
+            tools.get_by_text(f"Copy {kind}").click()
+            said = page.evaluate("window.said")
+            assert said.startswith(start) and all(name in said for name in kept) and len(said.splitlines()) >= lines
+            assert not any(name in said for name in set(given) - set(kept) - {"ddpm", "ldm"})
+        page.locator("button.picture").first.click()
+        assert page.locator("dialog[open] img").count() == 1
 
 
 PLUGIN = '''

@@ -24,8 +24,9 @@ def test_a_list_of_names_is_one_text() -> None:
 
 def test_every_table_with_rows_is_a_file_and_equal_rows_give_equal_bytes(tmp_path: Path) -> None:
     rows = {"probes": [{"view": "a", "estimate": 0.25}], "edits": []}
-    path, text = write_tables(rows, tmp_path / "one")
+    path, text, tex = write_tables(rows, tmp_path / "one")
     assert text.read_text().splitlines() == ['"view","estimate"', '"a",0.25']
+    assert "a & 0.250 \\\\" in tex.read_text() and "\\begin{longtable}" in tex.read_text()
     assert path.name == "probes.parquet" and pq.read_table(path).to_pylist() == rows["probes"]
     write_tables(rows, tmp_path / "two")
     assert path.read_bytes() == (tmp_path / "two" / "probes.parquet").read_bytes()
