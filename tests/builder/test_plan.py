@@ -288,7 +288,8 @@ def test_planning_asks_nothing_of_the_hub_and_its_json_has_the_keys_that_its_hel
 
 
 def test_the_plan_is_told_in_words_with_its_doubts(monkeypatch: MonkeyPatch, capsys: Capture) -> None:
-    images = ("--images", "202599", "--deadline", "24", "--set", "dtype=float32")
+    steps = ("--set", "scheme=ddim", "--set", "num_inference_steps=50", "--set", "span=null")
+    images = ("--images", "202599", "--deadline", "24", "--set", "dtype=float32", *steps)
     _, out, _ = shown(monkeypatch, capsys, "faces", "--views", "sdxl", *images)
     text = " ".join(out.split())
     for words in (
