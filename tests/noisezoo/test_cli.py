@@ -119,7 +119,7 @@ BAD_USAGE = {
     ),
     "a scheme without that option": (
         ["build", "digits", "--set", "scheme_options={{steps: 3}}", "--out", "{tmp}/o"],
-        "scheme ddim has no option 'steps'",
+        "has no option 'steps'",
     ),
     "a scheme's option of another type": (
         [

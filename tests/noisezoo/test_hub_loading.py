@@ -87,7 +87,7 @@ def test_offline_a_view_that_is_not_in_the_cache_is_refused_by_its_name(server: 
 @pytest.mark.parametrize(("how", "token", "message"), [
     ("private", STRANGER, MISSING),
     ("private", None, MISSING),
-    ("gated", STRANGER, "this token may not read it"),
+    ("gated", STRANGER, "accept its licence at"),
     ("401", TOKEN, "the Hub refused the access token, or there is none"),
     ("403", TOKEN, "this token may not read it"),
     ("503", TOKEN, "the Hub is busy"),
@@ -102,7 +102,8 @@ def test_what_the_hub_refuses_is_one_line_with_its_mend(
     else:
         server.fail(100, status=int(how), match="/api/datasets")
     said = loaded(server, tmp_path, token=token)
-    assert f"{REPO}: {message}" in said and len(said.splitlines()) == 1
+    name = f"{REPO} is gated" if how == "gated" else REPO
+    assert f"{name}: {message}" in said and len(said.splitlines()) == 1
     assert said.endswith(" 1" if how == "503" else " 2")
 
 
