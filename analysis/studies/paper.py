@@ -126,14 +126,11 @@ def _spaces(data: Data, kinds: Mapping[str, str], train: Mask, seed: int) -> lis
     if not subsets and len(main) > 2:
         subsets = {"all": tuple(main)} | {f"all but {out}": tuple(v for v in main if v != out) for out in main}
     dims = [k for k in DIMS if k < train.sum() // 2]
-    if len(subsets) < 2 or not dims:
-        return []
     views = {view: data.features(view) for view in main}
-    try:
-        found = paper_spaces(views, data.Y, data.names, kinds=kinds, train=train, subsets=subsets, dims=dims,
-                             groups=data.groups, seed=seed)  # fmt: skip
-    except ValueError:  # views of fewer dimensions than the least
+    if len(subsets) < 2 or not dims or min(X.shape[1] for X in views.values()) < min(dims):
         return []
+    found = paper_spaces(views, data.Y, data.names, kinds=kinds, train=train, subsets=subsets, dims=dims,
+                         groups=data.groups, seed=seed)  # fmt: skip
     return found.records()
 
 
