@@ -139,14 +139,16 @@ def show_verdicts(analysis: Analysis, console: Console) -> None:
 
 def show_scorecard(analysis: Analysis, console: Console) -> None:
     """What each claim of the paper comes to on this dataset: a row a claim, with the views that each verdict is of."""
-    table = make_table("claim", *VERDICTS.values())
-    for claim, rows in groupby(analysis.results["scorecard"], key=lambda row: row["claim"]):
-        views = {verdict: Counter[str]() for verdict in VERDICTS.values()}
-        for row in rows:
-            views[row["verdict"]][row["view"] or row["shown"]] += 1
-        said = [[name if n == 1 else f"{name} ×{n}" for name, n in counted.items()] for counted in views.values()]
-        table.add_row(claim, *(", ".join(names) for names in said))
-    console.print(table)
+    table, untold = make_table("claim", *VERDICTS.values()), []
+    for claim, of_claim in groupby(analysis.results["scorecard"], key=lambda row: row["claim"]):
+        rows = [row for row in of_claim if row["view"]]
+        views = [Counter(row["view"] for row in rows if row["verdict"] == verdict) for verdict in VERDICTS.values()]
+        said = [", ".join(name if n == 1 else f"{name} ×{n}" for name, n in counted.items()) for counted in views]
+        table.add_row(claim, *said) if rows else untold.append(claim)
+    if table.row_count:
+        console.print(table)
+    if untold:
+        console.print(f"No evidence here, for want of the views or the study that could tell: {'; '.join(untold)}.")
 
 
 def read_recipe_of(dataset: str | Path, revision: str | None = None) -> dict[str, Any]:

@@ -241,11 +241,18 @@ def test_what_is_not_there_is_one_line_before_any_work(
     assert message in said and len(said.splitlines()) == 1
 
 
-def test_the_terminal_shows_one_row_a_claim(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    command("structure")
-    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
-    claims = [claim for study in all_studies().values() for claim in study.claims]
-    assert sum("no evidence" in line for line in table) == len(claims)
+def test_the_terminal_shows_a_row_a_claim_and_names_once_what_nothing_tells(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (results,) = numbers(command("audit", "gaussianity"))["datasets"].values()
+    out = capsys.readouterr().out
+    table = "\n".join(line for line in out.splitlines() if line.startswith("│"))
+    untold = " ".join(out.split()).split("No evidence here", 1)[1]
+    claims = {claim.name for study in all_studies().values() for claim in study.claims}
+    told = {row["claim"] for row in results["scorecard"] if row["view"]}
+    assert told and claims - told
+    assert {claim for claim in claims if f"│ {claim} " in table} == told
+    assert {claim for claim in claims if f" {claim};" in untold or f" {claim}." in untold} == claims - told
 
 
 def test_progress_says_the_share_from_the_start_and_then_the_time_left(
