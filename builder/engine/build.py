@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -343,7 +344,7 @@ def _empty(state: Path) -> None:
     """Remove what another recipe's build left, but for the leases: its recipe first, so that a kill leaves nobody's."""
     others = [path for path in state.iterdir() if path.name != LEASES]
     for path in sorted(others, key=lambda path: path.name != "recipe.json"):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def open_build(root: Path) -> Build:
@@ -405,7 +406,8 @@ def hashing(state: Path) -> Callable[[Path], str]:
         name, mark = str(path.resolve()), [stat.st_size, stat.st_mtime_ns]
         if known.get(name, [])[:2] != mark:
             known[name] = [*mark, sha256_of(path)]
-            write_json(state / HASHES, known)
+            with suppress(FileNotFoundError):  # who prepares or ends the build takes temporaries away: hash once more
+                write_json(state / HASHES, known)
         digest: str = known[name][2]
         return digest
 

@@ -6,7 +6,9 @@ import logging
 import os
 import time
 import traceback
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,10 +26,10 @@ def lines(log: Log) -> list[dict[str, Any]]:
     return [json.loads(line) for line in log.path.read_text().splitlines()]
 
 
-def test_an_attempt_of_the_same_host_pid_and_second_gets_a_log_of_its_own(
+def test_an_attempt_of_the_same_host_pid_and_instant_gets_a_log_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logs.time, "strftime", lambda *_: "20260101T000000Z")
+    monkeypatch.setattr(logs, "datetime", SimpleNamespace(now=lambda *_: datetime(2026, 1, 1, tzinfo=UTC)))
     first, second, third = Log(tmp_path), Log(tmp_path), Log(tmp_path)
     first.write("unit", rows=1)
     second.write("unit", rows=2)

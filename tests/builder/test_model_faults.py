@@ -1,9 +1,11 @@
 """Model folders that would give other numbers than their makers', or none: refused in one line, or read rightly."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -381,8 +383,8 @@ def test_a_local_folder_is_hashed_once_a_build_and_only_the_files_that_are_read(
     copy: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, read = copy("sd15"), []
-    sha256 = build_module.sha256_of
-    monkeypatch.setattr(build_module, "sha256_of", lambda path: read.append(path) or sha256(path))  # type: ignore[func-returns-value]
+    known = build_module.sha256_of
+    monkeypatch.setattr(build_module, "sha256_of", lambda path: read.append(path) or known(path))  # type: ignore[func-returns-value]
     row = replace(zoo.get("sd15"), repo=str(folder), revision=None)
     untrained = zoo.untrained(row)
     first = [fingerprint(view, hashing(tmp_path)) for view in (untrained, row)]
@@ -508,3 +510,20 @@ def test_a_text_tower_s_width_that_is_not_the_network_s_is_told_in_one_line(copy
     shutil.rmtree(folder / "text_encoder")
     clip_tower(24).save_pretrained(folder / "text_encoder")
     assert "its text towers give 24 numbers a token, and the UNet2DConditionModel takes 8" in refusal(folder)
+
+
+def test_a_file_is_hashed_though_another_process_takes_the_temporary_of_its_hash_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, state, renamed = tmp_path / "weights", tmp_path / "state", os.replace
+    weights.write_bytes(b"weights")
+
+    def taken(temporary: Path, path: Path) -> None:
+        temporary.unlink()
+        renamed(temporary, path)
+
+    monkeypatch.setattr(os, "replace", taken)
+    assert hashing(state)(weights) == sha256(b"weights").hexdigest()
+    monkeypatch.setattr(os, "replace", renamed)
+    assert hashing(state)(weights) == sha256(b"weights").hexdigest()
+    assert [path.name for path in state.iterdir()] == ["hashes.json"]
