@@ -406,7 +406,7 @@ def hashing(state: Path) -> Callable[[Path], str]:
         name, mark = str(path.resolve()), [stat.st_size, stat.st_mtime_ns]
         if known.get(name, [])[:2] != mark:
             known[name] = [*mark, sha256_of(path)]
-            with suppress(FileNotFoundError):  # who prepares or ends the build takes temporaries away: hash once more
+            with suppress(FileNotFoundError):  # another process may clean up: the next one hashes again
                 write_json(state / HASHES, known)
         digest: str = known[name][2]
         return digest
