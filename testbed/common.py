@@ -1,5 +1,6 @@
 """What every training script of the testbed shares: training faces, the loop, checkpoints, EMA and the log."""
 
+import argparse
 import json
 import math
 import time
@@ -42,6 +43,24 @@ def to_signed(pixels: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1
 
 
+def read_options(about: str | None, *, steps: int, seed: int) -> argparse.Namespace:
+    """What the command line says of a training: its steps, its seed, its device and the name of its run.
+
+    The seed decides the random start and every draw. Another seed than the recorded one is another training: it has a
+    name of its own, `NAME-seedS`, and does not replace what ships.
+    """
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--steps", type=int, default=steps)
+    parser.add_argument("--seed", type=int, default=seed)
+    parser.add_argument("--device", default="cpu")
+    return parser.parse_args()
+
+
+def run_name(name: str, seed: int, recorded: int) -> str:
+    """The name of a training: the model's own for the recorded seed."""
+    return name if seed == recorded else f"{name}-seed{seed}"
+
+
 @dataclass
 class Training:
     """One run: `loss(step)` is called until `steps`; `model`'s weights are averaged (EMA); a kill loses minutes."""
@@ -56,12 +75,14 @@ class Training:
     ema_decay: float = 0.999
     weight_decay: float = 0.01
     seed: int = 0
+    device: str = "cpu"
     sample: Callable[[torch.nn.Module, int], None] | None = None
     every: int = 1000
     curve: list[tuple[int, float]] = field(default_factory=list)
 
     def run(self) -> torch.nn.Module:
         """Train to the end (from the last checkpoint where there is one) and return the averaged model."""
+        self.model.to(self.device)
         self.ema = deepcopy(self.model).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=self.lr, weight_decay=self.weight_decay)
         started, running = time.monotonic(), 0.0
@@ -74,7 +95,7 @@ class Training:
             if (step + 1) % self.every == 0 or step + 1 == self.steps:
                 self._save(step + 1)
                 print(f"{self.name} step {step + 1} loss {running:.5f} {time.monotonic() - started:.0f} s", flush=True)
-        return self.ema.eval()
+        return self.ema.eval().cpu()
 
     def _step(self, step: int) -> float:
         for group in self.optimizer.param_groups:
@@ -98,7 +119,7 @@ class Training:
         path = self.folder / "checkpoint.pt"
         if not path.exists():
             return range(self.steps)
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location=self.device, weights_only=True)
         self.model.load_state_dict(state["model"])
         self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -120,11 +141,16 @@ class Training:
         temporary.replace(self.folder / "checkpoint.pt")
         (self.folder / "curve.json").write_text(json.dumps(self.curve))
         if self.sample:
-            self.sample(self.ema.eval(), step)
+            self.sample(deepcopy(self.ema).eval().cpu(), step)
 
 
-def diffusion_loss(unet: torch.nn.Module, alphas_cumprod: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
-    """Mean squared error of v = sqrt(abar) eps - sqrt(1 - abar) x0 (Salimans & Ho 2022), times stratified."""
+def diffusion_loss(
+    unet: torch.nn.Module, alphas_cumprod: torch.Tensor, clean: torch.Tensor, device: str = "cpu"
+) -> torch.Tensor:
+    """Mean squared error of v = sqrt(abar) eps - sqrt(1 - abar) x0 (Salimans & Ho 2022), times stratified.
+
+    All draws are made on the CPU, so that a network on another device is trained on the same ones.
+    """
     b = len(clean)
     uniform = (torch.arange(b) + torch.rand(b)) / b
     t = (uniform * len(alphas_cumprod)).long().clamp(max=len(alphas_cumprod) - 1)
@@ -132,7 +158,7 @@ def diffusion_loss(unet: torch.nn.Module, alphas_cumprod: torch.Tensor, clean: t
     noise = torch.randn_like(clean)
     noisy = abar.sqrt() * clean + (1 - abar).sqrt() * noise
     target = abar.sqrt() * noise - (1 - abar).sqrt() * clean
-    return (unet(noisy, t).sample - target).pow(2).mean()
+    return (unet(noisy.to(device), t.to(device)).sample - target.to(device)).pow(2).mean()
 
 
 def make_scheduler() -> DDIMScheduler:
@@ -162,8 +188,11 @@ def save_grid(images: torch.Tensor, path: Path, columns: int = 16) -> None:
 
 
 def finish(name: str, card: dict[str, Any]) -> Path:
-    """The folder the trained model ships in, with its training figures beside it as `training.json`."""
-    folder = TESTBED / name
+    """The folder of the trained model, with its training figures beside it as `training.json`.
+
+    A model that ships has its own in the package; another training of it lies in its run's folder.
+    """
+    folder = RUNS / name / "model" if "-seed" in name else TESTBED / name
     folder.mkdir(parents=True, exist_ok=True)
     curve = RUNS / name / "curve.json"
     figures = {**card, "curve": json.loads(curve.read_text()) if curve.exists() else []}
