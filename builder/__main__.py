@@ -86,6 +86,7 @@ def _publish(build: Build, log: Log) -> bool:
     with publishing_lease(build.state).acquire() as acquired:
         if not acquired:
             return False
+        build.refuse_outgrown()
         discard_damaged(build)
         if not build.pending() and not is_finished(build):
             finish(build)

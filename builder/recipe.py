@@ -57,7 +57,7 @@ class SourceSpec(_Frozen):
 
     name: str = Field(description="celeba, afhq, afhqv2, faces, digits, imagefolder:PATH, hf:REPO or a plug-in's")
     split: str | None = Field(default=None, description="only the rows of this split of the source's own")
-    limit: int | None = Field(default=None, description="at most this many images, chosen by hash")
+    limit: int | None = Field(default=None, description="at most this many images, chosen by hash; may be raised later")
     split_seed: int = Field(default=0, description="seed of the hash that splits images, where the source does not")
     options: dict[str, Any] = Field(default_factory=dict, description="the source's own, as `--option` gives them")
 
@@ -270,15 +270,20 @@ class Recipe(_Frozen):
     def identity(self, view: str | None = None) -> dict[str, Any]:
         """What a folder's parts, or those of one view, must agree on: all but what decides no part, views and models.
 
-        A part's marker names its view and its model's weights itself.
+        A part's marker names its view, its images and its model's weights itself.
         """
         apart = dict.fromkeys(("name", "views", "rows", "folders", "view_settings", "shard_rows", "pca_dims"), True)
         exclude: dict[str, Any] = {**apart, "settings": {"readers"}}
         own = self if view is None else self.model_copy(update={"settings": self.settings_of(view)})
-        return own.model_dump(mode="json", exclude=exclude)
+        fields = own.model_dump(mode="json", exclude=exclude)
+        fields["source"]["limit"] = None  # a larger limit adds images, and leaves the others as they are
+        return fields
 
     def difference(self, other: "Recipe") -> tuple[str, Any, Any] | None:
-        """The first field of `identity`, or of what decides the published files, that differs, and both its values."""
+        """The first field that keeps `other` from going on with this recipe's build, and both its values.
+
+        That is a field of `identity`, one that decides the published files, or a limit that is not larger.
+        """
         published = {"shard_rows", "pca_dims"}
         both = [view for view in self.views if view in other.views]
         a, b = (
@@ -288,6 +293,9 @@ class Recipe(_Frozen):
             })
             for each in (self, other)
         )  # fmt: skip
+        here, there = self.source.limit, other.source.limit
+        if here is None or there is None or there < here:
+            a["source.limit"], b["source.limit"] = here, there
         return next(((key, a.get(key), b.get(key)) for key in sorted(a | b) if a.get(key) != b.get(key)), None)
 
     def digest(self, view: str | None = None) -> str:

@@ -12,7 +12,7 @@ from noisezoo import zoo
 from noisezoo.builder.audit.finding import Finding
 from noisezoo.builder.audit.rounding import TF32, rounding_noise
 from noisezoo.builder.dataset import config_files
-from noisezoo.builder.engine import STATE, device_name
+from noisezoo.builder.engine import STATE, device_name, open_build
 from noisezoo.builder.models import naming
 from noisezoo.builder.recipe import Settings, merged
 from noisezoo.builder.sources import open_source
@@ -216,8 +216,9 @@ def _computer(
     with naming(view):
         computer.load()
     if computer.learns:  # from images that need not be in the dataset
-        fit = root / STATE / "fits" / f"{section.prefix}{view.name}.safetensors"
-        if not fit.exists():
+        built = (root / STATE).is_dir()
+        fit = open_build(root).sample / "fits" / f"{view.name}.safetensors" if built else None
+        if fit is None or not fit.exists():
             raise UsageError("what it was fitted on is not published: recompute it in the folder that it was built in")
         from safetensors.numpy import load_file
 

@@ -101,7 +101,7 @@ def finish(build: Build) -> None:
         IncompleteError: Units are missing.
         NoiseZooError: Every image was refused.
     """
-    for folder in (build.root, build.root / PAIRED / "basis", build.state / "fits"):
+    for folder in (build.root, build.root / PAIRED / "basis", build.sample / "fits"):
         clean_up(folder)  # what killed publishers and fits left; shards' folders are cleaned as they are written
     shutil.rmtree(build.root / STAGED, ignore_errors=True)
     missing = build.pending()

@@ -23,9 +23,15 @@ from noisezoo.files import clean_up, make_folder, read_json, read_state, sha256_
 from noisezoo.schema import name_faults
 
 STATE, MODELS, COMMITS, ARITHMETIC = "_build", "models.json", "commits.json", "arithmetic"
+SAMPLE = "sample-"
+"""Folder of the state, with the limit behind it: the manifest of a build whose limit has grown."""
+
 HASHES, LISTED = "hashes.json", "listed.json"
 """SHA-256 of local models' files, and keys of all images that the source had when the manifest was frozen, where a
 source may get more."""
+
+FITTED = "fitted"
+"""Key of a marker: digest of the manifest for which its view was fitted to pictures, where it was."""
 
 PREPARING = "prepare.json"
 """The lease of the process that writes recipe, manifest and models."""
@@ -67,13 +73,15 @@ class Unit:
         """What a marker must say for its part to be this unit's, and not another recipe's, row's or manifest's."""
         return {
             "view": self.view.name, "slice": self.number, "recipe": self.build.digests[self.view.name],
-            "manifest": self.build.manifest.digest, "model": self.build.fingerprints[self.view.name],
+            "manifest": self.build.contents[self.number], "model": self.build.fingerprints[self.view.name],
         }  # fmt: skip
 
     def marker(self) -> dict[str, Any] | None:
         """The unit's marker, if it is this unit's and its part is there in full length; None where work is left."""
         marker = read_json(self.marker_path)
         if marker is None or any(marker.get(key) != value for key, value in self.expected().items()):
+            return None
+        if marker.get(FITTED, self.build.manifest.digest) != self.build.manifest.digest:
             return None
         return marker if self.part.is_file() and self.part.stat().st_size == marker["bytes"] else None
 
@@ -95,6 +103,19 @@ class Build:
     def state(self) -> Path:
         """Where everything but the published dataset lies."""
         return self.root / STATE
+
+    @property
+    def sample(self) -> Path:
+        """Where manifest, facts of the source and fits lie: a folder of their own once the limit has grown."""
+        return _sample(self.state, self.recipe)
+
+    @cached_property
+    def contents(self) -> list[str]:
+        """Unit number -> what its marker says of the images: the digest of its own, or of all where no limit is."""
+        slices = self.manifest.slices(self.recipe.slice_rows)
+        if self.recipe.source.limit is None:
+            return [self.manifest.digest] * len(slices)
+        return [self.manifest.digest_of(rows) for rows in slices]
 
     @property
     def leases(self) -> Path:
@@ -139,9 +160,9 @@ class Build:
     @cached_property
     def source_facts(self) -> dict[str, Any]:
         """Label features, licence and refusals of the source, as `prepare` found them."""
-        facts = read_state(self.state / "source.json")
+        facts = read_state(self.sample / "source.json")
         if facts is None:
-            raise UsageError(f"{self.state / 'source.json'} is missing: build into a new folder")
+            raise UsageError(f"{self.sample / 'source.json'} is missing: build into a new folder")
         return facts
 
     @cached_property
@@ -151,7 +172,7 @@ class Build:
         Raises:
             UsageError: An older version began the build, whose manifest names images in another way.
         """
-        if "pinned" not in self.source_facts:
+        if "pinned" not in self.source_facts or (self.recipe.source.limit and self.manifest.ranks is None):
             raise UsageError(f"{self.root} was begun by an older NoiseZoo: build into a new folder")
         return open_source(self.recipe.source.name, self.recipe.source.options | self.source_facts["pinned"])
 
@@ -175,6 +196,16 @@ class Build:
     def arithmetic(self, view: zoo.View) -> dict[str, Any]:
         """`dtype` and `compile` that a GPU chose for a view; empty where none was asked."""
         return read_state(self.state / ARITHMETIC / f"{view.name}.json") or {}
+
+    def refuse_outgrown(self) -> None:
+        """Let a process end whose limit another process has raised: it would undo what the new one does.
+
+        Raises:
+            UsageError: It was raised.
+        """
+        now = read_state(self.state / "recipe.json") or self.recipe.model_dump()
+        if now["source"]["limit"] != self.recipe.source.limit:
+            raise UsageError(f"the limit of {self.root} was raised to {now['source']['limit']}: run it with that limit")
 
     def owners(self) -> list[dict[str, Any]]:
         """Living processes that own leases of the build: `host`, `pid`, `leases`."""
@@ -212,11 +243,12 @@ def listed_units(folder: Path, count: int, *suffixes: str) -> np.ndarray:
 def prepare(recipe: Recipe, root: Path) -> Build:
     """Open the build of `recipe` in `root`; write recipe, manifest and models where they are not there yet.
 
-    Views may be added to an existing build; any other change of the recipe is refused, unless no part was committed
-    yet: then the folder becomes the new recipe's.
+    Views may be added to an existing build, and images by a larger limit; any other change of the recipe is refused,
+    unless no part was committed yet: then the folder becomes the new recipe's.
 
     Raises:
-        UsageError: The folder holds another recipe's build or other files, cannot be written, or a model is missing.
+        UsageError: The folder holds another recipe's build or other files, cannot be written, or a model is missing; or
+            the limit is larger, while other processes work in the folder or its source gives other images than before.
     """
     source = open_source(recipe.source.name, recipe.source.options)
     state = root / STATE
@@ -236,7 +268,7 @@ def prepare(recipe: Recipe, root: Path) -> Build:
         lambda: _is_prepared(recipe, root, models) or None,
         lambda: _write(recipe, root, source, models),
     )
-    return Build(root, _reconcile(recipe, root), Manifest.read(state / "manifest.parquet"))
+    return _read(root, _reconcile(recipe, root))
 
 
 def _is_prepared(recipe: Recipe, root: Path, models: Mapping[str, dict[str, Any]]) -> bool:
@@ -251,26 +283,68 @@ def _is_prepared(recipe: Recipe, root: Path, models: Mapping[str, dict[str, Any]
 def _write(recipe: Recipe, root: Path, source: Source, models: Mapping[str, dict[str, Any]]) -> None:
     """Write what decides the build, under the lease that lets one process do so."""
     state = root / STATE
-    for name in ("manifest.parquet", "source.json", "recipe.json", *models):
+    for name in ("recipe.json", *models):
         clean_up(state, name)
-    joined = _reconcile(recipe, root)
-    if _begun(recipe, root) is None:  # recipe.json is written last: without it, the others may be another recipe's
+    joined, existing = _reconcile(recipe, root), _begun(recipe, root)
+    if existing is None:  # recipe.json is written last: without it, the others may be another recipe's
         _empty(state)
-        manifest, refusals = freeze(source, recipe.source)
-        manifest.save(state / "manifest.parquet")
-        features = list(source.label_features().to_dict().items())  # a list, as their order is the columns' order
-        facts = {"features": features, "license": source.license, "license_name": source.license_name,
-                 "sensitive": source.sensitive, "identity": source.identity,
-                 "refusals": [asdict(r) for r in refusals], "notes": source.notes(),
-                 "pinned": source.pinned(),
-                 "spare": spare_keys(source, recipe.source),
-                 "options": source.options(), "manifest": manifest.digest}  # fmt: skip
         if (keys := source.list_keys()) is not None:
             write_json(state / LISTED, {"keys": sorted(keys)})
-        write_json(state / "source.json", facts)
+        _freeze(source, recipe, state)
+    grows = existing is not None and existing.source.limit != joined.source.limit
+    if existing is not None and grows:
+        _grow(_read(root, existing), joined)
     write_json(state / "recipe.json", joined.model_dump(mode="json"))
     for name, entries in models.items():
         write_json(state / name, (read_state(state / name) or {}) | entries)
+    for unit in _read(root, joined).pending() if grows else ():  # units that were not full, and what is fitted anew
+        unit.marker_path.unlink(missing_ok=True)
+
+
+def _freeze(source: Source, recipe: Recipe, folder: Path) -> Manifest:
+    """Write the manifest and the facts of the source."""
+    manifest, refusals = freeze(source, recipe.source)
+    for name in ("manifest.parquet", "source.json"):
+        clean_up(folder, name)
+    manifest.save(folder / "manifest.parquet")
+    features = list(source.label_features().to_dict().items())  # a list, as their order is the columns' order
+    facts = {"features": features, "license": source.license, "license_name": source.license_name,
+             "sensitive": source.sensitive, "identity": source.identity,
+             "refusals": [asdict(r) for r in refusals], "notes": source.notes(),
+             "pinned": source.pinned(),
+             "spare": spare_keys(source, recipe.source),
+             "options": source.options(), "manifest": manifest.digest}  # fmt: skip
+    write_json(folder / "source.json", facts)
+    return manifest
+
+
+def _grow(build: Build, recipe: Recipe) -> None:
+    """Freeze the sample of a larger limit beside the build's own: it is the build's as soon as recipe.json says so."""
+    limit, grown = build.recipe.source.limit, build.state / f"{SAMPLE}{recipe.source.limit}"
+    assert limit is not None, "only a limit can grow"
+    at_work = [f"{owner['pid']} on {owner['host']}" for owner in build.owners() if owner["leases"] != [PREPARING]]
+    if at_work:
+        raise UsageError(
+            f"process {at_work[0]} works in {build.root} with limit {limit}: wait for it, or stop it, to raise the limit"
+        )
+    shutil.rmtree(grown, ignore_errors=True)
+    make_folder(grown)
+    manifest = _freeze(build.source, recipe, grown)
+    if not manifest.first(limit).equals(build.manifest.table):
+        shutil.rmtree(grown)
+        raise UsageError(
+            f"{build.recipe.source.name} gives other images, labels or files than when {build.root} was begun, so "
+            "its limit cannot be raised: build into a new folder"
+        )
+
+
+def _sample(state: Path, recipe: Recipe) -> Path:
+    grown = state / f"{SAMPLE}{recipe.source.limit}"
+    return grown if grown.is_dir() else state
+
+
+def _read(root: Path, recipe: Recipe) -> Build:
+    return Build(root, recipe, Manifest.read(_sample(root / STATE, recipe) / "manifest.parquet"))
 
 
 def _check(recipe: Recipe, labels: Iterable[str]) -> None:
@@ -302,7 +376,7 @@ def _take_folder(root: Path) -> None:
 
 
 def _reconcile(recipe: Recipe, root: Path) -> Recipe:
-    """The folder's recipe with this one's views, rows and folders added; refuses anything else that differs.
+    """The folder's recipe with this one's views, rows, folders and limit; refuses anything else that differs.
 
     The number of reading threads is the newer recipe's, as it changes no byte.
     """
@@ -311,11 +385,15 @@ def _reconcile(recipe: Recipe, root: Path) -> Recipe:
         return recipe
     if (difference := existing.difference(recipe)) is not None:
         key, there, here = difference
+        same = "use the same recipe"
+        if key == "source.limit":
+            same = "leave out the limit" if there is None else f"give --limit {there} or more"
         raise UsageError(
             f"{root} holds another recipe's build: {key} is {there!r} there and {here!r} here; "
-            "choose another --out, or use the same recipe"
+            f"choose another --out, or {same}"
         )
     fields = existing.model_dump(mode="json")
+    fields["source"]["limit"] = recipe.source.limit
     fields["rows"] = [asdict(row) for row in {row.name: row for row in (*existing.rows, *recipe.rows)}.values()]
     fields["views"] = list(dict.fromkeys((*existing.views, *recipe.views)))
     fields["folders"] |= recipe.folders
@@ -330,7 +408,8 @@ def _begun(recipe: Recipe, root: Path) -> Recipe | None:
     if fields is None:
         return None
     existing = make_recipe(fields)
-    return None if existing.difference(recipe) is not None and _is_nobodys(root) else existing
+    differs = existing.source.limit != recipe.source.limit or existing.difference(recipe) is not None
+    return None if differs and _is_nobodys(root) else existing
 
 
 def _is_nobodys(root: Path) -> bool:
@@ -356,7 +435,7 @@ def open_build(root: Path) -> Build:
     fields = read_state(root / STATE / "recipe.json")
     if fields is None:
         raise UsageError(f"{root} holds no build: it has no {STATE}/recipe.json")
-    return Build(root, make_recipe(fields), Manifest.read(root / STATE / "manifest.parquet"))
+    return _read(root, make_recipe(fields))
 
 
 def publishing_lease(state: Path) -> Lease:

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from noisezoo.builder.engine.build import Unit
+from noisezoo.builder.engine.build import FITTED, Unit
 from noisezoo.builder.engine.log import Log
 from noisezoo.builder.models import families
 from noisezoo.builder.sources import Refusal
@@ -44,6 +44,7 @@ def commit(unit: Unit, work: Work, started: float, log: Log) -> None:
         short = [vars(shortage) for shortage in stages.take_shortages()]
         with stages.timed("write"):
             told = {**worker, "shortages": short, **_cut(work, ids)}
+            told |= {FITTED: unit.build.manifest.digest} if work.computer.learns else {}
             write_json(unit.marker_path, {**_marker(unit, work.computer, ids, refusals), **told})
         spent["write"] += stages.take_seconds()["write"]
         for each in short:

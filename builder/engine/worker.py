@@ -78,6 +78,7 @@ def work(build: Build, log: Log) -> int:
     with reading_threads(build.recipe.settings) as pool, Queue(build) as queue, Monitor(queue.leases) as monitor:
         group: _Group | None = None
         while not stop_requested():
+            build.refuse_outgrown()
             name = queue.enter()
             if name is not None:
                 if group is None or group.name != name:
@@ -243,7 +244,7 @@ def _fit(build: Build, source: Source, computer: "Computer") -> "dict[str, np.nd
     """What a view has learned; learned now by one process, under a lease, where none has."""
     from safetensors.numpy import load_file
 
-    path = build.state / "fits" / f"{computer.view.name}.safetensors"
+    path = build.sample / "fits" / f"{computer.view.name}.safetensors"
 
     def write() -> None:
         clean_up(path.parent, path.name)

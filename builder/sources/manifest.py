@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from noisezoo.builder.recipe import SourceSpec
 
 KEY, SHA, GROUP = "key", "sha256", "group"
+RANK = ".rank"
+"""Column of a limited manifest: each row's place in the sample, which a larger limit goes on with."""
+
 READ_TOGETHER = 64
 SPARE_ROWS = 1000
 """At most this many images that a limit leaves out are kept, for views that learn from other images than the rows."""
@@ -44,7 +47,10 @@ def split_of(group: str, seed: int) -> str:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Rows in order of split, then of the source: `image_id`, `split`, `key`, `sha256` of the content, labels."""
+    """Rows in order of split, then of the source: `image_id`, `split`, `key`, `sha256` of the content, labels.
+
+    With a limit, rows of a split are in the order of the sample, so that a larger limit only appends to each split.
+    """
 
     table: "pa.Table"
 
@@ -67,14 +73,30 @@ class Manifest:
         return list(self.table.column(SHA).to_pylist())
 
     @cached_property
+    def ranks(self) -> list[int] | None:
+        """Each row's place in the sample; None where no limit was given."""
+        return self.table.column(RANK).to_pylist() if RANK in self.table.column_names else None
+
+    @cached_property
     def digest(self) -> str:
-        """SHA-256 over ids, splits and content hashes, in order; a few rows at a time, as there may be millions."""
+        """SHA-256 over ids, splits and content hashes, in order."""
+        return self.digest_of(range(len(self)))
+
+    def digest_of(self, rows: range) -> str:
+        """`digest` of some of the rows; a few rows at a time, as there may be millions."""
         digest, separator = hashlib.sha256(), ""
-        for batch in self.table.select([ID, SPLIT, SHA]).to_batches(max_chunksize=4096):
-            rows = zip(*(column.to_pylist() for column in batch.columns), strict=True)
-            digest.update((separator + "\n".join("\t".join(row) for row in rows)).encode())
+        table = self.table.select([ID, SPLIT, SHA]).slice(rows.start, len(rows))
+        for batch in table.to_batches(max_chunksize=4096):
+            columns = zip(*(column.to_pylist() for column in batch.columns), strict=True)
+            digest.update((separator + "\n".join("\t".join(row) for row in columns)).encode())
             separator = "\n"
         return digest.hexdigest()
+
+    def first(self, limit: int) -> "pa.Table":
+        """The rows of the sample's first `limit` images."""
+        import pyarrow.compute as pc
+
+        return self.table.filter(pc.less(self.table.column(RANK), limit))
 
     @cached_property
     def splits(self) -> dict[str, range]:
@@ -84,8 +106,13 @@ class Manifest:
         return {str(names[a]): range(a, b) for a, b in zip(starts, starts[1:], strict=False)}
 
     def slices(self, rows: int) -> list[range]:
-        """Units of at most `rows` rows, none across two splits: fixed by the manifest, whoever works."""
-        return [part[i : i + rows] for part in self.splits.values() for i in range(0, len(part), rows)]
+        """Units of at most `rows` rows, none across two splits: fixed by the manifest, whoever works.
+
+        With a limit they are in the order of their first images in the sample: a larger limit only appends units.
+        """
+        units = [part[i : i + rows] for part in self.splits.values() for i in range(0, len(part), rows)]
+        ranks = self.ranks
+        return units if ranks is None else sorted(units, key=lambda unit: ranks[unit.start])
 
     def save(self, path: Path) -> None:
         """Commit the manifest as one Parquet file."""
@@ -121,15 +148,16 @@ def freeze(source: Source, spec: "SourceSpec") -> tuple[Manifest, list[Refusal]]
         UsageError: No image is left, a label column has the name of one of the manifest's own, or the source's own
             splits have an identity on both sides.
     """
-    taken = [name for name in source.label_features() if name in (ID, SPLIT, KEY, SHA, GROUP)]
+    taken = [name for name in source.label_features() if name in (ID, SPLIT, KEY, SHA, GROUP, RANK)]
     if taken:
         raise UsageError(
             f"source {spec.name}: its label column {taken[0]!r} has a name of the manifest's own: rename it"
         )
     table = chosen_rows(source, spec)
     _refuse_divided(table, spec)
-    if spec.limit is not None and spec.limit < len(table):
-        table = table.take(np.sort(_first(table, spec, spec.limit, source.stratify)))
+    if spec.limit is not None:
+        table = table.take(_first(table, spec, min(spec.limit, len(table)), source.stratify))
+        table = table.append_column(RANK, [range(len(table))])
     hashes, unread = _hash(source, table)
     refusals = source.refusals() + unread
     kept = [i for i, digest in enumerate(hashes) if digest is not None]
@@ -226,7 +254,7 @@ def _refuse_divided(table: "pa.Table", spec: "SourceSpec") -> None:
 
 
 def _order(table: "pa.Table") -> "pa.Table":
-    """Rows by split, train first, in the source's order within a split; our own columns first."""
+    """Rows by split, train first, in their order within a split; our own columns first."""
     names, known = table.column(SPLIT).to_pylist(), list(SPLITS)
     rank = {name: (known.index(name) if name in known else len(known), name) for name in set(names)}
     order = sorted(range(len(names)), key=lambda i: rank[names[i]])

@@ -37,7 +37,9 @@ def chosen_recipe(
     source_options: SourceOptions = None,
     split: Annotated[str | None, typer.Option(help="Only this split of the source's own, or all.")] = None,
     views: Annotated[str | None, typer.Option(help="Views, separated by commas, instead of the recipe's.")] = None,
-    limit: Annotated[int | None, typer.Option(help="At most this many images, chosen by hash.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="At most this many images, chosen by hash; a larger one goes on with the build.")
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A setting, as in --set num_inference_steps=20; may be repeated.")
     ] = None,

@@ -144,7 +144,7 @@ def test_adding_a_view_computes_nothing_else_again_and_equals_building_both_at_o
     [
         ({"settings": {"seed": 7}}, "settings.seed is 42 there and 7 here"),
         ({"settings": {"num_inference_steps": 5}}, "settings.num_inference_steps is 2 there and 5 here"),
-        ({"limit": 41}, "source.limit is 40 there and 41 here"),
+        ({"limit": 39}, "source.limit is 40 there and 39 here"),
         ({"slice_rows": 4}, "slice_rows is 8 there and 4 here"),
     ],
 )
@@ -185,7 +185,8 @@ def test_one_committed_part_keeps_a_folder_for_its_recipe(tmp_path: Path) -> Non
     commit_units(build, build.units(zoo.get("random-64"))[:1])
     with pytest.raises(UsageError, match="settings.seed is 42 there and 7 here"):
         prepare(small(settings={"seed": 7}), build.root)
-    assert (build.units(zoo.get("random-64"))[0].marker() or {})["rows"] == 8
+    unit = build.units(zoo.get("random-64"))[0]
+    assert (unit.marker() or {})["rows"] == len(unit.rows)
 
 
 def test_a_folder_with_other_files_is_refused_and_left_as_it_was(tmp_path: Path) -> None:

@@ -348,3 +348,13 @@ def test_a_split_of_a_source_without_splits_is_refused_with_the_mend() -> None:
     spec = SourceSpec(name="faces", split="test")
     with pytest.raises(UsageError, match="source faces has no splits of its own: leave out --split"):
         freeze(open_source("faces"), spec)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 64])
+def test_a_larger_limit_only_appends_units_and_fills_the_last_of_each_split(rows: int) -> None:
+    small, large = (frozen(limit, ids=names(200))[0] for limit in (60, 130))
+    assert large.first(60).equals(small.table)
+    before, after = ([[m.ids[k] for k in unit] for unit in m.slices(rows)] for m in (small, large))
+    assert all(new[: len(old)] == old for old, new in zip(before, after, strict=False))
+    assert sum(old != new for old, new in zip(before, after, strict=False)) <= len(small.splits)
+    assert sorted(image_id for unit in after for image_id in unit) == sorted(large.ids)
