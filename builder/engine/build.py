@@ -325,7 +325,7 @@ def _grow(build: Build, recipe: Recipe) -> None:
     at_work = [f"{owner['pid']} on {owner['host']}" for owner in build.owners() if owner["leases"] != [PREPARING]]
     if at_work:
         raise UsageError(
-            f"process {at_work[0]} works in {build.root} with limit {limit}: wait for it, or stop it, to raise the limit"
+            f"process {at_work[0]} works in {build.root} with limit {limit}: to raise it, wait for it or stop it"
         )
     shutil.rmtree(grown, ignore_errors=True)
     make_folder(grown)

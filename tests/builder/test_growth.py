@@ -129,7 +129,7 @@ def test_a_build_in_which_a_process_works_is_not_grown_and_an_outgrown_process_e
     commit_units(build, [first])
     with second.lease.acquire() as acquired:
         assert acquired
-        with pytest.raises(UsageError, match=f"process {os.getpid()} on .* works in .* with limit 20: wait for it"):
+        with pytest.raises(UsageError, match=f"process {os.getpid()} on .* works in .* with limit 20: to raise it, wait for it or stop it"):
             run(digits_recipe(LIGHT, limit=40), out)
     prepare(digits_recipe(LIGHT, limit=40), out)
     with pytest.raises(UsageError, match="was raised to 40: run it with that limit"):
