@@ -1,4 +1,4 @@
-"""A larger limit goes on with a smaller one's build: what whole units hold is kept, and the bytes are those of one go."""
+"""A larger limit goes on with a smaller one's build: full units are kept, and the bytes are those of one go."""
 
 import os
 from pathlib import Path
@@ -129,7 +129,8 @@ def test_a_build_in_which_a_process_works_is_not_grown_and_an_outgrown_process_e
     commit_units(build, [first])
     with second.lease.acquire() as acquired:
         assert acquired
-        with pytest.raises(UsageError, match=f"process {os.getpid()} on .* works in .* with limit 20: to raise it, wait for it or stop it"):
+        said = f"process {os.getpid()} on .* works in .* with limit 20: to raise it, wait for it or stop it"
+        with pytest.raises(UsageError, match=said):
             run(digits_recipe(LIGHT, limit=40), out)
     prepare(digits_recipe(LIGHT, limit=40), out)
     with pytest.raises(UsageError, match="was raised to 40: run it with that limit"):
