@@ -3,6 +3,7 @@
 import ast
 import sys
 from importlib import import_module
+from importlib.util import resolve_name
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -36,11 +37,11 @@ class Door(ModuleType):
 
 
 def open_door(package: str) -> None:
-    """Make `package`, which is being imported, export what its stub lists as `from MODULE import NAME as NAME`."""
+    """Make `package`, which is being imported, export what its stub lists as `from .MODULE import NAME as NAME`."""
     door = sys.modules[package]
     stub = ast.parse(Path(str(door.__file__)).with_suffix(".pyi").read_text(encoding="utf-8"))
     exports = {
-        alias.asname or alias.name: (str(node.module), alias.name)
+        alias.asname or alias.name: (resolve_name("." * node.level + str(node.module), package), alias.name)
         for node in stub.body if isinstance(node, ast.ImportFrom) for alias in node.names
     }  # fmt: skip
     door.__dict__.update(_exports=exports, __all__=sorted(exports))

@@ -78,6 +78,12 @@ def test_no_room_is_imported_past_its_door() -> None:
     assert not past, "\n".join(past)
 
 
+def test_a_relative_import_stays_in_its_folder() -> None:
+    """So that a dot always means the same room, and every import of another room is seen by the tests above."""
+    every = [(path, node) for path, _ in modules() for node in ast.walk(ast.parse(path.read_text()))]
+    assert not [f"{path}: {node.module}" for path, node in every if isinstance(node, ast.ImportFrom) and node.level > 1]
+
+
 def test_the_library_does_not_import_the_floors_but_at_the_command_line() -> None:
     library = [path for path in (HOUSE / "noisezoo").glob("*.py") if path.name != "cli.py"]
     assert not [f"{path.name}: {name}" for path in library for _, name, _ in imports(path)]

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis.controls.simulation import MODE, bimodal, laplace, row_scales, shell
 from noisezoo.analysis.core import (
     AnyArray,
     Blocks,
@@ -25,6 +24,7 @@ from noisezoo.analysis.core import (
     wilson,
 )
 from noisezoo.analysis.gaussian import FAMILIES, examine, null_replicates, sample_of
+from .simulation import MODE, bimodal, laplace, row_scales, shell
 
 Floats = NDArray[np.float64]
 _DEGREES = 10  # of freedom of the shared scale

@@ -1,4 +1,4 @@
-from noisezoo.analysis.studies.claims import (
+from .claims import (
     MEAN as MEAN,
     VERDICTS as VERDICTS,
     Claim as Claim,
@@ -6,8 +6,8 @@ from noisezoo.analysis.studies.claims import (
     Json as Json,
     scorecard as scorecard,
 )
-from noisezoo.analysis.studies.run import analyze as analyze
-from noisezoo.analysis.studies.study import (
+from .run import analyze as analyze
+from .study import (
     QUICK as QUICK,
     Analysis as Analysis,
     Effort as Effort,

@@ -7,10 +7,10 @@ import numpy as np
 from noisezoo.analysis.core import interval_of_rate, units_of
 from noisezoo.analysis.figures import curves, lines, matrix
 from noisezoo.analysis.relations import Alignment as Aligned, alignment_matrix, neighbour_curve
-from noisezoo.analysis.studies.claims import Json
-from noisezoo.analysis.studies.data import Data, Part
-from noisezoo.analysis.studies.study import TWO_VIEWS, Analysis, Options, Page, Study, register_study, tidy
 from noisezoo.schema import ID
+from .claims import Json
+from .data import Data, Part
+from .study import TWO_VIEWS, Analysis, Options, Page, Study, register_study, tidy
 
 ROWS, SPLITS = 3000, 8
 """At most so many, as neighbours cost their square, in every half of every split."""
@@ -78,8 +78,7 @@ class Alignment(Study):
 
 def _pairs(analysis: Analysis) -> list[tuple[str, str]]:
     """Each noise view, its untrained twin and the picture, with each of the first encoders."""
-    others = dict.fromkeys((*analysis.noise_and_twins, *analysis.of_family("pixels")))
-    return [(other, encoder) for encoder in analysis.encoders[:ENCODERS] for other in others]
+    return [(view, encoder) for encoder in analysis.encoders[:ENCODERS] for view in analysis.noise_and_likes]
 
 
 def _sizes(n: int) -> list[int]:

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 from noisezoo.analysis.core import Interval, mean_intervals, paired_differences
 from noisezoo.analysis.probes import DIMENSIONS, paper_probes
-from noisezoo.analysis.studies.claims import POINTS, UNTRAINED, Claim, Evidence, Json, direction, noise_views
-from noisezoo.analysis.studies.data import Data
-from noisezoo.analysis.studies.paper import variance_held
-from noisezoo.analysis.studies.splits import Mask, splits_of
-from noisezoo.analysis.studies.study import NOISE, Analysis, Options, Page, Requirement, Study, register_study
 from noisezoo.zoo import RESIDUAL
+from .claims import POINTS, UNTRAINED, Claim, Evidence, Json, direction, noise_views
+from .data import Data
+from .paper import variance_held
+from .splits import Mask, splits_of
+from .study import NOISE, Analysis, Options, Page, Requirement, Study, register_study
 
 BLOCK = 4096
 """Rows that are held in float32 at a time."""

@@ -5,12 +5,10 @@ from typing import Any
 
 from noisezoo.analysis.controls import ConditionalValue, conditional_value
 from noisezoo.analysis.figures import dots, hue
-from noisezoo.analysis.studies.claims import METRIC, POINTS, Claim, Evidence, Json, beyond_twins
-from noisezoo.analysis.studies.data import Data
-from noisezoo.analysis.studies.study import NOISE, PICTURE, Analysis, Options, Page, Study, register_study, spread
+from .claims import METRIC, POINTS, Claim, Evidence, Json, beyond_twins
+from .data import Data
+from .study import NOISE, PICTURE, Analysis, Options, Page, Study, register_study, spread
 
-CONTROLS = ("pixels", "vae")
-"""Families of views that are the picture, or nearly so."""
 MAX_ROWS = 3000
 """Images at most: every pair is fitted at every share of the variance."""
 
@@ -55,7 +53,7 @@ class Conditional(Study):
             A, B = map(part.leading, pair)
             return conditional_value(A, B, part.Y, part.names, views=pair, groups=part.groups, **draws)  # type: ignore[arg-type]
 
-        pairs = [(control, view) for view in analysis.noise_and_twins for control in analysis.of_family(*CONTROLS)]
+        pairs = [(control, view) for view in analysis.noise_and_twins for control in analysis.pictures]
         analysis.record(self.name, spread(both, pairs), ("control", "view"), caveats=part.caveats())
 
     def exhibit(self, page: Page) -> Json:

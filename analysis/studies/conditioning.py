@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from noisezoo.analysis.controls import difference_of_differences
 from noisezoo.analysis.figures import dots, hue
 from noisezoo.analysis.probes import Comparison
-from noisezoo.analysis.studies.claims import METRIC, Json
-from noisezoo.analysis.studies.data import Data
-from noisezoo.analysis.studies.study import Analysis, Options, Page, Requirement, Study, register_study
+from .claims import METRIC, Json
+from .data import Data
+from .study import Analysis, Options, Page, Requirement, Study, register_study
 
 
 @register_study

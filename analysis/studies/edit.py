@@ -27,10 +27,10 @@ from noisezoo.analysis.edits import (
     study_edits,
 )
 from noisezoo.analysis.figures import curves, line, tile
-from noisezoo.analysis.studies.claims import Claim, Evidence, Json
-from noisezoo.analysis.studies.data import Data
-from noisezoo.analysis.studies.study import Analysis, Judge, Model, Options, Page, Study, register_study, tidy
 from noisezoo.errors import UsageError
+from .claims import Claim, Evidence, Json
+from .data import Data
+from .study import Analysis, Judge, Model, Options, Page, Study, register_study, tidy
 
 SHOWN_FACES = 12
 FACES_ON_PAGE, FACES_ABREAST = 6, 3

@@ -5,19 +5,9 @@ from typing import Any
 
 from noisezoo.analysis.controls import planted_power
 from noisezoo.analysis.gaussian import gaussianity, paper_gaussianity
-from noisezoo.analysis.studies.claims import Claim, Evidence, Json, over
-from noisezoo.analysis.studies.data import Data
-from noisezoo.analysis.studies.study import (
-    ROWS,
-    Analysis,
-    Options,
-    Page,
-    Study,
-    independent_rows,
-    register_study,
-    side_by_side,
-    tidy,
-)
+from .claims import Claim, Evidence, Json, over
+from .data import Data
+from .study import ROWS, Analysis, Options, Page, Study, independent_rows, register_study, spread, tidy
 
 ENOUGH = 250
 """Rows that the paper tested."""
@@ -41,14 +31,12 @@ def passes_the_papers_test(kind: str) -> Callable[[Json], Iterator[Evidence]]:
         for view, found in _tested(results, kind):
             for row in (row for row in found.get("paper", {}).get("rows", ()) if row["test"] != "both"):
                 own = STUDENT * (row.get("spread") or 0.0)
-                share, swing = (
-                    row["acceptance"],
-                    max(row["null"] - row["null_low"], row["null_high"] - row["null"], own),
-                )
+                share, null = row["acceptance"], row["null"]
+                swing = max(null - row["null_low"], row["null_high"] - null, own)
                 accepted = {"estimate": share, "low": share - swing, "high": share + swing}
                 words = "{acceptance:.1%}, Gaussian rows {null:.1%} [{null_low:.1%}, {null_high:.1%}]".format(**row)
                 yield Evidence.of(view, f"accepted, {row['test']}", "a Gaussian's less 5 points",
-                                  over(accepted, row["null"] - MARGIN), words=words)  # fmt: skip
+                                  over(accepted, null - MARGIN), words=words)  # fmt: skip
 
     return evidence
 
@@ -108,8 +96,7 @@ class Gaussianity(Study):
         """Results by view; the paper's own test and the power of all tests under `paper` and `power`."""
 
         def on(views: list[str], test: Callable[..., Any], table: str, **draws: Any) -> dict[str, Any]:
-            made = side_by_side(lambda view: test(data.stored(view), seed=options.seed, **draws), views)
-            found = dict(zip(views, made, strict=True))
+            found = spread(lambda view: test(data.stored(view), seed=options.seed, **draws), views)
             analysis.rows[table] = [row for view, one in found.items() for row in tidy(one.records(), view=view)]
             return found
 

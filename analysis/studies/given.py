@@ -5,23 +5,12 @@ from typing import Any
 
 from noisezoo.analysis.figures import dots, hue
 from noisezoo.analysis.relations import Given as Partial, shared_given
-from noisezoo.analysis.studies.claims import Claim, Evidence, Json, beyond_twins
-from noisezoo.analysis.studies.data import Data
-from noisezoo.analysis.studies.study import (
-    ENCODER,
-    NOISE,
-    PICTURE,
-    Analysis,
-    Options,
-    Page,
-    Study,
-    register_study,
-    spread,
-)
+from .claims import Claim, Evidence, Json, beyond_twins
+from .data import Data
+from .study import ENCODER, NOISE, PICTURE, Analysis, Options, Page, Study, register_study, spread
 
 ROWS, AXES, ENCODERS = 2000, 100, 1
 """Images and leading axes at most, as each map is fitted beside the picture in several shares."""
-PICTURES = ("pixels", "vae")
 
 
 def shares_more_than_the_picture(results: Json) -> Iterator[Evidence]:
@@ -51,7 +40,7 @@ class Given(Study):
         def partial(*names: str) -> Partial:
             return shared_given(*map(part.leading, names), groups=part.groups, **draws)
 
-        items = [(view, encoder, picture) for picture in analysis.of_family(*PICTURES)
+        items = [(view, encoder, picture) for picture in analysis.pictures
                  for encoder in analysis.encoders[:ENCODERS] for view in analysis.noise_and_twins]  # fmt: skip
         analysis.record(self.name, spread(partial, items), ("view", "encoder", "given"), caveats=part.caveats())
 

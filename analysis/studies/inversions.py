@@ -9,11 +9,11 @@ from noisezoo.analysis.controls import compare_variants
 from noisezoo.analysis.gaussian import gaussianity
 from noisezoo.analysis.probes import probe_table
 from noisezoo.analysis.relations import alignment, stitch
-from noisezoo.analysis.studies.claims import MEAN, Json
-from noisezoo.analysis.studies.data import Data
-from noisezoo.analysis.studies.study import NOISE, ROWS, Analysis, Options, Page, Study, register_study, tidy
 from noisezoo.errors import UsageError
 from noisezoo.schema import ID
+from .claims import MEAN, Json
+from .data import Data
+from .study import NOISE, ROWS, Analysis, Options, Page, Study, register_study, tidy
 
 REFERENCE = "this dataset"
 

@@ -4,13 +4,13 @@ from typing import Any
 
 from noisezoo.analysis.controls import LearningCurve, learning_curve
 from noisezoo.analysis.figures import curves, lines
-from noisezoo.analysis.studies.claims import METRIC, Json
-from noisezoo.analysis.studies.data import Data
-from noisezoo.analysis.studies.study import Analysis, Options, Page, Requirement, Study, register_study, spread
+from .claims import METRIC, Json
+from .data import Data
+from .study import Analysis, Options, Page, Requirement, Study, register_study, spread
 
 
 def _views(analysis: Analysis) -> list[str]:
-    return [*analysis.noise_and_twins, *analysis.of_family("pixels"), *analysis.encoders[:1]]
+    return [*analysis.noise_and_likes, *analysis.encoders[:1]]
 
 
 @register_study
@@ -31,8 +31,7 @@ class Learning(Study):
         def learnt(view: str) -> LearningCurve:
             return learning_curve(part.features(view), part.Y, part.names, groups=part.groups, **draws)
 
-        found = spread(learnt, [(view,) for view in _views(analysis)])
-        analysis.record(self.name, found, ("view",), caveats=part.caveats(led=False))
+        analysis.record(self.name, spread(learnt, _views(analysis)), ["view"], caveats=part.caveats(led=False))
 
     def exhibit(self, page: Page) -> Json:
         """Mean balanced accuracy by training rows, where there are two sizes at least."""

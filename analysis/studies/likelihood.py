@@ -3,19 +3,10 @@
 from typing import Any
 
 from noisezoo.analysis.gaussian import RowLikelihood, row_likelihood
-from noisezoo.analysis.studies.claims import Json
-from noisezoo.analysis.studies.data import Data
-from noisezoo.analysis.studies.study import (
-    Analysis,
-    Options,
-    Page,
-    Requirement,
-    Study,
-    independent_rows,
-    register_study,
-    spread,
-)
 from noisezoo.schema import ID
+from .claims import Json
+from .data import Data
+from .study import Analysis, Options, Page, Requirement, Study, independent_rows, register_study, spread
 
 WORST = 3
 LEAST = 60
@@ -37,7 +28,7 @@ class Likelihood(Study):
         def found(view: str) -> RowLikelihood:
             return row_likelihood(data.features(view), groups=data.groups, seed=options.seed)
 
-        made = {view: one for (view,), one in spread(found, [(view,) for view in data.views]).items()}
+        made = spread(found, data.views)
         ids = data.labels.data.column(ID).to_pylist()
         tables = {view: [{ID: ids[row["row"]], "view": view, **row} for row in one.records()]
                   for view, one in made.items()}  # fmt: skip

@@ -6,9 +6,9 @@ from typing import Any
 
 from noisezoo.analysis.figures import curves, lines
 from noisezoo.analysis.relations import PairingCurve, Unpaired, match_unpaired, pairing_curve
-from noisezoo.analysis.studies.claims import Claim, Evidence, Json, beyond_twins
-from noisezoo.analysis.studies.data import Data
-from noisezoo.analysis.studies.study import ENCODER, NOISE, Analysis, Options, Page, Study, register_study, spread
+from .claims import Claim, Evidence, Json, beyond_twins
+from .data import Data
+from .study import ENCODER, NOISE, Analysis, Options, Page, Study, register_study, spread
 
 ROWS, AXES, FEW = 2000, 100, 64
 """Images and leading axes at most, as a map is fitted in each of many subsets; and what the claim calls few pairs."""
@@ -50,8 +50,7 @@ class Pairs(Study):
             draws: Any = {"n_permutations": effort.n_permutations, "max_rows": MATCHED, **shared}
             return match_unpaired(part.leading(view), part.leading(encoder), **draws)
 
-        others = dict.fromkeys((*analysis.noise_and_twins, *analysis.of_family("pixels")))
-        pairs = [(view, encoder) for encoder in analysis.encoders[:1] for view in others]
+        pairs = [(view, encoder) for encoder in analysis.encoders[:1] for view in analysis.noise_and_likes]
         analysis.record(self.name, spread(curve, pairs), ("view", "encoder"), caveats=part.caveats())
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "FastICA did not converge")  # as it does not on Gaussian rows

@@ -11,10 +11,10 @@ from noisezoo.analysis.core import principal_frame
 from noisezoo.analysis.gaussian import FreshProjections, bimodal, fresh_projections, marchenko_pastur_share
 from noisezoo.analysis.probes import CLASSIFIERS, DIMENSIONS, PaperProbes, paper_probes
 from noisezoo.analysis.relations import SUBSETS, FixedTransfer, fixed_transfer, paper_spaces
-from noisezoo.analysis.studies.claims import MEAN, Json
-from noisezoo.analysis.studies.data import Data
-from noisezoo.analysis.studies.splits import ROWS, Mask, splits_of
-from noisezoo.analysis.studies.study import Analysis, Options, Page, Study, register_study, spread, tidy
+from .claims import MEAN, Json
+from .data import Data
+from .splits import ROWS, Mask, splits_of
+from .study import Analysis, Options, Page, Study, register_study, spread, tidy
 
 PUBLISHED = Path(__file__).with_name("published.csv")
 BIMODAL = "bimodal control"
@@ -80,8 +80,8 @@ def _normality(data: Data, seed: int) -> list[Json]:
         rows = bimodal(min(2000, len(data)), HUMPS_WIDTH, seed) if view == BIMODAL else data.stored(view)
         return fresh_projections(rows, n_projections=PROJECTIONS, n_samples=n, seed=seed)
 
-    tests = spread(tested, [(view,) for view in (*data.views, BIMODAL)])
-    return [row for (view,), found in tests.items() for row in tidy(found.records(), view=view)]
+    tests = spread(tested, [*data.views, BIMODAL])
+    return [row for view, found in tests.items() for row in tidy(found.records(), view=view)]
 
 
 def _components(data: Data, kinds: Mapping[str, str], train: Mask) -> list[Json]:

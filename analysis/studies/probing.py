@@ -5,22 +5,10 @@ from typing import Any
 
 from noisezoo.analysis.figures import Line, dots, has_interval, is_wide, line, radar, shade
 from noisezoo.analysis.probes import ProbeTable, compare, probe_table
-from noisezoo.analysis.studies.claims import (
-    MEAN,
-    METRIC,
-    POINTS,
-    UNTRAINED,
-    Claim,
-    Evidence,
-    Json,
-    are_identical,
-    direction,
-    noise_views,
-    over,
-)
-from noisezoo.analysis.studies.data import Data
-from noisezoo.analysis.studies.study import Analysis, Options, Page, Study, register_study, side_by_side, tidy
 from noisezoo.zoo import RESIDUAL
+from .claims import MEAN, METRIC, POINTS, UNTRAINED, Claim, Evidence, Json, are_identical, direction, noise_views, over
+from .data import Data
+from .study import Analysis, Options, Page, Study, register_study, spread, tidy
 
 CONTROL_NAMES = {
     UNTRAINED: "the same network before training",
@@ -88,7 +76,7 @@ class Probing(Study):
         def probe(view: str) -> ProbeTable:
             return probe_table(data.features(view), data.Y, data.names, groups=data.groups, seed=options.seed)
 
-        analysis.tables |= zip(data.views, side_by_side(probe, data.views), strict=True)
+        analysis.tables |= spread(probe, data.views)
         found = differences(analysis.tables, analysis.views)
         analysis.results[self.name] = {view: table.to_dict() for view, table in analysis.tables.items()}
         analysis.results["differences"] = found

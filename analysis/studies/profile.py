@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from noisezoo.analysis.controls import ProfileCorrelation, profile_correlation
-from noisezoo.analysis.studies.claims import Claim, Evidence, Json
-from noisezoo.analysis.studies.data import Data
-from noisezoo.analysis.studies.probing import controls_of
-from noisezoo.analysis.studies.study import ENCODER, NOISE, Analysis, Options, Page, Study, register_study
+from .claims import Claim, Evidence, Json
+from .data import Data
+from .probing import controls_of
+from .study import ENCODER, NOISE, Analysis, Options, Page, Study, register_study
 
 
 def follows_encoders(results: Json) -> Iterator[Evidence]:

@@ -7,11 +7,11 @@ from threadpoolctl import threadpool_limits
 
 from noisezoo.analysis.core import plain
 from noisezoo.analysis.edits import PROBE
-from noisezoo.analysis.studies.claims import Json, scorecard
-from noisezoo.analysis.studies.data import Data
-from noisezoo.analysis.studies.store import Store, keys
-from noisezoo.analysis.studies.study import Analysis, Effort, Judge, Model, Options, Study, all_studies
 from noisezoo.errors import UsageError
+from .claims import Json, scorecard
+from .data import Data
+from .store import Store, keys
+from .study import Analysis, Effort, Judge, Model, Options, Study, all_studies
 
 
 def analyze(

@@ -5,18 +5,9 @@ from typing import Any
 
 from noisezoo.analysis.figures import curves, lines
 from noisezoo.analysis.relations import Intersections, intersections, shared_probes
-from noisezoo.analysis.studies.claims import (
-    MEAN,
-    POINTS,
-    Claim,
-    Evidence,
-    Json,
-    beyond_twins,
-    noise_views,
-    over,
-)
-from noisezoo.analysis.studies.data import Data
-from noisezoo.analysis.studies.study import Analysis, Options, Page, Requirement, Study, register_study, spread, tidy
+from .claims import MEAN, POINTS, Claim, Evidence, Json, beyond_twins, noise_views, over
+from .data import Data
+from .study import Analysis, Options, Page, Requirement, Study, register_study, spread, tidy
 
 ROWS, AXES, DIM, RIDGE = 2000, 100, 10, 0.1
 """At most so many rows and leading axes of a view, as neighbours cost their square; dimensions sought; ridge."""
@@ -89,7 +80,7 @@ class SharedSpace(Study):
         """`values` by subset and dimension, `agreement` by two subsets, `probes` by subset."""
         names, subsets = _subsets(analysis)
         part = data.part(min(ROWS, options.effort.max_rows), options.seed, AXES)
-        views = list(spread(part.leading, [(name,) for name in names]).values())
+        views = list(spread(part.leading, names).values())
         found = intersections(
             views, min(DIM, *(X.shape[1] for X in views)), names=names,
             subsets=[[names.index(view) for view in subset] for subset in subsets], ridge=RIDGE, groups=part.groups,
@@ -128,7 +119,7 @@ def _canonical(page: Page, encoder: str, rows: list[tuple[str, Json]]) -> Any:
 def _subsets(analysis: Analysis) -> tuple[list[str], list[tuple[str, ...]]]:
     """The views taken, and which of them make a space: each noise view and each of its likes with each encoder."""
     encoders, noise = analysis.encoders[:ENCODERS], analysis.names("noise")
-    others = list(dict.fromkeys((*analysis.noise_and_twins, *analysis.of_family("pixels", "random"))))
+    others = [*analysis.noise_and_likes, *analysis.of_family("random")]
     subsets: list[tuple[str, ...]] = [(other, encoder) for other in others for encoder in encoders]
     joint = [tuple(encoders), tuple(noise), (*noise, *encoders)]
     subsets += [s for s in dict.fromkeys(joint) if len(s) > 1 and s not in subsets]

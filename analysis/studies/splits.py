@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noisezoo.analysis.core import units_of
-from noisezoo.analysis.studies.data import Data
+from .data import Data
 
 SHARE, SEED = 0.8, 42
 ROWS, PEOPLE, OWN = "rows 80/20", "people apart", "the dataset's own"

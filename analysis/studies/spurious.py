@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from noisezoo.analysis.controls import REDUCED, SpuriousShift, spurious_shift
 from noisezoo.analysis.core import units_of, units_with
-from noisezoo.analysis.studies.claims import Claim, Evidence, Json, noise_views
-from noisezoo.analysis.studies.data import Data
-from noisezoo.analysis.studies.study import Analysis, Options, Study, register_study, spread
+from .claims import Claim, Evidence, Json, noise_views
+from .data import Data
+from .study import Analysis, Options, Study, register_study, spread
 
 FEWEST = 10
 """Rows of each of the four kinds that a test of a planted correlation needs."""
@@ -63,10 +63,10 @@ class Spurious(Study):
             both: Json = {} if groups is None else {"groups": groups[train], "groups_test": groups[test]}
             return spurious_shift(X[train], Y[train], X[test], Y[test], names=pair, seed=options.seed, **both)
 
-        views = [*analysis.noise_and_twins, *analysis.of_family("pixels"), *analysis.encoders[:1]]
+        views = [*analysis.noise_and_likes, *analysis.encoders[:1]]
         every = int(data.train.sum())
         part = [f"trained on {len(train)} of {every} images of the training split"] * (len(train) < every)
-        analysis.record(self.name, spread(shifted, [(view,) for view in views]), ("view",), caveats=part, **said)
+        analysis.record(self.name, spread(shifted, views), ["view"], caveats=part, **said)
 
 
 def _pair(data: Data, analysis: Analysis) -> tuple[tuple[str, str] | None, bool]:

@@ -5,9 +5,9 @@ from typing import Any
 
 from noisezoo.analysis.figures import matrix
 from noisezoo.analysis.relations import Stitch, Transfer, stitch_many, transfer
-from noisezoo.analysis.studies.claims import METRIC, Claim, Evidence, Json, beyond_twins, encoder_views
-from noisezoo.analysis.studies.data import Data
-from noisezoo.analysis.studies.study import TWO_VIEWS, Analysis, Options, Page, Study, register_study, spread
+from .claims import METRIC, Claim, Evidence, Json, beyond_twins, encoder_views
+from .data import Data
+from .study import TWO_VIEWS, Analysis, Options, Page, Study, register_study, spread
 
 PAPER_ALPHA = 1.0
 """The paper scales alpha by |X|_F^2 / d and gives no number of its own; at 1 the mean direction is halved."""

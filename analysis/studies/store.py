@@ -11,9 +11,9 @@ import numpy as np
 
 from noisezoo.analysis.core import plain
 from noisezoo.analysis.edits import Strip
-from noisezoo.analysis.studies.claims import Json
-from noisezoo.analysis.studies.study import Analysis, Options, Study
 from noisezoo.files import committed, read_json
+from .claims import Json
+from .study import Analysis, Options, Study
 
 PARTS = ("results", "rows", "strips", "reconstructions")
 """Parts of an `Analysis` that are kept; probe tables and the like are computed anew where a study needs them."""

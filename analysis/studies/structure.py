@@ -1,8 +1,8 @@
 """What inversion leaves of the picture in the noise."""
 
 from noisezoo.analysis.controls import NoiseStructure, noise_structure
-from noisezoo.analysis.studies.data import Data
-from noisezoo.analysis.studies.study import NOISE, PIXELS, Analysis, Options, Study, register_study, spread
+from .data import Data
+from .study import NOISE, PIXELS, Analysis, Options, Study, register_study, spread
 
 SMALLEST = 4
 """Positions along either side of a grid of noise that has smooth places and textured ones."""
@@ -32,5 +32,4 @@ class Structure(Study):
         shapes = {view: data.shape(view) for view in analysis.noise_and_twins}
         large = [view for view, shape in shapes.items() if len(shape) == 3 and min(shape[1:]) >= SMALLEST]
         caveats = [f"{view} has no grid of {SMALLEST} x {SMALLEST}" for view in shapes if view not in large]
-        found = spread(examined, [(view,) for view in large])
-        analysis.record(self.name, found, ("view",), caveats=caveats)
+        analysis.record(self.name, spread(examined, large), ["view"], caveats=caveats)

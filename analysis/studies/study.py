@@ -5,10 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache
-from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -19,12 +16,12 @@ from noisezoo.analysis.core import Result, plain
 from noisezoo.analysis.edits import PROBE, Embed, Generate, Strip
 from noisezoo.analysis.gaussian import GaussianityResult
 from noisezoo.analysis.probes import ProbeTable
-from noisezoo.analysis.studies.claims import MEAN, Claim, Json
-from noisezoo.analysis.studies.data import Data
 from noisezoo.errors import UsageError
-from noisezoo.plugins import load_plugins
+from noisezoo.plugins import load_package, load_plugins
+from .claims import MEAN, Claim, Json
+from .data import Data
 
-T = TypeVar("T")
+K = TypeVar("K")
 R = TypeVar("R")
 WORKERS = 2
 """Pieces of work at a time, each on one thread of arithmetic: memory grows with them, and each keeps a core busy."""
@@ -142,6 +139,16 @@ class Analysis:
         twins = [view["baseline"] for view in self.noise if view["baseline"] in here]
         return list(dict.fromkeys((*self.names("noise"), *twins)))
 
+    @property
+    def pictures(self) -> list[str]:
+        """Names of the views that are the picture, or nearly so."""
+        return self.of_family("pixels", "vae")
+
+    @property
+    def noise_and_likes(self) -> list[str]:
+        """Names of the noise views, of their networks before training, and of the picture."""
+        return [*self.noise_and_twins, *self.of_family("pixels")]
+
     def names(self, kind: str) -> list[str]:
         """Names of the views of one kind, in order."""
         return [view["name"] for view in self.views if view["kind"] == kind]
@@ -154,13 +161,13 @@ class Analysis:
         self, name: str, found: Mapping[Any, Result], keys: Sequence[str] = (), *,
         caveats: Iterable[str] = (), **said: Any,
     ) -> None:  # fmt: skip
-        """Put what one function found under `name`: a result for each item, whose names are of `keys`.
+        """Put what one function found under `name`: a result for each item, a name or several, which `keys` call.
 
         The tidy rows of all results go into a table. The results get the settings that all have in common, each caveat
         once, and the rows; where there are means over attributes, those alone.
         """
-        rows = [{**dict(zip(keys, item, strict=True)), **record}
-                for item, one in found.items() for record in one.records()]  # fmt: skip
+        rows = [row for item, one in found.items()
+                for row in tidy(one.records(), **dict(zip(keys, _names(item), strict=True)))]  # fmt: skip
         settings = [plain(one.settings()) for one in found.values()]
         first = settings[0] if settings else {}
         shared = {key: value for key, value in first.items() if all(each.get(key) == value for each in settings)}
@@ -212,7 +219,7 @@ TWO_VIEWS = Requirement("two views", lambda analysis: len(analysis.views) > 1)
 NOISE = Requirement("a noise view", lambda analysis: analysis.noise)
 ENCODER = Requirement("an encoder", lambda analysis: analysis.encoders)
 PIXELS = Requirement("a `pixels` view", lambda analysis: analysis.of_family("pixels"))
-PICTURE = Requirement("a `pixels` view or an autoencoder's", lambda analysis: analysis.of_family("pixels", "vae"))
+PICTURE = Requirement("a `pixels` view or an autoencoder's", lambda analysis: analysis.pictures)
 
 
 class Study(ABC):
@@ -298,28 +305,19 @@ def _path(study: type[Study]) -> str:
 
 def all_studies() -> dict[str, Study]:
     """Name -> study, in order: the bundled ones and those of plug-ins."""
-    _import_bundled()
-    load_plugins()
+    load_package(str(__package__))
     return dict(sorted(_REGISTERED.items(), key=lambda item: item[1].place))
 
 
-@cache
-def _import_bundled() -> None:
-    """Import the modules of this room: a study registers itself."""
-    for module in iter_modules([str(Path(__file__).parent)]):
-        import_module(f"{__package__}.{module.name}")
-
-
-def spread(function: Callable[..., R], items: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], R]:
-    """`function(*item)` of every item, in order, a few at a time with one thread of arithmetic each."""
+def spread(function: Callable[..., R], items: Iterable[K]) -> dict[K, R]:
+    """`function` of every item, a name or a tuple of them, a few at a time with one thread of arithmetic each."""
     every = list(items)
-    return dict(zip(every, side_by_side(lambda item: function(*item), every), strict=True))
-
-
-def side_by_side(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """`function` of every item, in order, a few at a time with one thread of arithmetic each."""
     with ThreadPoolExecutor(WORKERS) as pool, threadpool_limits(1):
-        return list(pool.map(function, items))
+        return dict(zip(every, pool.map(lambda item: function(*_names(item)), every), strict=True))
+
+
+def _names(item: Any) -> tuple[Any, ...]:
+    return item if isinstance(item, tuple) else (item,)
 
 
 def tidy(records: Iterable[Mapping[str, Any]], **keys: Any) -> list[Json]:

@@ -6,15 +6,13 @@ from typing import Any
 from noisezoo.analysis.controls import corrected, inversion_error, share_of_signal
 from noisezoo.analysis.core import Interval
 from noisezoo.analysis.probes import ProbeTable, compare
-from noisezoo.analysis.studies.claims import MEAN, METRIC, POINTS, Claim, Evidence, Json, over
-from noisezoo.analysis.studies.data import Data
-from noisezoo.analysis.studies.study import Analysis, Options, Page, Requirement, Study, register_study, tidy
 from noisezoo.schema import ID
 from noisezoo.zoo import TRUE
+from .claims import MEAN, METRIC, POINTS, Claim, Evidence, Json, over
+from .data import Data
+from .study import Analysis, Options, Page, Requirement, Study, register_study, tidy
 
 CHANCE = 0.5
-PICTURES = ("pixels", "vae")
-"""Families of views that are the picture, or nearly so: what a share of the signal is a share of."""
 
 
 def makers(analysis: Analysis) -> list[str]:
@@ -62,14 +60,14 @@ class Truth(Study):
         tidied: dict[str, list[Json]] = {"truth": [], "truth_shares": [], "truth_rows": []}
         for view in makers(analysis):
             twins = [name for name in analysis.noise_and_twins if name.startswith(view) and name != view]
-            media = [view + TRUE, view, *twins, *analysis.of_family(*PICTURES, "random")]
+            media = [view + TRUE, view, *twins, *analysis.of_family("pixels", "vae", "random")]
             for medium in media:
                 rows = tidy(_read(analysis.tables[medium], judged, options.seed), view=view, of=medium)
                 tidied["truth"] += rows
                 found["rows"] += [row for row in rows if row["attribute"] == MEAN]
             true, inverted = analysis.tables[view + TRUE], analysis.tables[view]
             found["differences"].append({"view": view, **_mean(true, inverted).to_dict()})
-            for picture in analysis.of_family(*PICTURES):
+            for picture in analysis.pictures:
                 tidied["truth_shares"] += tidy(_shares(true, analysis.tables[picture]), view=view, of=picture)
             for name, dataset in {"": data, **{n: Data(p) for n, p in options.variants.items()}}.items():
                 for medium in (each for each in (view, *twins) if each in dataset.views):

@@ -1,2 +1,2 @@
-from noisezoo.builder.audit.recompute import recompute_rows as recompute_rows
-from noisezoo.builder.audit.verify import Report as Report, verify as verify
+from .recompute import recompute_rows as recompute_rows
+from .verify import Report as Report, verify as verify

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from noisezoo.builder.audit.finding import Finding
 from noisezoo.builder.dataset import CODE, IMAGES, listed
 from noisezoo.builder.engine import STATE
 from noisezoo.files import sha256_of
 from noisezoo.record import RECORD, Record
+from .finding import Finding
 
 DATA = (".parquet", ".arrow", ".csv", ".tsv", ".jsonl", ".safetensors", ".npy", ".npz", ".tar", ".zip")
 """A loader may take such a file for rows of the dataset; so none may lie there that the record does not list."""

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from noisezoo.builder.audit.finding import Finding
 from noisezoo.builder.views import PREFIX
 from noisezoo.pca import Basis
 from noisezoo.schema import ID, open_parquet
+from .finding import Finding
 
 if TYPE_CHECKING:
     import pyarrow as pa

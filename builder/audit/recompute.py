@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisezoo import zoo
-from noisezoo.builder.audit.finding import Finding
-from noisezoo.builder.audit.rounding import TF32, rounding_noise
 from noisezoo.builder.dataset import config_files
 from noisezoo.builder.engine import STATE, device_name, open_build
 from noisezoo.builder.models import naming
@@ -20,6 +18,8 @@ from noisezoo.builder.views import make_computer
 from noisezoo.errors import NoiseZooError, UsageError, describe
 from noisezoo.record import LABELS, RECIPE, Section
 from noisezoo.schema import ID, column_to_numpy, open_parquet
+from .finding import Finding
+from .rounding import TF32, rounding_noise
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from noisezoo.builder.audit.checked_files import CheckedFiles
-from noisezoo.builder.audit.columns import Contents, Projection, differing, read_contents
 from noisezoo.builder.dataset import File, basis_path, config_files, refuse_unpublishable
 from noisezoo.errors import NoiseZooError
 from noisezoo.pca import Basis
 from noisezoo.record import LABELS, PAIRED, Section
 from noisezoo.schema import ID, PREVIOUS, SPLIT, array_feature, name_faults
+from .checked_files import CheckedFiles
+from .columns import Contents, Projection, differing, read_contents
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,15 +11,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from noisezoo.builder.audit.checked_files import MEND, CheckedFiles, Progress
-from noisezoo.builder.audit.derived import DERIVED, field_that_differs, line_that_differs, regenerate
-from noisezoo.builder.audit.finding import Finding
-from noisezoo.builder.audit.recompute import Recomputed, recompute_rows
-from noisezoo.builder.audit.shards import Shards
 from noisezoo.errors import NoiseZooError, UsageError, describe
 from noisezoo.hub import fetch
 from noisezoo.record import CARD, RECORD, REFUSALS, Record, Section
 from noisezoo.zoo import is_path
+from .checked_files import MEND, CheckedFiles, Progress
+from .derived import DERIVED, field_that_differs, line_that_differs, regenerate
+from .finding import Finding
+from .recompute import Recomputed, recompute_rows
+from .shards import Shards
 
 if TYPE_CHECKING:
     from noisezoo.builder.sources import Source

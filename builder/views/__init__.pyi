@@ -1,28 +1,19 @@
-from noisezoo.builder.views.batches import (
+from .batches import (
     choose_arithmetic as choose_arithmetic,
     choose_sizes as choose_sizes,
     device_memory as device_memory,
     passes as passes,
     weights_of as weights_of,
 )
-from noisezoo.builder.views.computer import Batch as Batch, Computer as Computer, Rows as Rows, Work as Work
-from noisezoo.builder.views.families import (
-    check_family as check_family,
-    make_computer as make_computer,
-    register_family as register_family,
-)
-from noisezoo.builder.views.networks import (
+from .computer import Batch as Batch, Computer as Computer, Rows as Rows, Work as Work
+from .families import check_family as check_family, make_computer as make_computer, register_family as register_family
+from .networks import (
     ModelComputer as ModelComputer,
     latent_statistics as latent_statistics,
     make_inverter as make_inverter,
 )
-from noisezoo.builder.views.quality import (
-    METRICS as METRICS,
-    PREFIX as PREFIX,
-    TITLES as TITLES,
-    check_metrics as check_metrics,
-)
-from noisezoo.builder.views.slices import (
+from .quality import METRICS as METRICS, PREFIX as PREFIX, TITLES as TITLES, check_metrics as check_metrics
+from .slices import (
     PIECE as PIECE,
     Slice as Slice,
     Values as Values,
@@ -31,4 +22,4 @@ from noisezoo.builder.views.slices import (
     groups as groups,
     shared as shared,
 )
-from noisezoo.builder.views.stages import is_out_of_memory as is_out_of_memory
+from .stages import is_out_of_memory as is_out_of_memory

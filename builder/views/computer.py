@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from noisezoo.builder.sources import Refusal, signed
-from noisezoo.builder.views.slices import PIECE, Slice, Values, cut
-from noisezoo.builder.views.stages import Stages
 from noisezoo.errors import UsageError
+from .slices import PIECE, Slice, Values, cut
+from .stages import Stages
 
 if TYPE_CHECKING:
     import torch

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from noisezoo.builder.sources import to_channels
-from noisezoo.builder.views.computer import Batch, Computer, Rows, image_digest
 from noisezoo.pca import fit_pca
+from .computer import Batch, Computer, Rows, image_digest
 
 if TYPE_CHECKING:
     from PIL.Image import Image

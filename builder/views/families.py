@@ -9,8 +9,8 @@ from noisezoo.plugins import load_plugins
 
 if TYPE_CHECKING:
     from noisezoo.builder.recipe import Settings
-    from noisezoo.builder.views.computer import Computer
     from noisezoo.zoo import View
+    from .computer import Computer
 
 COMPUTERS = {
     "diffusers": "noisezoo.builder.views.networks:NoiseComputer",

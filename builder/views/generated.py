@@ -15,10 +15,10 @@ import numpy as np
 
 from noisezoo import zoo
 from noisezoo.builder.sources import Source, hash_unit, open_source, signed, split_of, to_rgb
-from noisezoo.builder.views.computer import Batch, Computer, Rows
 from noisezoo.errors import NoiseZooError, UsageError
 from noisezoo.files import committed
 from noisezoo.schema import ID, SPLIT
+from .computer import Batch, Computer, Rows
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,21 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisezoo.builder.sources import to_rgb
-from noisezoo.builder.views.batches import choose_arithmetic, choose_sizes, device_memory, weights_of
-from noisezoo.builder.views.computer import (
-    FAULT,
-    Batch,
-    Computer,
-    Rows,
-    check_shape,
-    concatenated,
-    image_digest,
-    places,
-)
-from noisezoo.builder.views.quality import PREFIX, is_sampled, measure
-from noisezoo.builder.views.slices import Slice, cut
 from noisezoo.errors import UsageError
 from noisezoo.schema import PREVIOUS
+from .batches import choose_arithmetic, choose_sizes, device_memory, weights_of
+from .computer import FAULT, Batch, Computer, Rows, check_shape, concatenated, image_digest, places
+from .quality import PREFIX, is_sampled, measure
+from .slices import Slice, cut
 
 if TYPE_CHECKING:
     import torch

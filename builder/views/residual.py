@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from noisezoo.builder.views.computer import Batch, Computer, Rows
-from noisezoo.builder.views.networks import NoiseComputer
 from noisezoo.zoo import RESIDUAL
+from .computer import Batch, Computer, Rows
+from .networks import NoiseComputer
 
 if TYPE_CHECKING:
     from PIL.Image import Image
