@@ -23,6 +23,7 @@ from noisezoo.analysis.relations.paper_spaces import (
     PaperSpaces as PaperSpaces,
     paper_spaces as paper_spaces,
 )
+from noisezoo.analysis.relations.partial_cca import PartialCCA as PartialCCA, partial_cca as partial_cca
 from noisezoo.analysis.relations.stitch import Stitch as Stitch, stitch as stitch, stitch_many as stitch_many
 from noisezoo.analysis.relations.transfer import Transfer as Transfer, transfer as transfer
 from noisezoo.analysis.relations.unpaired import Unpaired as Unpaired, match_unpaired as match_unpaired

@@ -87,16 +87,32 @@ def held_out(measure: Measure, T: Floats, U: Floats, folds: Folds) -> tuple[floa
     view is the other but for rotation and scale, 0 where they share nothing.
     """
     fit, score = measure
-    order, found = [], []
+    return score(*out_of_fold(fit, T, U, folds), folds)
+
+
+def out_of_fold(
+    fit: Callable[[Floats, Floats], Maps], T: Floats, U: Floats, folds: Folds, given: Floats | None = None
+) -> tuple[Floats, Floats]:
+    """T (n, r) and U (n, s) on maps that were fitted without each row's fold: (n, q) each.
+
+    Before the maps both are taken about what `given` (n, c) predicts of them by least squares, or about their mean;
+    that too is fitted without the fold.
+    """
+    projected: tuple[list[Floats], list[Floats]] = ([], [])
     for f in np.unique(folds):
         test = folds == f
-        centres = T[~test].mean(axis=0), U[~test].mean(axis=0)
-        left, right = fit(T[~test] - centres[0], U[~test] - centres[1])
-        order.append(np.flatnonzero(test))
-        found.append(((T[test] - centres[0]) @ left, (U[test] - centres[1]) @ right))
-    rows = np.concatenate(order)
-    a, b = (np.concatenate(side) for side in zip(*found, strict=True))
-    value, by_fold = score(a, b, folds[rows])
-    influence = np.empty(len(T))
-    influence[rows] = by_fold
-    return value, influence
+        left, right = (_about(A, test, given) for A in (T, U))
+        for side, A, W in zip(projected, (left, right), fit(left[~test], right[~test]), strict=True):
+            side.append(A[test] @ W)
+    order = np.argsort(np.argsort(folds, kind="stable"), kind="stable")
+    a, b = (np.concatenate(side)[order] for side in projected)
+    return a, b
+
+
+def _about(A: Floats, test: NDArray[np.bool_], given: Floats | None) -> Floats:
+    """Rows of A (n, r) less what the training rows say of them: their mean, and what `given` (n, c) predicts."""
+    A = A - A[~test].mean(axis=0)
+    if given is None:
+        return A
+    Z = given - given[~test].mean(axis=0)
+    return np.asarray(A - Z @ np.linalg.solve(_covariance(Z[~test]), Z[~test].T @ A[~test]))

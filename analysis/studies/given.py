@@ -4,13 +4,26 @@ from collections.abc import Iterator
 from typing import Any
 
 from noisezoo.analysis.figures import dots, hue
-from noisezoo.analysis.relations import Given as Partial, shared_given
-from .claims import Claim, Evidence, Json, beyond_twins
+from noisezoo.analysis.relations import Given as Partial, PartialCCA, partial_cca, shared_given
+from .claims import MEAN, Claim, Evidence, Json, beyond_twins
 from .data import Data
-from .study import ENCODER, NOISE, PICTURE, Analysis, Options, Page, Study, register_study, spread
+from .study import (
+    ENCODER,
+    NOISE,
+    PICTURE,
+    Analysis,
+    Options,
+    Page,
+    Study,
+    independent_rows,
+    register_study,
+    spread,
+)  # fmt: skip
 
 ROWS, AXES, ENCODERS = 2000, 100, 1
 """Images and leading axes at most, as each map is fitted beside the picture in several shares."""
+LEAST = 40
+"""Images, or identities, from which canonical correlations are of a view's two leading axes or more."""
 
 
 def shares_more_than_the_picture(results: Json) -> Iterator[Evidence]:
@@ -33,23 +46,32 @@ class Given(Study):
                     shares_more_than_the_picture),)  # fmt: skip
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
-        """Rows by view, encoder, given view and measure."""
+        """`given`: rows by view, encoder, given view and measure; `partial_cca`: and by pair of directions."""
         part, effort = data.part(min(ROWS, options.effort.max_rows), options.seed, AXES), options.effort
         draws: Any = {"n_splits": effort.few_splits, "n_permutations": effort.n_permutations, "seed": options.seed}
 
         def partial(*names: str) -> Partial:
             return shared_given(*map(part.leading, names), groups=part.groups, **draws)
 
+        def correlated(*names: str) -> PartialCCA:
+            return partial_cca(*map(part.leading, names), groups=part.groups, **draws)
+
         items = [(view, encoder, picture) for picture in analysis.pictures
                  for encoder in analysis.encoders[:ENCODERS] for view in analysis.noise_and_twins]  # fmt: skip
         analysis.record(self.name, spread(partial, items), ("view", "encoder", "given"), caveats=part.caveats())
+        if independent_rows(analysis) >= LEAST:
+            analysis.record("partial_cca", spread(correlated, items), ("view", "encoder", "given"))
 
     def exhibit(self, page: Page) -> Json:
-        """Partial R2 by pair, and a table with what the picture predicts alone."""
+        """Partial R2 by pair of views; what the picture predicts alone; canonical correlations without and given it."""
         rows = page.rows(self.name)
         drawn = [(f"{r['view']}, given {r['given']}", r, hue(page.facts[r["view"]]))
                  for r in rows if r["measure"] == "partial r2"]  # fmt: skip
         alone = {(r["encoder"], r["given"]): r for r in rows if r["measure"] == "r2 given"}
         chart = dots(f"{page.name}: partial R² given the picture", drawn, ends=("less than the picture", "noise adds"),
                      unit="points of R²")  # fmt: skip
-        return {"chart": chart, "alone": list(alone.values())}
+        means: dict[tuple[str, str], dict[str, Json]] = {}
+        for row in page.rows("partial_cca"):
+            if row["pair"] == MEAN:
+                means.setdefault((row["view"], row["given"]), {})[row["measure"].split()[0]] = row
+        return {"chart": chart, "alone": list(alone.values()), "correlations": means}

@@ -111,6 +111,17 @@ def test_a_study_alone_gives_its_page_and_its_numbers(command: Command, name: st
     assert [path.stem for path in (folder / "tables").iterdir()] and (folder / "scorecard.html").is_file()
 
 
+def test_canonical_correlations_given_the_picture_stand_beside_the_partial_r2(command: Command) -> None:
+    folder = command("given")
+    found = numbers(folder)["datasets"]["digits"]
+    key = ("view", "encoder", "given")
+    pairs = [{tuple(row[k] for k in key) for row in found[name]["rows"]} for name in ("given", "partial_cca")]
+    assert pairs[0] == pairs[1] and len(pairs[0]) == 4
+    page = Page((folder / "report.html").read_text(encoding="utf-8"))
+    table = next(t for t in page.root.all("table") if "Mean correlation" in t.text)
+    assert len(table.all("tr")) == 1 + len(pairs[0]) and (folder / "tables" / "partial_cca.csv").is_file()
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_any_subset_gives_its_page(command: Command, seed: int) -> None:
     drawn = random.Random(seed).sample(NAMES, 2 + seed % 3)
