@@ -42,6 +42,7 @@ class Section:
     facts: dict[str, dict[str, float]] = field(default_factory=dict)  # view -> what its model's files decided
     weights: dict[str, dict[str, str]] = field(default_factory=dict)  # local folders: view -> file -> SHA-256
     identity: str | None = None  # the label that says who an image shows, which no fold may have on both sides
+    left_out: tuple[str, ...] = ()  # views that were built and are not published
 
     @property
     def rows(self) -> int:
@@ -77,14 +78,16 @@ class Record:
         return replace(self, files=dict(sorted(files.items())))
 
     def to_json(self) -> dict[str, Any]:
-        """As it is written."""
-        return {"format": 1, **asdict(self)}
+        """As it is written: views that were left out are named only where there are any."""
+        sections = [{key: value for key, value in asdict(section).items() if key != "left_out" or value}
+                    for section in self.sections]  # fmt: skip
+        return {"format": 1, "sections": sections, "files": self.files}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "Record":
         """What `to_json` gave."""
         sections = [
-            Section(**{**section, "views": tuple(section["views"]), "devices": tuple(section["devices"])})
+            Section(**{**section, **{name: tuple(section.get(name, ())) for name in ("views", "devices", "left_out")}})
             for section in fields["sections"]
         ]
         return cls(tuple(sections), dict(fields["files"]))

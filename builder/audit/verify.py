@@ -101,6 +101,8 @@ def verify(
         for section in record.sections:
             Shards(files, section, _refused(files, section)).check()
         skipped += _check_derived(files)
+        skipped += [f"view {s.prefix}{name}, which was left out when it was published"
+                    for s in record.sections for name in s.left_out]  # fmt: skip
     if recompute and files.damaged:
         skipped.append("no row was recomputed: files are missing or damaged")
     sections = record.sections if recompute and not files.damaged else ()

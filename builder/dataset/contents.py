@@ -30,6 +30,22 @@ class File:
     size: int
 
 
+def finished(folder: Path) -> Record:
+    """The record of a finished dataset.
+
+    Raises:
+        IncompleteError: The build is not finished.
+        UsageError: There is no dataset in the folder.
+    """
+    record = read_record(folder) if folder.is_dir() else None
+    if record is None and not (folder / STATE).is_dir():
+        raise UsageError(f"{folder} holds no dataset and no build: it has no {RECORD}")
+    unfinished = (folder / STATE).is_dir() and not is_finished(open_build(folder))
+    if record is None or unfinished:
+        raise IncompleteError(f"{folder} is not a finished dataset: run its build again, then publish")
+    return record
+
+
 def listed(folder: Path, redistribute: bool = False) -> tuple[File, ...]:
     """The files of a finished dataset, as its record lists them, and the record itself.
 
@@ -41,12 +57,7 @@ def listed(folder: Path, redistribute: bool = False) -> tuple[File, ...]:
         IncompleteError: The build is not finished, or a file of its record is not there.
         UsageError: There is no dataset in the folder, it holds pictures that may show people, or arrays of others.
     """
-    record = read_record(folder) if folder.is_dir() else None
-    if record is None and not (folder / STATE).is_dir():
-        raise UsageError(f"{folder} holds no dataset and no build: it has no {RECORD}")
-    unfinished = (folder / STATE).is_dir() and not is_finished(open_build(folder))
-    if record is None or unfinished:
-        raise IncompleteError(f"{folder} is not a finished dataset: run its build again, then publish")
+    record = finished(folder)
     _refuse_pictures(record)
     theirs = [view for section in record.sections for view in section.views if view.get("imported")]
     if theirs and not redistribute:
@@ -70,8 +81,8 @@ def _refuse_pictures(record: Record) -> None:
         own = [view["name"] for view in section.views if view["family"] in PICTURES]
         if section.sensitive and own:
             raise UsageError(
-                f"view {own[0]} holds the pictures of source {section.source}, which may show people: build for the "
-                "Hub without it (--views); readers who have the source can make it themselves"
+                f"view {own[0]} holds the pictures of source {section.source}, which may show people: publish "
+                f"`--without {','.join(own)}`; readers who have the source can make it themselves"
             )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -140,11 +141,15 @@ def seal(root: Path, sections: Sequence[Section]) -> Record:
     return sign(root, sections)
 
 
-def sign(root: Path, sections: Sequence[Section]) -> Record:
-    """Write card, Croissant and last the record, of configs that lie there whole."""
+def sign(root: Path, sections: Sequence[Section], known: Mapping[str, Any] = MappingProxyType({})) -> Record:
+    """Write card, Croissant and last the record, of configs that lie there whole.
+
+    `known` are entries of files, as another record has them; those of other files are made.
+    """
     record = Record(tuple(sections))
     write_card(root, record)
-    data = {path: _entry(root / path) for path in listed(root, record) if path != CROISSANT}
+    paths = [path for path in listed(root, record) if path != CROISSANT]
+    data = {path: known[path] if path in known and path != CARD else _entry(root / path) for path in paths}
     write_croissant(root, record.with_files(data))
     record = record.with_files({**data, CROISSANT: _entry(root / CROISSANT)})
     write_record(root, record)

@@ -4,13 +4,15 @@ The Hub is the state: every call compares the repository with the folder and doe
 that was killed goes on, a second one sends nothing, and no reader ever sees a part of a version.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from hashlib import sha1, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from noisezoo.builder.dataset.contents import File, listed, refuse_unpublishable, version_tag
+from noisezoo.builder.dataset.contents import File, finished, listed, refuse_unpublishable, version_tag
+from noisezoo.builder.dataset.leave_out import leave_out
 from noisezoo.builder.dataset.retry import persistently
 from noisezoo.errors import NoiseZooError, UsageError
 from noisezoo.hub import PUBLISH, explained
@@ -66,6 +68,7 @@ def publish(
     sensitive: bool = True,
     dry_run: bool = False,
     redistribute: bool = False,
+    without: Sequence[str] = (),
     token: str | None = None,
     endpoint: str | None = None,
 ) -> Published:
@@ -81,26 +84,30 @@ def publish(
         sensitive: The rows bring back faces: a repository without a gate gets a `manual` one.
         dry_run: Touch nothing, and say what would be sent.
         redistribute: Publish views that were imported from others, too.
+        without: Views to leave out of what is published; the folder keeps them.
         token: The Hub's access token; None for the one of `hf auth login`.
         endpoint: The Hub's address; None for the public one, or that of `HF_ENDPOINT`.
 
     Raises:
         IncompleteError: The build is not finished, or the Hub was out of reach for longer than we wait: publishing
             again goes on.
-        UsageError: `repo_id` is not ORG/NAME, or the repository holds something else than a NoiseZoo dataset.
+        UsageError: `repo_id` is not ORG/NAME, the repository holds something else than a NoiseZoo dataset, or `without`
+            names no view of the dataset, or all.
         NoiseZooError: `check` failed, a file may not be published, or the Hub refused; names the mend.
     """
     from huggingface_hub import HfApi
 
-    files = listed(folder, redistribute)
-    check(folder)
-    for file in files:
-        refuse_unpublishable(file)
-    publication = _Publication(HfApi(endpoint=endpoint, token=token), repo_id, files)
-    with explained(repo_id, PUBLISH):
-        if dry_run:
-            return publication.dry_run()
-        return persistently(lambda: publication.run(private, gated, sensitive))
+    finished(folder)
+    with leave_out(folder, without) if without else nullcontext(folder) as shown:
+        files = listed(shown, redistribute)
+        check(shown)
+        for file in files:
+            refuse_unpublishable(file)
+        publication = _Publication(HfApi(endpoint=endpoint, token=token), repo_id, files)
+        with explained(repo_id, PUBLISH):
+            if dry_run:
+                return publication.dry_run()
+            return persistently(lambda: publication.run(private, gated, sensitive))
 
 
 class _Publication:

@@ -7,7 +7,7 @@ import typer
 
 from noisezoo.builder.audit import verify
 from noisezoo.builder.dataset import publish as send
-from noisezoo.commands import register_command
+from noisezoo.commands import options, register_command
 from noisezoo.commands.output import plain_console
 from noisezoo.errors import UsageError
 from noisezoo.record import record_of
@@ -26,6 +26,9 @@ def publish(
     redistribute: Annotated[
         bool, typer.Option("--redistribute", help="Publish arrays that were imported from others, under their terms.")
     ] = False,
+    without: Annotated[
+        str | None, typer.Option(help="Views to leave out, separated by commas, as `pixels` of photographs.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Send nothing, and say what would be sent.")] = False,
 ) -> None:
     """Verify a dataset and send what the Hub does not have yet; one commit makes it visible. May be run again.
@@ -34,10 +37,13 @@ def publish(
     """
     if gated not in GATES:
         raise UsageError(f"--gated {gated}: choose manual, auto or no")
+    names = options.split_names(without)
+    if without is not None and not names:
+        raise UsageError("--without names no view: write them separated by commas, as in --without pixels")
     sensitive = any(section.sensitive for section in record_of(folder).sections) and gated != "no"
     done = send(
         folder, repo, check=lambda root: verify(root).raise_if_bad(), private=not public, gated=GATES[gated],
-        sensitive=sensitive, dry_run=dry_run, redistribute=redistribute,
+        sensitive=sensitive, dry_run=dry_run, redistribute=redistribute, without=names,
     )  # fmt: skip
     console, would = plain_console(), "would be " if dry_run else ""
     for path in done.uploaded:

@@ -35,6 +35,7 @@ def run(monkeypatch: MonkeyPatch, *arguments: str) -> int:
 
 
 BAD_USAGE = {
+    "publishing without a view": (["publish", "{tmp}", "me/mine", "--without", ","], "--without names no view"),
     "an unknown recipe": (["build", "nonsense", "--out", "{tmp}/o"], "unknown recipe 'nonsense'"),
     "a recipe file that is not there": (["build", "{tmp}/no.yaml", "--out", "{tmp}/o"], "there is no recipe file"),
     "an unknown view": (["build", "digits", "--views", "pixles", "--out", "{tmp}/o"], "did you mean pixels"),
