@@ -33,7 +33,9 @@ from benchmarks.gpu_models import (
     noise,
     subjects,
 )
-from noisezoo.builder.models import Inverter, Runtime, pick
+from noisezoo import zoo
+from noisezoo.builder.models import Inverter, Runtime, footprint, pick, set_arithmetic, stage_bytes
+from noisezoo.builder.recipe import Settings
 
 GAIN = 1.03
 """A doubled batch that adds less ends the sweep."""
@@ -116,7 +118,7 @@ class Bench:
     def sweep(self, subject: Subject, label: str, way: Way, error: float | None) -> Row:
         """The fastest batch, up to the end of memory or the doubling that adds nothing."""
         found: list[Row] = []
-        for batch in (subject.least * times for times in SWEPT):
+        for batch in [2, 4] if self.small else [subject.least * times for times in SWEPT]:
             try:
                 found.append(self.measure(subject, label, way, batch, error))
             except RuntimeError:  # out of memory also comes as an error of cuDNN's
@@ -196,8 +198,7 @@ def eager(bench: Bench, name: str, dtypes: Sequence[str]) -> Iterator[Row]:
     for dtype in dtypes:
         ways = {f"plain, {dtype}": partial(subject.plain, bench.device, dtype)}
         if dtype in HALVES:
-            runtime = Runtime(channels_last=False)
-            ways[f"ours, {dtype}"] = partial(subject.ours, bench.device, dtype, runtime)
+            ways[f"ours, {dtype}"] = partial(subject.ours, bench.device, dtype, Runtime().on(bench.device))
         for label, make in ways.items():
             way = make()
             result = way.whole(subject.inputs(CHECKED, bench.device))
@@ -205,33 +206,16 @@ def eager(bench: Bench, name: str, dtypes: Sequence[str]) -> Iterator[Row]:
             del way
 
 
-COMPILED: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
-    "compiled": ({}, {}),
-    "channels last, compiled": ({"channels_last": True}, {}),
-    "compiled, tuned": ({}, {"conv_1x1_as_mm": True, "coordinate_descent_tuning": True, "epilogue_fusion": True}),
-    "compiled as a build does": ({}, {"deterministic": True, "batch_invariant": True}),
-    "CUDA graphs": ({"compile": "reduce-overhead"}, {}),
-    "autotuned": ({"compile": "max-autotune-no-cudagraphs"}, {}),
-}
-"""Ways to compile: settings of `Runtime`, of Inductor."""
-
-
-def compiled(bench: Bench, name: str, how: str, dtype: str, batch: int) -> Iterator[Row | Fact]:
+def compiled(bench: Bench, name: str, dtype: str, batch: int) -> Iterator[Row | Fact]:
     """Ours compiled, at one batch: every other would be compiled anew. The first result is that it is compiled."""
-    import torch._inductor.config as inductor
-
-    settings, options = COMPILED[how]
-    for key, value in options.items():
-        if hasattr(inductor, key):  # an older torch lacks some
-            setattr(inductor, key, value)
     subject = subjects(bench.small)[name]
-    way = subject.ours(bench.device, dtype, Runtime(**{"channels_last": False, "compile": True, **settings}))
-    began = time.perf_counter()
+    way = subject.ours(bench.device, dtype, Runtime(compile=True).on(bench.device))
+    began, batch = time.perf_counter(), 2 if bench.small else batch
     way.run(subject.inputs(batch, bench.device))
     bench.wait()
     setup = time.perf_counter() - began
-    yield Fact(f"{subject.name}, seconds to compile, {how}", setup)
-    row = bench.measure(subject, f"ours, {dtype}, {how}", way, batch, None)
+    yield Fact(f"{subject.name}, seconds to compile at batch {batch}", setup)
+    row = bench.measure(subject, f"ours, {dtype}, compiled", way, batch, None)
     error = apart(way.whole(subject.inputs(batch, bench.device))[:CHECKED], bench.expected(subject))
     yield Row(**{**vars(row), "error": error, "setup": setup})
 
@@ -307,17 +291,18 @@ def autoencoder(bench: Bench, compile: bool) -> Iterator[Row]:
 
 def bits(bench: Bench) -> Iterator[Fact]:
     """Whether numbers depend on the process, on the size of the batch, on the neighbours in it."""
-    subject = subjects(bench.small)["sd15"]
+    subject, half = subjects(bench.small)["sd15"], 2 if bench.small else 8
     for dtype in ("float32", *HALVES):
-        way = subject.ours(bench.device, dtype, Runtime(channels_last=False))
-        inputs = subject.inputs(16, bench.device)
-        first, again, half = way.run(inputs), way.run(inputs), way.run(inputs[:8])
-        replaced = way.run(torch.cat([inputs[:8], inputs[:8].flip(0)]))
+        way = subject.ours(bench.device, dtype, Runtime().on(bench.device))
+        inputs = subject.inputs(2 * half, bench.device)
+        first, again, alone = way.run(inputs), way.run(inputs), way.run(inputs[:half])
+        replaced = way.run(torch.cat([inputs[:half], inputs[:half].flip(0)]))
         yield Fact(f"bits, {dtype}", {
             "digest": hashlib.sha256(first.cpu().numpy().tobytes()).hexdigest()[:16],
             "the same batch twice": bool(torch.equal(first, again)),
-            "16 images or 8": bool(torch.equal(first[:8], half)), "their relative difference": apart(half, first[:8]),
-            "other neighbours": bool(torch.equal(first[:8], replaced[:8])),
+            f"{2 * half} images or {half}": bool(torch.equal(first[:half], alone)),
+            "their relative difference": apart(alone, first[:half]),
+            "other neighbours": bool(torch.equal(first[:half], replaced[:half])),
         })  # fmt: skip
 
 
@@ -399,14 +384,31 @@ class Busy:
             self.share = sum(samples) / (100 * len(samples)) if samples else None
 
 
+SMOKED = {"sd15": "sd15", "sdxl": "sdxl", "dit": "dit-xl-2-256", "ddpm": "ddpm-celebahq-256", "pixart": "pixart",
+          "ldm": "ldm-celebahq-256", "sd3": "sd3-medium", "flux": "flux-dev"}  # fmt: skip
+"""Subjects -> the zoo's row of the same network."""
+
+
+def planned(name: str, batch: int) -> float | None:
+    """GiB that `plan` counts for a network in bfloat16 with a batch; None where it counts none."""
+    row = zoo.get(SMOKED[name])
+    model = footprint(row)
+    if model is None:
+        return None
+    return (2 * model.network + stage_bytes(row, Settings(dtype="bfloat16"), batch)["network"]) / 2**30
+
+
 def smoke(bench: Bench, name: str) -> Iterator[Fact]:
-    """One network class at full size: two steps there and back, its devices and its memory."""
+    """One network class at full size: two steps there and back, its devices, its memory and what `plan` says of it."""
     subject = {**subjects(bench.small), **further(bench.small)}[name]
     if not isinstance(subject, Diffusion):
         result = subject.ours(bench.device, "float16", Runtime()).whole(subject.inputs(2, bench.device))
         yield Fact(f"smoke, {subject.name}", {"finite": bool(result.isfinite().all()), "GiB": bench.memory()})
         return
-    inverter = subject.inverter(bench.device, "bfloat16", Runtime(), steps=2)
+    set_arithmetic("bfloat16")
+    inverter = subject.inverter(bench.device, "bfloat16", Runtime().on(bench.device), steps=2)
+    release()
+    bench.memory()  # the weights passed through float32
     latents = subject.inputs(2, bench.device)
     result = inverter.invert_latents(latents)
     with torch.inference_mode():
@@ -415,38 +417,43 @@ def smoke(bench: Bench, name: str) -> Iterator[Fact]:
     yield Fact(f"smoke, {subject.name}", {
         "finite": bool(result.isfinite().all() and back.isfinite().all()), "shape": list(result.shape),
         "devices": sorted(places | {str(result.device)}), "dtype": str(result.dtype), "GiB": bench.memory(),
-        "there and back": apart(back, latents),
+        "GiB planned": planned(name, 2), "there and back": apart(back, latents),
     })  # fmt: skip
 
 
 def run(job: Callable[[Bench], Iterable[Any]], label: str, small: bool, turn: Any, folder: Path, results: Any) -> None:
     """A process's whole life: what a job yields goes to `results`, and why it ended early.
 
-    A job that prepares (label "prepare ...") comes to its first result beside others; all else is done by one process
-    at a time, as the device is measured then.
+    Its processes are a group, so that all of them can be stopped together. A job that prepares (label "prepare ...")
+    comes to its first result beside others; all else is done by one process at a time, as the device is measured then.
     """
-    steps = iter(job(Bench(small, folder)))
+    os.setpgrp()
     try:
+        steps = iter(job(Bench(small, folder)))
         if label.startswith(PREPARE):
             results.put((label, next(steps)))
-        with turn:
-            for result in steps:
-                results.put((label, result))
+        turn.wait()
+        for result in steps:
+            results.put((label, result))
     except Exception as fault:
         results.put((label, Fact(f"failed: {label}", f"{type(fault).__name__}: {str(fault)[:600]}")))
     results.put((label, None))
 
 
-def prepared(names: Sequence[str], hows: Sequence[str]) -> dict[str, Callable[[Bench], Iterable[Any]]]:
+COMPILED = (
+    ("sd15", "float16", 32), ("sd15", "float16", 64), ("dit", "float16", 64), ("vit", "float16", 128),
+    ("sdxl", "bfloat16", 8),
+)  # fmt: skip
+"""What is measured compiled: subject, dtype, batch."""
+
+
+def prepared(names: Sequence[str]) -> dict[str, Callable[[Bench], Iterable[Any]]]:
     """The jobs that compile, which takes the CPU a minute, and that find what results must be."""
-    batches = {"sd15": 32, "sdxl": 8, "dit": 64, "vit": 128}
     jobs: dict[str, Callable[[Bench], Iterable[Any]]] = {}
-    for name in names:
-        jobs[f"{PREPARE} {name}"] = partial(expect, name=name)
-        for how in hows if name == "sd15" else [how for how in hows if how == "compiled"]:
-            dtype = "bfloat16" if name == "sdxl" else "float16"
-            make = partial(compiled, name=name, how=how, dtype=dtype, batch=batches[name])
-            jobs[f"{PREPARE} {name}, {how}"] = make
+    jobs |= {f"{PREPARE} {name}": partial(expect, name=name) for name in names}
+    for name, dtype, batch in (each for each in COMPILED if each[0] in names):
+        make = partial(compiled, name=name, dtype=dtype, batch=batch)
+        jobs[f"{PREPARE} {name}, compiled at {batch}"] = make
     return jobs
 
 

@@ -18,11 +18,22 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from noisezoo.builder.models import Inverter, Pipeline, Runtime, load_pipeline
+from noisezoo.builder.models import Inverter, Pipeline, Runtime, load_pipeline, set_arithmetic
 from noisezoo.builder.models.encoders.open_clip import OpenClip
 
-STEPS, TIMED_STEPS, GUIDANCE, SEED = 50, 2, 3.5, 0
+STEPS, GUIDANCE, SEED = 50, 3.5, 0
 Config = Mapping[str, Any]
+
+
+def timed_steps(dtype: str) -> int:
+    """How many of the 50 steps are timed: the host's start of a run weighs less among more, and float32 is slow."""
+    return 2 if dtype == "float32" else 5
+
+
+def torch_defaults() -> None:
+    """Torch's switches as a first user finds them."""
+    torch.backends.cudnn.deterministic = torch.backends.cudnn.benchmark = False
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = False, True
 
 
 @dataclass(frozen=True)
@@ -152,7 +163,7 @@ class EmptyPrompt:
 
 @dataclass
 class Diffusion(Subject):
-    """The inversion of one image: 50 steps of DDIM, empty prompts, guidance 3.5; the first three are timed.
+    """The inversion of one image: 50 steps of DDIM, empty prompts, guidance 3.5; the first are timed.
 
     SDXL's empty prompt is taken as its negative prompt as well, so that ours needs one forward a step; where a folder
     has zeros in its place, ours spends the second forward like the plain loop.
@@ -189,9 +200,10 @@ class Diffusion(Subject):
 
     def plain(self, device: torch.device, dtype: str) -> Way:
         """Two forwards a step, as a doubled batch; the state in the network's dtype, as in diffusers' pipelines."""
+        torch_defaults()
         network = self._load(device, dtype, Runtime(channels_last=False)).denoiser
-        loop = partial(self._loop, network, getattr(torch, dtype))
-        return Way(partial(loop, steps=TIMED_STEPS), partial(loop, steps=STEPS), TIMED_STEPS / STEPS, 2 * STEPS)
+        loop, timed = partial(self._loop, network, getattr(torch, dtype)), timed_steps(dtype)
+        return Way(partial(loop, steps=timed), partial(loop, steps=STEPS), timed / STEPS, 2 * STEPS)
 
     @torch.no_grad()
     def _loop(self, network: Any, dtype: torch.dtype, latents: Tensor, steps: int) -> Tensor:
@@ -224,10 +236,11 @@ class Diffusion(Subject):
         )  # fmt: skip
 
     def ours(self, device: torch.device, dtype: str, runtime: Runtime) -> Way:
-        """As `inverter` has it."""
-        inverter = self.inverter(device, dtype, runtime)
+        """As `inverter` has it, with the switches of a build."""
+        set_arithmetic(dtype, compiled=bool(runtime.compile))
+        inverter, timed = self.inverter(device, dtype, runtime), timed_steps(dtype)
         forwards = (1 + inverter.network.guided) * STEPS
-        return Way(partial(_first_steps, inverter), inverter.invert_latents, TIMED_STEPS / STEPS, forwards)
+        return Way(partial(_first_steps, inverter, timed), inverter.invert_latents, timed / STEPS, forwards)
 
     def _load(self, device: torch.device, dtype: str, runtime: Runtime) -> Pipeline:
         """The same weights for every dtype: the seed fixes them in float32, where they are to lie."""
@@ -242,12 +255,12 @@ class Diffusion(Subject):
 
 
 @torch.inference_mode()
-def _first_steps(inverter: Inverter, latents: Tensor) -> Tensor:
+def _first_steps(inverter: Inverter, steps: int, latents: Tensor) -> Tensor:
     """As `invert_latents` begins: conditions set outside inference mode would cost a second compilation."""
     network, scheme = inverter.network, inverter.scheme
     network.finite.clear()
     network.condition([network.prompt])
-    return scheme.walk(latents, network, scheme.path.levels[: TIMED_STEPS + 1])
+    return scheme.walk(latents, network, scheme.path.levels[: steps + 1])
 
 
 @dataclass
@@ -264,6 +277,7 @@ class ImageTower(Subject):
 
     def plain(self, device: torch.device, dtype: str) -> Way:
         """`encode_image` as open_clip's README has it."""
+        torch_defaults()
         model, kind = self._start(device).to(getattr(torch, dtype)), getattr(torch, dtype)
 
         run = torch.no_grad()(lambda pixels: model.encode_image(pixels.to(kind)).float().cpu())
@@ -271,6 +285,7 @@ class ImageTower(Subject):
 
     def ours(self, device: torch.device, dtype: str, runtime: Runtime) -> Way:
         """`Encoder`; its tower is compiled here, as it has no setting for it."""
+        set_arithmetic(dtype, compiled=bool(runtime.compile))
         encoder = OpenClip()
         encoder.model = self._start(device)
         encoder.to(device, getattr(torch, dtype))

@@ -14,7 +14,7 @@ import numpy as np
 
 from noisezoo import zoo
 from noisezoo.builder.engine.leases import LEASES, Lease, creation_of, once, owners
-from noisezoo.builder.models import check_access, model_files, pin
+from noisezoo.builder.models import check_access, keeps_prompts, model_files, pin
 from noisezoo.builder.recipe import Recipe, make_recipe
 from noisezoo.builder.sources import Manifest, Refusal, Source, freeze, open_source, spare_keys
 from noisezoo.builder.views import check_metrics, shared
@@ -354,7 +354,7 @@ def _check(recipe: Recipe, labels: Iterable[str]) -> None:
     of a view or of a view's column (`VIEW.COLUMN`): in `paired` one would overwrite the other.
     """
     for view in recipe.zoo_rows():
-        check_access(view)
+        check_access(view, texts=not keeps_prompts(view, recipe.settings_of(view.name)))
     check_metrics(recipe.settings.metrics if recipe.settings.reconstruct else ())
     column, labels = recipe.settings.prompt_column, list(labels)
     for fault in name_faults(labels, recipe.views, ()):

@@ -5,7 +5,7 @@ from math import ceil, floor, log2
 
 from noisezoo import zoo
 from noisezoo.builder.launch.machines import METRIC_SECONDS, UNIT_SECONDS, Machine
-from noisezoo.builder.models import Footprint, activations, footprint, is_guided, unique
+from noisezoo.builder.models import Footprint, activations, footprint, is_guided, keeps_prompts
 from noisezoo.builder.recipe import Recipe, Settings
 from noisezoo.builder.views import choose_arithmetic, groups, passes
 from noisezoo.costs import Cost, cost_of, size_of
@@ -39,8 +39,15 @@ class ViewPlan:
     seconds: float  # seconds of one process for all images
     part_bytes: float  # size of its parts and markers
     published_bytes: float  # size of its config and its columns in `paired`, its basis included
-    weights: float | None  # bytes of the weights it loads; None where its model's size is not known
+    weights: float | None  # bytes of the weights it holds; None where its model's size is not known
+    towers: float  # bytes of text towers that are let go once the recipe's prompt is encoded; 0 where that is kept
+    download: float | None  # bytes to fetch; None where they are not known
     activations: float  # bytes of a batch beside the weights, within a factor of about two
+
+    @property
+    def loaded(self) -> float:
+        """Bytes of weights that a process reads."""
+        return (self.weights or 0.0) + self.towers
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,7 @@ class Plan:
     @property
     def load_seconds(self) -> float:
         """For each process to start and to read every model."""
-        return START_SECONDS + sum(view.weights or 0.0 for view in self.views) / LOAD_BYTES_PER_SECOND
+        return START_SECONDS + sum(view.loaded for view in self.views) / LOAD_BYTES_PER_SECOND
 
     @property
     def groups(self) -> list[list[ViewPlan]]:
@@ -128,14 +135,16 @@ class Plan:
 
     @property
     def device_memory(self) -> float:
-        """Bytes of the most demanding group: its weights, which are loaded together, and its widest batch."""
-        return max(sum(v.weights or 0.0 for v in group) + max(v.activations for v in group) for group in self.groups)
+        """Bytes of the most demanding group: its weights, which are loaded together, and its widest batch or towers."""
+        widest = [max(max(view.activations, view.towers) for view in group) for group in self.groups]
+        held = [sum(view.weights or 0.0 for view in group) for group in self.groups]
+        return max(map(sum, zip(held, widest, strict=True)))
 
     @property
     def host_memory(self) -> float:
         """Bytes of the host that a process needs: pictures, and weights on their way to the device."""
         pictures = PICTURE_BYTES * self.recipe.slice_rows * 2
-        own = self.device_memory if self.machine.is_cpu else max(view.weights or 0.0 for view in self.views)
+        own = self.device_memory if self.machine.is_cpu else max(view.loaded for view in self.views)
         return HOST_BYTES + pictures + own
 
     @property
@@ -146,10 +155,10 @@ class Plan:
 
     @property
     def downloads(self) -> dict[str, float | None]:
-        """Repository on the Hub -> bytes to fetch; None where they are not known."""
-        rows = [row for row in unique(view.row for view in self.views) if row.folder is None]
-        found = {row.repo: footprint(row) for row in rows}
-        return {repo: None if model is None else model.download for repo, model in found.items()}
+        """Repository on the Hub -> bytes to fetch, of the view that needs most of it; None where they are not known."""
+        fetched = [view for view in self.views if view.row.repo and view.row.folder is None]
+        fetched.sort(key=lambda view: view.download or 0.0)
+        return {view.row.repo: view.download for view in fetched}
 
 
 def plan(recipe: Recipe, images: int, machine: Machine, *, slices: int | None = None) -> Plan:
@@ -184,6 +193,7 @@ def _view_plan(
     recipe: Recipe, row: zoo.View, group: int, images: int, slices: int, machine: Machine, encoded: bool
 ) -> ViewPlan:
     settings, model = recipe.settings_of(row.name), footprint(row)
+    kept = keeps_prompts(row, settings)
     arithmetic = choose_arithmetic(row, settings, accelerated=not machine.is_cpu)
     s = settings.model_copy(update=arithmetic)
     guided = row.family == "diffusers" and is_guided((model or _unknown(row)).guidance, s)
@@ -198,10 +208,14 @@ def _view_plan(
     stored = _stored_bytes(row, images, s)
     unit = spent / images * min(recipe.slice_rows, images)
     weights = None if model is None else model.weights(row, arithmetic["dtype"])
+    towers = 0.0 if model is None or kept else model.towers(row, arithmetic["dtype"])
+    if weights is not None and s.prompt_column is not None:
+        weights, towers = weights + towers, 0.0
+    download = None if model is None else model.fetched(row, texts=not kept)
     published = _published_bytes(recipe, row, images, s)
     return ViewPlan(
         row, group, cost, guided, unit, spent, stored + slices * UNIT_BYTES, published, weights,
-        activations(row, s, batch),
+        towers, download, activations(row, s, batch),
     )  # fmt: skip
 
 

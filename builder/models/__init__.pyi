@@ -5,7 +5,7 @@ from noisezoo.builder.models.arithmetic import (
     network_device as network_device,
     set_arithmetic as set_arithmetic,
 )
-from noisezoo.builder.models.denoisers import Denoiser as Denoiser
+from noisezoo.builder.models.denoisers import Denoiser as Denoiser, keeps_prompts as keeps_prompts
 from noisezoo.builder.models.describe import describe as describe, row_yaml as row_yaml
 from noisezoo.builder.models.encoders import Encoder as Encoder, families as families
 from noisezoo.builder.models.files import (
@@ -22,7 +22,6 @@ from noisezoo.builder.models.footprint import (
     footprint as footprint,
     is_guided as is_guided,
     stage_bytes as stage_bytes,
-    unique as unique,
 )
 from noisezoo.builder.models.inverter import Inverter as Inverter, encode as encode
 from noisezoo.builder.models.noise_schedule import Trajectory as Trajectory

@@ -263,14 +263,33 @@ def list_files(folder_or_hub_id: str | Path, revision: str | None, marks: Sequen
     return Listing(repo, names, lambda names: _download(repo, folder.name, names))
 
 
-def check_access(view: View) -> None:
+def snapshot_of(folder: Path) -> tuple[str, str] | None:
+    """Repository and commit of a folder in the Hub's cache; None for any other."""
+    if not (folder.parent.name == "snapshots" and COMMIT.fullmatch(folder.name)):
+        return None
+    return folder.parent.parent.name.removeprefix("models--").replace("--", "/"), folder.name
+
+
+def cached_snapshot(view: View, *, texts: bool = True) -> Path | None:
+    """The snapshot in the Hub's cache, if it has all that the view needs, with the weights of text towers or without.
+
+    None for a view that is not on the Hub.
+    """
+    if not view.repo or view.folder is not None:
+        return None
+    return _cached(view.repo, view.revision, view.family, view.pickled, texts)
+
+
+def check_access(view: View, *, texts: bool = True) -> None:
     """Refuse, before any work, a view whose model cannot be had; a complete snapshot in the cache is enough.
+
+    Without `texts` a snapshot is complete without the weights of its text towers.
 
     Raises:
         NoiseZooError: The folder or the repository is missing, gated or out of reach; says how to get access.
     """
     folder = view.folder
-    if folder is None and view.repo and _cached_view(view) is None:
+    if folder is None and view.repo and cached_snapshot(view, texts=texts) is None:
         _head(view)
     elif folder is not None and not folder.exists():
         mend = f"give another by --folder {view.name}=PATH" if is_path(view.repo) else "reinstall noisezoo"
@@ -305,7 +324,7 @@ def commit_of(view: View) -> str | None:
     try:
         return _head(view).commit_hash
     except NoiseZooError:
-        if (folder := _cached_view(view)) is None:
+        if (folder := cached_snapshot(view, texts=False)) is None:
             raise
         return folder.name
 
@@ -347,10 +366,6 @@ def _cached(repo: str, revision: str | None, family: str, pickled: bool, texts: 
         return folder if needed(Listing.of(folder), family, pickled, texts=texts) else None
     except NoiseZooError:
         return None
-
-
-def _cached_view(view: View) -> Path | None:
-    return _cached(view.repo, view.revision, view.family, view.pickled)
 
 
 def _head(view: View) -> "HfFileMetadata":

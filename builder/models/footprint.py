@@ -4,7 +4,6 @@ A folder's are read from its configurations and the headers of its weights; a Hu
 that a plan downloads nothing.
 """
 
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import prod
@@ -48,9 +47,19 @@ class Footprint:
     guidance: str
 
     def weights(self, row: "View", dtype: str) -> float:
-        """Bytes of what the view loads: the networks in `dtype`, the autoencoder in float32."""
-        networks = 0.0 if row.family == "vae" else (self.network + self.text) * BYTES[dtype]
-        return networks + self.autoencoder * 4
+        """Bytes of what the view holds while it works: the network in `dtype`, the autoencoder in float32."""
+        network = 0.0 if row.family == "vae" else self.network * BYTES[dtype]
+        return network + self.autoencoder * 4
+
+    def towers(self, row: "View", dtype: str) -> float:
+        """Bytes of its text towers, which are loaded where a prompt is encoded."""
+        return 0.0 if row.family == "vae" else self.text * BYTES[dtype]
+
+    def fetched(self, row: "View", *, texts: bool) -> float:
+        """Bytes that the view downloads: of an autoencoder alone its share, of the others all, or all but `texts`."""
+        whole = self.network + self.text + self.autoencoder
+        parts = self.autoencoder if row.family == "vae" else whole - (not texts) * self.text
+        return self.download * parts / whole if whole else self.download
 
 
 def footprint(row: "View") -> Footprint | None:
@@ -119,8 +128,3 @@ def stage_bytes(row: "View", settings: "Settings", batch: int) -> dict[str, floa
 def activations(row: "View", settings: "Settings", batch: int) -> float:
     """Bytes that a batch needs beside the weights in its widest stage."""
     return max(stage_bytes(row, settings, batch).values())
-
-
-def unique(rows: "Iterable[View]") -> "list[View]":
-    """The first row of each model: a repository or folder is fetched once."""
-    return list({row.repo: row for row in reversed(list(rows)) if row.repo}.values())[::-1]

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from noisezoo.builder.models.arithmetic import ATTENTION, check_arithmetic, network_dtype
 from noisezoo.builder.models.files import (
     AUTOENCODERS,
-    COMMIT,
     DENOISERS,
     TOWERS,
     Listing,
@@ -25,6 +24,7 @@ from noisezoo.builder.models.files import (
     read_json,
     reading,
     resolve,
+    snapshot_of,
 )
 from noisezoo.errors import UsageError
 
@@ -168,14 +168,6 @@ class Pipeline:
         """Name -> tokenizer, or None where the index lists none."""
         return {name: self.first((name,)) for name in TOWERS if "tokenizer" in name}
 
-    @property
-    def snapshot(self) -> tuple[str, str] | None:
-        """Repository and commit of a folder in the Hub's cache; None for any other."""
-        commit, cached = self.folder.name, self.folder.parent.parent.name
-        if not (self.folder.parent.name == "snapshots" and COMMIT.fullmatch(commit)):
-            return None
-        return cached.removeprefix("models--").replace("--", "/"), commit
-
     def prompt_file(self, kind: str, prompt: str | None) -> Path | None:
         """Where a prompt's encoding is kept for all processes of a user; None for a folder that is no Hub snapshot.
 
@@ -184,15 +176,12 @@ class Pipeline:
         import diffusers
         import torch
         import transformers
-        from huggingface_hub import constants
 
-        if self.snapshot is None:
+        if (stem := prompt_stem(self.folder, kind, prompt)) is None:
             return None
         device = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else str(self.device)
         versions = [each.__version__ for each in (torch, diffusers, transformers)]
-        told = [*self.snapshot, kind, prompt, str(self.dtype), device, versions]
-        name = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
-        return Path(constants.HF_HOME) / "noisezoo" / "prompts" / f"{name}.safetensors"
+        return stem.with_name(f"{stem.name}-{_digest(str(self.dtype), device, versions)}.safetensors")
 
     def text_pipeline(self, kind: str) -> Any:
         """Diffusers' pipeline called `kind`, around text towers that are read now; UsageError where there are none."""
@@ -206,9 +195,9 @@ class Pipeline:
         try:
             self.files = self._files(texts=True)
         except UsageError:
-            if self.snapshot is None:
+            if (snapshot := snapshot_of(self.folder)) is None:
                 raise
-            resolve(*self.snapshot, pickled=self.pickled)  # text towers' weights stay on the Hub until now
+            resolve(*snapshot, pickled=self.pickled)  # text towers' weights stay on the Hub until now
             self.files = self._files(texts=True)
         factory = getattr(diffusers, kind)
         parameters = {name: p for name, p in signature(factory.__init__).parameters.items() if name != "self"}
@@ -349,6 +338,19 @@ class Pipeline:
         if library not in ("diffusers", "transformers") or not hasattr(module := import_module(library), kind):
             raise UsageError(f"{self.folder}: component {name} is a {library}.{kind}, which is not a class we load")
         return getattr(module, kind)
+
+
+def prompt_stem(folder: Path, kind: str, prompt: str | None) -> Path | None:
+    """How the files begin that keep a prompt's encoding; None for a folder that is no Hub snapshot."""
+    from huggingface_hub import constants
+
+    if (snapshot := snapshot_of(folder)) is None:
+        return None
+    return Path(constants.HF_HOME) / "noisezoo" / "prompts" / _digest(*snapshot, kind, prompt)
+
+
+def _digest(*told: Any) -> str:
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
 
 
 def load_pipeline(

@@ -115,12 +115,16 @@ def choose_sizes(
 
 
 def weights_of(views: "Sequence[View]", settings: "Settings") -> float:
-    """Bytes of the networks of these views on a GPU, each model once; 0 for what is not known."""
+    """Bytes of what these views hold on a GPU, each model once; 0 for what is not known.
+
+    Text towers stay only where each image brings its own prompt.
+    """
     from noisezoo.builder.models import footprint
 
     models = {view.repo: (found, view) for view in views if (found := footprint(view)) is not None}
     dtypes = [choose_arithmetic(view, settings, accelerated=True)["dtype"] for _, view in models.values()]
-    return sum(found.weights(view, dtype) for (found, view), dtype in zip(models.values(), dtypes, strict=True))
+    pairs, texts = zip(models.values(), dtypes, strict=True), settings.prompt_column is not None
+    return sum(found.weights(view, dtype) + texts * found.towers(view, dtype) for (found, view), dtype in pairs)
 
 
 def device_memory(device: "torch.device") -> float | None:

@@ -3,6 +3,7 @@
 import gc
 import shutil
 import weakref
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,15 @@ from diffusers import (
 )
 from huggingface_hub import constants
 
-from noisezoo.builder.models import pipeline as pipelines
+from noisezoo import zoo
+from noisezoo.builder.launch.machines import machine
+from noisezoo.builder.launch.plan import plan
+from noisezoo.builder.models import check_access, keeps_prompts, pipeline as pipelines
 from noisezoo.builder.models.inverter import Inverter
 from noisezoo.builder.models.pipeline import Pipeline, Runtime
 from noisezoo.builder.models.schemes import SCHEMES
-from noisezoo.errors import UsageError
+from noisezoo.builder.recipe import Settings, make_recipe
+from noisezoo.errors import NoiseZooError, UsageError
 from tests.builder.folders import save_diffusion
 from tests.builder.models import save_stable_diffusion, save_unconditional
 
@@ -330,6 +335,32 @@ def test_the_own_prompt_of_a_hub_model_is_encoded_once_for_all_processes(
     assert kept == 2, "the prompt and the negative one, and not each image's own"
     load(snapshot, prompt="a face", dtype="bfloat16")
     assert len(list((tmp_path / "home").rglob("*.safetensors"))) == 2 * kept
+
+
+def test_text_towers_are_neither_asked_for_nor_planned_where_the_prompts_are_kept(
+    stable_diffusion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("HF_HOME", "home"), ("HF_HUB_CACHE", "hub")):
+        monkeypatch.setattr(constants, name, str(tmp_path / value))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    snapshot = shutil.copytree(stable_diffusion, tmp_path / "hub" / "models--me--sd" / "snapshots" / ("a" * 40))
+    row, prompt = replace(zoo.get("sd15"), name="mine", repo="me/sd", revision="a" * 40), {"prompt": "a face"}
+    recipe = make_recipe({"name": "t", "source": {"name": "faces"}, "rows": [vars(row)], "views": ["mine"],
+                          "settings": prompt})  # fmt: skip
+    whole = plan(recipe, 10, machine("h100"))
+    assert whole.views[0].towers and not keeps_prompts(row, Settings(**prompt))
+    Inverter.from_pretrained(snapshot, num_inference_steps=1, **prompt)
+    assert keeps_prompts(row, Settings(**prompt))
+    for other in ({"prompt": "a cat"}, {**prompt, "negative_prompt": "a cat"}, {"prompt_column": "caption"}):
+        assert not keeps_prompts(row, Settings(**other))
+    kept = plan(recipe, 10, machine("h100"))
+    assert kept.views[0].towers == 0 and kept.downloads["me/sd"] < whole.downloads["me/sd"]  # type: ignore[operator]
+    (snapshot / "text_encoder" / "model.safetensors").unlink()
+    with pytest.raises(NoiseZooError, match="the cache on this machine lacks it"):
+        check_access(row)
+    check_access(row, texts=False)
+    (snapshot / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    assert not keeps_prompts(row, Settings(**prompt)), "all else is needed"
 
 
 def test_a_compiled_network_gives_the_same_noise(unconditional: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from noisezoo.builder.models import files as hub
 from noisezoo.builder.models.footprint import activations, footprint, is_guided
 from noisezoo.builder.recipe import Recipe, Settings, make_recipe, read_recipe
 from noisezoo.costs import DECODE
-from noisezoo.errors import UsageError
+from noisezoo.errors import NoiseZooError, UsageError
 
 MonkeyPatch, Capture = pytest.MonkeyPatch, pytest.CaptureFixture[str]
 HALF = {"dtype": "bfloat16", "reconstruct": 0.0, "batch_size": 32}
@@ -141,12 +141,25 @@ def test_a_model_of_which_nothing_is_known_is_said_to_be_so(monkeypatch: MonkeyP
     assert plan.downloads == {"me/mine": None} and plan.views[0].weights is None
 
 
+def test_text_towers_are_held_only_for_images_that_bring_prompts_and_an_autoencoder_is_fetched_alone() -> None:
+    own, each = plan_of(["pixart"]), plan_of(["pixart"], prompt_column="caption")
+    towers = 4762e6 * 2
+    assert own.views[0].weights == pytest.approx((611 * 2 + 84 * 4) * 1e6)
+    assert own.views[0].towers == each.views[0].weights - own.views[0].weights == towers  # type: ignore[operator]
+    assert own.device_memory == own.views[0].weights + max(own.views[0].activations, towers)  # type: ignore[operator]
+    assert each.device_memory == each.views[0].weights + each.views[0].activations  # type: ignore[operator]
+    whole, alone = (plan_of(views).downloads["stable-diffusion-v1-5/stable-diffusion-v1-5"] for views in
+                    (["sd15", "sd-vae"], ["sd-vae"]))  # fmt: skip
+    assert alone == pytest.approx(84 / (860 + 123 + 84) * whole)  # type: ignore[operator]
+
+
 def test_memory_is_weights_in_their_dtype_and_a_batch_and_tiling_bounds_it() -> None:
     sdxl = zoo.get("sdxl")
     model = footprint(sdxl)
     assert model is not None
-    assert model.weights(sdxl, "float32") == pytest.approx(13.9e9, rel=0.02)
-    assert model.weights(sdxl, "bfloat16") == pytest.approx(13.9e9 / 2 + 84e6 * 2, rel=0.02)
+    assert model.weights(sdxl, "float32") + model.towers(sdxl, "float32") == pytest.approx(13.9e9, rel=0.02)
+    half = model.weights(sdxl, "bfloat16") + model.towers(sdxl, "bfloat16")
+    assert half == pytest.approx(13.9e9 / 2 + 84e6 * 2, rel=0.02)
     plain, tiled = Settings(), Settings(vae_tiling=True, vae_slicing=True)
     assert activations(sdxl, plain, 16) == 16 * activations(sdxl, plain, 1)
     assert activations(sdxl, tiled, 16) < activations(sdxl, plain, 16)
@@ -271,10 +284,17 @@ def shown(monkeypatch: MonkeyPatch, capsys: Capture, *arguments: str) -> tuple[i
     return int(stop.value.code or 0), *capsys.readouterr()
 
 
+def in_the_cache(repo: str, *_: Any, cached: bool = False) -> Path:
+    """Stands for a download where nothing is in the cache."""
+    if not cached:
+        pytest.fail("downloads")
+    raise NoiseZooError(f"{repo} is not in the cache")
+
+
 def test_planning_asks_nothing_of_the_hub_and_its_json_has_the_keys_that_its_help_promises(
     monkeypatch: MonkeyPatch, capsys: Capture
 ) -> None:
-    monkeypatch.setattr(hub, "_download", lambda *_, **__: pytest.fail("downloads"))
+    monkeypatch.setattr(hub, "_download", in_the_cache)
     monkeypatch.setattr(hub, "_head", lambda *_: pytest.fail("asks the Hub"))
     arguments = ["faces", "--views", "sd15,clip-vit-l14", "--images", "30000", "--deadline", "2"]
     code, out, _ = shown(monkeypatch, capsys, *arguments, "--set", "dtype=bfloat16", "--json")

@@ -6,14 +6,15 @@ pipeline. To add a kind, write `class Mine(Denoiser, network="CLASS")` in a file
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from noisezoo.builder.models.arithmetic import attention
-from noisezoo.builder.models.files import AUTOENCODERS
+from noisezoo.builder.models.files import AUTOENCODERS, DENOISERS, cached_snapshot
 from noisezoo.errors import UsageError
-from noisezoo.files import committed
+from noisezoo.files import committed, read_json
 from noisezoo.plugins import load_package
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from noisezoo.builder.models.pipeline import Pipeline
+    from noisezoo.builder.recipe import Settings
+    from noisezoo.zoo import View
 
 Conditions = dict[str, "Tensor"]
 """What a network is told beside state and time, a row an image: name -> (b, ...)."""
@@ -276,3 +279,21 @@ def denoiser_of(config: Mapping[str, Any]) -> type[Denoiser]:
         also = f" with {embeds} conditions" if embeds else ""
         raise UsageError(f"cannot invert through a {kind}{also}; treated are: {treated}")
     return Denoiser.TABLE[kind, embeds]
+
+
+def keeps_prompts(view: "View", settings: "Settings") -> bool:
+    """Whether the encodings of a Hub model's own prompts are kept on this machine, so that no text tower is fetched.
+
+    They may be another device's: a process that finds none of its own fetches the towers.
+    """
+    from noisezoo.builder.models.pipeline import prompt_stem
+
+    folder = cached_snapshot(view, texts=False)
+    if folder is None or view.family != "diffusers" or settings.prompt_column is not None:
+        return False
+    config = next((found for name in DENOISERS if (found := read_json(folder / name / "config.json"))), {})
+    with suppress(UsageError):
+        kind = denoiser_of(config).__name__
+        stems = [prompt_stem(folder, kind, prompt) for prompt in (settings.prompt, settings.negative_prompt)]
+        return all(stem is not None and any(stem.parent.glob(f"{stem.name}-*")) for stem in stems)
+    return False
