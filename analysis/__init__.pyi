@@ -122,6 +122,7 @@ from noisezoo.analysis.studies import (
     Effort as Effort,
     Judge as Judge,
     Model as Model,
+    Options as Options,
     Study as Study,
     analyze as analyze,
     register_study as register_study,

@@ -45,12 +45,12 @@ def watched() -> Iterator[list[float]]:
 def analysed(folder: Path, out: Path, results: "multiprocessing.Queue[Measured]") -> None:
     """Analyse and report in a process of its own: seconds, peaks of memory, and seconds by study."""
     from noisezoo.analysis.report.report import write_report
-    from noisezoo.analysis.studies.run import analyze
+    from noisezoo.analysis.studies import Options, analyze
 
     steps: list[tuple[str, float]] = []
     started = time.perf_counter()
     with watched() as peaks:
-        analysis = analyze(folder, step=lambda text: steps.append((text, time.perf_counter())))
+        analysis = analyze(folder, Options(step=lambda text: steps.append((text, time.perf_counter()))))
         steps.append(("report", time.perf_counter()))
         write_report({folder.name: analysis}, out, title="planted")
     ended = time.perf_counter()

@@ -5,8 +5,8 @@ Nothing about a model is known anywhere but in its row and in the files it ships
 """
 
 import tomllib
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -84,6 +84,13 @@ class View:
     guidance: Guidance | None = None
     half: Literal["float16", "bfloat16"] | None = None
     ungated: str = ""
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> "View":
+        """A row as a file holds it, with lists for tuples; what is no field is left out, as newer versions may add."""
+        known = [field.name for field in fields(cls) if field.name in row]
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v := row[name], list) else v for name in known}
+        return cls(**values)
 
     @property
     def size(self) -> int:

@@ -2,11 +2,10 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,10 +115,6 @@ class PowerTable(Result):
     def row(self, alternative: str, family: str, test: str) -> PowerRow:
         """The row of an alternative, a family and a test; KeyError when there is none."""
         return {(row.alternative, row.family, row.test): row for row in self.rows}[alternative, family, test]
-
-    def records(self) -> list[dict[str, Any]]:
-        """One dictionary a row."""
-        return [asdict(row) for row in self.rows]
 
     def sentence(self) -> str:
         """What was, and was not, detectable: found, or missed, more often than not with 95 % confidence."""

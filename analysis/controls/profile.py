@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis.core import Draws, Estimate, Floats, Interval, Result, refuse_settings
+from noisezoo.analysis.core import Draws, Estimate, Floats, Interval, Result, null_columns, refuse_settings
 from noisezoo.analysis.probes import METRICS, ProbeTable, refuse_different_rows
 
 _FEWEST = 4
@@ -96,32 +96,35 @@ def profile_correlation(
     refuse_settings(n_permutations=n_permutations, seed=seed)
     if metric not in METRICS:
         raise ValueError(f"metric must be one of {', '.join(METRICS)}, not {metric!r}")
-    names = tuple(name for name in a.names if all(name in table.names for table in (b, *controls.values())))
+    tables = {views[0]: a, views[1]: b, **controls}
+    names = tuple(name for name in a.names if all(name in table.names for table in tables.values()))
     if len(names) < _FEWEST:
         raise ValueError(f"the tables have {len(names)} attributes in common: a correlation needs {_FEWEST}")
-    for table in (b, *controls.values()):
+    clusters, scores = _clusters(a.out_of_fold.labels[:, [a.names.index(name) for name in names]]), {}
+    for name, table in tables.items():
         refuse_different_rows(a, table, names)
-    scores = {name: table.estimate(metric, names) for name, table in
-              ((views[0], a), *controls.items(), (views[1], b))}  # fmt: skip
-    for name, e in scores.items():
+        e = table.estimate(metric, names)
         if np.ptp(e.value[0]) == 0:
             raise ValueError(f"{name} has the same {metric} for every attribute: there is nothing to correlate")
-    labels = a.out_of_fold.labels[:, [a.names.index(name) for name in names]]
-    clusters = _clusters(labels)
-    scores = {name: _averaged(e, clusters) for name, e in scores.items()}
+        scores[name] = _averaged(e, clusters)
     n_clusters = int(clusters.max()) + 1
     if n_clusters < _FEWEST:
         raise ValueError(f"the {len(names)} attributes repeat each other, and count as {n_clusters}: a correlation "
                          f"needs {_FEWEST}")  # fmt: skip
-    reference, null = scores[views[1]], _permutations(n_clusters, n_permutations, seed)
-    rows = {name: _correlation(f"{name} with {views[1]}", scores[name], reference, null, a.draws.confidence)
-            for name in (views[0], *controls)}  # fmt: skip
-    differences = {name: _difference(f"{views[0]} minus {name}, with {views[1]}", scores[views[0]], scores[name],
-                                     reference, a.draws.confidence) for name in controls}  # fmt: skip
-    said = dict.fromkeys(sentence for table in (a, b, *controls.values()) for sentence in table.caveats)
+    view, reference = (scores.pop(name) for name in views)
+    orders = np.random.default_rng([seed, 5]).permuted(np.tile(np.arange(n_clusters), (n_permutations, 1)), axis=1)
+
+    def row(what: str, estimates: list[Estimate], permutations: NDArray[np.intp]) -> ProfileRow:
+        return _row(f"{what} with {views[1]}", estimates, reference, permutations, a.draws.confidence)
+
+    controlled = {name: row(name, [e], orders) for name, e in scores.items()}
+    differences = {name: row(f"{views[0]} minus {name},", [view, e], orders[:0]) for name, e in scores.items()}
+    said = dict.fromkeys(sentence for table in tables.values() for sentence in table.caveats)
     said |= dict.fromkeys(_repeats(names, clusters))
     draws = replace(a.draws, n_folds=0, n_permutations=n_permutations, seed=seed)
-    return ProfileCorrelation(names, rows.pop(views[0]), rows, differences, metric, a.n, draws, tuple(said))
+    return ProfileCorrelation(
+        names, row(views[0], [view], orders), controlled, differences, metric, a.n, draws, tuple(said)
+    )
 
 
 def _clusters(labels: Floats) -> NDArray[np.intp]:
@@ -145,34 +148,29 @@ def _repeats(names: Sequence[str], clusters: NDArray[np.intp]) -> list[str]:
     return [text] * bool(listed)
 
 
-def _permutations(k: int, times: int, seed: int) -> NDArray[np.intp]:
-    return np.random.default_rng([seed, 5]).permuted(np.tile(np.arange(k), (times, 1)), axis=1)
-
-
-def _correlation(
-    what: str, e: Estimate, reference: Estimate, permutations: NDArray[np.intp], confidence: float
+def _row(
+    what: str, estimates: list[Estimate], reference: Estimate, permutations: NDArray[np.intp], confidence: float
 ) -> ProfileRow:
-    p, q = e.value[0], reference.value[0]
-    r, by_p, by_q = _gradient(p, q)
-    stretch = 1 / (1 - min(r * r, _EDGE))  # dz / dr
-    images = (e.combine(by_p) + reference.combine(by_q)).variance()[0] * stretch**2
-    attributes = _jackknife(lambda kept: _fisher(_gradient(p[kept], q[kept])[0]), len(p))
-    reaches = _reaches(images, attributes, len(e.value) - 1, len(p), confidence)
-    over = [Interval(r, float(np.tanh(_fisher(r) - t)), float(np.tanh(_fisher(r) + t))) for t in reaches]
-    null = (_unit(p)[permutations] @ _unit(q)) if len(permutations) else np.full(1, np.nan)
-    low, high = np.quantile(null, [0.025, 0.975])
-    p_value = (1 + (np.abs(null) >= abs(r) - 1e-12).sum()) / (1 + len(null)) if len(permutations) else np.nan
-    return ProfileRow(what, r, over[0], over[1], float(low), float(high), float(p_value))
+    """The correlation of an estimate with the reference, on Fisher's z scale; of two, the first's less the second's."""
+    p, q, signs = [e.value[0] for e in estimates], reference.value[0], (1, -1)
+    scale, back = (_fisher, np.tanh) if len(p) == 1 else (float, lambda r: np.clip(r, -2, 2))
 
+    def contrast(kept: NDArray[np.bool_] | slice = slice(None)) -> float:
+        return float(sum(sign * _gradient(each[kept], q[kept])[0] for sign, each in zip(signs, p, strict=False)))
 
-def _difference(what: str, e: Estimate, other: Estimate, reference: Estimate, confidence: float) -> ProfileRow:
-    p, o, q = (estimate.value[0] for estimate in (e, other, reference))
-    (r, by_p, by_q), (s, by_o, also_by_q) = _gradient(p, q), _gradient(o, q)
-    images = (e.combine(by_p) + other.combine(-by_o) + reference.combine(by_q - also_by_q)).variance()[0]
-    attributes = _jackknife(lambda kept: _gradient(p[kept], q[kept])[0] - _gradient(o[kept], q[kept])[0], len(p))
-    reaches = _reaches(images, attributes, len(e.value) - 1, len(p), confidence)
-    over = [Interval(r - s, max(r - s - t, -2.0), min(r - s + t, 2.0)) for t in reaches]
-    return ProfileRow(what, r - s, over[0], over[1])
+    influence = reference.combine(np.zeros(len(q)))
+    for sign, e in zip(signs, estimates, strict=False):
+        _, by_p, by_q = _gradient(e.value[0], q)
+        influence += e.combine(sign * by_p) + reference.combine(sign * by_q)
+    r = contrast()
+    stretch = 1 / (1 - min(r * r, _EDGE)) if len(p) == 1 else 1.0  # dz / dr
+    attributes = _jackknife(lambda kept: scale(contrast(kept)), len(q))
+    reaches = _reaches(influence.variance()[0] * stretch**2, attributes, len(reference.value) - 1, len(q), confidence)
+    over = [Interval(r, float(back(scale(r) - t)), float(back(scale(r) + t))) for t in reaches]
+    null = _unit(p[0])[permutations] @ _unit(q)
+    p_value = (1 + (np.abs(null) >= abs(r) - 1e-12).sum()) / (1 + len(null)) if len(null) else np.nan
+    _, low, high = null_columns(null, 0.025).values()
+    return ProfileRow(what, r, over[0], over[1], low, high, float(p_value))
 
 
 def _unit(p: Floats) -> Floats:

@@ -96,10 +96,6 @@ class SpuriousShift(Result):
         row = {(row["kind"], row["asked"], row["treatment"]): row for row in self.rows}[kind, asked, treatment]
         return Interval(row["estimate"], row["low"], row["high"])
 
-    def records(self) -> list[dict[str, Any]]:
-        """One dictionary a kind of direction, question and treatment."""
-        return [dict(row) for row in self.rows]
-
 
 def spurious_shift(
     X: ArrayLike,
@@ -146,25 +142,16 @@ def spurious_shift(
     phi, phi_test = (float(np.corrcoef(*each.Y.T)[0, 1]) for each in (train, test))
     if not abs(phi_test) < 1 - 1e-9:
         raise ValueError(f"{names[0]} and {names[1]} cannot be told apart in the test rows: take rows that have each")
-    samples = [train, test, *_halves(train, n_splits, seed), *_halves(test, n_splits, seed)]
-    halves = [i // (2 * n_splits) for i in range(4 * n_splits)]  # 0 for those of the training rows, then 1
-    made = {}
-    for kind in dict.fromkeys((reader, *kinds)):
-        C = [strengths_on(each.X, each.Y, kind, each.unit) for each in (train, test)]  # halves keep them
-        made[kind] = [
-            directions_on(each.X, each.Y, kind, C=C[of]) for each, of in zip(samples, [0, 1, *halves], strict=True)
-        ]
-    of_test = [1, *range(2 + 2 * n_splits, len(samples))]  # all test rows, then their halves
-    asked = {what: [ask(samples[i], made[reader][i]) for i in of_test] for what, ask in ASKED.items()}
-    reads_b = _reads_b(asked["reading"][1:], [made[reader][i] for i in of_test[1:]])
-    facts = {"attribute": names[0], "planted": names[1]}
+    sides = [[each, *_halves(each, n_splits, seed)] for each in (train, test)]
+    made = {kind: [_directions(side, kind) for side in sides] for kind in dict.fromkeys((reader, *kinds))}
+    readers = made[reader]
+    asked = {what: [ask(*each) for each in zip(sides[1], readers[1], strict=True)] for what, ask in ASKED.items()}
+    reads_b = _reads_b(asked["reading"][1:], readers[1][1:])
     rows = [
-        {**facts, "kind": kind, "asked": what, **row}
+        {"attribute": names[0], "planted": names[1], "kind": kind, "asked": what, **row}
         for kind in kinds
         for what, K in asked.items()
-        for row in _intervals(
-            _shifts(made[kind], made[reader], K, n_splits), n_splits, confidence, what != "edit" or reads_b
-        )
+        for row in _intervals(_shifts(made[kind], readers, K), confidence, what != "edit" or reads_b)
     ]
     return SpuriousShift(
         *names, tuple(rows), phi, phi_test, len(train.X), len(test.X),
@@ -207,37 +194,41 @@ def _halves(data: _Labelled, n_splits: int, seed: int) -> list[_Labelled]:
     return [data.take(side) for half in splits for side in (half, ~half)]
 
 
-def _shifts(made: Sequence[Floats], readers: Sequence[Floats], K: Sequence[Floats], n_splits: int) -> dict[str, Floats]:
+def _directions(side: Sequence[_Labelled], kind: str) -> list[Floats]:
+    """Directions of A and B (d, 2) of all rows and of their halves, which keep the strengths that all rows chose."""
+    C = strengths_on(side[0].X, side[0].Y, kind, side[0].unit)
+    return [directions_on(each.X, each.Y, kind, C=C) for each in side]
+
+
+def _shifts(made: Sequence[list[Floats]], readers: Sequence[list[Floats]], K: Sequence[Floats]) -> dict[str, Floats]:
     """Shifts under each treatment, their difference, and by how much the absolute shift falls.
 
-    Each is of all rows, training halves, test halves, then clean halves:
-
-    (1 + 6 n_splits,): halves come in twos, and a clean direction is asked of the other half than it was made on.
-    `made` and `readers` are (d, 2) of the training rows, the test rows, and the halves of either. All NaN where any of
-    these directions of A has none of A: a ratio to about nothing would be a number without a meaning.
+    Each is of all rows, training halves, test halves, then clean halves, (1 + 6 n_splits,): halves come in twos, and a
+    clean direction is asked of the other half than it was made on. `made` and `readers` hold `_directions` of the
+    training rows and of the test rows. All NaN where any of these directions of A has none of A: a ratio to about
+    nothing would be a number without a meaning.
     """
-    halves = 2 * n_splits
     found = {}
     for name, treat in TREATMENTS.items():
-        V = [treat(v[:, 0], reader[:, 1]) for v, reader in zip(made, readers, strict=True)]
-        pairs = [(V[0], K[0]), *((v, K[0]) for v in V[2 : 2 + halves]), *((V[0], k) for k in K[1:])]
-        pairs += [(V[2 + halves + i], K[1 + (i ^ 1)]) for i in range(halves)]
+        train, test = ([treat(v[:, 0], reader[:, 1]) for v, reader in zip(*side, strict=True)]
+                       for side in zip(made, readers, strict=True))  # fmt: skip
+        pairs = [*((v, K[0]) for v in train), *((train[0], k) for k in K[1:])]
+        pairs += [(v, K[1 + (i ^ 1)]) for i, v in enumerate(test[1:])]
         A, B = np.array([k @ v for v, k in pairs]).T
         found[name] = np.divide(B, A, out=np.full_like(A, np.nan), where=np.all(A > 0))
     plain, orthogonalised = found.values()
     return {**found, REMOVED: orthogonalised - plain, REDUCED: np.abs(plain) - np.abs(orthogonalised)}
 
 
-def _intervals(values: Mapping[str, Floats], n_splits: int, confidence: float, known: bool) -> list[dict[str, Any]]:
+def _intervals(values: Mapping[str, Floats], confidence: float, known: bool) -> list[dict[str, Any]]:
     from scipy.special import stdtrit
 
-    reach = float(stdtrit(n_splits, (1 + confidence) / 2))
     rows = []
     for treatment, given in values.items():
         each = given if known else np.full_like(given, np.nan)
-        train, test, clean = each[1:].reshape(3, n_splits, 2)
+        train, test, clean = each[1:].reshape(3, -1, 2)
         variance = sum(float(((side[:, 0] - side[:, 1]) ** 2).mean() / 4) for side in (train, test))
-        half = reach * np.sqrt(variance)
+        half = stdtrit(len(train), (1 + confidence) / 2) * np.sqrt(variance)
         ends = {"estimate": float(each[0]), "low": float(each[0] - half), "high": float(each[0] + half)}
         rows.append({"treatment": treatment, **ends, **null_columns(clean)})
     return rows

@@ -5,7 +5,7 @@ arXiv 2410.23530). Tests over rows cannot see it; these statistics are taken wit
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -126,10 +126,6 @@ class NoiseStructure(Result):
     def row(self, statistic: str) -> StructureRow:
         """One of `STATISTICS`; KeyError where the grid was too small for it."""
         return {row.statistic: row for row in self.rows}[statistic]
-
-    def records(self) -> list[dict[str, Any]]:
-        """One dictionary a statistic."""
-        return [asdict(row) for row in self.rows]
 
 
 def noise_structure(

@@ -100,8 +100,9 @@ class Result:
         return said | (named["draws"].settings() if "draws" in named else {})
 
     def records(self) -> list[dict[str, Any]]:
-        """One flat dictionary a row, all with the same keys."""
-        raise NotImplementedError
+        """One flat dictionary a row, all with the same keys: of the field `rows`, where a class says no more."""
+        rows = getattr(self, "rows")  # noqa: B009 - a field of some subclasses
+        return [dict(row) if isinstance(row, Mapping) else asdict(row) for row in rows]
 
     def to_frame(self) -> "pd.DataFrame":
         """The rows as a tidy pandas DataFrame."""

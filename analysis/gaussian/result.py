@@ -1,9 +1,8 @@
 """What a test of Gaussianity reports: a row each family and test, and the result that holds them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, asdict, dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from math import isnan
-from typing import Any
 
 import numpy as np
 
@@ -109,10 +108,6 @@ class GaussianityResult(Result):
             if (row.family, row.test) == (family, test):
                 return row
         raise KeyError(f"no row {family!r}, {test!r}; there are {[(row.family, row.test) for row in self.rows]}")
-
-    def records(self) -> list[dict[str, Any]]:
-        """One dictionary a row."""
-        return [asdict(row) for row in self.rows]
 
     def sentence(self) -> str:
         """What these rows show, and what they cannot, in plain words."""

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import fields
 from functools import cache, cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -170,9 +169,7 @@ class Data:
         published = {row["name"]: row for row in (self.section.views if self.section else ())}
         if view in zoo.ROWS or view not in published:
             return zoo.ROWS.get(view)
-        known = [field.name for field in fields(zoo.View) if field.init]
-        row = {name: value for name, value in published[view].items() if name in known}
-        return zoo.View(**{**row, "shape": tuple(row["shape"])})
+        return zoo.View.of(published[view])
 
     def _available(self) -> list[str]:
         if self.section is not None:

@@ -1,42 +1,33 @@
 """The studies over a loaded dataset: every view beside its controls, collected for the report."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
 from noisezoo.analysis.core import plain
-from noisezoo.analysis.edits import PROBE
 from noisezoo.errors import UsageError
 from .claims import Json, scorecard
 from .data import Data
 from .store import Store, keys
-from .study import Analysis, Effort, Judge, Model, Options, Study, all_studies
+from .study import Analysis, Options, Study, all_studies
 
 
 def analyze(
     path_or_repo: str | Path,
+    options: Options | None = None,
     *,
     views: Sequence[str] | None = None,
     source: str | None = None,
     revision: str | None = None,
     studies: Sequence[str] | None = None,
     keep: Path | None = None,
-    seed: int = 42,
-    effort: Effort | None = None,
-    paper: bool = False,
-    models: Sequence[Model] = (),
-    judge: Judge | None = None,
-    edits: Sequence[str] = (),
-    directions: Sequence[str] = (PROBE,),
-    variants: Mapping[str, str | Path] | None = None,
-    step: Callable[[str], None] = lambda text: None,
-    progress: Callable[[float], None] = lambda share: None,
 ) -> Analysis:
     """Run studies on a dataset.
 
     Args:
         path_or_repo: A built folder or a Hub id.
+        options: Seed, draws, models to edit through and the like; None for the defaults.
         views: Views to analyse; None for all the source has.
         source: Which of the dataset's sources; its first one by default.
         revision: On the Hub.
@@ -44,22 +35,12 @@ def analyze(
             but those that run on request only.
         keep: A folder where the findings of each study are written when it ends, and read by a second run; None
             keeps nothing.
-        seed: Of folds, projections, permutations and resamples.
-        effort: Draws and rows.
-        paper: Also do what the paper did, as it did it.
-        models: Generative models to regenerate and edit through; views of the dataset.
-        judge: The encoder that judges edits; needed for edits.
-        edits: Attributes to edit.
-        directions: How the directions of edits are made, of `noisezoo.analysis.edits.MAKERS`.
-        variants: Name -> another dataset of the same images, inverted otherwise.
-        step: Called with a line of text before each piece of work, for a progress bar.
-        progress: Called before `step` with the share of the work that is done.
 
     Raises:
         UsageError: An unknown dataset, view, study, model, judge, variant or attribute, a dataset without attributes,
             or one that has nothing of what the studies asked for need; before any of them runs.
     """
-    wanted = Options(seed, effort or Effort(), paper, models, judge, edits, directions, variants or {}, step, progress)
+    wanted = options or Options()
     chosen = _chosen(studies, wanted)
     wanted.progress(0.0)
     wanted.step("reading the dataset")

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -202,9 +202,7 @@ def _computer(
     Raises:
         UsageError: Its model, or what it was fitted on, is not here.
     """
-    known = [field.name for field in fields(zoo.View) if field.init]
-    view = zoo.View(**{name: value for name, value in row.items() if name in known})
-    view = replace(view, shape=tuple(view.shape))
+    view = zoo.View.of(row)
     local = section.weights.get(view.name) is not None
     shared = {other["repo"]: folders[other["name"]] for other in section.views if other["name"] in folders}
     folder = folders.get(view.name) or (shared.get(view.repo) if view.repo else None)

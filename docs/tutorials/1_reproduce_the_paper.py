@@ -7,7 +7,7 @@ Diffusion, so that it runs on a laptop; for the paper's own images take the reci
 
 from pathlib import Path
 
-from noisezoo.analysis import Effort, analyze
+from noisezoo.analysis import Effort, Options, analyze
 from noisezoo.builder import build_dataset, read_recipe
 
 VIEWS = [
@@ -26,7 +26,8 @@ def main(out: Path = Path("reproduced"), images: int = 2000, effort: Effort | No
     """Claim -> what it comes to."""
     recipe = read_recipe("faces", {"source": {"limit": images}, "views": VIEWS, "settings": PAPER})
     build_dataset(recipe, out)
-    found = analyze(out, studies=["gaussianity", "probes", "paper", "stitching", "shared"], paper=True, effort=effort)
+    options = Options(paper=True, effort=effort or Effort())
+    found = analyze(out, options, studies=["gaussianity", "probes", "paper", "stitching", "shared"])
     verdicts = {f"{row['claim']} ({row['view']})": row["verdict"] for row in found.results["scorecard"]}
     for claim, verdict in verdicts.items():
         print(f"{verdict}: {claim}")

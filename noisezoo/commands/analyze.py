@@ -32,7 +32,7 @@ from rich.progress import (
 from noisezoo import zoo
 from noisezoo.analysis.edits import MAKERS
 from noisezoo.analysis.report import begin_report, write_report
-from noisezoo.analysis.studies import QUICK, VERDICTS, Analysis, Effort, Judge, Model, analyze as run_analyses
+from noisezoo.analysis.studies import QUICK, VERDICTS, Analysis, Effort, Judge, Model, Options, analyze as run_analyses
 from noisezoo.commands import options, register_command
 from noisezoo.commands.output import make_table, plain_console
 from noisezoo.errors import UsageError
@@ -84,12 +84,14 @@ def analyze(
     know_models(recipe, folders)
     pairs = (options.split_pair(each, "--variant", "NAME=DATASET", "heun=my-faces-heun") for each in variants or ())
     begin_report(out)
+    wanted = Options(
+        seed, QUICK if quick else Effort(), paper, [make_model(name, recipe) for name in options.split_names(model)],
+        make_judge(judge) if judge else None, options.split_names(edit),
+        options.split_names(directions) or tuple(MAKERS), dict(pairs),
+    )  # fmt: skip
     analysis = analyze_with_progress(
-        dataset, console, views=options.split_names(views) or None, source=source, revision=revision, keep=out / KEPT,
-        studies=options.split_names(studies) or None, paper=paper, seed=seed, edits=options.split_names(edit),
-        effort=QUICK if quick else Effort(), directions=options.split_names(directions) or tuple(MAKERS),
-        variants=dict(pairs), models=[make_model(name, recipe) for name in options.split_names(model)],
-        judge=make_judge(judge) if judge else None,
+        dataset, console, wanted, views=options.split_names(views) or None, source=source, revision=revision,
+        studies=options.split_names(studies) or None, keep=out / KEPT,
     )  # fmt: skip
     path = write_report({Path(dataset).name: analysis}, out, title=f"NoiseZoo: {Path(dataset).name}", run=about(quick))
     show_verdicts(analysis, console)
@@ -104,7 +106,9 @@ def about(quick: bool) -> dict[str, Any]:
     return {"command": shlex.join(["noisezoo", *sys.argv[1:]]), "date": now, "versions": versions, "quick": quick}
 
 
-def analyze_with_progress(dataset: str | Path, console: Console, **options: Any) -> Analysis:
+def analyze_with_progress(
+    dataset: str | Path, console: Console, wanted: Options | None = None, **asked: Any
+) -> Analysis:
     """`noisezoo.analysis.studies.run.analyze`, with a line of what it is at, its share, rate and time left."""
     title = f"analyse {Path(dataset).name}"
     bar = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
@@ -125,7 +129,7 @@ def analyze_with_progress(dataset: str | Path, console: Console, **options: Any)
                 eta = "" if left is None else f", about {timedelta(seconds=round(left))} left"
                 console.print(f"{title}: {text} ({done[0]:.0%} done{eta})")
 
-        analysis = run_analyses(dataset, step=step, progress=advance, **options)
+        analysis = run_analyses(dataset, replace(wanted or Options(), step=step, progress=advance), **asked)
         progress.update(task, description=title, completed=1.0)
     return analysis
 
@@ -160,7 +164,7 @@ def know_models(recipe: dict[str, Any], folders: Sequence[str] | None) -> None:
     """Register the rows that a dataset's recipe brought along, and put local folders (NAME=PATH) in models' places."""
     for fields in recipe.get("rows", ()):
         if fields["name"] not in zoo.ROWS:
-            zoo.register(zoo.View(**{**fields, "shape": tuple(fields["shape"])}))
+            zoo.register(zoo.View.of(fields))
     for name, path in options.read_folders(folders).items():
         if not Path(path).is_dir():
             raise UsageError(f"--folder {name}={path}: there is no folder {path}")

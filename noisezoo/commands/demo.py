@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from noisezoo.analysis.report import write_report
-from noisezoo.analysis.studies import Analysis, Effort, all_studies
+from noisezoo.analysis.studies import Analysis, Effort, Options, all_studies
 from noisezoo.builder.launch import build_datasets, default_processes
 from noisezoo.builder.recipe import read_recipe
 from noisezoo.commands import register_command
@@ -90,9 +90,9 @@ def demo(
 def _analyze(part: Part, out: Path, console: Console) -> Analysis:
     folder, left_out = out / part.recipe, (*LEFT_OUT, *([] if part.again else ["inversions"]))
     recipe = read_recipe_of(folder)
-    return analyze_with_progress(
-        folder, console, effort=EFFORT, studies=[name for name in all_studies() if name not in left_out],
-        models=[make_model(name, recipe) for name in part.models], edits=part.edits,
+    options = Options(
+        effort=EFFORT, models=[make_model(name, recipe) for name in part.models], edits=part.edits,
         judge=make_judge(part.judge) if part.judge else None,
         variants={"ddim-50": out / part.variant} if part.again else {},
     )  # fmt: skip
+    return analyze_with_progress(folder, console, options, studies=[s for s in all_studies() if s not in left_out])

@@ -7,10 +7,8 @@ from scipy.stats import binom, pearsonr
 
 from noisezoo.analysis.controls.profile import (
     ProfileCorrelation,
-    _correlation,
-    _difference,
     _gradient,
-    _permutations,
+    _row,
     profile_correlation,
 )
 from noisezoo.analysis.core.halves import Estimate
@@ -18,6 +16,8 @@ from noisezoo.analysis.probes.table import ProbeTable, probe_table
 
 Floats = NDArray[np.float64]
 NAMES = [f"attribute {j}" for j in range(12)]
+NONE = np.empty((0, 30), dtype=np.intp)
+"""No permutation."""
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +78,9 @@ def test_intervals_over_images_and_attributes_hold_the_correlation_of_the_popula
         p, o, q = sigma * (np.sqrt(rho) * rng.standard_normal(30) + np.sqrt(1 - rho) * own)
         e_p, e_o, e_q = (noisy(truth, 0.1 * sigma, rng) for truth in (p, o, q))
         expected = rho / (1 + 0.01)  # attenuated by the error of the scores
-        row = _correlation("", e_p, e_q, _permutations(30, 0, 0), 0.95)
+        row = _row("", [e_p], e_q, NONE, 0.95)
         held.append(row.over_both.low <= expected <= row.over_both.high)
-        difference = _difference("", e_p, e_o, e_q, 0.95)
+        difference = _row("", [e_p, e_o], e_q, NONE, 0.95)
         below.append(difference.over_both.low <= 0 <= difference.over_both.high)
     assert 0.92 <= np.mean(held) <= 0.99
     assert 0.92 <= np.mean(below) <= 0.99
@@ -89,8 +89,7 @@ def test_intervals_over_images_and_attributes_hold_the_correlation_of_the_popula
 def test_for_given_attributes_the_interval_counts_the_images_alone() -> None:
     rng = np.random.default_rng(3)
     p, q = rng.standard_normal((2, 30)) + rng.standard_normal(30)
-    none = _permutations(30, 0, 0)
-    found = [_correlation("", noisy(p, 0.2, rng), noisy(q, 0.2, rng), none, 0.95) for _ in range(200)]
+    found = [_row("", [noisy(p, 0.2, rng)], noisy(q, 0.2, rng), NONE, 0.95) for _ in range(200)]
     centre = np.tanh(np.mean([np.arctanh(row.estimate) for row in found]))
     held = np.mean([row.over_images.low <= centre <= row.over_images.high for row in found])
     assert 0.91 <= held <= 0.99

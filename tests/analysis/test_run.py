@@ -10,7 +10,7 @@ from noisezoo import cli
 from noisezoo.analysis.report.report import write_report
 from noisezoo.analysis.studies.data import attributes
 from noisezoo.analysis.studies.run import analyze
-from noisezoo.analysis.studies.study import Analysis, Effort, Model
+from noisezoo.analysis.studies.study import Analysis, Effort, Model, Options
 from noisezoo.builder.__main__ import run
 from noisezoo.errors import UsageError
 from tests.builder.building import digits_recipe
@@ -30,7 +30,9 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def analysis(digits: Path) -> Analysis:
     """Of all views, with a model that draws nothing but grey."""
     grey = Model("digits-ddpm", lambda noise: np.zeros((len(noise), 3, 8, 8), dtype=np.float32))
-    return analyze(digits, models=[grey], paper=True, effort=Effort(n_splits=4, n_permutations=4, max_rows=200))
+    return analyze(
+        digits, Options(models=[grey], paper=True, effort=Effort(n_splits=4, n_permutations=4, max_rows=200))
+    )
 
 
 def test_class_labels_become_one_attribute_a_class_and_yes_no_columns_one_each() -> None:
@@ -91,7 +93,9 @@ def test_pictures_of_another_size_are_compared_at_the_smaller_one(digits: Path) 
     halved = given.reshape(-1, 1, 4, 2, 4, 2).mean(axis=(3, 5))
     for made, size in ((larger, [8, 8]), (halved, [4, 4])):
         models = [Model("digits-ddpm", lambda noise, made=made: made)]  # type: ignore[misc]
-        found = analyze(digits, views=["pixels-8", "digits-ddpm"], models=models, studies=["edits"]).results["edits"]
+        found = analyze(digits, Options(models=models), views=["pixels-8", "digits-ddpm"], studies=["edits"]).results[
+            "edits"
+        ]
         assert found["digits-ddpm"]["size"] == size
         assert min(found["digits-ddpm"]["reconstruction_psnr"]) > 60, "at one size they are the same pictures"
 
@@ -122,7 +126,7 @@ def test_studies_run_alone_where_asked_and_an_unknown_one_is_refused(digits: Pat
 def test_regenerating_without_a_pixels_view_is_refused(digits: Path) -> None:
     grey = Model("digits-ddpm", lambda noise: np.zeros((len(noise), 3, 8, 8), dtype=np.float32))
     with pytest.raises(UsageError, match="pixels view"):
-        analyze(digits, views=["digits-ddpm"], models=[grey], studies=["edits"])
+        analyze(digits, Options(models=[grey]), views=["digits-ddpm"], studies=["edits"])
 
 
 def test_the_command_writes_a_report_and_prints_its_path(
