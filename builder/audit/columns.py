@@ -144,12 +144,11 @@ def _values(column: "pa.Array", name: str, width: int) -> np.ndarray | Finding:
 
 
 def _infinite(values: np.ndarray, name: str) -> Finding | None:
-    """The first row that is not finite. Compares the exponents' bits: numpy's isfinite takes 40 times as long."""
-    if values.dtype.kind != "f" or not values.size:
-        return None
-    bits = np.ascontiguousarray(values).view(f"u{values.dtype.itemsize}")
-    infinite = np.array(np.inf, values.dtype).view(bits.dtype)
-    if (bits & ~np.array(1 << (8 * values.dtype.itemsize - 1), bits.dtype)).max() < infinite:
+    """The first row that is not finite. By Arrow: on float16, numpy's isfinite takes seven times as long."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if values.dtype.kind != "f" or pc.all(pc.is_finite(pa.array(values.reshape(-1))), min_count=0).as_py():
         return None
     bad = ~np.isfinite(values) & ~(np.isnan(values) & name.startswith(PREFIX))
     if not bad.any():

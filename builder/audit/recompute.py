@@ -89,7 +89,8 @@ def recompute_rows(
         One entry a view: how near its rows came, or why it could not be computed.
     """
     try:
-        settings, sample = _settings(section), _sample(root, section, count, source, seed)
+        known = {name: value for name, value in section.settings.items() if name in Settings.model_fields}
+        settings, sample = Settings.model_validate(known), _sample(root, section, count, source, seed)
     except (NoiseZooError, OSError, ValueError, KeyError) as error:
         reason = f"its images cannot be had ({describe(error)}): give their source"
         return [Recomputed(section.prefix + name, reason=reason) for name in section.view_names]
@@ -168,10 +169,6 @@ def stored_rows(root: Path, section: Section, name: str, positions: np.ndarray, 
                     tables.append(file.read_row_group(group, columns=columns).take(inside))
                 start = stop
     return pa.concat_tables(tables)
-
-
-def _settings(section: Section) -> Settings:
-    return Settings.model_validate({k: v for k, v in section.settings.items() if k in Settings.model_fields})
 
 
 def _sample(root: Path, section: Section, count: int, source: "Source | None", seed: int) -> Sample:
