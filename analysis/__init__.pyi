@@ -63,6 +63,7 @@ from noisezoo.analysis.gaussian import (
     anderson_darling as anderson_darling,
     bhep as bhep,
     dagostino_pearson as dagostino_pearson,
+    epps_pulley as epps_pulley,
     fresh_projections as fresh_projections,
     gaussianity as gaussianity,
     marchenko_pastur_share as marchenko_pastur_share,

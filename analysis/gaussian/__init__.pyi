@@ -25,5 +25,6 @@ from noisezoo.analysis.gaussian.result import (
 from noisezoo.analysis.gaussian.univariate import (
     anderson_darling as anderson_darling,
     dagostino_pearson as dagostino_pearson,
+    epps_pulley as epps_pulley,
     shapiro_wilk as shapiro_wilk,
 )

@@ -15,9 +15,10 @@ _NAN = float("nan")
 class GaussianityRow:
     """One family under one test; NaN or None where a column does not apply.
 
-    `acceptance` is the share of `tests` samples with p >= alpha; for the test `both`, with both p >= alpha, which a
-    true Gaussian passes less often (0.913 of the time at n = 250 and alpha = 0.05). Tests on one data set are not
-    independent, so no binomial interval covers other rows drawn from the same law; what is given instead:
+    `acceptance` is the share of `tests` samples with p >= alpha; for the test `both`, with p >= alpha in both of the
+    paper's tests, which a true Gaussian passes less often (0.913 of the time at n = 250 and alpha = 0.05). Tests on one
+    data set are not independent, so no binomial interval covers other rows drawn from the same law; what is given
+    instead:
 
     - `low`, `high`: for projections, Wilson's interval of the share of *all* directions, on these very rows (the
       directions are the random draw, and they are independent). Coordinates and axes are a census: NaN.
@@ -38,7 +39,7 @@ class GaussianityRow:
 
     `p_corrected` is Holm's (1979) over the rows of a result whose p-value can be small: of those with a `bonferroni`,
     twice the smaller of it and `p_value`; of the value families, `p_value`. `departs` is p_corrected <= alpha. The
-    other rows have no p_corrected (NaN) and depart where p_value <= alpha and the row of their family that has one
+    other rows have no p_corrected (NaN) and depart where p_value <= alpha and a row of their family that has one
     departs. So Gaussian rows depart anywhere with probability alpha at most, which holds for every word about them.
     """
 

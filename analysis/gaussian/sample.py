@@ -37,7 +37,7 @@ class Projections:
 class Univariate:
     """Tests of many univariate samples, and some of the samples."""
 
-    p_values: Floats  # (2, m) of Anderson-Darling and D'Agostino-Pearson, NaN where a sample is constant
+    p_values: Floats  # (3, m) of families.UNIVARIATE, NaN where a sample is constant
     some: Matrix  # (m', n)
 
     @classmethod
@@ -56,7 +56,7 @@ class Sample:
     seed: int
     independent: bool = True  # false where rows are one of each group
     p_values: dict[str, Floats] = field(default_factory=dict)
-    """Family -> p-values (2, m) of Anderson-Darling and D'Agostino-Pearson, as they get known."""
+    """Family -> p-values (3, m) of families.UNIVARIATE, as they get known."""
 
     @cached_property
     def moments(self) -> Moments:
@@ -122,7 +122,7 @@ class Sample:
         varying = np.flatnonzero(~self.moments.constant)
         rng = np.random.default_rng([self.seed, 101])
         chosen = np.sort(rng.permutation(varying)[:_NULL_COLUMNS])
-        p, kept = np.full((2, d), np.nan), []
+        p, kept = np.full((3, d), np.nan), []
         for start, panel in self.rows.panels(max(1, _PANEL // n)):
             here, some = (index[(index >= start) & (index < start + len(panel))] for index in (varying, chosen))
             kept.append(panel[some - start])

@@ -16,6 +16,8 @@ _ROYSTON_ENDS = (
 )
 _ROYSTON_MOMENTS = ((0.0038915, -0.083751, -0.31082, -1.5861), (0.0030302, -0.082676, -0.4803))
 _MOST_ROYSTON = 5000
+_REACH, _MARGIN = 4.5, 6.0  # of frequencies, beyond which there is a weight of 7e-6; of the range of the scores
+_FAR = 1.2  # of Epps and Pulley's statistic: beyond, the law is its leading term within 1 %
 
 
 def anderson_darling(Z: AnyArray) -> tuple[Floats, Floats]:
@@ -169,6 +171,76 @@ def _shapiro_wilk_p(unexplained: Floats, n: int) -> Floats:
     return np.asarray(ndtr((mean - np.log(unexplained)) / np.exp(log_sd)))
 
 
+def epps_pulley(Z: AnyArray) -> tuple[Floats, Floats]:
+    """Epps and Pulley's test of normality (1983, Biometrika 70), of each column of Z (n, m), n >= 20.
+
+    Z is an array, or a torch tensor. Returns T (m,), float64, and its p-value (m,). With scores z about their mean over
+    their standard deviation, T = n int |phi_n(t) - exp(-t^2 / 2)|^2 N(t; 0, 1) dt for phi_n their characteristic
+    function, as Baringhaus and Henze give it (1988, Metrika 35; BHEP at one dimension and beta = 1), and the SIGReg
+    loss of LeJEPA (Balestriero and LeCun 2025). The p-value is that of its limit law, right within a tenth at 5 % and
+    within a quarter down to 0.2 % from 20 rows on, and in 200,000 samples of 250 Gaussian rows down to 1e-4, so that
+    Bonferroni holds.
+
+    Raises:
+        ValueError: fewer than 20 rows, a constant column, or what `as_matrix` refuses.
+    """
+    T = _over_columns(_epps_pulley_statistic, _samples(Z, min_rows=20))
+    return T, _epps_pulley_p(T)
+
+
+def _epps_pulley_statistic(z: Floats) -> Floats:
+    """T of sorted scores z (m, n), by the trapezoid rule.
+
+    At a step h the rule adds copies of the Gaussian kernel at distances 2 pi / h, which no difference of scores
+    comes near: T is right to 1e-3.
+    """
+    z = z * np.sqrt(z.shape[1] / (z.shape[1] - 1))
+    h = 2 * np.pi / (z[:, -1] - z[:, 0] + _MARGIN)  # (m,)
+    angle = h[:, None] * z
+    turn, power, total = np.cos(angle) + 1j * np.sin(angle), np.ones_like(z, np.complex128), np.zeros(len(z))
+    for k in range(1, int(_REACH / h.min()) + 1):
+        power *= turn
+        normal = np.exp(-((h * k) ** 2) / 2)
+        total += normal * np.abs(power.mean(axis=1) - normal) ** 2 * (h * k <= _REACH)
+    return np.asarray(z.shape[1] * total * h * np.sqrt(2 / np.pi))
+
+
+def _epps_pulley_p(T: Floats) -> Floats:
+    near = np.exp(np.interp(np.minimum(T, _FAR), *_epps_pulley_law()))
+    return np.asarray(near * _leading_tail(np.maximum(T, _FAR)) / _leading_tail(np.array(_FAR)))
+
+
+@lru_cache(maxsize=1)
+def _weights_of_limit() -> Floats:
+    """The limit of T is sum w_i chi^2_i: eigenvalues w of Baringhaus and Henze's kernel, falling."""
+    t, mass = np.polynomial.hermite_e.hermegauss(60)
+    s, root = t[:, None], np.sqrt(mass / mass.sum())
+    kernel = np.exp(-((s - t) ** 2) / 2) - (1 + s * t + (s * t) ** 2 / 2) * np.exp(-(s**2 + t**2) / 2)
+    w = np.linalg.eigvalsh(root[:, None] * kernel * root)[::-1]
+    return np.asarray(w[w > 1e-7])
+
+
+@lru_cache(maxsize=1)
+def _epps_pulley_law() -> tuple[Floats, Floats]:
+    """Values of T up to _FAR and the logarithm of the limit law's tail there, by Imhof's inversion (1961)."""
+    w, values = _weights_of_limit(), np.linspace(0, _FAR, 241)
+    u = np.arange(0.5, 5000)  # in steps of 1: right for values that lie within 2 pi
+    angle, size = np.zeros_like(u), u * np.pi
+    for one in w:
+        angle += np.arctan(one * u) / 2
+        size *= (1 + (one * u) ** 2) ** 0.25
+    tail = np.array([0.5 + float((np.sin(angle - q * u / 2) / size).sum()) for q in values])
+    return values, np.log(np.clip(tail, None, 1))
+
+
+def _leading_tail(T: Floats) -> Floats:
+    """Tail of the limit law far out: that of its largest weight, times what the others add (Zolotarev 1961)."""
+    from scipy.special import erfc
+
+    w = _weights_of_limit()
+    return np.asarray(erfc(np.sqrt(T / w[0] / 2)) / np.sqrt(np.prod(1 - w[1:] / w[0])))
+
+
 def _over_columns(statistic: Callable[[Floats], Floats], Z: Matrix) -> Floats:
     """`statistic` of sorted scores (m, n), over the columns of Z (n, m)."""
     n, m = Z.shape
@@ -185,10 +257,13 @@ def _over_rows(statistic: Callable[[Floats], Floats], S: Matrix) -> Floats:
 
 
 def p_values_of_rows(S: Matrix) -> Floats:
-    """p-values of Anderson-Darling and of D'Agostino-Pearson, (2, m), of samples as rows S (m, n), n >= 20.
+    """p-values of Anderson-Darling, D'Agostino-Pearson and Epps-Pulley, (3, m), of samples as rows S (m, n), n >= 20.
 
-    The two public functions at once, for many samples that are known to be finite and not constant: one sort and one
-    standardisation serve both.
+    The three public functions at once, for many samples that are known to be finite and not constant: one sort and one
+    standardisation serve all.
     """
-    A2, K2 = _over_rows(lambda z: np.stack([_anderson_darling_statistic(z), _omnibus_statistic(z)]), S)
-    return np.stack([_anderson_darling_p(A2, S.shape[1]), np.exp(-K2 / 2)])
+    A2, K2, T = _over_rows(lambda z: np.stack([statistic(z) for statistic in _STATISTICS]), S)
+    return np.stack([_anderson_darling_p(A2, S.shape[1]), np.exp(-K2 / 2), _epps_pulley_p(T)])
+
+
+_STATISTICS = (_anderson_darling_statistic, _omnibus_statistic, _epps_pulley_statistic)

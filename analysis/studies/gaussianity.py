@@ -16,7 +16,8 @@ MARGIN = 0.05
 """How far below a true Gaussian's acceptance still counts as near."""
 STUDENT = 2.26
 """Quantile of Student's t for 95 % and the nine degrees of freedom of a jackknife of ten groups."""
-TESTS = {"anderson-darling": "Anderson–Darling", "dagostino-pearson": "D’Agostino–Pearson", "both": "both"}
+TESTS = {"anderson-darling": "Anderson–Darling", "dagostino-pearson": "D’Agostino–Pearson", "both": "both",
+         "epps-pulley": "Epps–Pulley"}  # fmt: skip
 
 
 def passes_the_papers_test(kind: str) -> Callable[[Json], Iterator[Evidence]]:
@@ -79,9 +80,9 @@ class Gaussianity(Study):
     place = 10
     template = "templates/gaussianity.html.j2"
     methods = (
-        "Each view was held against Gaussian rows of its own size and covariance: by Anderson-Darling and "
-        "D'Agostino-Pearson tests of coordinates, principal axes and random projections, and by the norm, "
-        "Mardia's skewness and kurtosis and the BHEP statistic, with Holm's correction over all tests of a view."
+        "Each view was held against Gaussian rows of its own size and covariance: by Anderson-Darling, "
+        "D'Agostino-Pearson and Epps-Pulley tests of coordinates, principal axes and random projections, and by the "
+        "norm, Mardia's skewness and kurtosis and the BHEP statistic, with Holm's correction over all tests of a view."
     )
     weight = 1.5
     requires = (ROWS,)

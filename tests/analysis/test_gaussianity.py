@@ -10,7 +10,7 @@ from noisezoo.analysis.core.linalg import gaussian_root
 from noisezoo.analysis.gaussian.gaussianity import GaussianityResult, gaussianity, paper_gaussianity
 from noisezoo.analysis.gaussian.univariate import anderson_darling
 
-AD, DP = "anderson-darling", "dagostino-pearson"
+AD, DP, EP = "anderson-darling", "dagostino-pearson", "epps-pulley"
 FAMILIES = ("projections", "coordinates", "principal axes")
 VALUES = ("norm", "mardia kurtosis", "mardia skewness", "bhep")
 
@@ -121,14 +121,14 @@ def test_true_gaussians_are_said_to_depart_in_no_more_than_a_twentieth(case: str
 
 def test_holm_corrects_the_rows_whose_p_value_can_be_small(laplace: GaussianityResult) -> None:
     judged = [row for row in laplace.rows if not np.isnan(row.p_corrected)]
-    assert [row.test for row in judged[:3]] == [AD] * 3 and len(judged) == 7
-    own = [min(1, 2 * min(row.bonferroni, row.p_value)) if row.test == AD else row.p_value for row in judged]
+    assert [row.test for row in judged[:6]] == [AD, EP] * 3 and len(judged) == 10
+    own = [min(1, 2 * min(row.bonferroni, row.p_value)) if row.test in (AD, EP) else row.p_value for row in judged]
     expected = [min(1, max(q * sum(r >= q for r in own) for q in own if q <= p)) for p in own]
     np.testing.assert_allclose([row.p_corrected for row in judged], expected, rtol=1e-12)
     for row in laplace.rows:
         if np.isnan(row.p_corrected):
-            beside = laplace.row(row.family, AD)
-            assert row.departs == (beside.departs and row.p_value <= laplace.alpha)
+            beside = any(laplace.row(row.family, test).departs for test in (AD, EP))
+            assert row.departs == (beside and row.p_value <= laplace.alpha)
 
 
 def people(rng: np.random.Generator, count: int, d: int) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
