@@ -221,6 +221,10 @@ class Recipe(_Frozen):
         if unused:
             raise ValueError(f"a folder is given for {unused[0]}, but no view of the recipe reads that model")
         for name in self.views:
+            model = name.removesuffix(zoo.UNTRAINED)
+            given = _source(zoo.get(name)) in {_source(zoo.get(other)) for other in self.folders}
+            if model not in zoo.ROWS and zoo.training_of(model) and not given:
+                raise ValueError(f"view {name} is of another training: give the folder of its weights for {model}")
             among = {self.folders[other] for other in self.folders if _source(zoo.get(other)) == _source(zoo.get(name))}
             if name not in self.folders and len(among) > 1:
                 raise ValueError(f"view {name} could be read from {' or '.join(sorted(among))}: give its folder too")

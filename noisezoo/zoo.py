@@ -4,6 +4,7 @@ Nothing about a model is known anywhere but in its row and in the files it ships
 `zoo.toml` or at run time (`register`); its untrained twin, its autoencoder's view and its residual come with it.
 """
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 Kind = Literal["noise", "embedding", "control"]
 Guidance = Literal["text", "zeros", "input", "none"]
 TESTBED = Path(__file__).parent / "testbed"
-UNTRAINED, RESIDUAL, TRUE = "-untrained", "-residual", "-true"
+UNTRAINED, RESIDUAL, TRUE, SEED = "-untrained", "-residual", "-true", "-seed"
 UNRECORDED = ("millions", "gigabytes", "guidance", "half", "ungated")
 """Fields of a row that no dataset records: plans, messages and builds on GPUs read them."""
 
@@ -164,6 +165,24 @@ def true(row: View) -> View:
     )  # fmt: skip
 
 
+def training(row: View, seed: int) -> View:
+    """Another training of a model: same data, network and schedule, from the random start of another seed.
+
+    It has no repository: a recipe gives the folder of its weights.
+    """
+    name = f"{row.name}{SEED}{seed}"
+    return replace(
+        row, name=name, repo=f"{row.repo}{SEED}{seed}", revision=None, gated=False, ungated="", pickled=False,
+        init_seed=seed, baseline=name + UNTRAINED, about=f"another training of {row.name}, from seed {seed}",
+    )  # fmt: skip
+
+
+def training_of(name: str) -> tuple[str, int] | None:
+    """The model of which a view `MODEL-seedN` is another training, and N; None for any other view's name."""
+    found = re.fullmatch(rf"(.+){SEED}(\d+)", name)
+    return (found[1], int(found[2])) if found else None
+
+
 def at_resolution(row: View, side: int) -> View:
     """The row with pictures of `side` pixels, and arrays and work in proportion.
 
@@ -238,14 +257,26 @@ def get(name: str) -> View:
     load_plugins()
     if name in ROWS:
         return ROWS[name]
-    maker = ROWS.get(name.removesuffix(TRUE)) if name.endswith(TRUE) else None
-    if maker is not None and maker.family == "diffusers":  # of use on generated pictures alone, so in no listing
-        return true(maker)
+    made = _on_demand(name)
+    if made is not None:
+        return made
     from difflib import get_close_matches
 
     near = get_close_matches(name, ROWS, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}?" if near else "see `noisezoo models`"
     raise UsageError(f"the zoo has no view {name!r}; {hint}")
+
+
+def _on_demand(name: str) -> View | None:
+    """The row of true noise or of another training: there is no end of them, so they are in no listing."""
+    maker = ROWS.get(name.removesuffix(TRUE)) if name.endswith(TRUE) else None
+    if maker is not None and maker.family == "diffusers":
+        return true(maker)
+    again = training_of(name.removesuffix(UNTRAINED))
+    if again is None or again[0] not in ROWS or ROWS[again[0]].baseline is None:
+        return None
+    row = training(ROWS[again[0]], again[1])
+    return untrained(row) if name.endswith(UNTRAINED) else row
 
 
 def rows() -> Iterator[View]:

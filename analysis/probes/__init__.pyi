@@ -35,3 +35,4 @@ from noisezoo.analysis.probes.table import (
     refuse_different_rows as refuse_different_rows,
     regression_table as regression_table,
 )
+from noisezoo.analysis.probes.trainings import Trainings as Trainings, over_trainings as over_trainings

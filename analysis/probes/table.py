@@ -192,12 +192,8 @@ def compare(a: ProbeTable, b: ProbeTable, *, metrics: tuple[str, ...] = tuple(ME
 
 def contrast(plus: Sequence[ProbeTable], minus: Sequence[ProbeTable], metrics: Sequence[str]) -> Comparison:
     """The sum of some tables less that of others, over the attributes that all hold; all else is as in `compare`."""
-    first, *others = tables = (*plus, *minus)
-    names = tuple(name for name in first.names if all(name in table.names for table in others))
-    if not names:
-        raise ValueError("the tables have no attribute in common: there is nothing to compare")
-    for table in others:
-        refuse_different_rows(first, table, names)
+    first, *_ = tables = (*plus, *minus)
+    names = shared_names(tables)
 
     def total(metric: str, tables: Sequence[ProbeTable]) -> Estimate:
         return reduce(Estimate.__add__, (table.estimate(metric, names) for table in tables))
@@ -220,6 +216,17 @@ def probe_difference(a: ProbeTable, b: ProbeTable, *, metric: str = "balanced_ac
     if metric not in METRICS:
         raise ValueError(f"metric must be one of {', '.join(METRICS)}, not {metric!r}")
     return compare(a, b, metrics=(metric,)).mean[metric]
+
+
+def shared_names(tables: Sequence[ProbeTable]) -> tuple[str, ...]:
+    """The attributes that all tables hold; ValueError where there is none, or where their rows differ."""
+    first, *others = tables
+    names = tuple(name for name in first.names if all(name in table.names for table in others))
+    if not names:
+        raise ValueError("the tables have no attribute in common: there is nothing to compare")
+    for table in others:
+        refuse_different_rows(first, table, names)
+    return names
 
 
 def refuse_different_rows(a: ProbeTable, b: ProbeTable, names: tuple[str, ...]) -> None:

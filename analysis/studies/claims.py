@@ -13,6 +13,7 @@ SUPPORTED, AGAINST, OPEN = "supported", "not supported", "not decidable"
 VERDICTS = {1: SUPPORTED, -1: AGAINST, 0: OPEN}
 MEAN, METRIC, UNTRAINED = "mean", "balanced_accuracy", "untrained"
 ENDS = ("estimate", "low", "high")
+SHOWN = ("view", "what", "against", "verdict", *ENDS, "unit", "covers", "shown")
 POINTS: Mapping[str, Any] = {"unit": "points", "scale": 100.0}
 
 
@@ -32,6 +33,8 @@ class Evidence:
     """The verdict where it does not follow from the interval's place about zero."""
     words: str | None = None
     """What is shown where that is not the interval."""
+    covers: str = "images"
+    """What the interval would hold for, were it drawn again: other images; or other trainings too."""
 
     @classmethod
     def of(cls, view: str, what: str, against: str, row: Mapping[str, Any], **others: Any) -> "Evidence":
@@ -82,7 +85,7 @@ def _rows(claim: Claim, results: Json) -> Iterator[Json]:
             e = replace(e, decided=0, words="identical rows")
         yield {
             **{"claim": claim.name, "statement": claim.statement, "where": claim.where},
-            **{key: getattr(e, key) for key in ("view", "what", "against", "verdict", *ENDS, "unit", "shown")},
+            **{key: getattr(e, key) for key in SHOWN},
         }
 
 

@@ -125,6 +125,7 @@ class Probing(Study):
         return {
             "noise": noise, "others": others, "words": WORDS, "shown": shown, "tally": tally, "counts": _count(noise),
             "chart": dots("Trained minus untrained", _labelled([*noise, *others]), ends=ends),
+            "trainings": [row["view"] for page in pages for row in page.rows("trainings")],
             "confidence": next((p["confidence"] for page in pages for p in page.results["probes"].values()), None),
         }  # fmt: skip
 

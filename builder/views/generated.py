@@ -3,39 +3,35 @@
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from noisezoo import zoo
-from noisezoo.builder.sources import Source, hash_unit, open_source, signed, split_of, to_rgb
+from noisezoo.builder.sources import Source, open_source
 from noisezoo.errors import NoiseZooError, UsageError
 from noisezoo.files import committed
-from noisezoo.schema import ID, SPLIT
+from noisezoo.schema import ID
+
 from .computer import Batch, Computer, Rows
+from .judge import Classifier, Judge, Probes
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Features
     from PIL.Image import Image
 
-    from noisezoo.builder.models import Encoder, Inverter
+    from noisezoo.builder.models import Inverter
 
-Classifier = Callable[[Sequence["Image"]], Mapping[str, Sequence[bool]]]
 BLOCK = 16
 """Pictures that are made together, always the same ones: a picture's last bits may depend on its batch."""
 HELD = 8
 """Blocks that a process keeps in memory."""
-REAL_ROWS = 5000
-"""At most this many real pictures teach and test a judge."""
-JUDGED_SIDE = 32
-"""Side of the pictures of which a judge without an encoder reads the pixels; less where the model's are smaller."""
 
 
 def true_noise(image_id: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -129,13 +125,8 @@ class Generated(Source):
     def label_features(self) -> "Features":
         """The labels of the real source that are yes or no, or classes; or the classifier's; and the prompt."""
         from datasets import Features, Value
-        from PIL import Image
 
-        prompt = {"prompt": Value("string")} if self.prompts else {}
-        if self._real is not None:
-            return Features(_judgeable(self._real) | prompt)
-        blank = Image.new("RGB", (self.row.resolution, self.row.resolution))
-        return Features(dict.fromkeys(self._classify([blank]), Value("bool")) | prompt)
+        return Features(self._judge.features() | ({"prompt": Value("string")} if self.prompts else {}))
 
     def content(self, key: str) -> bytes:
         """The pixels of one picture: (side, side, 3) uint8."""
@@ -207,103 +198,21 @@ class Generated(Source):
         return Path(constants.HF_HOME) / "noisezoo" / "generated" / hashlib.sha256(text.encode()).hexdigest()[:32]
 
     @cached_property
-    def _real(self) -> Source | None:
-        return None if self.real is None else open_source(self.real, self.real_options)
-
-    def _classify(self, images: "Sequence[Image]") -> Mapping[str, Sequence[bool]]:
-        try:
-            classify: Classifier = resolve_name(str(self.classifier))
-        except (ImportError, AttributeError, ValueError) as error:
-            raise UsageError(f"generated:{self.view}: there is no classifier {self.classifier}: {error}") from error
-        return classify(images)
+    def _judge(self) -> Judge:
+        if self.real is None:
+            return Classifier(str(self.classifier), self.row.resolution)
+        return Probes(open_source(self.real, self.real_options), self.real, self.judge, self.row.resolution)
 
     @cached_property
     def _labels(self) -> dict[str, np.ndarray]:
-        """What the judge or the classifier sees in each picture."""
-        probes = None if self._real is None else self._learn(self._real)
+        """What the judge sees in each picture."""
         found: dict[str, list[Any]] = {}
         for start in range(0, self.count, BLOCK):
             images = [self.picture(str(k)) for k in range(start, min(start + BLOCK, self.count))]
-            X = None if probes is None else self._look(images)
-            seen = self._classify(images) if probes is None else {n: probe.predict(X) for n, probe in probes.items()}
-            for name, values in seen.items():
+            for name, values in self._judge.see(images).items():
                 found.setdefault(name, []).extend(values)
+        self.judged = self._judge.counts
         return {name: np.asarray(values) for name, values in found.items()}
-
-    def _learn(self, real: Source) -> dict[str, Any]:
-        """A probe for each label, fitted on the training split of real pictures; the others are counted in `judged`."""
-        from datasets import ClassLabel
-
-        table = real.scan()
-        order = np.argsort([hash_unit(f"judge/{image_id}") for image_id in table.column(ID).to_pylist()])
-        table = table.take(np.sort(order[:REAL_ROWS]))
-        images = real.images(table.column("key").to_pylist())
-        kept = [i for i, image in enumerate(images) if not isinstance(image, Exception)]
-        table, X = table.take(kept), self._look([image for image in images if not isinstance(image, Exception)])
-        train = np.array([split == "train" for split in _splits(table)])
-        probes, self.judged = {}, {}
-        for name, feature in _judgeable(real).items():
-            y = table.column(name).to_numpy()
-            if len(np.unique(y[train])) < 2 or train.all():
-                raise UsageError(f"generated:{self.view}: label {name} of {self.real} has too few rows to learn")
-            probes[name] = _probe().fit(X[train], y[train])
-            truth, seen = y[~train], probes[name].predict(X[~train])
-            classes = enumerate(feature.names) if isinstance(feature, ClassLabel) else [(True, None)]
-            for value, said in classes:  # named as analyses name them
-                self.judged[name if said is None else f"{name}={said}"] = _hits(truth == value, seen == value)
-        return probes
-
-    def _look(self, images: "Sequence[Image]") -> np.ndarray:
-        """What the judge reads of pictures: (n, d)."""
-        if self._encoder is not None:
-            return self._encoder.embed([to_rgb(image) for image in images])
-        side = min(self.row.resolution, JUDGED_SIDE)
-        return np.stack([signed(image, side).reshape(-1) for image in images])
-
-    @cached_property
-    def _encoder(self) -> "Encoder | None":
-        from noisezoo.builder.models import Encoder
-
-        if self.judge is None:
-            return None
-        row = zoo.get(self.judge)
-        if row.kind != "embedding":
-            raise UsageError(f"generated:{self.view}: judge {self.judge} is {row.about}: name an encoder")
-        return Encoder.from_pretrained(row.folder or row.repo, family=row.family, revision=row.revision)
-
-
-def _judgeable(real: Source) -> dict[str, Any]:
-    """The labels that a probe can learn, with their features."""
-    from datasets import ClassLabel, Value
-
-    features = real.label_features().items()
-    return {name: f for name, f in features if isinstance(f, ClassLabel) or f == Value("bool")}
-
-
-def _splits(table: "pa.Table") -> list[str]:
-    """The source's own splits, or hashed ones by identities."""
-    if SPLIT in table.column_names:
-        return [str(split) for split in table.column(SPLIT).to_pylist()]
-    by = "group" if "group" in table.column_names else ID
-    return [split_of(str(value), 0) for value in table.column(by).to_pylist()]
-
-
-def _probe() -> Any:
-    from sklearn.linear_model import LogisticRegressionCV
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    probe = LogisticRegressionCV(
-        Cs=np.logspace(-3, 1, 5), cv=3, l1_ratios=(0.0,), scoring="neg_log_loss", max_iter=500,
-        use_legacy_attributes=False,
-    )  # fmt: skip
-    return make_pipeline(StandardScaler(), probe)
-
-
-def _hits(truth: np.ndarray, seen: np.ndarray) -> dict[str, int]:
-    """Real pictures that have the label and that do not, and how many of each the judge saw so."""
-    return {"positives": int(truth.sum()), "hits": int((truth & seen).sum()),
-            "negatives": int((~truth).sum()), "rejections": int((~truth & ~seen).sum())}  # fmt: skip
 
 
 @contextmanager

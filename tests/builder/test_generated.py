@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
-from PIL.Image import Image
+from datasets import Features, Value
+from PIL.Image import Image, fromarray
 
 import noisezoo
 from noisezoo.analysis.probes import probe_table
 from noisezoo.builder.__main__ import run
+from noisezoo.builder.models.encoders import Encoder
 from noisezoo.builder.models.inverter import Inverter
 from noisezoo.builder.models.schemes import make_scheme
-from noisezoo.builder.sources.source import open_source
+from noisezoo.builder.sources.source import Source, open_source, register_source
 from noisezoo.builder.views.generated import Generated, true_noise
 from noisezoo.errors import UsageError
 from tests.builder.building import published, recipe_of
@@ -134,6 +137,61 @@ def test_a_judge_learns_from_real_pictures_and_its_hits_are_frozen_and_published
     assert (np.asarray(rows["Even"]) == even).mean() > 0.7, "two probes see the same pictures"
     assert run(recipe_of(SOURCE, ("pixels-8", "random-64"), limit=None, options=options), tmp_path / "b" / "noisezoo")
     assert published(tmp_path / "a" / "noisezoo") == published(tmp_path / "b" / "noisezoo")
+
+
+def halves(images: Sequence[Image]) -> np.ndarray:
+    """How light the upper and the lower half of each picture is: (n, 2) about 0."""
+    grey = np.stack([np.asarray(image)[..., 0] / 127.5 - 1 for image in images])
+    return np.stack([grey[:, :4].mean(axis=(1, 2)), grey[:, 4:].mean(axis=(1, 2))], axis=1)
+
+
+class Halves(Source):
+    """Pictures of a light or dark upper and lower half; whether the two are alike is no linear matter of pixels."""
+
+    name = "halves"
+
+    def scan(self) -> pa.Table:
+        sides = np.random.default_rng(0).integers(0, 2, (300, 2))
+        keys = ["".join(map(str, pair)) for pair in sides]
+        return pa.table({"image_id": [f"halves-{k}" for k in range(300)], "key": keys,
+                         "alike": sides[:, 0] == sides[:, 1]})  # fmt: skip
+
+    def label_features(self) -> Features:
+        return Features({"alike": Value("bool")})
+
+    def content(self, key: str) -> bytes:
+        return key.encode()
+
+    def decode(self, content: bytes) -> Image:
+        rows = np.repeat([200 if side == ord("1") else 50 for side in content], 4).astype(np.uint8)
+        return fromarray(np.broadcast_to(rows[:, None, None], (8, 8, 3)).copy())
+
+
+def test_a_judge_reads_an_encoder_s_embeddings_and_sees_what_pixels_do_not_show_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class StandIn:
+        """An encoder whose embedding says whether the halves are alike."""
+
+        def embed(self, images: Sequence[Image]) -> np.ndarray:
+            return halves(images).prod(axis=1, keepdims=True)
+
+    register_source("halves", "tests.builder.test_generated:Halves")
+    asked: list[object] = []
+    monkeypatch.setattr(Encoder, "from_pretrained", lambda repo, **given: asked.append((repo, given)) or StandIn())
+    options = {"count": 48, "num_inference_steps": 4, "real": "halves"}
+    by_pixels, by_encoder = (open_source(SOURCE, options | given) for given in ({}, {"judge": "clip-vit-b16"}))
+    tables = [source.scan() for source in (by_pixels, by_encoder)]
+    row = noisezoo.zoo.get("clip-vit-b16")
+    assert asked == [(row.repo, {"family": row.family, "revision": row.revision})]
+    rates = []
+    for source in (by_pixels, by_encoder):
+        counts = source.pinned()["judged"]["alike"]
+        rates.append((counts["hits"] + counts["rejections"]) / (counts["positives"] + counts["negatives"]))
+    assert rates[0] < 0.7 and rates[1] == 1.0
+    truth = halves([by_encoder.picture(str(k)) for k in range(48)]).prod(axis=1)
+    clear, seen = np.abs(truth) > 0.02, tables[1].column("alike").to_numpy()
+    assert clear.sum() > 20 and (seen == (truth > 0))[clear].mean() > 0.95
 
 
 @pytest.mark.parametrize(

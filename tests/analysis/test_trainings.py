@@ -1,0 +1,92 @@
+"""What several trainings of one model tell: of other images, and of other trainings."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from noisezoo.analysis import ProbeTable, over_trainings, probe_table
+from noisezoo.analysis.core.halves import Estimate, half_samples, parts_of
+from noisezoo.analysis.probes.trainings import _over_both, between_trainings
+
+Floats = NDArray[np.float64]
+TRUTH = 0.1
+
+
+def measured(scores: Floats, seed: int) -> Estimate:
+    """Means of scores (n, trainings) as an estimate: on all rows and on the halves of 16 splits."""
+    n = len(scores)
+    halves = half_samples(np.arange(n) % 5, 16, seed=seed)
+    scored = []
+    for rows in parts_of(halves):
+        mean = scores[rows].mean(axis=0)
+        scored.append((mean, (scores[rows] - mean) / len(rows)))
+    return Estimate.of(scored, parts_of(halves), np.arange(n))
+
+
+def scores_of(rng: np.random.Generator, trainings: int, spread: float, shared: float, own: float) -> Floats:
+    """Rows of a paired difference: a truth, what each training adds, what each image adds to all and to each."""
+    n = 60
+    of_training = spread * rng.standard_normal(trainings)
+    of_image = shared * rng.standard_normal((n, 1)) * np.sqrt(n)
+    return TRUTH + of_training + of_image + own * np.sqrt(n) * rng.standard_normal((n, trainings))
+
+
+@pytest.mark.parametrize(("trainings", "spread", "shared", "own", "most"), [
+    (3, 0.1, 0.02, 0.02, 0.7), (5, 0.06, 0.02, 0.0, 0.85), (5, 0.03, 0.03, 0.03, 0.93), (5, 0.0, 0.03, 0.03, 0.99),
+    (8, 0.03, 0.0, 0.02, 0.8),
+])  # fmt: skip
+def test_the_interval_over_both_holds_the_truth_at_its_rate_whatever_varies(
+    trainings: int, spread: float, shared: float, own: float, most: float
+) -> None:
+    rng, draws = np.random.default_rng(trainings), 500
+    held = np.zeros((draws, 2))
+    for k in range(draws):
+        found = _over_both(measured(scores_of(rng, trainings, spread, shared, own), k), 0.95)
+        held[k] = [interval.low <= TRUTH <= interval.high for interval in found[1:3]]
+    over_images, over_both = held.mean(axis=0)
+    assert 0.92 <= over_both <= 0.99
+    assert over_images <= most, "taking the trainings as given, it holds the truth less often, the more they differ"
+
+
+def test_the_spread_between_trainings_is_found_without_what_images_add_to_it() -> None:
+    rng = np.random.default_rng(0)
+    found = [_over_both(measured(scores_of(rng, 6, 0.1, 0.02, 0.03), k), 0.95)[3] ** 2 for k in range(300)]
+    assert np.mean(found) == pytest.approx(0.1**2, rel=0.1)
+    assert between_trainings(np.full(4, 0.3), np.full(4, 0.01), 0.01) == 0.0
+
+
+def tables(seeds: int, gain: float) -> tuple[list[ProbeTable], list[ProbeTable], Floats]:
+    """Trained views that read a latent better than untrained ones by more or less, one size a training."""
+    rng = np.random.default_rng(1)
+    latent = rng.standard_normal((300, 6))
+    Y = (latent[:, :2] + 0.3 * rng.standard_normal((300, 2)) > 0).astype(float)
+    trained = [latent + gain * (s + 1) * rng.standard_normal(latent.shape) for s in range(seeds)]
+    untrained = [latent + 3.0 * rng.standard_normal(latent.shape) for _ in range(seeds)]
+    return *([probe_table(X, Y, ["a", "b"]) for X in side] for side in (trained, untrained)), Y  # type: ignore[return-value]
+
+
+def test_trainings_that_differ_give_a_wider_interval_and_the_mean_of_their_differences() -> None:
+    trained, untrained, _ = tables(4, 0.5)
+    found = over_trainings(trained, untrained)
+    means = [a.mean["balanced_accuracy"].estimate - b.mean["balanced_accuracy"].estimate
+             for a, b in zip(trained, untrained, strict=True)]  # fmt: skip
+    both, images = found.over_both["mean"], found.over_images["mean"]
+    assert both.estimate == pytest.approx(np.mean(means)) and [i.estimate for i in found.each["mean"]] == pytest.approx(
+        means
+    )
+    assert both.low < images.low and images.high < both.high and found.spread["mean"] > 0
+    assert [row["attribute"] for row in found.records()] == ["a", "b", "mean"]
+
+
+def test_too_few_trainings_and_other_rows_are_refused() -> None:
+    trained, untrained, _ = tables(3, 0.5)
+    with pytest.raises(ValueError, match="2 trained and 2 untrained tables: give 3 or more of each"):
+        over_trainings(trained[:2], untrained[:2])
+    with pytest.raises(ValueError, match="3 trained and 2 untrained"):
+        over_trainings(trained, untrained[:2])
+    with pytest.raises(ValueError, match="metric must be one of"):
+        over_trainings(trained, untrained, metric="f1")
+    rng = np.random.default_rng(2)
+    other = probe_table(rng.standard_normal((300, 6)), rng.integers(0, 2, (300, 2)), ["a", "b"])
+    with pytest.raises(ValueError, match="differ in labels"):
+        over_trainings([*trained[:2], other], untrained)
