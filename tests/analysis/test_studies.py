@@ -19,7 +19,6 @@ from noisezoo.analysis.studies.store import Store, keys
 from noisezoo.analysis.studies.study import Analysis, Options, Study, all_studies, register_study
 from noisezoo.builder.__main__ import run
 from noisezoo.errors import UsageError
-from noisezoo.zoo import TESTBED
 from tests.analysis import browser
 from tests.analysis.planted_report import Page, make_analysis
 from tests.builder.building import recipe_of
@@ -32,13 +31,12 @@ VIEWS = (
     "faces-ldm-untrained",
     "faces-clip",
     "pixels-8",
-    *(f"digits-ddpm-seed{seed}{twin}" for seed in (7, 8) for twin in ("", "-untrained")),
 )
-NAMES = tuple(all_studies())
+NAMES = tuple(name for name in all_studies() if name != "trainings")  # which has a dataset of its own: test_trainings
 HEADS = {
     "audit": "Audit: what is read beyond the image and the majority rule",
     "gaussianity": "Is it Gaussian?", "probes": "Views and controls, side by side",
-    "truth": "The noise that the pictures were made of", "trainings": "Other trainings",
+    "truth": "The noise that the pictures were made of",
     "profile": "Do accuracies on noise follow an encoder's?", "conditional": "What the noise adds to the picture",
     "learning": "With more images", "paper": "As the paper did it", "stitching": "From view to view",
     "pairs": "How many pairs it takes",
@@ -59,16 +57,8 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     for name, views, steps in (("digits", VIEWS, 2), ("slow", VIEWS[:1], 4)):
         settings["num_inference_steps"] = steps
         options = {"count": 120, "num_inference_steps": 10, "real": "digits"}
-        folders = {view: str(TESTBED / "digits-ddpm") for view in views if view.endswith(("seed7", "seed8"))}
-        fields = {
-            "limit": None,
-            "folders": folders,
-            "options": options,
-            "settings": settings,
-            "slice_rows": 64,
-            "shard_rows": 1000,
-        }
-        assert run(recipe_of("generated:digits-ddpm", views, folders=folders, **fields), folder / name)
+        fields = {"limit": None, "options": options, "settings": settings, "slice_rows": 64, "shard_rows": 1000}
+        assert run(recipe_of("generated:digits-ddpm", views, **fields), folder / name)
     return folder / "digits", folder / "slow"
 
 

@@ -1,5 +1,7 @@
 """What several trainings of one model tell: of other images, and of other trainings."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -7,6 +9,13 @@ from numpy.typing import NDArray
 from noisezoo.analysis import ProbeTable, over_trainings, probe_table
 from noisezoo.analysis.core.halves import Estimate, half_samples, parts_of
 from noisezoo.analysis.probes.trainings import _over_both, between_trainings
+from noisezoo.analysis.report import report
+from noisezoo.analysis.studies.run import analyze
+from noisezoo.builder.__main__ import run
+from noisezoo.errors import UsageError
+from noisezoo.zoo import TESTBED
+from tests.analysis.planted_report import Page
+from tests.builder.building import digits_recipe
 
 Floats = NDArray[np.float64]
 TRUTH = 0.1
@@ -90,3 +99,39 @@ def test_too_few_trainings_and_other_rows_are_refused() -> None:
     other = probe_table(rng.standard_normal((300, 6)), rng.integers(0, 2, (300, 2)), ["a", "b"])
     with pytest.raises(ValueError, match="differ in labels"):
         over_trainings([*trained[:2], other], untrained)
+
+
+VIEWS = tuple(f"digits-ddpm-seed{seed}{twin}" for seed in (7, 8, 9) for twin in ("", "-untrained"))
+FOLDERS = {view: str(TESTBED / "digits-ddpm") for view in VIEWS if "untrained" not in view}
+
+
+def test_a_report_of_several_trainings_says_what_each_interval_covers(tmp_path: Path) -> None:
+    assert run(digits_recipe(VIEWS, limit=60, folders=FOLDERS, slice_rows=60), tmp_path / "digits")
+    made = analyze(tmp_path / "digits", studies=["trainings"])
+    (row,) = made.results["trainings"]["rows"]
+    of_training = [d["estimate"] for d in made.results["differences"] if d["role"] == "untrained"]
+    assert (row["view"], row["n_trainings"]) == ("digits-ddpm", 3) and len(of_training) == 3
+    assert row["estimate"] == pytest.approx(np.mean(of_training))
+    assert row["low"] <= row["low_over_images"] < row["high_over_images"] <= row["high"]
+    covers = {row["claim"]: row["covers"] for row in made.rows["scorecard"] if row["view"]}
+    assert (
+        covers["Other trainings learn it"] == "images and trainings" and covers["What is read was learnt"] == "images"
+    )
+    report.write_report({"digits": made}, tmp_path / "report", title="Three trainings")
+    page = Page((tmp_path / "report" / "report.html").read_text(encoding="utf-8"))
+    assert "Other trainings" in {head.text for head in page.root.all("h3")}
+    assert "the section Other trainings does, for digits-ddpm" in " ".join(page.root.text.split())
+
+
+def test_another_training_starts_from_its_own_seed_and_needs_its_folder() -> None:
+    rows = {row.name: row for row in digits_recipe(VIEWS, folders=FOLDERS).zoo_rows()}
+    assert {row.folder for row in rows.values()} == {TESTBED / "digits-ddpm"}
+    assert rows["digits-ddpm-seed7-untrained"].start_seed == 7 and rows["digits-ddpm-seed7"].start_seed is None
+    assert rows["digits-ddpm-seed8"].baseline == "digits-ddpm-seed8-untrained"
+    with pytest.raises(
+        UsageError, match="view digits-ddpm-seed7 is of another training: give the folder of its weights"
+    ):
+        digits_recipe(VIEWS[:2])
+    for name in ("digits-dppm-seed7", "pixels-8-seed7", "digits-ddpm-untrained-seed7"):
+        with pytest.raises(UsageError, match="has no view"):
+            digits_recipe((name,))
