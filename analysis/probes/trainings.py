@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from noisezoo.analysis.core import Draws, Estimate, Interval, Result
-from noisezoo.analysis.probes.table import ProbeTable, shared_names
+from .table import ProbeTable, shared_names
 
 LEAST = 3
 """Trainings below which their spread cannot be told."""

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 from noisezoo.analysis.probes import over_trainings
-from noisezoo.analysis.studies.claims import MEAN, POINTS, Claim, Evidence, Json
-from noisezoo.analysis.studies.data import Data
-from noisezoo.analysis.studies.probing import points
-from noisezoo.analysis.studies.study import Analysis, Options, Page, Requirement, Study, register_study, tidy
 from noisezoo.zoo import training_of
+from .claims import MEAN, POINTS, Claim, Evidence, Json
+from .data import Data
+from .probing import points
+from .study import Analysis, Options, Page, Requirement, Study, register_study, tidy
 
 LEAST = 3
 

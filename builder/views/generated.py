@@ -17,7 +17,6 @@ from noisezoo.builder.sources import Source, open_source
 from noisezoo.errors import NoiseZooError, UsageError
 from noisezoo.files import committed
 from noisezoo.schema import ID
-
 from .computer import Batch, Computer, Rows
 from .judge import Classifier, Judge, Probes
 
