@@ -15,19 +15,26 @@ LEAST = 3
 MEAN = "mean"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Trainings(Result):
-    """Trained minus untrained of several trainings, by attribute and for their `mean`.
+@dataclass(frozen=True, slots=True)
+class OverTrainings:
+    """Trained minus untrained of several trainings, in one attribute or the mean of all.
 
-    `over_images` takes the trainings as given, as the interval of each training does. `over_both` also covers other
-    trainings, from other random starts.
+    `each` training's interval and `over_images` take the trainings as given; `over_both` also covers other trainings,
+    from other random starts. `spread` is the standard deviation between them, what images add to it taken off.
     """
 
+    each: tuple[Interval, ...]  # (trainings,)
+    over_images: Interval
+    over_both: Interval
+    spread: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trainings(Result):
+    """Trained minus untrained of several trainings, by attribute and for their `mean`."""
+
     names: tuple[str, ...]
-    each: Mapping[str, tuple[Interval, ...]]  # attribute -> of every training, over images
-    over_images: Mapping[str, Interval]
-    over_both: Mapping[str, Interval]
-    spread: Mapping[str, float]  # standard deviation between trainings, what images add to it taken off
+    found: Mapping[str, OverTrainings]
     metric: str
     n_trainings: int
     n: int
@@ -38,11 +45,10 @@ class Trainings(Result):
         """One dictionary an attribute, then one for their mean."""
         return [
             {
-                "attribute": name, "metric": self.metric, **self.over_both[name].to_dict(),
-                "low_over_images": self.over_images[name].low, "high_over_images": self.over_images[name].high,
-                "spread": self.spread[name],
+                "attribute": name, "metric": self.metric, **one.over_both.to_dict(),
+                "low_over_images": one.over_images.low, "high_over_images": one.over_images.high, "spread": one.spread,
             }
-            for name in (*self.names, MEAN)
+            for name, one in self.found.items()
         ]  # fmt: skip
 
 
@@ -81,8 +87,7 @@ def over_trainings(
     columns[MEAN] = [d.mean() for d in differences]
     found = {name: _over_both(_beside(each), first.draws.confidence) for name, each in columns.items()}
     said = dict.fromkeys(caveat for table in tables for caveat in table.caveats)
-    by_kind = ({name: row[k] for name, row in found.items()} for k in range(4))
-    return Trainings(names, *by_kind, metric, len(trained), first.n, first.draws, tuple(said))
+    return Trainings(names, found, metric, len(trained), first.n, first.draws, tuple(said))
 
 
 def _beside(estimates: Sequence[Estimate]) -> Estimate:
@@ -91,8 +96,8 @@ def _beside(estimates: Sequence[Estimate]) -> Estimate:
                     np.concatenate([e.influence for e in estimates], axis=2))  # fmt: skip
 
 
-def _over_both(of_training: Estimate, confidence: float) -> tuple[tuple[Interval, ...], Interval, Interval, float]:
-    """Of a column for each training: their intervals, those of the mean over images and over both, and the spread."""
+def _over_both(of_training: Estimate, confidence: float) -> OverTrainings:
+    """Of an estimate with a column for each training."""
     each = tuple(of_training.intervals(confidence, least=-1.0))
     over_images = of_training.mean_interval(confidence, least=-1.0)
     values, variances = of_training.value[0], of_training.variance()  # (trainings,)
@@ -103,7 +108,7 @@ def _over_both(of_training: Estimate, confidence: float) -> tuple[tuple[Interval
         centre + side * np.hypot(end - centre, reach) for side, end in ((-1, over_images.low), (1, over_images.high))
     )
     both = Interval(centre, max(float(low), -1.0), min(float(high), 1.0))
-    return each, over_images, both, float(np.sqrt(between))
+    return OverTrainings(each, over_images, both, float(np.sqrt(between)))
 
 
 def between_trainings(values: np.ndarray, variances: np.ndarray, of_mean: float) -> float:

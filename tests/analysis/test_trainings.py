@@ -51,7 +51,7 @@ def test_the_interval_over_both_holds_the_truth_at_its_rate_whatever_varies(
     held = np.zeros((draws, 2))
     for k in range(draws):
         found = _over_both(measured(scores_of(rng, trainings, spread, shared, own), k), 0.95)
-        held[k] = [interval.low <= TRUTH <= interval.high for interval in found[1:3]]
+        held[k] = [i.low <= TRUTH <= i.high for i in (found.over_images, found.over_both)]
     over_images, over_both = held.mean(axis=0)
     assert 0.92 <= over_both <= 0.99
     assert over_images <= most, "taking the trainings as given, it holds the truth less often, the more they differ"
@@ -59,7 +59,7 @@ def test_the_interval_over_both_holds_the_truth_at_its_rate_whatever_varies(
 
 def test_the_spread_between_trainings_is_found_without_what_images_add_to_it() -> None:
     rng = np.random.default_rng(0)
-    found = [_over_both(measured(scores_of(rng, 6, 0.1, 0.02, 0.03), k), 0.95)[3] ** 2 for k in range(300)]
+    found = [_over_both(measured(scores_of(rng, 6, 0.1, 0.02, 0.03), k), 0.95).spread ** 2 for k in range(300)]
     assert np.mean(found) == pytest.approx(0.1**2, rel=0.1)
     assert between_trainings(np.full(4, 0.3), np.full(4, 0.01), 0.01) == 0.0
 
@@ -79,11 +79,10 @@ def test_trainings_that_differ_give_a_wider_interval_and_the_mean_of_their_diffe
     found = over_trainings(trained, untrained)
     means = [a.mean["balanced_accuracy"].estimate - b.mean["balanced_accuracy"].estimate
              for a, b in zip(trained, untrained, strict=True)]  # fmt: skip
-    both, images = found.over_both["mean"], found.over_images["mean"]
-    assert both.estimate == pytest.approx(np.mean(means)) and [i.estimate for i in found.each["mean"]] == pytest.approx(
-        means
-    )
-    assert both.low < images.low and images.high < both.high and found.spread["mean"] > 0
+    mean = found.found["mean"]
+    both, images = mean.over_both, mean.over_images
+    assert both.estimate == pytest.approx(np.mean(means)) and [i.estimate for i in mean.each] == pytest.approx(means)
+    assert both.low < images.low and images.high < both.high and mean.spread > 0
     assert [row["attribute"] for row in found.records()] == ["a", "b", "mean"]
 
 
