@@ -34,7 +34,7 @@ class Trainings(Result):
     """Trained minus untrained of several trainings, by attribute and for their `mean`."""
 
     names: tuple[str, ...]
-    found: Mapping[str, OverTrainings]
+    by_attribute: Mapping[str, OverTrainings]
     metric: str
     n_trainings: int
     n: int
@@ -48,7 +48,7 @@ class Trainings(Result):
                 "attribute": name, "metric": self.metric, **one.over_both.to_dict(),
                 "low_over_images": one.over_images.low, "high_over_images": one.over_images.high, "spread": one.spread,
             }
-            for name, one in self.found.items()
+            for name, one in self.by_attribute.items()
         ]  # fmt: skip
 
 

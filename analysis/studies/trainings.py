@@ -68,7 +68,7 @@ class OtherTrainings(Study):
         each = [
             {"view": model, "training": name, "control": twin, **interval.to_dict()}
             for model, one in found.items()
-            for (name, twin), interval in zip(trainings_of(analysis)[model], one.found[MEAN].each, strict=True)
+            for (name, twin), interval in zip(trainings_of(analysis)[model], one.by_attribute[MEAN].each, strict=True)
         ]  # fmt: skip
         analysis.results[self.name] = {"rows": [row for row in rows if row["attribute"] == MEAN], "each": each}
         analysis.rows |= {"trainings": rows, "each_training": each}

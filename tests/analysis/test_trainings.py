@@ -79,7 +79,7 @@ def test_trainings_that_differ_give_a_wider_interval_and_the_mean_of_their_diffe
     found = over_trainings(trained, untrained)
     means = [a.mean["balanced_accuracy"].estimate - b.mean["balanced_accuracy"].estimate
              for a, b in zip(trained, untrained, strict=True)]  # fmt: skip
-    mean = found.found["mean"]
+    mean = found.by_attribute["mean"]
     both, images = mean.over_both, mean.over_images
     assert both.estimate == pytest.approx(np.mean(means)) and [i.estimate for i in mean.each] == pytest.approx(means)
     assert both.low < images.low and images.high < both.high and mean.spread > 0
