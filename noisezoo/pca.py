@@ -8,6 +8,9 @@ import numpy as np
 from noisezoo.errors import NoiseZooError
 from noisezoo.files import write_tensors
 
+PCA_ROWS = 4096
+"""At most this many rows of the first split decide a published basis, so that memory does not grow with the dataset."""
+
 
 @dataclass(frozen=True)
 class Basis:

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from noisezoo import cli, load, zoo
 from noisezoo.analysis.studies import Effort
 from noisezoo.builder.__main__ import main as work_on, run
+from noisezoo.builder.dataset.leave_out import leave_out
 from noisezoo.builder.launch import engines, local, machines
 from noisezoo.builder.launch.machines import Machine
 from noisezoo.builder.recipe import Recipe, read_recipe
@@ -126,7 +127,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         settings = {"scheme": scheme, "num_inference_steps": 2, "batch_size": 32}
         recipe = read_recipe("faces", {**faces, "settings": settings, "source": {"limit": FEW}})
         assert run(recipe, folder / name)
-    assert run(small("digits", {"views": ["pixels-8", "random-64"]}), folder / "my-digits")
+    with leave_out(folder / "my-faces", ["pixels"]) as published:
+        shutil.copytree(published, folder / "published")
+    assert run(small("digits", {"views": ["pixels", "random-64"]}), folder / "my-digits")
     shutil.copytree(folder / "my-digits", folder / "my-photos")
     options = {"count": FEW, "num_inference_steps": 8, "real": "digits"}
     assert run(read_recipe("true-noise", {"source": {"options": options}, "settings": settings}), folder / "true-noise")

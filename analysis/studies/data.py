@@ -1,10 +1,11 @@
 """A dataset as the analyses read it: labels once, and one view at a time, in full or reduced as it is published."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from noisezoo import zoo
 from noisezoo.analysis.core import principal_frame
 from noisezoo.errors import UsageError
 from noisezoo.loading import LABELS, PAIRED, config_names, load, matrix
-from noisezoo.pca import Basis
+from noisezoo.pca import PCA_ROWS, Basis, fit_pca
 from noisezoo.record import RECIPE, RECORD, Section, read_file, read_path, read_record
 from noisezoo.schema import FACTOR_PREFIX, ID, SPLIT
 
@@ -42,13 +43,15 @@ class Data:
         views: Sequence[str] | None = None,
         source: str | None = None,
         revision: str | None = None,
+        found: Mapping[str, NDArray[Any]] = MappingProxyType({}),
     ) -> None:
-        self.path_or_repo, self.source, self.revision = path_or_repo, source, revision
+        """`found`: views that the dataset does not hold, in its rows' order: name -> (n, c, h, w)."""
+        self.path_or_repo, self.source, self.revision, self.found = path_or_repo, source, revision, found
         self.labels = self._load(())
         self.names, self.Y = attributes(self.labels)
         self.splits = np.asarray(self.labels.data.column(SPLIT).to_pylist())
         self.train = self.splits == TRAIN  # (n,)
-        self.views = list(dict.fromkeys(self._available() if views is None else views))
+        self.views = list(dict.fromkeys((*self._available(), *found) if views is None else views))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -70,11 +73,11 @@ class Data:
 
     def stored(self, view: str) -> NDArray[Any]:
         """The view as it is stored: (n, d) in its own dtype, sharing memory with the file where it can."""
-        return matrix(self._full, view, dtype=None)
+        return self._flat(view) if view in self.found else matrix(self._full, view, dtype=None)
 
     def matrix(self, view: str) -> NDArray[Any]:
         """The view in full: (n, d) float32."""
-        return matrix(self._full, view)
+        return self._flat(view).astype(np.float32) if view in self.found else matrix(self._full, view)
 
     @cache  # noqa: B019 - a Data lives as long as its analysis
     def features(self, view: str) -> NDArray[Any]:
@@ -88,6 +91,9 @@ class Data:
 
     def reduced(self, view: str) -> NDArray[Any]:
         """The view's published principal components: (n, k) float32."""
+        basis = self.basis(view)
+        if view in self.found and basis is not None:
+            return basis.transform(self.matrix(view)).astype(np.float32)
         return matrix(self._paired, view)
 
     def is_reduced(self, view: str) -> bool:
@@ -102,12 +108,18 @@ class Data:
     @cache  # noqa: B019
     def shape(self, view: str) -> tuple[int, ...]:
         """Of one row: (c, h, w), or (d,)."""
+        if view in self.found:
+            return self.found[view].shape[1:]
         feature = self._full.features[view]
         return tuple(feature.shape) if hasattr(feature, "shape") else (int(feature.length),)
 
     @cache  # noqa: B019
     def basis(self, view: str) -> Basis | None:
-        """The published PCA basis of a view; None where the paired config has it in full."""
+        """The PCA basis of a view, published or fitted alike; None where the paired config has it in full."""
+        if view in self.found:
+            dims, first = self.section.pca_dims if self.section else PAPER_AXES, self.splits == self.splits[0]
+            wide = self.width(view) > dims
+            return fit_pca(self.matrix(view)[first][:PCA_ROWS], dims) if wide else None
         prefix = self.section.prefix if self.section else ""
         path = read_path(self.path_or_repo, f"{prefix}{PAIRED}/basis/{view}.safetensors", self.revision)
         return None if path is None else Basis.read(path)
@@ -182,8 +194,11 @@ class Data:
 
     @cached_property
     def _full(self) -> "Dataset":
-        """All views in one call, as each call reads the whole card."""
-        return self._load(self.views)
+        """All stored views in one call, as each call reads the whole card."""
+        return self._load([view for view in self.views if view not in self.found])
+
+    def _flat(self, view: str) -> NDArray[Any]:
+        return self.found[view].reshape(len(self), -1)
 
     def _load(self, views: Sequence[str]) -> "Dataset":
         return load(self.path_or_repo, views, source=self.source, revision=self.revision)

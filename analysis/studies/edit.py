@@ -89,7 +89,10 @@ class Editing(Study):
         if not options.models:
             return "--model VIEW"
         if not analysis.of_family("pixels"):
-            raise UsageError("regenerating needs a pixels view to compare with: add `pixels` to the recipe's views")
+            raise UsageError(
+                "regenerating needs a pixels view to compare with: add `pixels` to the recipe's views, or say where "
+                "the pictures are, as in --source celeba:PATH"
+            )
         return ""
 
     def check(self, data: Data, analysis: Analysis, options: Options) -> None:

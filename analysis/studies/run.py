@@ -1,8 +1,11 @@
 """The studies over a loaded dataset: every view beside its controls, collected for the report."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from noisezoo.analysis.core import plain
@@ -22,6 +25,7 @@ def analyze(
     revision: str | None = None,
     studies: Sequence[str] | None = None,
     keep: Path | None = None,
+    found: Mapping[str, NDArray[Any]] = MappingProxyType({}),
 ) -> Analysis:
     """Run studies on a dataset.
 
@@ -35,6 +39,8 @@ def analyze(
             but those that run on request only.
         keep: A folder where the findings of each study are written when it ends, and read by a second run; None
             keeps nothing.
+        found: Views that the dataset does not hold, as pictures that may not be published: name -> (n, c, h, w), in the
+            order of its rows.
 
     Raises:
         UsageError: An unknown dataset, view, study, model, judge, variant or attribute, a dataset without attributes,
@@ -44,7 +50,7 @@ def analyze(
     chosen = _chosen(studies, wanted)
     wanted.progress(0.0)
     wanted.step("reading the dataset")
-    data = Data(path_or_repo, views=views, source=source, revision=revision)
+    data = Data(path_or_repo, views=views, source=source, revision=revision, found=found)
     facts = [data.facts(view) for view in data.views]
     analysis = Analysis({"dataset": data.dataset_facts(), "views": facts, "seed": wanted.seed})
     for study in all_studies().values():

@@ -218,7 +218,7 @@ ROWS = Requirement("20 images, or identities", lambda analysis: independent_rows
 TWO_VIEWS = Requirement("two views", lambda analysis: len(analysis.views) > 1)
 NOISE = Requirement("a noise view", lambda analysis: analysis.noise)
 ENCODER = Requirement("an encoder", lambda analysis: analysis.encoders)
-PIXELS = Requirement("a `pixels` view", lambda analysis: analysis.of_family("pixels"))
+PIXELS = Requirement("a `pixels` view (or --source PICTURES)", lambda analysis: analysis.of_family("pixels"))
 PICTURE = Requirement("a `pixels` view or an autoencoder's", lambda analysis: analysis.pictures)
 
 

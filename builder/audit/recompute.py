@@ -13,7 +13,7 @@ from noisezoo.builder.dataset import config_files
 from noisezoo.builder.engine import STATE, device_name, open_build
 from noisezoo.builder.models import naming
 from noisezoo.builder.recipe import Settings, merged
-from noisezoo.builder.sources import open_source
+from noisezoo.builder.sources import keys_of, open_source
 from noisezoo.builder.views import make_computer
 from noisezoo.errors import NoiseZooError, UsageError, describe
 from noisezoo.record import LABELS, RECIPE, Section
@@ -180,15 +180,11 @@ def _sample(root: Path, section: Section, count: int, source: "Source | None", s
     if source is None:
         fields = json.loads((root / (section.prefix + RECIPE)).read_text())["source"]
         source = open_source(fields["name"], fields["options"])
-    scanned = source.scan().select([ID, "key"]).to_pylist()
-    keys = {row[ID]: row["key"] for row in reversed(scanned)}  # of an id that comes twice, the first row counts
-    missing = [image_id for image_id in ids if image_id not in keys]
-    if missing:
-        raise UsageError(f"the source has no image {missing[0]!r}")
+    images = source.images(keys_of(source, ids))
     prompts = None
     if column is not None:
         prompts = ["" if text is None else str(text) for text in table.column(column).to_pylist()]
-    return Sample(positions, ids, source.images([keys[image_id] for image_id in ids]), prompts)
+    return Sample(positions, ids, images, prompts)
 
 
 def _computer(

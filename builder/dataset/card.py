@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from noisezoo.builder.dataset.layout import PCA_ROWS, basis_path, read_config
+from noisezoo.builder.dataset.layout import basis_path, read_config
 from noisezoo.builder.engine import CUT_PROMPTS
 from noisezoo.builder.views import PREFIX, TITLES
 from noisezoo.citation import source_links
 from noisezoo.files import committed, sha256_of
-from noisezoo.pca import Basis
+from noisezoo.pca import PCA_ROWS, Basis
 from noisezoo.record import CARD, PAIRED, Record, Section
 from noisezoo.schema import PREVIOUS
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisezoo.files import clean_up, committed
-from noisezoo.pca import Basis, constant_basis, fit_pca
+from noisezoo.pca import PCA_ROWS, Basis, constant_basis, fit_pca
 from noisezoo.record import CARD, LABELS, PAIRED, RECORD, Section, read_record
 from noisezoo.schema import ID, array_feature, column_to_numpy, open_parquet, to_table, write_parquet
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Features
 
-PCA_ROWS = 4096
-"""At most this many rows of the first split decide a PCA basis, so that memory does not grow with the dataset."""
 CHUNK = 1024
 STAGED = ".staged"
 """Hidden folder of a dataset in which its next version is made; it is no part of the dataset."""

@@ -11,6 +11,7 @@ from noisezoo.builder.sources.source import (
     Refusal as Refusal,
     Source as Source,
     hash_unit as hash_unit,
+    keys_of as keys_of,
     open_source as open_source,
     register_source as register_source,
 )

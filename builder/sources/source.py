@@ -167,6 +167,22 @@ def attempt(function: Callable[[T], R], value: T) -> R | Exception:
         return error
 
 
+def keys_of(source: Source, ids: Sequence[str]) -> list[str]:
+    """The keys by which a source reads these images.
+
+    Raises:
+        UsageError: It has no images of some ids; names the first of them.
+    """
+    table = source.scan().select(["image_id", "key"])
+    scanned = zip(*(column.to_pylist()[::-1] for column in table.columns), strict=True)
+    keys = dict(scanned)  # of an id that comes twice, the first row counts
+    missing = [image_id for image_id in ids if image_id not in keys]
+    if missing:
+        names = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+        raise UsageError(f"the source lacks {len(missing)} of {len(ids)} images: {names}")
+    return [keys[image_id] for image_id in ids]
+
+
 def hash_unit(text: str) -> float:
     """A number in [0, 1) from SHA-256 of the text: uniform over texts, the same for ever."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big") / 2**56

@@ -35,6 +35,7 @@ from noisezoo.analysis.report import begin_report, write_report
 from noisezoo.analysis.studies import QUICK, VERDICTS, Analysis, Effort, Judge, Model, Options, analyze as run_analyses
 from noisezoo.commands import options, register_command
 from noisezoo.commands.output import make_table, plain_console
+from noisezoo.commands.pictures import find_pictures, split_source
 from noisezoo.errors import UsageError
 from noisezoo.loading import read_file
 
@@ -51,7 +52,8 @@ def analyze(
     out: Annotated[Path, typer.Option(help="Where report.html and results.json go.")] = Path("report"),
     views: Annotated[str | None, typer.Option(help="Views, separated by commas; all by default.")] = None,
     revision: options.Revision = None,
-    source: Annotated[str | None, typer.Option(help="Which source, in a dataset of several.")] = None,
+    source: options.Pictures = None,
+    source_options: options.SourceOptions = None,
     studies: Annotated[
         str | None,
         typer.Option(
@@ -84,19 +86,40 @@ def analyze(
     know_models(recipe, folders)
     pairs = (options.split_pair(each, "--variant", "NAME=DATASET", "heun=my-faces-heun") for each in variants or ())
     begin_report(out)
+    named = options.split_names(views) or None
     wanted = Options(
         seed, QUICK if quick else Effort(), paper, [make_model(name, recipe) for name in options.split_names(model)],
         make_judge(judge) if judge else None, options.split_names(edit),
         options.split_names(directions) or tuple(MAKERS), dict(pairs),
     )  # fmt: skip
     analysis = analyze_with_progress(
-        dataset, console, wanted, views=options.split_names(views) or None, source=source, revision=revision,
+        dataset, console, wanted, views=named, revision=revision,
         studies=options.split_names(studies) or None, keep=out / KEPT,
+        **with_pictures(dataset, console, source, source_options, named, revision),
     )  # fmt: skip
     path = write_report({Path(dataset).name: analysis}, out, title=f"NoiseZoo: {Path(dataset).name}", run=about(quick))
     show_verdicts(analysis, console)
     show_scorecard(analysis, console)
     console.print(f"Report: {path}")
+
+
+def with_pictures(
+    dataset: str, console: Console, source: str | None, source_options: list[str] | None, views: list[str] | None,
+    revision: str | None,
+) -> dict[str, Any]:  # fmt: skip
+    """What `--source` gives an analysis: which of the dataset's sources, and its pictures where it holds none."""
+    chosen, where = split_source(dataset, source, revision)
+    if where is None:
+        if source_options:
+            raise UsageError("--option is an option of --source, where the pictures are: give that too")
+        return {"source": chosen}
+    found = find_pictures(
+        dataset, where, options.read_source_options(source_options), source=chosen, views=views, revision=revision,
+        recipe=read_recipe_of(dataset, revision),
+    )  # fmt: skip
+    for view, rows in found.items():
+        console.print(f"{view}: {len(rows)} pictures of {where}")
+    return {"source": chosen, "found": found}
 
 
 def about(quick: bool) -> dict[str, Any]:

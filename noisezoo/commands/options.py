@@ -20,6 +20,14 @@ SourceOptions = Annotated[
     list[str] | None,
     typer.Option("--option", help="An option of the source, as in --option image=photo; may be repeated."),
 ]
+Pictures = Annotated[
+    str | None,
+    typer.Option(
+        "--source",
+        help="Which source, in a dataset of several; and where the pictures of a dataset without `pixels` are, as in "
+        "--source celeba:PATH.",
+    ),
+]
 Folders = Annotated[
     list[str] | None, typer.Option("--folder", help="A local model, as in --folder sd15=PATH; may be repeated.")
 ]
