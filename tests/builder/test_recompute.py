@@ -162,7 +162,7 @@ def test_images_of_a_folder_are_asked_for_and_used(tmp_path: Path) -> None:
     assert all(each.rows == 0 and "give their source" in (each.reason or "") for each in told)
     report = verify(out, recompute=4, source=open_source(f"imagefolder:{photos}"))
     assert report.ok and [each.rows for each in report.recomputed] == [4, 4]
-    assert "has no image" in (verify(out, recompute=4, source=faces).recomputed[0].reason or "")
+    assert "lacks 4 of 4 images" in (verify(out, recompute=4, source=faces).recomputed[0].reason or "")
 
 
 def test_stored_rows_are_those_of_the_whole_column(built: Path) -> None:
