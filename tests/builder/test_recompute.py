@@ -82,7 +82,7 @@ def test_sound_rows_pass_where_a_device_sums_in_another_order_and_damaged_ones_d
 ) -> None:
     """One row of each view is replaced by another image's, under its own id."""
     folder, views = tmp_path / "noisezoo", ("faces-ddpm", "faces-ldm", "faces-clip")
-    settings = {"dtype": dtype, "num_inference_steps": 10, "batch_size": 8, "reconstruct": 0}
+    settings = {"dtype": dtype, "num_inference_steps": 5, "batch_size": 8, "reconstruct": 0}
     assert run(recipe_of("faces", views, 6, settings=settings), folder)
     with sums_in_another_order():
         report = verify(folder, recompute=6)
