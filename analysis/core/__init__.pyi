@@ -1,4 +1,4 @@
-from noisezoo.analysis.core.arrays import (
+from .arrays import (
     AnyArray as AnyArray,
     Floats as Floats,
     Matrix as Matrix,
@@ -22,15 +22,15 @@ from noisezoo.analysis.core.arrays import (
     single as single,
     to_numpy as to_numpy,
 )
-from noisezoo.analysis.core.blocks import Blocks as Blocks, Rows as Rows, as_rows as as_rows
-from noisezoo.analysis.core.halves import (
+from .blocks import Blocks as Blocks, Rows as Rows, as_rows as as_rows
+from .halves import (
     Estimate as Estimate,
     Scored as Scored,
     assign_folds as assign_folds,
     half_samples as half_samples,
     parts_of as parts_of,
 )
-from noisezoo.analysis.core.intervals import (
+from .intervals import (
     Interval as Interval,
     Measured as Measured,
     Null as Null,
@@ -50,19 +50,14 @@ from noisezoo.analysis.core.intervals import (
     wilson as wilson,
     with_mean as with_mean,
 )
-from noisezoo.analysis.core.linalg import (
+from .linalg import (
     Frame as Frame,
     gaussian_root as gaussian_root,
     leading_eigenpairs as leading_eigenpairs,
     principal_frame as principal_frame,
 )
-from noisezoo.analysis.core.result import (
-    Draws as Draws,
-    Result as Result,
-    plain as plain,
-    refuse_settings as refuse_settings,
-)
-from noisezoo.analysis.core.units import (
+from .result import Draws as Draws, Result as Result, plain as plain, refuse_settings as refuse_settings
+from .units import (
     Units as Units,
     one_of_each as one_of_each,
     resample_counts as resample_counts,

@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis.core.arrays import AnyArray, Matrix, as_matrix, held, like, namespace, to_numpy
+from .arrays import AnyArray, Matrix, as_matrix, held, like, namespace, to_numpy
 
 _BLOCK = 1 << 23  # values of a block: 32 MB in float32
 

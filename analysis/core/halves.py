@@ -21,10 +21,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from noisezoo.analysis.core.arrays import Floats
-from noisezoo.analysis.core.intervals import Interval
-from noisezoo.analysis.core.result import refuse_settings
-from noisezoo.analysis.core.units import Units, units_of
+from .arrays import Floats
+from .intervals import Interval
+from .result import refuse_settings
+from .units import Units, units_of
 
 Scored = tuple[Floats, Floats]
 """Values (k,), and the influence of each row on them (n, k)."""

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from noisezoo.analysis.core.arrays import Floats, as_matrix
-from noisezoo.analysis.core.result import Draws, plain, refuse_settings
-from noisezoo.analysis.core.units import Counts, Units, resample_counts, units_of
+from .arrays import Floats, as_matrix
+from .result import Draws, plain, refuse_settings
+from .units import Counts, Units, resample_counts, units_of
 
 _NAN = float("nan")
 _EQUAL = 1e-9  # relative spread that is rounding

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from noisezoo.analysis.core.arrays import AnyArray, Floats, Matrix, beside, cast, double, eigh, namespace, to_numpy
+from .arrays import AnyArray, Floats, Matrix, beside, cast, double, eigh, namespace, to_numpy
 
 _BLOCK = 2048  # columns that are held in float64 at a time
 

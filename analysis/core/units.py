@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from noisezoo.analysis.core.result import refuse_settings
+from .result import refuse_settings
 
 Counts = NDArray[np.float32]
 Units = NDArray[np.intp]

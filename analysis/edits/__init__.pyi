@@ -1,4 +1,4 @@
-from noisezoo.analysis.edits.directions import (
+from .directions import (
     MAKERS as MAKERS,
     PROBE as PROBE,
     Directions as Directions,
@@ -9,14 +9,14 @@ from noisezoo.analysis.edits.directions import (
     probe_directions as probe_directions,
     strengths_on as strengths_on,
 )
-from noisezoo.analysis.edits.edit import (
+from .edit import (
     Edit as Edit,
     edit_along as edit_along,
     make_edit as make_edit,
     most_entangled as most_entangled,
     orthogonal_edit as orthogonal_edit,
 )
-from noisezoo.analysis.edits.experiment import (
+from .experiment import (
     AT_NORM as AT_NORM,
     NOISE as NOISE,
     ORTHOGONAL as ORTHOGONAL,
@@ -28,8 +28,8 @@ from noisezoo.analysis.edits.experiment import (
     Strip as Strip,
     fit_space as fit_space,
 )
-from noisezoo.analysis.edits.measures import Embed as Embed
-from noisezoo.analysis.edits.result import (
+from .measures import Embed as Embed
+from .result import (
     MEAN as MEAN,
     EditStudy as EditStudy,
     Entanglement as Entanglement,
@@ -37,4 +37,4 @@ from noisezoo.analysis.edits.result import (
     entanglement_matrix as entanglement_matrix,
     study_edits as study_edits,
 )
-from noisezoo.analysis.edits.vectors import cosine as cosine, orthogonalize as orthogonalize
+from .vectors import cosine as cosine, orthogonalize as orthogonalize

@@ -24,9 +24,9 @@ from noisezoo.analysis.core import (
     shuffled,
     units_of,
 )
-from noisezoo.analysis.edits.vectors import cosine
 from noisezoo.analysis.probes import Probes, fit_probes
 from noisezoo.pca import Basis
+from .vectors import cosine
 
 
 def probe_directions(

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noisezoo.analysis.core import Matrix, as_matrix
-from noisezoo.analysis.edits.vectors import cosine, orthogonalize
 from noisezoo.analysis.probes import Probes
+from .vectors import cosine, orthogonalize
 
 Floats = NDArray[np.floating]
 

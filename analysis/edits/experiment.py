@@ -26,27 +26,12 @@ from noisezoo.analysis.core import (
     units_of,
     units_with,
 )
-from noisezoo.analysis.edits.directions import (
-    PROBE,
-    carry_back,
-    carry_back_probes,
-    directions_on,
-    probes_on,
-    stray_shares,
-)
-from noisezoo.analysis.edits.edit import (
-    Edit,
-    edit_along,
-    fit_norm,
-    keep_norm,
-    make_edit,
-    most_entangled,
-    orthogonal_edit,
-)
-from noisezoo.analysis.edits.effect import Effect
-from noisezoo.analysis.edits.measures import MEASURES, Embed, Images, Reader, Seen, levels, with_interval
 from noisezoo.analysis.probes import Probes
 from noisezoo.pca import Basis
+from .directions import PROBE, carry_back, carry_back_probes, directions_on, probes_on, stray_shares
+from .edit import Edit, edit_along, fit_norm, keep_norm, make_edit, most_entangled, orthogonal_edit
+from .effect import Effect
+from .measures import MEASURES, Embed, Images, Reader, Seen, levels, with_interval
 
 Floats = NDArray[np.floating]
 Rows = NDArray[np.intp]

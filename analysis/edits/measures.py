@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from noisezoo.analysis.core import Measured
-from noisezoo.analysis.edits.edit import Norm, norms
-from noisezoo.analysis.edits.effect import Effect, Units
 from noisezoo.analysis.probes import Probes, fit_probes
+from .edit import Norm, norms
+from .effect import Effect, Units
 
 Floats = NDArray[np.floating]
 Images = NDArray[np.floating]

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from noisezoo.analysis.core import Draws, Floats, Interval, Measured, Result, as_matrix
-from noisezoo.analysis.edits.directions import MAKERS
-from noisezoo.analysis.edits.effect import Effect, average
-from noisezoo.analysis.edits.experiment import NOISE, VARIANTS, Experiment, Strip
-from noisezoo.analysis.edits.measures import MEASURES, UNIT
+from .directions import MAKERS
+from .effect import Effect, average
+from .experiment import NOISE, VARIANTS, Experiment, Strip
+from .measures import MEASURES, UNIT
 
 Changes = Mapping[str, ArrayLike]
 """Edited attribute -> the judge encoder's logits of every attribute, edited less unedited, of its faces: (m, k)."""

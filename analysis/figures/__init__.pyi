@@ -1,4 +1,4 @@
-from noisezoo.analysis.figures.charts import (
+from .charts import (
     Line as Line,
     Picture as Picture,
     curves as curves,
@@ -7,8 +7,8 @@ from noisezoo.analysis.figures.charts import (
     shade as shade,
     tile as tile,
 )
-from noisezoo.analysis.figures.drawing import STYLE as STYLE, saved_to as saved_to
-from noisezoo.analysis.figures.exhibits import (
+from .drawing import STYLE as STYLE, saved_to as saved_to
+from .exhibits import (
     MISSING as MISSING,
     dots as dots,
     has_interval as has_interval,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from noisezoo.analysis.figures.drawing import COLOURS, HALO, INK, MUTED, PAPER, WIDTH, bare, chart
+from .drawing import COLOURS, HALO, INK, MUTED, PAPER, WIDTH, bare, chart
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,8 +6,8 @@ from typing import Any
 from markupsafe import Markup
 
 from noisezoo.analysis.figures import charts
-from noisezoo.analysis.figures.charts import Dot, Line
-from noisezoo.analysis.figures.drawing import COLOURS
+from .charts import Dot, Line
+from .drawing import COLOURS
 
 Json = dict[str, Any]
 MISSING = "–"

@@ -9,16 +9,10 @@ from typing import Any
 import numpy as np
 
 from noisezoo.analysis.core import Floats, Matrix, gaussian_root, wilson
-from noisezoo.analysis.gaussian.joint import (
-    bhep,
-    frequencies,
-    mardia_kurtosis,
-    mardia_kurtosis_moments,
-    mardia_skewness,
-)
-from noisezoo.analysis.gaussian.result import GaussianityRow
-from noisezoo.analysis.gaussian.sample import Sample, Univariate
-from noisezoo.analysis.gaussian.univariate import p_values_of_rows
+from .joint import bhep, frequencies, mardia_kurtosis, mardia_kurtosis_moments, mardia_skewness
+from .result import GaussianityRow
+from .sample import Sample, Univariate
+from .univariate import p_values_of_rows
 
 _NAN = float("nan")
 _GROUPS = 10  # of rows, of which the jackknife leaves out one at a time

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from noisezoo.analysis.core import Draws, Floats, Result, as_rows, refuse_settings, wilson
-from noisezoo.analysis.gaussian.univariate import anderson_darling, dagostino_pearson, shapiro_wilk
+from .univariate import anderson_darling, dagostino_pearson, shapiro_wilk
 
 POOL, PANEL = 40, 250
 """A panel of so many projections draws from rows that are so many times as many as a projection takes."""

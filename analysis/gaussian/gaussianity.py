@@ -7,19 +7,10 @@ from math import ceil
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from noisezoo.analysis.core import (
-    AnyArray,
-    Blocks,
-    Floats,
-    Rows,
-    as_rows,
-    one_of_each,
-    refuse_settings,
-    units_of,
-)
-from noisezoo.analysis.gaussian.families import FAMILIES, PAPER, PROJECTIONS, UNIVARIATE, spreads_over_rows
-from noisezoo.analysis.gaussian.result import GaussianityResult, corrected
-from noisezoo.analysis.gaussian.sample import Sample
+from noisezoo.analysis.core import AnyArray, Blocks, Floats, Rows, as_rows, one_of_each, refuse_settings, units_of
+from .families import FAMILIES, PAPER, PROJECTIONS, UNIVARIATE, spreads_over_rows
+from .result import GaussianityResult, corrected
+from .sample import Sample
 
 Nulls = Mapping[str, Floats]
 _MAX_AXES = 50

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noisezoo.analysis.core import Floats, Matrix, Rows, finite_sum, to_numpy
-from noisezoo.analysis.gaussian.axes import Leading, leading_axes
-from noisezoo.analysis.gaussian.univariate import p_values_of_rows
+from .axes import Leading, leading_axes
+from .univariate import p_values_of_rows
 
 _PANEL = 1 << 26  # values of a panel of columns: 256 MB in float32
 _NULL_COLUMNS = 512  # coordinates in a null replicate: their spread can only be wider than that of all of them

@@ -1,21 +1,21 @@
-from noisezoo.analysis.probes.crossvalidation import (
+from .crossvalidation import (
     Design as Design,
     Scored as Scored,
     cross_validate as cross_validate,
     estimate as estimate,
     half_logits as half_logits,
 )
-from noisezoo.analysis.probes.fit import Probes as Probes, fit_probes as fit_probes
-from noisezoo.analysis.probes.logistic import Array as Array
-from noisezoo.analysis.probes.metrics import METRICS as METRICS, SCORES as SCORES, OutOfFold as OutOfFold
-from noisezoo.analysis.probes.paper import (
+from .fit import Probes as Probes, fit_probes as fit_probes
+from .logistic import Array as Array
+from .metrics import METRICS as METRICS, SCORES as SCORES, OutOfFold as OutOfFold
+from .paper import (
     CLASSIFIERS as CLASSIFIERS,
     DIMENSIONS as DIMENSIONS,
     PaperProbes as PaperProbes,
     as_mask as as_mask,
     paper_probes as paper_probes,
 )
-from noisezoo.analysis.probes.path import (
+from .path import (
     PATH as PATH,
     Fits as Fits,
     Search as Search,
@@ -25,7 +25,7 @@ from noisezoo.analysis.probes.path import (
     scaled_scores as scaled_scores,
     search_path as search_path,
 )
-from noisezoo.analysis.probes.table import (
+from .table import (
     Comparison as Comparison,
     ProbeTable as ProbeTable,
     compare as compare,
@@ -35,4 +35,4 @@ from noisezoo.analysis.probes.table import (
     refuse_different_rows as refuse_different_rows,
     regression_table as regression_table,
 )
-from noisezoo.analysis.probes.trainings import Trainings as Trainings, over_trainings as over_trainings
+from .trainings import Trainings as Trainings, over_trainings as over_trainings

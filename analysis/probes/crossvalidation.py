@@ -24,8 +24,8 @@ from noisezoo.analysis.core import (
     units_with,
 )
 from noisezoo.analysis.probes import path
-from noisezoo.analysis.probes.logistic import Array, minimise
-from noisezoo.analysis.probes.metrics import EVERY, METRICS, Metric, OutOfFold, Scores, r2
+from .logistic import Array, minimise
+from .metrics import EVERY, METRICS, Metric, OutOfFold, Scores, r2
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ from noisezoo.analysis.core import (
     units_of,
     units_with,
 )
-from noisezoo.analysis.probes.logistic import minimise
-from noisezoo.analysis.probes.path import scaled_frame, search_path
+from .logistic import minimise
+from .path import scaled_frame, search_path
 
 _NEAR, _TOLERANCE = 1e-8, 1e-9  # nats a row, of the fit in single and in double precision
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noisezoo.analysis.core import Floats
-from noisezoo.analysis.probes.logistic import log_losses
+from .logistic import log_losses
 
 Scores = tuple[Floats, Floats]  # (k,) values and (n, k) influences
 

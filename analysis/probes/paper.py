@@ -27,9 +27,9 @@ from noisezoo.analysis.core import (
     refuse_settings,
     units_of,
 )
-from noisezoo.analysis.probes.fit import Probes
-from noisezoo.analysis.probes.logistic import minimise
-from noisezoo.analysis.probes.metrics import OutOfFold, accuracy, auc
+from .fit import Probes
+from .logistic import minimise
+from .metrics import OutOfFold, accuracy, auc
 
 DIMENSIONS = {"noise": 500, "embedding": 310, "control": 500}
 """Principal components by kind of view: the paper's for generative models and encoders; controls as the noise."""

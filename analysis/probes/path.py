@@ -18,7 +18,7 @@ from noisezoo.analysis.core import (
     single,
     to_numpy,
 )
-from noisezoo.analysis.probes.logistic import Array, log_losses, minimise
+from .logistic import Array, log_losses, minimise
 
 Fits = list[tuple[Array, Array]]  # weights (r, k) and intercepts (k,) of the probes without each fold
 

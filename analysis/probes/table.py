@@ -25,10 +25,10 @@ from noisezoo.analysis.core import (
     single,
     to_numpy,
 )
-from noisezoo.analysis.probes.crossvalidation import CLASSIFICATION, REGRESSION, Design, Task, cross_validate, estimate
-from noisezoo.analysis.probes.logistic import Array
-from noisezoo.analysis.probes.metrics import METRICS, OutOfFold
-from noisezoo.analysis.probes.path import scaled_frame
+from .crossvalidation import CLASSIFICATION, REGRESSION, Design, Task, cross_validate, estimate
+from .logistic import Array
+from .metrics import METRICS, OutOfFold
+from .path import scaled_frame
 
 
 @dataclass(frozen=True, slots=True, eq=False)

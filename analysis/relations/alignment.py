@@ -34,9 +34,9 @@ from noisezoo.analysis.core import (
     to_numpy,
     units_of,
 )
-from noisezoo.analysis.relations.cka import LinearKernel, cka_null, unbiased_cka, unbiased_hsic
-from noisezoo.analysis.relations.neighbours import Neighbours, among, nearest, overlap, reordered, tied_rows
-from noisezoo.analysis.relations.svcca import PROCRUSTES, SVCCA, held_out, leading_scores
+from .cka import LinearKernel, cka_null, unbiased_cka, unbiased_hsic
+from .neighbours import Neighbours, among, nearest, overlap, reordered, tied_rows
+from .svcca import PROCRUSTES, SVCCA, held_out, leading_scores
 
 MEASURES = ("cka", "mutual_knn", "svcca", "procrustes")
 Function = Callable[[AnyArray, AnyArray], float]

@@ -21,7 +21,7 @@ from noisezoo.analysis.core import (
     units_of,
 )
 from noisezoo.analysis.probes import Probes, as_mask, paper_probes
-from noisezoo.analysis.relations.stitch import stitch
+from .stitch import stitch
 
 MEASURES = ("mse", "cosine", "own", "stitched", "drop")
 

@@ -28,7 +28,7 @@ from noisezoo.analysis.core import (
     to_numpy,
     units_of,
 )
-from noisezoo.analysis.relations.maxvar import (
+from .maxvar import (
     Maxvar,
     Sample,
     adjusted_p_values,

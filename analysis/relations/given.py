@@ -23,8 +23,8 @@ from noisezoo.analysis.core import (
     shuffled,
     units_of,
 )
-from noisezoo.analysis.relations.ridge import Regression, cut, regress
-from noisezoo.analysis.relations.stitch import RIDGES, as_target
+from .ridge import Regression, cut, regress
+from .stitch import RIDGES, as_target
 
 SHARES = (0.0, 0.1, 0.3, 0.6, 0.9)
 """Of the variance of both views together that the predicting view may have; 0 is the given view alone."""

@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from noisezoo.analysis.core import AnyArray, Draws, Floats, Interval, Result, Scored, Units, namespace, null_columns
 from noisezoo.analysis.probes import ProbeTable, probe_table
-from noisezoo.analysis.relations.gcca import SharedSpace, gcca
-from noisezoo.analysis.relations.maxvar import Maxvar, Sample, aligned_coordinates, blocks_of, training_moments
-from noisezoo.analysis.relations.neighbours import nearest, overlap
+from .gcca import SharedSpace, gcca
+from .maxvar import Maxvar, Sample, aligned_coordinates, blocks_of, training_moments
+from .neighbours import nearest, overlap
 
 _MOST_SUBSETS = 64
 Subset = tuple[int, ...]

@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from noisezoo.analysis.core import AnyArray, Draws, Measured, Result
-from noisezoo.analysis.relations.alignment import alignment_matrix
+from .alignment import alignment_matrix
 
 _HALVINGS = 4  # sizes that are tried unasked
 

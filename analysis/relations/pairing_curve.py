@@ -26,9 +26,9 @@ from noisezoo.analysis.core import (
     units_of,
 )
 from noisezoo.analysis.probes import METRICS, Fits, OutOfFold, scaled_scores, search_path
-from noisezoo.analysis.relations.retrieval import chance, hits
-from noisezoo.analysis.relations.ridge import cut, regress
-from noisezoo.analysis.relations.stitch import RIDGES, as_target
+from .retrieval import chance, hits
+from .ridge import cut, regress
+from .stitch import RIDGES, as_target
 
 METRIC, CHANCE = "balanced_accuracy", 0.5
 _INNER, _FEWEST, _KS = 3, 16, (1, 10)  # folds that choose the ridge, the least pairs that are tried unasked

@@ -25,7 +25,7 @@ from noisezoo.analysis.core import (
     units_of,
 )
 from noisezoo.analysis.probes import DIMENSIONS, as_mask, fit_probes
-from noisezoo.analysis.relations.gcca import gcca
+from .gcca import gcca
 
 SUBSETS: Mapping[str, tuple[str, ...]] = {
     "X1": ("sd21-base", "lcm", "clip-vit-b16", "dinov3-vit-l16"),

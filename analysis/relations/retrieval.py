@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noisezoo.analysis.core import AnyArray, Floats, to_numpy
-from noisezoo.analysis.relations.neighbours import unit_rows
+from .neighbours import unit_rows
 
 Rows = list[NDArray[np.intp]]
 

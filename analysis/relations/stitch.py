@@ -29,8 +29,8 @@ from noisezoo.analysis.core import (
     to_numpy,
     units_of,
 )
-from noisezoo.analysis.relations.retrieval import chance, galleries, hits
-from noisezoo.analysis.relations.ridge import Regression, Rows, cut, regress
+from .retrieval import chance, galleries, hits
+from .ridge import Regression, Rows, cut, regress
 
 RIDGES = 10.0 ** np.arange(-6.0, 3.25, 0.5)
 """The path of a validated ridge: lambda over the mean variance of a column, times rows."""

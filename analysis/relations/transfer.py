@@ -33,8 +33,8 @@ from noisezoo.analysis.probes import (
     scaled_scores,
     search_path,
 )
-from noisezoo.analysis.relations.ridge import cut, regress
-from noisezoo.analysis.relations.stitch import as_target, strengths
+from .ridge import cut, regress
+from .stitch import as_target, strengths
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,1 +1,1 @@
-from noisezoo.analysis.report.report import begin_report as begin_report, write_report as write_report
+from .report import begin_report as begin_report, write_report as write_report

@@ -14,11 +14,11 @@ from markupsafe import Markup
 
 from noisezoo.analysis.core import plain
 from noisezoo.analysis.figures import MISSING, STYLE, hue, is_wide, saved_to, signed
-from noisezoo.analysis.report.tables import write_tables
 from noisezoo.analysis.studies import VERDICTS, Analysis, Json, Page, Study, all_studies
 from noisezoo.citation import source_links
 from noisezoo.errors import NoiseZooError
 from noisezoo.files import committed, make_folder, read_json
+from .tables import write_tables
 
 PAGE, NUMBERS, SCORECARD, TABLES, FIGURES = "report.html", "results.json", "scorecard.html", "tables", "figures"
 TEMPLATES = Path(__file__).parent / "templates"

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from noisezoo.builder.dataset.layout import basis_path, read_config
 from noisezoo.builder.engine import CUT_PROMPTS
 from noisezoo.builder.views import PREFIX, TITLES
 from noisezoo.citation import source_links
@@ -19,11 +18,12 @@ from noisezoo.files import committed, sha256_of
 from noisezoo.pca import PCA_ROWS, Basis
 from noisezoo.record import CARD, PAIRED, Record, Section
 from noisezoo.schema import PREVIOUS
+from .layout import basis_path, read_config
 
 if TYPE_CHECKING:
     from datasets import Features
 
-    from noisezoo.builder.dataset.layout import Config
+    from .layout import Config
 
 CLIP = {None: "-", True: "yes", False: "no"}
 

@@ -5,11 +5,11 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from noisezoo.builder.dataset.finish import is_finished
 from noisezoo.builder.engine import STATE, open_build
 from noisezoo.errors import IncompleteError, NoiseZooError, UsageError
 from noisezoo.files import sha256_of
 from noisezoo.record import RECORD, Record, read_record
+from .finish import is_finished
 
 if TYPE_CHECKING:
     import pyarrow as pa

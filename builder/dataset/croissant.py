@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from noisezoo.builder.dataset.layout import read_config
 from noisezoo.citation import BIBTEX
 from noisezoo.files import write_json
 from noisezoo.record import CROISSANT, Record, Section
+from .layout import read_config
 
 if TYPE_CHECKING:
-    from noisezoo.builder.dataset.layout import Config
+    from .layout import Config
 
 _SPACE = re.compile(r"\s")  # readers refuse an @id with one, escaped or not
 VERSION = "http://mlcommons.org/croissant/1.1"

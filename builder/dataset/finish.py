@@ -16,18 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisezoo import zoo
-from noisezoo.builder.dataset.card import write_card
-from noisezoo.builder.dataset.croissant import write_croissant
-from noisezoo.builder.dataset.layout import (
-    CHUNK,
-    STAGED,
-    basis_path,
-    config_files,
-    withdraw,
-    write_config,
-    write_paired,
-)
-from noisezoo.builder.dataset.residual import write_residual
 from noisezoo.builder.engine import CUT_PROMPTS, STATE, Build, Unit, public_name, public_recipe, source_refusals
 from noisezoo.builder.recipe import parts_of
 from noisezoo.builder.sources import Refusal
@@ -48,6 +36,10 @@ from noisezoo.record import (
     write_record,
 )
 from noisezoo.schema import ID, SPLIT
+from .card import write_card
+from .croissant import write_croissant
+from .layout import CHUNK, STAGED, basis_path, config_files, withdraw, write_config, write_paired
+from .residual import write_residual
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -14,9 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisezoo import zoo
-from noisezoo.builder.dataset.finish import seal, sign, write_refusals
-from noisezoo.builder.dataset.layout import CHUNK, STAGED, withdraw, write_config
-from noisezoo.builder.dataset.remove import CLAIM, alone
 from noisezoo.builder.recipe import merged, read_recipe
 from noisezoo.builder.sources import Refusal, rows_of_split
 from noisezoo.builder.views import cut, latent_statistics
@@ -24,6 +21,9 @@ from noisezoo.errors import NoiseZooError, UsageError, describe
 from noisezoo.files import read_json, sha256_of, write_json
 from noisezoo.record import LABELS, RECIPE, REFUSALS, Record, Section, read_record
 from noisezoo.schema import ID, SPLIT, name_faults, to_table, view_features
+from .finish import seal, sign, write_refusals
+from .layout import CHUNK, STAGED, withdraw, write_config
+from .remove import CLAIM, alone
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from noisezoo.builder.dataset.finish import section_files, sign
-from noisezoo.builder.dataset.layout import STAGED, exchange, place, staging
-from noisezoo.builder.dataset.remove import CLAIM, alone
 from noisezoo.builder.engine import STATE
 from noisezoo.errors import NoiseZooError, UsageError
 from noisezoo.files import sha256_of
 from noisezoo.record import Record, Section, read_record, record_of
+from .finish import section_files, sign
+from .layout import STAGED, exchange, place, staging
+from .remove import CLAIM, alone
 
 
 def join(folders: Sequence[str | Path], out: str | Path) -> Record:

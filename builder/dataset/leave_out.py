@@ -7,11 +7,11 @@ from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
-from noisezoo.builder.dataset.finish import section_files, sign
-from noisezoo.builder.dataset.layout import STAGED, place, write_paired
-from noisezoo.builder.dataset.remove import alone
 from noisezoo.errors import UsageError
 from noisezoo.record import PAIRED, Record, Section, record_of
+from .finish import section_files, sign
+from .layout import STAGED, place, write_paired
+from .remove import alone
 
 REDUCED = "reduced"
 """Folder, in the hidden one of a dataset, of what is published in its place."""

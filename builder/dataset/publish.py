@@ -11,12 +11,12 @@ from hashlib import sha1, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from noisezoo.builder.dataset.contents import File, finished, listed, refuse_unpublishable, version_tag
-from noisezoo.builder.dataset.leave_out import leave_out
-from noisezoo.builder.dataset.retry import persistently
 from noisezoo.errors import NoiseZooError, UsageError
 from noisezoo.hub import PUBLISH, explained
 from noisezoo.record import RECORD
+from .contents import File, finished, listed, refuse_unpublishable, version_tag
+from .leave_out import leave_out
+from .retry import persistently
 
 if TYPE_CHECKING:
     from huggingface_hub import DatasetInfo, HfApi

@@ -13,36 +13,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from noisezoo.builder.dataset.finish import (
-    REMOVED,
-    Rows,
-    count_refused,
-    removed_ids,
-    section_files,
-    sign,
-    write_hashes,
-    write_refusals,
-)
-from noisezoo.builder.dataset.layout import (
-    STAGED,
-    exchange,
-    place,
-    read_config,
-    read_tables,
-    staging,
-    write_config,
-    write_paired,
-)
 from noisezoo.builder.engine import STATE, Lease, open_build, publishing_lease
 from noisezoo.errors import NoiseZooError, UsageError
 from noisezoo.files import clean_up, read_state, write_json
 from noisezoo.record import LABELS, RECIPE, REFUSALS, Record, Section, record_of
 from noisezoo.schema import ID, NOISE_ROWS_PER_GROUP
+from .finish import REMOVED, Rows, count_refused, removed_ids, section_files, sign, write_hashes, write_refusals
+from .layout import STAGED, exchange, place, read_config, read_tables, staging, write_config, write_paired
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from noisezoo.builder.dataset.layout import Config
+    from .layout import Config
 
 CLAIM = ".claim"
 """Hidden file in a folder without a build while a process writes into it."""

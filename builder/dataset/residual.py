@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from noisezoo.builder.dataset.layout import CHUNK, blocks, read_config, read_tables, write_config
 from noisezoo.record import Section
 from noisezoo.schema import ID, to_table, view_features
 from noisezoo.zoo import View
+from .layout import CHUNK, blocks, read_config, read_tables, write_config
 
 if TYPE_CHECKING:
     import pyarrow as pa

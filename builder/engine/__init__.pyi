@@ -1,4 +1,4 @@
-from noisezoo.builder.engine.admission import (
+from .admission import (
     admit as admit,
     admit_device as admit_device,
     identity as identity,
@@ -6,7 +6,7 @@ from noisezoo.builder.engine.admission import (
     opened as opened,
     take_place as take_place,
 )
-from noisezoo.builder.engine.build import (
+from .build import (
     STATE as STATE,
     Build as Build,
     Unit as Unit,
@@ -17,15 +17,10 @@ from noisezoo.builder.engine.build import (
     publishing_lease as publishing_lease,
     source_refusals as source_refusals,
 )
-from noisezoo.builder.engine.commit import CUT_PROMPTS as CUT_PROMPTS, device_name as device_name
-from noisezoo.builder.engine.leases import Lease as Lease
-from noisezoo.builder.engine.log import (
-    Log as Log,
-    Tail as Tail,
-    failures as failures,
-    library_warnings as library_warnings,
-)
-from noisezoo.builder.engine.preemption import (
+from .commit import CUT_PROMPTS as CUT_PROMPTS, device_name as device_name
+from .leases import Lease as Lease
+from .log import Log as Log, Tail as Tail, failures as failures, library_warnings as library_warnings
+from .preemption import (
     GRACE_VARIABLE as GRACE_VARIABLE,
     LEAVING as LEAVING,
     PREEMPTION_SIGNALS as PREEMPTION_SIGNALS,
@@ -39,6 +34,6 @@ from noisezoo.builder.engine.preemption import (
     reraise_pending as reraise_pending,
     stop_requested as stop_requested,
 )
-from noisezoo.builder.engine.queue import Queue as Queue
-from noisezoo.builder.engine.scheduler import image_work as image_work
-from noisezoo.builder.engine.worker import READERS as READERS, work as work
+from .queue import Queue as Queue
+from .scheduler import image_work as image_work
+from .worker import READERS as READERS, work as work

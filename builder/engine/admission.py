@@ -11,13 +11,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from noisezoo.builder.engine.build import STATE, Build, prepare
-from noisezoo.builder.engine.commit import device_name, software
-from noisezoo.builder.engine.leases import creation_of
 from noisezoo.builder.models import check_arithmetic
 from noisezoo.builder.recipe import Recipe
 from noisezoo.errors import UsageError
 from noisezoo.files import read_json, write_json
+from .build import STATE, Build, prepare
+from .commit import device_name, software
+from .leases import creation_of
 
 FORMAT = 1
 """Version of the build's state; raised whenever an older NoiseZoo could misread what a newer one wrote."""

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from noisezoo import zoo
-from noisezoo.builder.engine.leases import LEASES, Lease, creation_of, once, owners
 from noisezoo.builder.models import check_access, keeps_prompts, model_files, pin
 from noisezoo.builder.recipe import Recipe, make_recipe
 from noisezoo.builder.sources import Manifest, Refusal, Source, freeze, open_source, spare_keys
@@ -21,6 +20,7 @@ from noisezoo.builder.views import check_metrics, shared
 from noisezoo.errors import UsageError
 from noisezoo.files import clean_up, make_folder, read_json, read_state, sha256_of, write_json
 from noisezoo.schema import name_faults
+from .leases import LEASES, Lease, creation_of, once, owners
 
 STATE, MODELS, COMMITS, ARITHMETIC = "_build", "models.json", "commits.json", "arithmetic"
 SAMPLE = "sample-"

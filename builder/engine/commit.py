@@ -7,14 +7,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from noisezoo.builder.engine.build import FITTED, Unit
-from noisezoo.builder.engine.log import Log
 from noisezoo.builder.models import families
 from noisezoo.builder.sources import Refusal
 from noisezoo.builder.views import Computer, Rows, Work
 from noisezoo.errors import NoiseZooError
 from noisezoo.files import committed, sha256_of, write_json
 from noisezoo.schema import ID, same_values, to_table, view_features, write_parquet
+from .build import FITTED, Unit
+from .log import Log
 
 if TYPE_CHECKING:
     import pyarrow as pa

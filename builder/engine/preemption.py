@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
-from noisezoo.builder.engine.leases import process_start
+from .leases import process_start
 
 GRACE_VARIABLE = "NOISEZOO_GRACE"
 """Environment variable: seconds between SIGUSR1 and the kill, set by a scheduler's script that knows them."""

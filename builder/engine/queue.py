@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from noisezoo import zoo
-from noisezoo.builder.engine.build import Build, Unit, listed_units
-from noisezoo.builder.engine.leases import PAUSE, Lease, file_system_time, leases_in
-from noisezoo.builder.engine.scheduler import Scheduler, Task, image_work, point_of
 from noisezoo.builder.views import groups, shared
 from noisezoo.files import TEMPORARY, clean_up, read_json
+from .build import Build, Unit, listed_units
+from .leases import PAUSE, Lease, file_system_time, leases_in
+from .scheduler import Scheduler, Task, image_work, point_of
 
 SHARED_FROM = 2000
 """From so many units on, one process lists the folder for all, and the others read what it found."""

@@ -8,13 +8,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from noisezoo.builder.engine.build import ARITHMETIC, Build, Unit
-from noisezoo.builder.engine.commit import commit, device_name
-from noisezoo.builder.engine.leases import HEARTBEAT_SECONDS, PAUSE, Lease, Monitor, once
-from noisezoo.builder.engine.log import Log
-from noisezoo.builder.engine.preemption import reraise_pending, stop_requested
-from noisezoo.builder.engine.queue import Queue
-from noisezoo.builder.engine.scheduler import Task
 from noisezoo.builder.models import naming
 from noisezoo.builder.sources import SPARE_ROWS, Source
 from noisezoo.builder.views import (
@@ -34,6 +27,13 @@ from noisezoo.builder.views import (
 )
 from noisezoo.errors import NoiseZooError
 from noisezoo.files import clean_up, committed, write_tensors
+from .build import ARITHMETIC, Build, Unit
+from .commit import commit, device_name
+from .leases import HEARTBEAT_SECONDS, PAUSE, Lease, Monitor, once
+from .log import Log
+from .preemption import reraise_pending, stop_requested
+from .queue import Queue
+from .scheduler import Task
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,16 +1,7 @@
-from noisezoo.builder.launch.cluster import (
-    HfJobs as HfJobs,
-    Node as Node,
-    Script as Script,
-    Slurm as Slurm,
-)
-from noisezoo.builder.launch.engines import (
-    find_engine as find_engine,
-    read_options as read_options,
-    register_engine as register_engine,
-)
-from noisezoo.builder.launch.forecast import REPORT as REPORT, Forecast as Forecast, total_seconds as total_seconds
-from noisezoo.builder.launch.local import (
+from .cluster import HfJobs as HfJobs, Node as Node, Script as Script, Slurm as Slurm
+from .engines import find_engine as find_engine, read_options as read_options, register_engine as register_engine
+from .forecast import REPORT as REPORT, Forecast as Forecast, total_seconds as total_seconds
+from .local import (
     Job as Job,
     Outcome as Outcome,
     build_dataset as build_dataset,
@@ -19,14 +10,9 @@ from noisezoo.builder.launch.local import (
     launch_of as launch_of,
     progress_of as progress_of,
 )
-from noisezoo.builder.launch.machines import CPU as CPU, SHARE as SHARE, machine as machine, names as names
-from noisezoo.builder.launch.plan import (
-    UNIT_LEAST as UNIT_LEAST,
-    UNIT_MOST as UNIT_MOST,
-    Plan as Plan,
-    plan as plan,
-)
-from noisezoo.builder.launch.status import (
+from .machines import CPU as CPU, SHARE as SHARE, machine as machine, names as names
+from .plan import UNIT_LEAST as UNIT_LEAST, UNIT_MOST as UNIT_MOST, Plan as Plan, plan as plan
+from .status import (
     Scan as Scan,
     ViewStatus as ViewStatus,
     Watcher as Watcher,

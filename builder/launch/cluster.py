@@ -16,12 +16,12 @@ from typing import Any
 
 from noisezoo import zoo
 from noisezoo.builder.engine import GRACE_VARIABLE, LEAVING, READERS, Build, identity
-from noisezoo.builder.launch.local import launch_arguments, launch_environment, recipe_text
-from noisezoo.builder.launch.machines import CPU, machine
-from noisezoo.builder.launch.plan import Plan, plan
 from noisezoo.builder.recipe import Recipe
 from noisezoo.errors import UsageError
 from noisezoo.files import write_text
+from .local import launch_arguments, launch_environment, recipe_text
+from .machines import CPU, machine
+from .plan import Plan, plan
 
 STATUS_SECONDS = 25
 """Seconds before SLURM's kill that are kept for `noisezoo status` and for the requeue."""

@@ -15,10 +15,10 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from noisezoo.builder.engine import LEAVING, PREEMPTION_SIGNALS, Build, identity
-from noisezoo.builder.launch.cluster import Node, Slurm
-from noisezoo.builder.launch.local import Engine, Job, Launch, launch_of
 from noisezoo.errors import UsageError, describe
 from noisezoo.plugins import load_plugins
+from .cluster import Node, Slurm
+from .local import Engine, Job, Launch, launch_of
 
 Start = Callable[[Build, int | None, dict[str, Any]], Job]
 ENGINES: dict[str, Start] = {}

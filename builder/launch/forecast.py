@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from noisezoo.builder.engine import Build
-from noisezoo.builder.launch.machines import this_machine
-from noisezoo.builder.launch.plan import Plan, plan as make_plan
-from noisezoo.builder.launch.status import Watcher
 from noisezoo.files import write_json
 from noisezoo.record import read_record
+from .machines import this_machine
+from .plan import Plan, plan as make_plan
+from .status import Watcher
 
 REPORT = "report.json"
 """The report's name in a build's own folder."""

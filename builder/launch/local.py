@@ -29,10 +29,10 @@ from noisezoo.builder.engine import (
     opened,
     raise_preempted,
 )
-from noisezoo.builder.launch.status import Scan, ViewStatus, Watcher, missing_text, status
 from noisezoo.builder.recipe import Recipe
 from noisezoo.errors import IncompleteError, NoiseZooError, StoppedError
 from noisezoo.files import write_text
+from .status import Scan, ViewStatus, Watcher, missing_text, status
 
 POLL_SECONDS = 0.5
 Watch = Callable[[Sequence[Scan]], object]

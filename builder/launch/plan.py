@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from math import ceil, floor, log2
 
 from noisezoo import zoo
-from noisezoo.builder.launch.machines import METRIC_SECONDS, UNIT_SECONDS, Machine
 from noisezoo.builder.models import Footprint, activations, footprint, is_guided, keeps_prompts
 from noisezoo.builder.recipe import Recipe, Settings
 from noisezoo.builder.views import choose_arithmetic, groups, passes
 from noisezoo.costs import Cost, cost_of, size_of
 from noisezoo.errors import UsageError
+from .machines import METRIC_SECONDS, UNIT_SECONDS, Machine
 
 START_SECONDS, LOAD_BYTES_PER_SECOND = 20.0, 1e9
 """Seconds in which a process imports what it needs, and how fast it reads weights."""

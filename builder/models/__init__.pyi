@@ -1,14 +1,14 @@
-from noisezoo.builder.models.arithmetic import (
+from .arithmetic import (
     can_compile as can_compile,
     check_arithmetic as check_arithmetic,
     has_arithmetic as has_arithmetic,
     network_device as network_device,
     set_arithmetic as set_arithmetic,
 )
-from noisezoo.builder.models.denoisers import Denoiser as Denoiser, keeps_prompts as keeps_prompts
-from noisezoo.builder.models.describe import describe as describe, row_yaml as row_yaml
-from noisezoo.builder.models.encoders import Encoder as Encoder, families as families
-from noisezoo.builder.models.files import (
+from .denoisers import Denoiser as Denoiser, keeps_prompts as keeps_prompts
+from .describe import describe as describe, row_yaml as row_yaml
+from .encoders import Encoder as Encoder, families as families
+from .files import (
     Layout as Layout,
     check_access as check_access,
     model_files as model_files,
@@ -16,17 +16,17 @@ from noisezoo.builder.models.files import (
     pin as pin,
     resolve as resolve,
 )
-from noisezoo.builder.models.footprint import (
+from .footprint import (
     Footprint as Footprint,
     activations as activations,
     footprint as footprint,
     is_guided as is_guided,
     stage_bytes as stage_bytes,
 )
-from noisezoo.builder.models.inverter import Inverter as Inverter, encode as encode
-from noisezoo.builder.models.noise_schedule import Trajectory as Trajectory
-from noisezoo.builder.models.pipeline import Pipeline as Pipeline, Runtime as Runtime, load_pipeline as load_pipeline
-from noisezoo.builder.models.schemes import (
+from .inverter import Inverter as Inverter, encode as encode
+from .noise_schedule import Trajectory as Trajectory
+from .pipeline import Pipeline as Pipeline, Runtime as Runtime, load_pipeline as load_pipeline
+from .schemes import (
     SCHEMES as SCHEMES,
     Scheme as Scheme,
     check_scheme as check_scheme,

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from yaml import YAMLError
 
-from noisezoo.builder.models.encoders import BLANK_SIDE, Encoder, families
-from noisezoo.builder.models.files import resolve
 from noisezoo.errors import UsageError
 from noisezoo.loading import LABELS, PAIRED
 from noisezoo.schema import ID, SPLIT
 from noisezoo.zoo import View, is_path, rows
+from .encoders import BLANK_SIDE, Encoder, families
+from .files import resolve
 
 if TYPE_CHECKING:
     from torch.utils.flop_counter import FlopCounterMode
 
-    from noisezoo.builder.models.pipeline import Pipeline
+    from .pipeline import Pipeline
 
 
 def describe(family: str, folder_or_hub_id: str | Path, revision: str | None = None, *, pickled: bool = False) -> View:
@@ -77,7 +77,7 @@ def _embedding(folder: Path, family: str) -> dict[str, Any]:
 def _noise(folder: Path, name: str, pickled: bool) -> dict[str, Any]:
     import torch
 
-    from noisezoo.builder.models.inverter import Inverter
+    from .inverter import Inverter
 
     inverter = Inverter.from_pretrained(folder, num_inference_steps=1, guidance_scale=1.0, pickled=pickled)
     resolution = _resolution(inverter.pipeline, folder)

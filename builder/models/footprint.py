@@ -11,10 +11,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from noisezoo import zoo
-from noisezoo.builder.models.denoisers import denoiser_of
-from noisezoo.builder.models.files import AUTOENCODERS, DENOISERS, model_files, naming, tensors
 from noisezoo.errors import UsageError
 from noisezoo.files import read_json
+from .denoisers import denoiser_of
+from .files import AUTOENCODERS, DENOISERS, model_files, naming, tensors
 
 if TYPE_CHECKING:
     from noisezoo.builder.recipe import Settings

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from noisezoo.builder.models.arithmetic import network_device, set_arithmetic
-from noisezoo.builder.models.denoisers import denoiser_of
-from noisezoo.builder.models.files import reading, resolve
-from noisezoo.builder.models.noise_schedule import Trajectory, read_trajectory
-from noisezoo.builder.models.pipeline import Pipeline, Runtime, load_pipeline
-from noisezoo.builder.models.schemes import Scheme, make_scheme
+from .arithmetic import network_device, set_arithmetic
+from .denoisers import denoiser_of
+from .files import reading, resolve
+from .noise_schedule import Trajectory, read_trajectory
+from .pipeline import Pipeline, Runtime, load_pipeline
+from .schemes import Scheme, make_scheme
 
 if TYPE_CHECKING:
     import torch

@@ -13,8 +13,9 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from noisezoo.builder.models.arithmetic import ATTENTION, check_arithmetic, network_dtype
-from noisezoo.builder.models.files import (
+from noisezoo.errors import UsageError
+from .arithmetic import ATTENTION, check_arithmetic, network_dtype
+from .files import (
     AUTOENCODERS,
     DENOISERS,
     TOWERS,
@@ -26,7 +27,6 @@ from noisezoo.builder.models.files import (
     resolve,
     snapshot_of,
 )
-from noisezoo.errors import UsageError
 
 if TYPE_CHECKING:
     import torch

@@ -12,9 +12,9 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from noisezoo.builder.models.noise_schedule import Coordinates, Level, Trajectory
 from noisezoo.errors import UsageError
 from noisezoo.plugins import load_plugins
+from .noise_schedule import Coordinates, Level, Trajectory
 
 if TYPE_CHECKING:
     from torch import Tensor

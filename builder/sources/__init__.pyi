@@ -1,4 +1,4 @@
-from noisezoo.builder.sources.manifest import (
+from .manifest import (
     SPARE_ROWS as SPARE_ROWS,
     Manifest as Manifest,
     freeze as freeze,
@@ -6,8 +6,8 @@ from noisezoo.builder.sources.manifest import (
     spare_keys as spare_keys,
     split_of as split_of,
 )
-from noisezoo.builder.sources.pixels import signed as signed, to_channels as to_channels, to_rgb as to_rgb
-from noisezoo.builder.sources.source import (
+from .pixels import signed as signed, to_channels as to_channels, to_rgb as to_rgb
+from .source import (
     Refusal as Refusal,
     Source as Source,
     hash_unit as hash_unit,

@@ -6,11 +6,11 @@ from types import MappingProxyType
 import pyarrow as pa
 from datasets import ClassLabel, Features, Value
 
-from noisezoo.builder.sources.hub_dataset import dataset_folder, read_files
-from noisezoo.builder.sources.imagefolder import Folder
-from noisezoo.builder.sources.labels import Piece
-from noisezoo.builder.sources.rows import ImageRows, Pictures
-from noisezoo.builder.sources.tables import Tables
+from .hub_dataset import dataset_folder, read_files
+from .imagefolder import Folder
+from .labels import Piece
+from .rows import ImageRows, Pictures
+from .tables import Tables
 
 
 class Animals(Folder):

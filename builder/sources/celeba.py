@@ -14,13 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Features, Value
 
-from noisezoo.builder.sources.hub_dataset import dataset_folder, read_files
-from noisezoo.builder.sources.imagefolder import Folder, printable
-from noisezoo.builder.sources.labels import Piece
-from noisezoo.builder.sources.rows import SPLIT_NAMES, ImageRows, Pictures
-from noisezoo.builder.sources.source import Refusal
-from noisezoo.builder.sources.tables import Tables
 from noisezoo.errors import UsageError
+from .hub_dataset import dataset_folder, read_files
+from .imagefolder import Folder, printable
+from .labels import Piece
+from .rows import SPLIT_NAMES, ImageRows, Pictures
+from .source import Refusal
+from .tables import Tables
 
 ATTRIBUTES = (
     "5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive", "Bags_Under_Eyes", "Bald", "Bangs", "Big_Lips", "Big_Nose",

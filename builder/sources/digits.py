@@ -7,7 +7,7 @@ import pyarrow as pa
 from datasets import ClassLabel, Features, Value
 from PIL import Image
 
-from noisezoo.builder.sources.source import Source, hash_unit
+from .source import Source, hash_unit
 
 TRAINING_SHARE = 0.5
 """Share of the digits, by hash, that trained `digits-ddpm` and so is never in a dataset."""

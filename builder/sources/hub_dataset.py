@@ -22,13 +22,13 @@ from datasets.exceptions import DatasetsError
 from datasets.info import DatasetInfosDict
 from fsspec.utils import glob_translate  # type: ignore[import-untyped]
 
-from noisezoo.builder.sources.imagefolder import ARCHIVES, Folder
-from noisezoo.builder.sources.metadata import METADATA
-from noisezoo.builder.sources.rows import SPLIT_NAMES, ImageRows, Pictures
-from noisezoo.builder.sources.tables import Groups, ParquetRows, Rows, SavedRows, Tables
 from noisezoo.errors import UsageError, describe
 from noisezoo.hub import READ, explained
 from noisezoo.zoo import is_path
+from .imagefolder import ARCHIVES, Folder
+from .metadata import METADATA
+from .rows import SPLIT_NAMES, ImageRows, Pictures
+from .tables import Groups, ParquetRows, Rows, SavedRows, Tables
 
 SHARD = re.compile(r"(.+?)-(\d{5})-of-(\d{5})(-[0-9a-f]+)?\.parquet")
 COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -14,11 +14,11 @@ from typing import NamedTuple
 import pyarrow as pa
 from datasets import ClassLabel, Features
 
-from noisezoo.builder.sources.labels import Piece
-from noisezoo.builder.sources.metadata import METADATA, read_metadata
-from noisezoo.builder.sources.rows import SPLIT_NAMES, ImageRows, Pictures
-from noisezoo.builder.sources.source import Refusal
 from noisezoo.errors import UsageError
+from .labels import Piece
+from .metadata import METADATA, read_metadata
+from .rows import SPLIT_NAMES, ImageRows, Pictures
+from .source import Refusal
 
 OTHER_PICTURES = {".mpo", ".heic", ".heif", ".hif", ".jxl", ".svg", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf",
                   ".raf", ".rw2"}  # fmt: skip

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from noisezoo.builder.sources.balance import balanced, indicators
-from noisezoo.builder.sources.source import Refusal, Source, hash_unit
 from noisezoo.errors import NoiseZooError, UsageError
 from noisezoo.files import committed
 from noisezoo.schema import ID, SPLIT, name_faults
+from .balance import balanced, indicators
+from .source import Refusal, Source, hash_unit
 
 if TYPE_CHECKING:
     import pyarrow as pa

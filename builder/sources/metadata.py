@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from noisezoo.builder.sources.source import Refusal
 from noisezoo.errors import UsageError
+from .source import Refusal
 
 FILE_NAME = "file_name"
 WHOLE, NUMBER = re.compile(r"0|-?[1-9]\d*"), re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")

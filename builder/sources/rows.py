@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 import pyarrow as pa
 from datasets import Features
 
-from noisezoo.builder.sources.labels import Labels, Piece, read_labels
-from noisezoo.builder.sources.source import Refusal, Source
 from noisezoo.errors import UsageError
 from noisezoo.schema import ID, SPLIT
+from .labels import Labels, Piece, read_labels
+from .source import Refusal, Source
 
 OFFICIAL, HASH = "official", "hash"
 SPLIT_NAMES: Mapping[str, str] = {

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import ClassLabel, Dataset, Features, Image, Value
 
-from noisezoo.builder.sources.labels import Piece
-from noisezoo.builder.sources.rows import Pictures
 from noisezoo.errors import UsageError
+from .labels import Piece
+from .rows import Pictures
 
 HELD = 2
 """Row groups whose pictures are kept: rows are read in order, and by a few threads at a time."""

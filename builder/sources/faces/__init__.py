@@ -9,11 +9,11 @@ import pyarrow as pa
 from datasets import Features, Value
 from PIL import Image
 
-from noisezoo.builder.sources.faces.factors import ATTRIBUTES, NUISANCES, Correlation, Factors, captions, face_factors
-from noisezoo.builder.sources.faces.render import render
 from noisezoo.builder.sources.source import Source
 from noisezoo.errors import UsageError
 from noisezoo.schema import FACTOR_PREFIX
+from .factors import ATTRIBUTES, NUISANCES, Correlation, Factors, captions, face_factors
+from .render import render
 
 FIRST_TRAINING_FACE = 1_000_000_000
 """Faces below this number are for datasets; from it on, they are for training the testbed's models."""

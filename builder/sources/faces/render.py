@@ -7,7 +7,7 @@ under every version of every library.
 
 import numpy as np
 
-from noisezoo.builder.sources.faces.factors import Factors
+from .factors import Factors
 
 Array = np.ndarray
 CHUNK = 64  # pictures painted together: their planes stay in the cache
