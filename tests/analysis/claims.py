@@ -1,13 +1,16 @@
 """Planted datasets in memory for the claims: views of one latent with as much of it, and of each other, as is asked."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from noisezoo.analysis.studies.data import Data, Part
 from noisezoo.analysis.studies.study import Analysis, Effort, Judge, Model, Options, all_studies
-from noisezoo.zoo import RESIDUAL
+from noisezoo.schema import ID
+from noisezoo.zoo import RESIDUAL, TRUE
 
 Floats = NDArray[np.float64]
 NOISE, TWIN, ENCODER, SECOND, PIXELS = "ldm", "ldm-untrained", "clip", "dino", "pixels"
@@ -23,6 +26,7 @@ class Planted(Data):
         self.Y, self.views = Y.astype(np.int8), list(views)
         self.names = [f"attribute {j}" for j in range(Y.shape[1])]
         self.train, self.groups = np.arange(len(Y)) % 4 > 0, None
+        self.labels: Any = SimpleNamespace(data=pa.table({ID: np.arange(len(Y)).astype(str)}))
 
     def __len__(self) -> int:
         return len(self.Y)
@@ -38,18 +42,20 @@ class Planted(Data):
     def narrow_basis(self, view: str) -> None:
         return None
 
+    def dataset_facts(self) -> dict[str, Any]:
+        return {"recipe": None}
+
     def part(self, max_rows: int, seed: int, most_axes: int | None = None) -> Part:
         return Part(self, max_rows, seed, most_axes)
 
 
-RESIDUE, LATENT = NOISE + RESIDUAL, "vae"
+RESIDUE, LATENT, INITIAL = NOISE + RESIDUAL, "vae", NOISE + TRUE
 
 
 def facts(name: str, n: int, d: int) -> dict[str, Any]:
     kinds = {NOISE: "noise", ENCODER: "embedding", SECOND: "embedding"}
-    family = {PIXELS: "pixels", LATENT: "vae", RESIDUE: "residual", ENCODER: "open_clip", SECOND: "timm"}.get(
-        name, "diffusers"
-    )
+    families = {PIXELS: "pixels", LATENT: "vae", RESIDUE: "residual", INITIAL: "true", ENCODER: "open_clip", SECOND: "timm"}
+    family = families.get(name, "diffusers")
     return {"name": name, "kind": kinds.get(name, "control"), "family": family, "untrained": name == TWIN,
             "baseline": TWIN if name == NOISE else None, "autoencoder": LATENT if name == NOISE else None,
             "clip_conditioned": False, "n": n, "d": d}  # fmt: skip
@@ -105,10 +111,11 @@ def gaussian(seed: int, law: str = "gaussian") -> dict[str, Any]:
 
 
 def probes(seed: int, noise: float, twin: float) -> dict[str, Any]:
-    """Trained and untrained noise that hold so much of the attributes."""
+    """Noise that holds so much of the attributes, and as much as its twin in what its pictures were made of."""
     rng = np.random.default_rng([seed, 2])
     latent = rng.standard_normal((160, 3))
-    return run(read(latent, {NOISE: noise, TWIN: twin}, rng), labels(latent, 3, rng), "probes", seed=seed)
+    views = read(latent, {NOISE: noise, TWIN: twin, INITIAL: twin}, rng)
+    return run(views, labels(latent, 3, rng), "probes", "truth", seed=seed)
 
 
 def beside_latent(seed: int, noise: float, image: float) -> dict[str, Any]:
