@@ -49,6 +49,7 @@ class Data:
         self.path_or_repo, self.source, self.revision, self.found = path_or_repo, source, revision, found
         self.labels = self._load(())
         self.names, self.Y = attributes(self.labels)
+        self.numbers, self.V = numbers(self.labels, but=self.section.identity if self.section else None)
         self.splits = np.asarray(self.labels.data.column(SPLIT).to_pylist())
         self.train = self.splits == TRAIN  # (n,)
         self.views = list(dict.fromkeys((*self._available(), *found) if views is None else views))
@@ -161,6 +162,7 @@ class Data:
             "rows": len(self),
             "splits": {str(split): int(count) for split, count in zip(splits, counts, strict=True)},
             "attributes": self.names,
+            "numbers": self.numbers,
             "identities": None if self.groups is None else len(np.unique(self.groups)),
             "factors": [name for name in self.labels.column_names if name.startswith(FACTOR_PREFIX)],
             "recipe": json.loads(recipe) if recipe else None,
@@ -268,3 +270,17 @@ def attributes(labels: "Dataset") -> tuple[list[str], NDArray[np.int8]]:
     if not names:
         raise UsageError("the dataset has no yes/no column and no class label, so there is nothing to probe for")
     return names, np.stack(columns, axis=1).astype(np.int8)
+
+
+def numbers(labels: "Dataset", but: str | None = None) -> tuple[list[str], NDArray[np.float64]]:
+    """Labels of a loaded dataset that are numbers, but for a column `but` of identities.
+
+    Returns:
+        Names (k,), and values (n, k), NaN where a row has none.
+    """
+    from datasets import Value
+
+    values = {name: feature.dtype for name, feature in labels.features.items() if isinstance(feature, Value)}
+    names = [name for name, dtype in values.items() if dtype.startswith(("int", "uint", "float")) and name != but]
+    columns = [labels.data.column(name).cast("float64", safe=False).to_numpy() for name in names]
+    return names, np.stack(columns, axis=1) if names else np.empty((len(labels), 0))

@@ -81,7 +81,7 @@ class Probing(Study):
         analysis.results[self.name] = {view: table.to_dict() for view, table in analysis.tables.items()}
         analysis.results["differences"] = found
         probes = [row for view, table in analysis.tables.items() for row in tidy(table.records(), view=view)]
-        analysis.rows |= {"probes": probes, "differences": [row for d in found for row in _flat(d)]}
+        analysis.rows |= {"probes": probes, "differences": [row for d in found for row in flat(d)]}
 
     def say(self, results: Json) -> list[Json]:
         """What training added, how each view compares with its controls, and which views have fewer rows than axes."""
@@ -130,7 +130,7 @@ class Probing(Study):
         }  # fmt: skip
 
 
-def differences(tables: Mapping[str, ProbeTable], views: Sequence[Json]) -> list[Json]:
+def differences(tables: Mapping[str, ProbeTable], views: Sequence[Json], metric: str = METRIC) -> list[Json]:
     """Each noise view (and each encoder with an untrained twin) minus each of its controls, paired over images."""
     found = []
     for view in views:
@@ -138,10 +138,10 @@ def differences(tables: Mapping[str, ProbeTable], views: Sequence[Json]) -> list
             a, b = tables[view["name"]], tables[control]
             if not set(a.names) & set(b.names):  # every attribute was refused; each table says why
                 continue
-            comparison = compare(a, b, metrics=(METRIC,))
+            comparison = compare(a, b, metrics=(metric,))
             rows = {row["attribute"]: row for row in comparison.to_dict()["rows"] if row["attribute"] != MEAN}
-            found.append({"view": view["name"], "control": control, "role": role, "metric": METRIC,
-                          **comparison.mean[METRIC].to_dict(), "attributes": rows})  # fmt: skip
+            found.append({"view": view["name"], "control": control, "role": role, "metric": metric,
+                          **comparison.mean[metric].to_dict(), "attributes": rows})  # fmt: skip
     return found
 
 
@@ -156,7 +156,8 @@ def controls_of(view: Json, views: Sequence[Json]) -> list[tuple[str, str]]:
                   and (other["family"] != "residual" or name == view["name"] + RESIDUAL)]  # fmt: skip
 
 
-def _flat(difference: Json) -> list[Json]:
+def flat(difference: Json) -> list[Json]:
+    """Tidy rows of a difference: the mean over attributes, then each."""
     rows = [{"attribute": MEAN, **difference}, *difference["attributes"].values()]
     keys = ("view", "control", "role", "attribute", "metric", "estimate", "low", "high")
     return [{key: {**difference, **row}[key] for key in keys} for row in rows]

@@ -57,8 +57,9 @@ def analyze(
     studies: Annotated[
         str | None,
         typer.Option(
-            help="These alone, separated by commas: audit, gaussianity, probes, truth, profile, conditional, learning, "
-            "paper, stitching, alignment, shared, structure, conditioning, spurious, inversions, edits."
+            help="These alone, separated by commas: audit, gaussianity, likelihood, probes, regression, truth, "
+            "profile, conditional, learning, paper, stitching, pairs, given, alignment, shared, structure, "
+            "conditioning, spurious, inversions, edits."
         ),
     ] = None,
     paper: Annotated[bool, typer.Option("--paper", help="Also do what the paper did, as it did it.")] = False,

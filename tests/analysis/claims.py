@@ -54,8 +54,8 @@ RESIDUE, LATENT, INITIAL = NOISE + RESIDUAL, "vae", NOISE + TRUE
 
 def facts(name: str, n: int, d: int) -> dict[str, Any]:
     kinds = {NOISE: "noise", ENCODER: "embedding", SECOND: "embedding"}
-    families = {PIXELS: "pixels", LATENT: "vae", RESIDUE: "residual", INITIAL: "true", ENCODER: "open_clip", SECOND: "timm"}
-    family = families.get(name, "diffusers")
+    controls = {PIXELS: "pixels", LATENT: "vae", RESIDUE: "residual", INITIAL: "true"}
+    family = {**controls, ENCODER: "open_clip", SECOND: "timm"}.get(name, "diffusers")
     return {"name": name, "kind": kinds.get(name, "control"), "family": family, "untrained": name == TWIN,
             "baseline": TWIN if name == NOISE else None, "autoencoder": LATENT if name == NOISE else None,
             "clip_conditioned": False, "n": n, "d": d}  # fmt: skip

@@ -1,12 +1,22 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from datasets import ClassLabel, Dataset, Features, Value
 from numpy.typing import NDArray
 from scipy import stats
 from sklearn.linear_model import Ridge
 
 from noisezoo.analysis import ProbeTable, compare, probe_table, regression_table
 from noisezoo.analysis.probes.metrics import OutOfFold, r2
+from noisezoo.analysis.report.report import write_report
+from noisezoo.analysis.studies.data import numbers
+from noisezoo.analysis.studies.run import analyze
+from noisezoo.analysis.studies.study import QUICK
+from noisezoo.builder.__main__ import run
+from tests.analysis.planted_report import Page
+from tests.builder.building import recipe_of
 
 Floats = NDArray[np.float64]
 NAMES = ["age", "gaze"]
@@ -120,3 +130,33 @@ def test_labels_that_cannot_be_regressed_are_refused() -> None:
         regression_table(X, Y, NAMES)
     with pytest.raises(ValueError, match="must hold 0 and 1 only"):
         probe_table(X, view(60, 5, 0)[1], NAMES)
+
+
+def test_labels_that_are_numbers_are_those_that_name_nobody() -> None:
+    rows = {"image_id": ["a", "b"], "kind": [0, 1], "Even": [True, False], "age": [41, None], "pose": [0.1, 0.2],
+            "celeb_id": [7, 9]}  # fmt: skip
+    kinds = {"image_id": Value("string"), "kind": ClassLabel(names=["p", "q"]), "Even": Value("bool")}
+    features = Features({**kinds, "age": Value("int64"), "pose": Value("float32"), "celeb_id": Value("int64")})
+    names, values = numbers(Dataset.from_dict(rows, features), but="celeb_id")
+    assert names == ["age", "pose"]
+    np.testing.assert_allclose(values, [[41, 0.1], [np.nan, 0.2]])
+
+
+def test_the_study_reads_the_factors_of_drawn_faces_and_holds_noise_against_its_controls(tmp_path: Path) -> None:
+    views = ("digits-ddpm", "digits-ddpm-untrained", "pixels-8", "random-64")
+    recipe = recipe_of("faces", views, None, options={"count": 120}, slice_rows=64, settings={"batch_size": 64})
+    assert run(recipe, tmp_path / "faces")
+    made = analyze(tmp_path / "faces", studies=["regression"], effort=QUICK)
+    found = made.results["regression"]
+    rows = {(row["view"], row["attribute"]): row for row in found["rows"]}
+    assert {label for _, label in rows} == {"mean", *made.results["dataset"]["factors"]} and found["refused"] == {}
+    tilt = rows["pixels-8", "factor_roll"]
+    assert tilt["low"] > 0.3 and tilt["p_value"] < 1e-4 and abs(tilt["null"]) < 0.2
+    assert abs(rows["random-64", "mean"]["estimate"]) < 0.02
+    held = {(d["view"], d["control"]): d for d in found["differences"]}
+    assert [control for _, control in held] == ["digits-ddpm-untrained", "pixels-8", "random-64"]
+    assert held["digits-ddpm", "random-64"]["low"] > 0
+    page = Page(write_report({"faces": made}, tmp_path / "page", title="Faces").read_text()).root
+    (table,) = [each for each in page.all("table") if "R² out of fold" in each.text]
+    assert len(table.all("tr")) == 2 + len({label for _, label in rows})
+    assert (tmp_path / "page/tables/regression.csv").is_file()

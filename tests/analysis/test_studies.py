@@ -32,7 +32,9 @@ VIEWS = (
     "faces-clip",
     "pixels-8",
 )
-NAMES = tuple(name for name in all_studies() if name != "trainings")  # which has a dataset of its own: test_trainings
+ELSEWHERE = {"trainings": "test_trainings", "regression": "test_regression"}
+"""Studies that have a dataset of their own, in these tests."""
+NAMES = tuple(name for name in all_studies() if name not in ELSEWHERE)
 HEADS = {
     "audit": "Audit: what is read beyond the image and the majority rule",
     "gaussianity": "Is it Gaussian?", "probes": "Views and controls, side by side",
