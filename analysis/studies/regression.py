@@ -30,8 +30,8 @@ class Regression(Study):
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """`rows` by view and label, `differences` by view and control, and the labels that were `refused`."""
-        known = np.isfinite(data.V).all(axis=0)
-        names = [name for name, whole in zip(data.numbers, known, strict=True) if whole]
+        known = np.flatnonzero(np.isfinite(data.V).all(axis=0))
+        names = [data.numbers[column] for column in known]
         draws: Any = {"groups": data.groups, "seed": options.seed, "n_permutations": options.effort.n_permutations}
 
         def read(view: str) -> ProbeTable:

@@ -57,8 +57,8 @@ def analyze(
     studies: Annotated[
         str | None,
         typer.Option(
-            help="These alone, separated by commas: audit, gaussianity, likelihood, probes, regression, truth, "
-            "profile, conditional, learning, paper, stitching, pairs, given, alignment, shared, structure, "
+            help="These alone, separated by commas: audit, gaussianity, likelihood, probes, regression, trainings, "
+            "truth, profile, conditional, learning, paper, stitching, pairs, given, alignment, shared, structure, "
             "conditioning, spurious, inversions, edits."
         ),
     ] = None,

@@ -7,8 +7,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
@@ -98,6 +99,12 @@ def heads(folder: Path) -> set[str]:
 
 def test_every_bundled_study_has_a_head_of_its_own() -> None:
     assert set(HEADS) == set(NAMES) and len(set(HEADS.values())) == len(NAMES)
+
+
+def test_the_command_s_help_names_every_bundled_study() -> None:
+    said = get_type_hints(import_module("noisezoo.commands.analyze").analyze, include_extras=True)["studies"]
+    listed = said.__metadata__[0].help.partition(": ")[2].rstrip(".").split(", ")
+    assert sorted(listed) == sorted(all_studies())
 
 
 @pytest.mark.parametrize("name", NAMES)
