@@ -13,7 +13,7 @@ from noisezoo.analysis.probes.metrics import OutOfFold, r2
 from noisezoo.analysis.report.report import write_report
 from noisezoo.analysis.studies.data import numbers
 from noisezoo.analysis.studies.run import analyze
-from noisezoo.analysis.studies.study import QUICK
+from noisezoo.analysis.studies.study import QUICK, Options
 from noisezoo.builder.__main__ import run
 from tests.analysis.planted_report import Page
 from tests.builder.building import recipe_of
@@ -146,7 +146,7 @@ def test_the_study_reads_the_factors_of_drawn_faces_and_holds_noise_against_its_
     views = ("digits-ddpm", "digits-ddpm-untrained", "pixels-8", "random-64")
     recipe = recipe_of("faces", views, None, options={"count": 120}, slice_rows=64, settings={"batch_size": 64})
     assert run(recipe, tmp_path / "faces")
-    made = analyze(tmp_path / "faces", studies=["regression"], effort=QUICK)
+    made = analyze(tmp_path / "faces", options=Options(effort=QUICK), studies=["regression"])
     found = made.results["regression"]
     rows = {(row["view"], row["attribute"]): row for row in found["rows"]}
     assert {label for _, label in rows} == {"mean", *made.results["dataset"]["factors"]} and found["refused"] == {}
