@@ -57,7 +57,7 @@ def run(recipe: Recipe, out: Path, expected: str | None = None) -> bool:
     if is_finished(build):
         Queue(build).clean_up()  # leases of processes that died beside the publisher
         return True
-    log = Log(build.state / "logs")
+    log = Log(build.state / "logs", build.store)
     try:
         admit(build)
         admit_device(build)
@@ -83,7 +83,7 @@ def _publish(build: Build, log: Log) -> bool:
     """Publish; compute damaged parts again first. False where other processes own the rest."""
     if build.pending():
         return False
-    with publishing_lease(build.state).acquire() as acquired:
+    with publishing_lease(build.store).acquire() as acquired:
         if not acquired:
             return False
         build.refuse_outgrown()

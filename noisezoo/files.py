@@ -105,9 +105,19 @@ def read_state(path: Path) -> dict[str, Any] | None:
         NoiseZooError: It cannot be parsed: what was committed whole was damaged since, and is not guessed at.
     """
     try:
-        value = json.loads(path.read_bytes())
+        return parse_state(path.read_bytes(), path)
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def parse_state(content: bytes, path: Path) -> dict[str, Any]:
+    """The object in the bytes of a JSON file.
+
+    Raises:
+        NoiseZooError: They cannot be parsed.
+    """
+    try:
+        value = json.loads(content)
     except ValueError:
         value = None
     if not isinstance(value, dict):

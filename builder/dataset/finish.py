@@ -21,7 +21,7 @@ from noisezoo.builder.recipe import parts_of
 from noisezoo.builder.sources import Refusal
 from noisezoo.builder.views import cut
 from noisezoo.errors import IncompleteError, NoiseZooError
-from noisezoo.files import clean_up, read_json, read_state, sha256_of, write_json, write_text
+from noisezoo.files import clean_up, read_state, sha256_of, write_json, write_text
 from noisezoo.record import (
     CARD,
     CROISSANT,
@@ -43,6 +43,9 @@ from .residual import write_residual
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+DATASET = "dataset.json"
+"""File of a build: the hashes of the published files, and of what they were made from."""
 
 REMOVED = "removed.json"
 """File of a build: the images that were removed from its dataset, which no later build may bring back."""
@@ -122,8 +125,8 @@ def write_hashes(build: Build, record: Record) -> None:
     """Note the hashes of the published files in the build, as those of its finished dataset."""
     hashes = {name: file["sha256"] for name, file in record.files.items()}
     hashes[RECORD] = sha256_of(build.root / RECORD)
-    clean_up(build.state, "dataset.json")
-    write_json(build.state / "dataset.json", {"build": build_digest(build), "sha256": hashes})
+    build.store.clean_up(build.state, DATASET)
+    build.store.write_json(build.state / DATASET, {"build": build_digest(build), "sha256": hashes})
 
 
 def seal(root: Path, sections: Sequence[Section]) -> Record:
@@ -245,15 +248,15 @@ def discard_damaged(build: Build) -> None:
     """Withdraw the markers of parts whose bytes have changed, so that the next run computes them again."""
     for unit in build.all_units():
         if unit.marker() is not None and not unit.is_intact():
-            unit.marker_path.unlink(missing_ok=True)
+            build.store.remove(unit.marker_path)
 
 
 def is_finished(build: Build) -> bool:
     """Whether the published folder was made of exactly these parts, and its files are there."""
-    record = read_json(build.state / "dataset.json")
+    record = build.store.read_json(build.state / DATASET)
     if record is None or build.pending() or record["build"] != build_digest(build):
         return False
-    return all((build.root / name).is_file() for name in record["sha256"])
+    return all(build.store.size(build.root / name) is not None for name in record["sha256"])
 
 
 def build_digest(build: Build) -> str:
@@ -279,9 +282,9 @@ def _write_view(build: Build, view: zoo.View, rows: Rows, section: Section) -> N
 
     def tables(split: str) -> Iterator["pa.Table"]:
         part = build.manifest.splits[split]
-        return (pq.read_table(unit.part) for unit in units if unit.rows.start in part)
+        return (pq.read_table(build.store.fetch(unit.part)) for unit in units if unit.rows.start in part)
 
-    features = Features.from_arrow_schema(pq.read_schema(units[0].part))
+    features = Features.from_arrow_schema(pq.read_schema(build.store.fetch(units[0].part)))
     write_config(build.root, section, view.name, features, tables, rows.dropped)
 
 

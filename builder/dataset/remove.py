@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from noisezoo.builder.engine import STATE, Lease, open_build, publishing_lease
+from noisezoo.builder.engine import STATE, Lease, find_store, open_build, publishing_lease
 from noisezoo.errors import NoiseZooError, UsageError
 from noisezoo.files import clean_up, read_state, write_json
 from noisezoo.record import LABELS, RECIPE, REFUSALS, Record, Section, record_of
@@ -67,7 +67,7 @@ def alone(root: Path) -> Iterator[None]:
     """Let no build, removal or join write into the folder meanwhile."""
     if not root.is_dir():
         raise UsageError(f"there is no folder {root}")
-    lease = publishing_lease(root / STATE) if (root / STATE).is_dir() else Lease(root / CLAIM)
+    lease = publishing_lease(find_store(root)) if (root / STATE).is_dir() else Lease(root / CLAIM)
     with lease.acquire() as acquired:
         if not acquired:
             raise NoiseZooError(f"another process is writing {root}: wait for it, then run this again")

@@ -14,10 +14,9 @@ from typing import Any
 from noisezoo.builder.models import check_arithmetic
 from noisezoo.builder.recipe import Recipe
 from noisezoo.errors import UsageError
-from noisezoo.files import read_json, write_json
 from .build import STATE, Build, prepare
 from .commit import device_name, software
-from .leases import creation_of
+from .store import Store, find_store
 
 FORMAT = 1
 """Version of the build's state; raised whenever an older NoiseZoo could misread what a newer one wrote."""
@@ -76,30 +75,31 @@ def _number(name: str) -> int:
         raise UsageError(f"{name}={os.environ[name]} is not an integer: start with `accelerate launch`") from error
 
 
-def opened(recipe: Recipe, root: Path, expected: str | None = None) -> Build:
-    """Prepare the build, after a check that this version and this host may work in the folder.
+def opened(recipe: Recipe, place: str | Path | Store, expected: str | None = None) -> Build:
+    """Prepare the build, after a check that this version and this host may work there.
 
     Args:
         recipe: The recipe.
-        root: The dataset's folder.
-        expected: The identity of the build that must already be there; None lets the folder be a new one.
+        place: The dataset's folder.
+        expected: The identity of the build that must already be there; None lets the place be a new one.
 
     Raises:
-        UsageError: The folder is a newer version's, or this host does not see the expected build in it.
+        UsageError: The build is a newer version's, or this host does not see the expected build.
     """
-    begun = read_json(root / STATE / BEGUN)
+    store = find_store(place)
+    begun = store.read_json(store.root / STATE / BEGUN)
     if begun is not None and begun["format"] > FORMAT:
         raise UsageError(
-            f"{root} is a build of noisezoo {begun['software']['noisezoo']}, format {begun['format']}; this is "
+            f"{store.name} is a build of noisezoo {begun['software']['noisezoo']}, format {begun['format']}; this is "
             f"noisezoo {software()['noisezoo']}, which reads format {FORMAT}: install the newer version"
         )
     if expected is not None and (begun is None or begun["id"] != expected):
         found = "nothing" if begun is None else f"build {begun['id']}"
         raise UsageError(
-            f"host {socket.gethostname()} finds {found} in {root}, where build {expected} was prepared: "
+            f"host {socket.gethostname()} finds {found} in {store.name}, where build {expected} was prepared: "
             "put the folder on a file system that every node mounts at this path"
         )
-    return prepare(recipe, root)
+    return prepare(recipe, store)
 
 
 def identity(build: Build) -> str:
@@ -125,7 +125,7 @@ def admit(build: Build, *, mixed: bool = False) -> None:
     begun = _begun(build)
     if mixed and not begun["mixed"]:
         begun = begun | {"mixed": True}
-        write_json(build.state / BEGUN, begun)
+        build.store.write_json(build.state / BEGUN, begun)
     here = software()
     differs = [
         f"{name} {begun['software'].get(name, 'missing')} there and {here.get(name, 'missing')} here"
@@ -134,7 +134,7 @@ def admit(build: Build, *, mixed: bool = False) -> None:
     ]
     if differs and not begun["mixed"]:
         raise UsageError(
-            f"{build.root} was begun with other software than {socket.gethostname()} has: {', '.join(differs)}. "
+            f"{build.store.name} was begun with other software than {socket.gethostname()} has: {', '.join(differs)}. "
             "Install what it was begun with, choose another --out, or say --mixed to give up equal bytes"
         )
 
@@ -154,11 +154,11 @@ def admit_device(build: Build) -> None:
     first = build.first(DEVICE, lambda: here)
     if first["device"] != here["device"] and not _begun(build)["mixed"]:
         raise UsageError(
-            f"{build.root} is being built on {first['device']} (host {first['host']}), and {here['host']} has "
+            f"{build.store.name} is being built on {first['device']} (host {first['host']}), and {here['host']} has "
             f"{here['device']}: ask for one kind (--constraint), or say --mixed to give up equal bytes"
         )
 
 
 def _begun(build: Build) -> dict[str, Any]:
     fresh = {"format": FORMAT, "id": uuid.uuid4().hex, "software": software(), "mixed": False}
-    return build.first(BEGUN, lambda: {**fresh, "leases": creation_of(build.state)})
+    return build.first(BEGUN, lambda: {**fresh, "leases": build.store.creation(build.state)})

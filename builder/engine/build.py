@@ -1,10 +1,6 @@
 """A build is a folder: recipe, manifest, parts and markers, leases, logs; the file system is the state."""
 
-import hashlib
-import os
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,22 +9,23 @@ from typing import Any
 import numpy as np
 
 from noisezoo import zoo
-from noisezoo.builder.models import check_access, keeps_prompts, model_files, pin
+from noisezoo.builder.models import check_access, keeps_prompts, pin
 from noisezoo.builder.recipe import Recipe, make_recipe
 from noisezoo.builder.sources import Manifest, Refusal, Source, freeze, open_source, spare_keys
 from noisezoo.builder.views import check_metrics, shared
 from noisezoo.errors import UsageError
-from noisezoo.files import clean_up, make_folder, read_json, read_state, sha256_of, write_json
+from noisezoo.files import sha256_of
 from noisezoo.schema import name_faults
-from .leases import LEASES, Lease, creation_of, once, owners
+from .fingerprint import file_hashes, fingerprint, hashing
+from .leases import LEASES, Lease, once, owners
+from .store import Store, find_store
 
 STATE, MODELS, COMMITS, ARITHMETIC = "_build", "models.json", "commits.json", "arithmetic"
 SAMPLE = "sample-"
 """Folder of the state, with the limit behind it: the manifest of a build whose limit has grown."""
 
-HASHES, LISTED = "hashes.json", "listed.json"
-"""SHA-256 of local models' files, and keys of all images that the source had when the manifest was frozen, where a
-source may get more."""
+LISTED, MANIFEST = "listed.json", "manifest.parquet"
+"""Keys of all images that the source had when the manifest was frozen, where a source may get more; the manifest."""
 
 FITTED = "fitted"
 """Key of a marker: digest of the manifest for which its view was fitted to pictures, where it was."""
@@ -62,7 +59,7 @@ class Unit:
     @property
     def lease(self) -> Lease:
         """The lease of the process that works on this slice, for this view and those that share work with it."""
-        return Lease(self.build.leases / shared(self.view) / f"{self.number:06d}.json")
+        return Lease(self.build.leases / shared(self.view) / f"{self.number:06d}.json", self.build.store)
 
     @property
     def ids(self) -> list[str]:
@@ -78,26 +75,31 @@ class Unit:
 
     def marker(self) -> dict[str, Any] | None:
         """The unit's marker, if it is this unit's and its part is there in full length; None where work is left."""
-        marker = read_json(self.marker_path)
+        marker = self.build.store.read_json(self.marker_path)
         if marker is None or any(marker.get(key) != value for key, value in self.expected().items()):
             return None
         if marker.get(FITTED, self.build.manifest.digest) != self.build.manifest.digest:
             return None
-        return marker if self.part.is_file() and self.part.stat().st_size == marker["bytes"] else None
+        return marker if self.build.store.size(self.part) == marker["bytes"] else None
 
     def is_intact(self) -> bool:
         """Whether the part's bytes have the hash that its marker says."""
         marker = self.marker()
-        return marker is not None and sha256_of(self.part) == marker["sha256"]
+        return marker is not None and sha256_of(self.build.store.fetch(self.part)) == marker["sha256"]
 
 
 @dataclass(frozen=True)
 class Build:
-    """A folder, the recipe it holds, and its manifest."""
+    """A shared place, the recipe it holds, and its manifest."""
 
-    root: Path
+    store: Store
     recipe: Recipe
     manifest: Manifest
+
+    @property
+    def root(self) -> Path:
+        """The dataset's folder on this machine."""
+        return self.store.root
 
     @property
     def state(self) -> Path:
@@ -107,7 +109,7 @@ class Build:
     @property
     def sample(self) -> Path:
         """Where manifest, facts of the source and fits lie: a folder of their own once the limit has grown."""
-        return _sample(self.state, self.recipe)
+        return _sample(self.store, self.recipe)
 
     @cached_property
     def contents(self) -> list[str]:
@@ -125,13 +127,13 @@ class Build:
     @cached_property
     def views(self) -> list[zoo.View]:
         """The recipe's rows of the zoo, local folders in their places, each Hub model at the build's one commit."""
-        commits = read_state(self.state / COMMITS) or {}
+        commits = self.store.read_state(self.state / COMMITS) or {}
         return [pin(view, commits) for view in self.recipe.zoo_rows()]
 
     @cached_property
     def residuals(self) -> list[zoo.View]:
         """The rows of the views that are made of two others when the dataset is written."""
-        commits = read_state(self.state / COMMITS) or {}
+        commits = self.store.read_state(self.state / COMMITS) or {}
         noise = {view.name + zoo.RESIDUAL: view for view in self.views}
         return [replace(pin(view, commits), revision=noise[view.name].revision) for view in self.recipe.residuals()]
 
@@ -154,13 +156,13 @@ class Build:
     @cached_property
     def fingerprints(self) -> dict[str, str]:
         """View -> what its numbers come from, as `prepare` found it."""
-        found = read_state(self.state / MODELS) or {}
+        found = self.store.read_state(self.state / MODELS) or {}
         return {view.name: found.get(view.name) or fingerprint(view, hashing(self.state)) for view in self.views}
 
     @cached_property
     def source_facts(self) -> dict[str, Any]:
         """Label features, licence and refusals of the source, as `prepare` found them."""
-        facts = read_state(self.sample / "source.json")
+        facts = self.store.read_state(self.sample / "source.json")
         if facts is None:
             raise UsageError(f"{self.sample / 'source.json'} is missing: build into a new folder")
         return facts
@@ -173,12 +175,12 @@ class Build:
             UsageError: An older version began the build, whose manifest names images in another way.
         """
         if "pinned" not in self.source_facts or (self.recipe.source.limit and self.manifest.ranks is None):
-            raise UsageError(f"{self.root} was begun by an older NoiseZoo: build into a new folder")
+            raise UsageError(f"{self.store.name} was begun by an older NoiseZoo: build into a new folder")
         return open_source(self.recipe.source.name, self.recipe.source.options | self.source_facts["pinned"])
 
     def notes(self) -> list[str]:
         """What a user should know of how the source was understood, and how many of its images came too late."""
-        keys, then = self.source.list_keys(), read_state(self.state / LISTED)
+        keys, then = self.source.list_keys(), self.store.read_state(self.state / LISTED)
         newer = set(keys or ()).difference(then["keys"]) if then else ()
         late = f"{len(newer)} of {len(keys or ())} images are newer than the manifest, and stay out"
         return [*self.source_facts["notes"], *([f"{late}: build into a new folder for all"] if newer else [])]
@@ -188,14 +190,14 @@ class Build:
         path = self.state / name
 
         def write() -> None:
-            clean_up(path.parent, path.name)
-            write_json(path, value())
+            self.store.clean_up(path.parent, path.name)
+            self.store.write_json(path, value())
 
-        return once(Lease(self.leases / name), lambda: read_json(path), write)
+        return once(Lease(self.leases / name, self.store), lambda: self.store.read_json(path), write)
 
     def arithmetic(self, view: zoo.View) -> dict[str, Any]:
         """`dtype` and `compile` that a GPU chose for a view; empty where none was asked."""
-        return read_state(self.state / ARITHMETIC / f"{view.name}.json") or {}
+        return self.store.read_state(self.state / ARITHMETIC / f"{view.name}.json") or {}
 
     def refuse_outgrown(self) -> None:
         """Let a process end whose limit another process has raised: it would undo what the new one does.
@@ -203,13 +205,14 @@ class Build:
         Raises:
             UsageError: It was raised.
         """
-        now = read_state(self.state / "recipe.json") or self.recipe.model_dump()
+        now = self.store.read_state(self.state / "recipe.json") or self.recipe.model_dump()
         if now["source"]["limit"] != self.recipe.source.limit:
-            raise UsageError(f"the limit of {self.root} was raised to {now['source']['limit']}: run it with that limit")
+            limit = now["source"]["limit"]
+            raise UsageError(f"the limit of {self.store.name} was raised to {limit}: run it with that limit")
 
     def owners(self) -> list[dict[str, Any]]:
         """Living processes that own leases of the build: `host`, `pid`, `leases`."""
-        return owners(self.leases)
+        return owners(self.leases, self.store)
 
     def units(self, view: zoo.View) -> list[Unit]:
         """The view's units, in order."""
@@ -226,87 +229,84 @@ class Build:
         found: list[Unit] = []
         for view in self.views:
             units = self.units(view)
-            named = listed_units(self.state / "parts" / view.name, len(units), ".json")
+            named = listed_units(self.store.names(self.state / "parts" / view.name), len(units), ".json")
             found += [unit for unit in units if not named[unit.number] or unit.marker() is None]
         return found
 
 
-def listed_units(folder: Path, count: int, *suffixes: str) -> np.ndarray:
-    """(count,) bool. Of which units a folder has a file with each of these suffixes, by one listing."""
-    try:
-        names = frozenset(os.listdir(folder))
-    except FileNotFoundError:
-        names = frozenset()
+def listed_units(names: Collection[str], count: int, *suffixes: str) -> np.ndarray:
+    """(count,) bool. Of which units a listing names a file with each of these suffixes."""
     return np.array([all(f"{number:06d}{suffix}" in names for suffix in suffixes) for number in range(count)], bool)
 
 
-def prepare(recipe: Recipe, root: Path) -> Build:
-    """Open the build of `recipe` in `root`; write recipe, manifest and models where they are not there yet.
+def prepare(recipe: Recipe, place: str | Path | Store) -> Build:
+    """Open the build of `recipe` in a place; write recipe, manifest and models where they are not there yet.
 
     Views may be added to an existing build, and images by a larger limit; any other change of the recipe is refused,
-    unless no part was committed yet: then the folder becomes the new recipe's.
+    unless no part was committed yet: then the place becomes the new recipe's.
 
     Raises:
-        UsageError: The folder holds another recipe's build or other files, cannot be written, or a model is missing; or
-            the limit is larger, while other processes work in the folder or its source gives other images than before.
+        UsageError: The place holds another recipe's build or other files, cannot be written, or a model is missing; or
+            the limit is larger, while other processes work there or its source gives other images than before.
     """
-    source = open_source(recipe.source.name, recipe.source.options)
-    state = root / STATE
-    facts = read_state(state / "source.json") if _begun(recipe, root) is not None else None
+    store, source = find_store(place), open_source(recipe.source.name, recipe.source.options)
+    state = store.root / STATE
+    facts = store.read_state(state / "source.json") if _begun(recipe, store) is not None else None
     _check(recipe, source.label_features() if facts is None else dict(facts["features"]))
-    _take_folder(root)
+    _take_place(store)
     if facts is None:
-        creation_of(state)
-    commits = read_state(state / COMMITS) or {}
+        store.creation(state)
+    commits = store.read_state(state / COMMITS) or {}
     views = [pin(view, commits) for view in recipe.zoo_rows()]
     models: dict[str, dict[str, Any]] = {
         MODELS: {view.name: fingerprint(view, hashing(state)) for view in views},
         COMMITS: {view.name: view.revision for view in views if view.repo and view.folder is None},
     }
     once(  # of thousands of processes, one prepares and the others read
-        Lease(state / LEASES / PREPARING),
-        lambda: _is_prepared(recipe, root, models) or None,
-        lambda: _write(recipe, root, source, models),
+        Lease(state / LEASES / PREPARING, store),
+        lambda: _is_prepared(recipe, store, models) or None,
+        lambda: _write(recipe, store, source, models),
     )
-    return _read(root, _reconcile(recipe, root))
+    return _read(store, _reconcile(recipe, store))
 
 
-def _is_prepared(recipe: Recipe, root: Path, models: Mapping[str, dict[str, Any]]) -> bool:
-    """Whether the folder holds all that `_write` would write."""
-    state = root / STATE
-    fields, found = read_state(state / "recipe.json"), {name: read_state(state / name) for name in models}
-    if fields is None or _reconcile(recipe, root).model_dump(mode="json") != fields:
+def _is_prepared(recipe: Recipe, store: Store, models: Mapping[str, dict[str, Any]]) -> bool:
+    """Whether the place holds all that `_write` would write."""
+    state = store.root / STATE
+    fields, found = store.read_state(state / "recipe.json"), {name: store.read_state(state / name) for name in models}
+    if fields is None or _reconcile(recipe, store).model_dump(mode="json") != fields:
         return False
     return all(there is not None and models[name].items() <= there.items() for name, there in found.items())
 
 
-def _write(recipe: Recipe, root: Path, source: Source, models: Mapping[str, dict[str, Any]]) -> None:
+def _write(recipe: Recipe, store: Store, source: Source, models: Mapping[str, dict[str, Any]]) -> None:
     """Write what decides the build, under the lease that lets one process do so."""
-    state = root / STATE
+    state = store.root / STATE
     for name in ("recipe.json", *models):
-        clean_up(state, name)
-    joined, existing = _reconcile(recipe, root), _begun(recipe, root)
+        store.clean_up(state, name)
+    joined, existing = _reconcile(recipe, store), _begun(recipe, store)
     if existing is None:  # recipe.json is written last: without it, the others may be another recipe's
-        _empty(state)
+        _empty(store, state, keep=LEASES)
         if (keys := source.list_keys()) is not None:
-            write_json(state / LISTED, {"keys": sorted(keys)})
-        _freeze(source, recipe, state)
+            store.write_json(state / LISTED, {"keys": sorted(keys)})
+        _freeze(source, recipe, state, store)
     grows = existing is not None and existing.source.limit != joined.source.limit
     if existing is not None and grows:
-        _grow(_read(root, existing), joined)
-    write_json(state / "recipe.json", joined.model_dump(mode="json"))
+        _grow(_read(store, existing), joined)
+    store.write_json(state / "recipe.json", joined.model_dump(mode="json"))
     for name, entries in models.items():
-        write_json(state / name, (read_state(state / name) or {}) | entries)
-    for unit in _read(root, joined).pending() if grows else ():  # units that were not full, and what is fitted anew
-        unit.marker_path.unlink(missing_ok=True)
+        store.write_json(state / name, (store.read_state(state / name) or {}) | entries)
+    for unit in _read(store, joined).pending() if grows else ():  # units that were not full, and what is fitted anew
+        store.remove(unit.marker_path)
 
 
-def _freeze(source: Source, recipe: Recipe, folder: Path) -> Manifest:
+def _freeze(source: Source, recipe: Recipe, folder: Path, store: Store) -> Manifest:
     """Write the manifest and the facts of the source."""
     manifest, refusals = freeze(source, recipe.source)
-    for name in ("manifest.parquet", "source.json"):
-        clean_up(folder, name)
-    manifest.save(folder / "manifest.parquet")
+    for name in (MANIFEST, "source.json"):
+        store.clean_up(folder, name)
+    manifest.save(folder / MANIFEST)
+    store.share(folder / MANIFEST)
     features = list(source.label_features().to_dict().items())  # a list, as their order is the columns' order
     facts = {"features": features, "license": source.license, "license_name": source.license_name,
              "sensitive": source.sensitive, "identity": source.identity,
@@ -314,37 +314,37 @@ def _freeze(source: Source, recipe: Recipe, folder: Path) -> Manifest:
              "pinned": source.pinned(),
              "spare": spare_keys(source, recipe.source),
              "options": source.options(), "manifest": manifest.digest}  # fmt: skip
-    write_json(folder / "source.json", facts)
+    store.write_json(folder / "source.json", facts)
     return manifest
 
 
 def _grow(build: Build, recipe: Recipe) -> None:
     """Freeze the sample of a larger limit beside the build's own: it is the build's as soon as recipe.json says so."""
-    limit, grown = build.recipe.source.limit, build.state / f"{SAMPLE}{recipe.source.limit}"
+    limit, grown, store = build.recipe.source.limit, build.state / f"{SAMPLE}{recipe.source.limit}", build.store
     assert limit is not None, "only a limit can grow"
     at_work = [f"{owner['pid']} on {owner['host']}" for owner in build.owners() if owner["leases"] != [PREPARING]]
     if at_work:
         raise UsageError(
-            f"process {at_work[0]} works in {build.root} with limit {limit}: to raise it, wait for it or stop it"
+            f"process {at_work[0]} works in {store.name} with limit {limit}: to raise it, wait for it or stop it"
         )
-    shutil.rmtree(grown, ignore_errors=True)
-    make_folder(grown)
-    manifest = _freeze(build.source, recipe, grown)
+    _empty(store, grown)
+    manifest = _freeze(build.source, recipe, grown, store)
     if not manifest.first(limit).equals(build.manifest.table):
-        shutil.rmtree(grown)
+        _empty(store, grown)
         raise UsageError(
-            f"{build.recipe.source.name} gives other images, labels or files than when {build.root} was begun, so "
+            f"{build.recipe.source.name} gives other images, labels or files than when {store.name} was begun, so "
             "its limit cannot be raised: build into a new folder"
         )
 
 
-def _sample(state: Path, recipe: Recipe) -> Path:
+def _sample(store: Store, recipe: Recipe) -> Path:
+    state = store.root / STATE
     grown = state / f"{SAMPLE}{recipe.source.limit}"
-    return grown if grown.is_dir() else state
+    return grown if MANIFEST in store.names(grown) else state
 
 
-def _read(root: Path, recipe: Recipe) -> Build:
-    return Build(root, recipe, Manifest.read(_sample(root / STATE, recipe) / "manifest.parquet"))
+def _read(store: Store, recipe: Recipe) -> Build:
+    return Build(store, recipe, Manifest.read(store.fetch(_sample(store, recipe) / MANIFEST)))
 
 
 def _check(recipe: Recipe, labels: Iterable[str]) -> None:
@@ -365,22 +365,23 @@ def _check(recipe: Recipe, labels: Iterable[str]) -> None:
         )
 
 
-def _take_folder(root: Path) -> None:
-    """Make the folder of the state, unless `root` holds other files or cannot be written."""
-    if root.is_dir() and not (root / STATE).is_dir() and (foreign := sorted(path.name for path in root.iterdir())):
-        raise UsageError(f"{root} is not empty and holds no build ({foreign[0]}, ...): choose another --out")
+def _take_place(store: Store) -> None:
+    """Make the folder of the state, unless the place holds other files or cannot be written."""
     try:
-        make_folder(root / STATE)
+        foreign = sorted(store.names(store.root))
+        if foreign and STATE not in foreign:
+            raise UsageError(f"{store.name} is not empty and holds no build ({foreign[0]}, ...): choose another --out")
+        store.make(store.root / STATE)
     except OSError as error:
-        raise UsageError(f"cannot write to {root}: {error.strerror}; choose another --out") from error
+        raise UsageError(f"cannot write to {store.name}: {error.strerror}; choose another --out") from error
 
 
-def _reconcile(recipe: Recipe, root: Path) -> Recipe:
-    """The folder's recipe with this one's views, rows, folders and limit; refuses anything else that differs.
+def _reconcile(recipe: Recipe, store: Store) -> Recipe:
+    """The place's recipe with this one's views, rows, folders and limit; refuses anything else that differs.
 
     The number of reading threads is the newer recipe's, as it changes no byte.
     """
-    existing = _begun(recipe, root)
+    existing = _begun(recipe, store)
     if existing is None:
         return recipe
     if (difference := existing.difference(recipe)) is not None:
@@ -389,7 +390,7 @@ def _reconcile(recipe: Recipe, root: Path) -> Recipe:
         if key == "source.limit":
             same = "leave out the limit" if there is None else f"give --limit {there} or more"
         raise UsageError(
-            f"{root} holds another recipe's build: {key} is {there!r} there and {here!r} here; "
+            f"{store.name} holds another recipe's build: {key} is {there!r} there and {here!r} here; "
             f"choose another --out, or {same}"
         )
     fields = existing.model_dump(mode="json")
@@ -402,60 +403,51 @@ def _reconcile(recipe: Recipe, root: Path) -> Recipe:
     return make_recipe(fields)
 
 
-def _begun(recipe: Recipe, root: Path) -> Recipe | None:
-    """The recipe whose build the folder holds; None where it is nobody's: begun by another one, and nothing kept."""
-    fields = read_state(root / STATE / "recipe.json")
+def _begun(recipe: Recipe, store: Store) -> Recipe | None:
+    """The recipe whose build the place holds; None where it is nobody's: begun by another one, and nothing kept."""
+    fields = store.read_state(store.root / STATE / "recipe.json")
     if fields is None:
         return None
     existing = make_recipe(fields)
     differs = existing.source.limit != recipe.source.limit or existing.difference(recipe) is not None
-    return None if differs and _is_nobodys(root) else existing
+    return None if differs and _is_nobodys(store) else existing
 
 
-def _is_nobodys(root: Path) -> bool:
-    """Whether no part is committed, nothing is published and no living process works in a folder."""
-    leases = (lease for owner in owners(root / STATE / LEASES) for lease in owner["leases"])
-    kept = (*(root / STATE / "parts").glob("*/*.json"), *(path for path in root.iterdir() if path.name != STATE))
-    return not kept and all(lease == PREPARING for lease in leases)
+def _is_nobodys(store: Store) -> bool:
+    """Whether no part is committed, nothing is published and no living process works in a place."""
+    leases = (lease for owner in owners(store.root / STATE / LEASES, store) for lease in owner["leases"])
+    committed = any(path.suffix == ".json" for path in store.walk(store.root / STATE / "parts"))
+    return not committed and store.names(store.root) == {STATE} and all(lease == PREPARING for lease in leases)
 
 
-def _empty(state: Path) -> None:
-    """Remove what another recipe's build left, but for the leases: its recipe first, so that a kill leaves nobody's."""
-    others = [path for path in state.iterdir() if path.name != LEASES]
-    for path in sorted(others, key=lambda path: path.name != "recipe.json"):
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+def _empty(store: Store, folder: Path, keep: str = "") -> None:
+    """Remove all files in a folder, but for those in `keep`: a recipe first, so that a kill leaves nobody's build."""
+    files = [path for path in store.walk(folder) if not keep or folder / keep not in path.parents]
+    for path in sorted(files, key=lambda path: path != folder / "recipe.json"):
+        store.remove(path)
 
 
-def open_build(root: Path) -> Build:
-    """The build in an existing folder.
+def open_build(place: str | Path | Store) -> Build:
+    """The build in a place.
 
     Raises:
         UsageError: There is none, or it was not prepared to the end.
     """
-    fields = read_state(root / STATE / "recipe.json")
+    store = find_store(place)
+    fields = store.read_state(store.root / STATE / "recipe.json")
     if fields is None:
-        raise UsageError(f"{root} holds no build: it has no {STATE}/recipe.json")
-    return _read(root, make_recipe(fields))
+        raise UsageError(f"{store.name} holds no build: it has no {STATE}/recipe.json")
+    return _read(store, make_recipe(fields))
 
 
-def publishing_lease(state: Path) -> Lease:
-    """The lease of the process that publishes the dataset of a build's state, or changes what is published."""
-    return Lease(state / LEASES / "publish.json")
+def publishing_lease(store: Store) -> Lease:
+    """The lease of the process that publishes a build's dataset, or changes what is published."""
+    return Lease(store.root / STATE / LEASES / "publish.json", store)
 
 
 def source_refusals(build: Build) -> list[Refusal]:
     """Images that never entered the manifest, and why."""
     return [Refusal(**refusal) for refusal in build.source_facts["refusals"]]
-
-
-def fingerprint(view: zoo.View, hashed: Callable[[Path], str] = sha256_of) -> str:
-    """A short text that changes when the numbers of a view may: model files' hashes, or repository and commit."""
-    start = "" if view.start_seed is None else f" from seed {view.start_seed}"
-    where = f"{view.repo}@{view.revision}"
-    if view.folder is not None:
-        lines = "\n".join(f"{path} {digest}" for path, digest in _hashes(view, hashed).items())
-        where = f"files {hashlib.sha256(lines.encode()).hexdigest()}"
-    return f"{view.family} {where} {view.resolution} {view.shape}{start}"
 
 
 def public_recipe(build: Build) -> dict[str, Any]:
@@ -467,30 +459,8 @@ def public_recipe(build: Build) -> dict[str, Any]:
     fields["source"]["name"] = f"{name}:{public_name(argument)}".rstrip(":")
     fields["source"]["options"] |= build.source_facts["pinned"]
     hashed = hashing(build.state)
-    hashes = {view.name: _hashes(view, hashed, WEIGHTS) for view in build.views if zoo.is_path(view.repo)}
+    hashes = {view.name: file_hashes(view, hashed, WEIGHTS) for view in build.views if zoo.is_path(view.repo)}
     return {**fields, "weights": hashes} if hashes else fields
-
-
-def _hashes(view: zoo.View, hashed: Callable[[Path], str], endings: tuple[str, ...] = ("",)) -> dict[str, str]:
-    """Path -> SHA-256 of a local model's files with such endings, which the Hub too shows of its files."""
-    there = [path for path in model_files(view) if path.name.endswith(endings)]
-    return {path.relative_to(view.folder or "").as_posix(): hashed(path) for path in there}
-
-
-def hashing(state: Path) -> Callable[[Path], str]:
-    """SHA-256 of a file, which one process of a build reads for all: again only after its size or time changed."""
-
-    def hashed(path: Path) -> str:
-        known, stat = read_json(state / HASHES) or {}, path.stat()
-        name, mark = str(path.resolve()), [stat.st_size, stat.st_mtime_ns]
-        if known.get(name, [])[:2] != mark:
-            known[name] = [*mark, sha256_of(path)]
-            with suppress(FileNotFoundError):  # another process may clean up: the next one hashes again
-                write_json(state / HASHES, known)
-        digest: str = known[name][2]
-        return digest
-
-    return hashed
 
 
 def public_name(text: str) -> str:

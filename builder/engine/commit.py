@@ -11,7 +11,7 @@ from noisezoo.builder.models import families
 from noisezoo.builder.sources import Refusal
 from noisezoo.builder.views import Computer, Rows, Work
 from noisezoo.errors import NoiseZooError
-from noisezoo.files import committed, sha256_of, write_json
+from noisezoo.files import sha256_of
 from noisezoo.schema import ID, same_values, to_table, view_features, write_parquet
 from .build import FITTED, Unit
 from .log import Log
@@ -37,7 +37,7 @@ def commit(unit: Unit, work: Work, started: float, log: Log) -> None:
                 f"{unit.view.name} slice {unit.number}: rows in are not rows out and refused; report this"
             )
         with stages.timed("write"):
-            _commit_part(unit, work.computer, ids, rows)
+            part = _commit_part(unit, work.computer, ids, rows)
         spent = stages.take_seconds()
         worker = {"host": socket.gethostname(), "attempt": log.attempt, "started": started,
                   "seconds": sum(spent.values())}  # fmt: skip
@@ -45,7 +45,8 @@ def commit(unit: Unit, work: Work, started: float, log: Log) -> None:
         with stages.timed("write"):
             told = {**worker, "shortages": short, **_cut(work, ids)}
             told |= {FITTED: unit.build.manifest.digest} if work.computer.learns else {}
-            write_json(unit.marker_path, {**_marker(unit, work.computer, ids, refusals), **told})
+            marker = {**_marker(unit, work.computer, ids, refusals), **part, **told}
+            unit.build.store.write_json(unit.marker_path, marker)
         spent["write"] += stages.take_seconds()["write"]
         for each in short:
             log.write("shortage", message=f"rows of {unit.view.name} slice {unit.number} were computed at batch "
@@ -55,13 +56,15 @@ def commit(unit: Unit, work: Work, started: float, log: Log) -> None:
                   **{f"{stage}_seconds": round(value, 6) for stage, value in spent.items()})  # fmt: skip
 
 
-def _commit_part(unit: Unit, computer: Computer, ids: list[str], rows: Rows) -> None:
+def _commit_part(unit: Unit, computer: Computer, ids: list[str], rows: Rows) -> dict[str, Any]:
+    """Commit the part; its length and hash."""
     view = unit.view
     also = [name for name in computer.arrays if name != view.name]
     features = view_features(view.name, view.shape, view.dtype, computer.quality, also)
     table = to_table(features, {ID: ids, **rows})
-    with committed(unit.part, check=partial(_reread, table=table)) as temporary:
+    with unit.build.store.committed(unit.part, check=partial(_reread, table=table)) as temporary:
         write_parquet(temporary, features, [table])
+        return {"bytes": temporary.stat().st_size, "sha256": sha256_of(temporary)}
 
 
 def _reread(path: Path, table: "pa.Table") -> None:
@@ -80,8 +83,6 @@ def _marker(unit: Unit, computer: Computer, ids: list[str], refusals: list[Refus
         "refusals": [vars(refusal) for refusal in refusals],
         "first": ids[0] if ids else None,
         "last": ids[-1] if ids else None,
-        "bytes": unit.part.stat().st_size,
-        "sha256": sha256_of(unit.part),
         "batch_size": computer.stages.sizes,
         "facts": computer.facts,
         "arithmetic": computer.arithmetic,

@@ -4,25 +4,21 @@ Leases let any number of processes, of one launch or of several, share one folde
 decide who works, never what the bytes are: if two processes did own one lease, both would write the same part under
 names of their own, and the rename would keep one of them.
 
-No file's time is ever compared with this host's clock, which a shared file system need not share.
+No file's time is ever compared with this host's clock, which the store need not share.
 """
 
-import errno
 import json
 import os
 import socket
 import threading
 import time
-import uuid
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any, Generic, TypeVar
 
-from noisezoo.errors import UsageError
-from noisezoo.files import naming
+from .store import LOCAL, Entry, Store
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
@@ -37,16 +33,10 @@ MISSED_SCANS = 6
 """The monitor expires a lease that shows no heartbeat in so many scans after the first."""
 
 EXPIRES_AFTER = 300.0
-"""Seconds without a heartbeat, by the file system's clock, after which any process may take another host's lease."""
+"""Seconds without a heartbeat, by the store's clock, after which any process may take another host's lease."""
 
 SUFFIXES = (".json", ".scan", ".takeover")
 """Endings of leases: on work, on scanning for all processes, on removing another lease."""
-
-ATTEMPTS = 10
-"""Creating a lease is tried so often while its folder, or the file it is linked from, is being cleaned up."""
-
-NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EACCES)
-"""Errors of a file system without hard links."""
 
 EXIT_SECONDS = 5.0
 """On exit the monitor waits at most this long for a scan in progress, which may own a lease on removing another."""
@@ -60,6 +50,7 @@ class Lease:
     """An exclusive right, by the file at `path`; a thread sends heartbeats to it as long as this process owns it."""
 
     path: Path
+    store: Store = LOCAL
 
     @contextmanager
     def acquire(self) -> Iterator[bool]:
@@ -74,14 +65,13 @@ class Lease:
             yield True
         finally:
             over.set()
-            if _text(self.path) == written:  # and not the lease of a process that took us for dead
-                self.path.unlink(missing_ok=True)
+            self._release(written)
 
     @property
     def owner(self) -> dict[str, Any] | None:
         """What the lease says of its owner (`host`, `pid`, ...); None where there is no lease, or a torn one."""
         try:
-            found = json.loads(_text(self.path) or "")
+            found = json.loads(_text(self.last_heartbeat()) or "")
         except json.JSONDecodeError:
             return None
         return found if isinstance(found, dict) and {"host", "pid", "process_start"} <= found.keys() else None
@@ -90,40 +80,33 @@ class Lease:
         """Whether the owner is dead: its process is gone from this host, or its host has been silent for too long.
 
         Args:
-            now: The file system's time, from a caller that has just asked for it (`file_system_time`).
+            now: The store's time, from a caller that has just asked for it.
         """
         owner, beat = self.owner, self.last_heartbeat()
         if beat is None:
             return False
         if owner is not None and owner["host"] == socket.gethostname():
             return bool(process_start(owner["pid"]) != owner["process_start"])
-        return (file_system_time(self.path.parent) if now is None else now) - beat[0] > EXPIRES_AFTER
+        return (self.store.time(self.path.parent) if now is None else now) - beat.time > EXPIRES_AFTER
 
     def heartbeat(self) -> None:
         """Show that the owner lives. A lease that another process took over meanwhile stays gone."""
-        with suppress(FileNotFoundError):
-            os.utime(self.path)
+        if (beat := self.last_heartbeat()) is not None:
+            self.store.touch(self.path, beat)
 
-    def last_heartbeat(self) -> tuple[float, bytes] | None:
-        """Time and content of the file, which each heartbeat and each new owner change; None where there is no lease.
+    def last_heartbeat(self) -> Entry | None:
+        """The file, which each heartbeat and each new owner change; None where there is no lease."""
+        return self.store.read(self.path)
 
-        The file is opened: a client of NFS then asks the server, while for a mere stat it answers from its cache.
-        """
-        try:
-            with self.path.open("rb") as stream:
-                return os.fstat(stream.fileno()).st_mtime, stream.read()
-        except FileNotFoundError:
-            return None
-
-    def expire(self, beat: tuple[float, bytes]) -> None:
+    def expire(self, beat: Entry) -> None:
         """Remove a dead process's lease, unless there has been a heartbeat since `beat`.
 
         This needs a lease of its own and a second look under it: otherwise a second process, late from its first
         look, would remove the lease that a living process has made since.
         """
-        with Lease(self.path.with_name(f"{self.path.name}.takeover")).acquire() as acquired:
-            if acquired and self.last_heartbeat() == beat:
-                self.path.unlink(missing_ok=True)
+        with Lease(self.path.with_name(f"{self.path.name}.takeover"), self.store).acquire() as acquired:
+            if acquired:
+                self.store.delete(self.path, beat)
 
     def _take_over(self) -> str | None:
         beat = self.last_heartbeat()
@@ -136,13 +119,13 @@ class Lease:
         pid, host = os.getpid(), socket.gethostname()
         owner = {"host": host, "pid": pid, "process_start": process_start(pid), "claimed_at": time.time()}
         written = json.dumps({**owner, "nonce": time.monotonic_ns()})
-        for _ in range(ATTEMPTS):
-            try:
-                return written if create_exclusively(self.path, written) else None
-            except FileNotFoundError as error:  # the folder is not there yet, or is being cleaned up
-                missing = error
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-        raise missing
+        return written if self.store.create(self.path, written) else None
+
+    def _release(self, written: str) -> None:
+        """Delete the file, unless it is the lease of a process that took us for dead."""
+        while (beat := self.last_heartbeat()) is not None and _text(beat) == written:
+            if self.store.delete(self.path, beat):
+                return
 
     def _beat(self, over: threading.Event) -> None:
         """Send heartbeats from a thread: one batch may take longer than other processes would wait."""
@@ -151,71 +134,24 @@ class Lease:
                 self.heartbeat()
 
 
-def create_exclusively(path: Path, text: str) -> bool:
-    """Create a file whole, if there is none of its name; False where there is one."""
-    aside = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.{time.monotonic_ns()}.tmp")
+def _text(beat: Entry | None) -> str | None:
+    """What a lease says, on its first line: a store may write more, so that each heartbeat gives another content."""
     try:
-        with naming(path):
-            aside.write_text(text)
-        _give_name(aside, path)
-        return True
-    except FileExistsError:
-        return _text(path) == text  # a server that lost its first answer says so of our own file
-    finally:
-        aside.unlink(missing_ok=True)
+        return None if beat is None else beat.content.partition(b"\n")[0].decode()
+    except UnicodeDecodeError:
+        return None
 
 
-def creation_of(folder: Path) -> str:
-    """How files get their names exclusively in a folder: by `hard links` or by `exclusive creation`.
-
-    Raises:
-        UsageError: Its file system has neither.
-    """
-    probe = folder / f".{uuid.uuid4().hex}.tmp"
-    beside = probe.with_suffix(".link.tmp")
-    try:
-        probe.touch()
-        creation = _give_name(probe, beside)
-        with suppress(FileExistsError):
-            _give_name(probe, beside)
-            raise UsageError(
-                f"the file system of {folder} has neither hard links nor exclusive creation, by which processes would "
-                "share the work: choose another --out"
-            )
-        return creation
-    finally:
-        probe.unlink(missing_ok=True)
-        beside.unlink(missing_ok=True)
-
-
-def _give_name(aside: Path, path: Path) -> str:
-    """Give a written file its name, unless a file has it (FileExistsError); returns how.
-
-    A link to an existing name fails, also over NFS. Where the file system has no hard links (exFAT, many FUSE and SMB
-    mounts), the file is created exclusively and then written.
-    """
-    try:
-        os.link(aside, path)
-        return "hard links"
-    except OSError as error:
-        if error.errno not in NO_LINKS:
-            raise
-    with path.open("x") as stream:
-        stream.write(aside.read_text())
-    return "exclusive creation"
-
-
-def leases_in(folder: Path) -> list[Lease]:
+def leases_in(folder: Path, store: Store = LOCAL) -> list[Lease]:
     """All leases in a folder and below it, whoever owns them."""
-    found = (Path(place) / name for place, _, names in os.walk(folder) for name in names)
-    return [Lease(path) for path in found if path.suffix in SUFFIXES]
+    return [Lease(path, store) for path in store.walk(folder) if path.suffix in SUFFIXES]
 
 
-def owners(folder: Path) -> list[dict[str, Any]]:
+def owners(folder: Path, store: Store) -> list[dict[str, Any]]:
     """The living processes that own leases in a folder: `host`, `pid`, and `leases`, the paths relative to it."""
     found: dict[tuple[str, int], dict[str, Any]] = {}
-    now = file_system_time(folder)
-    for lease in sorted(leases_in(folder), key=lambda lease: lease.path):
+    now = store.time(folder)
+    for lease in sorted(leases_in(folder, store), key=lambda lease: lease.path):
         owner = lease.owner
         if owner is not None and not lease.is_expired(now):
             process = found.setdefault((owner["host"], owner["pid"]), {**owner, "leases": []})
@@ -236,15 +172,6 @@ def once(lease: Lease, done: Callable[[], T | None], do: Callable[[], object]) -
     return found
 
 
-def file_system_time(folder: Path) -> float:
-    """Seconds of the epoch by the clock of the file system that holds `folder`; by this host's where none answers."""
-    try:
-        with TemporaryFile(dir=folder) as probe:
-            return os.fstat(probe.fileno()).st_mtime
-    except OSError:
-        return time.time()
-
-
 def process_start(pid: int) -> float | None:
     """When the process began, which tells a living owner from a later process with its number; None if it is gone.
 
@@ -259,13 +186,6 @@ def process_start(pid: int) -> float | None:
         ticks = Path(f"/proc/{pid}/stat")
         return float(ticks.read_text().rpartition(")")[2].split()[19]) if ticks.exists() else process.create_time()
     except (psutil.Error, OSError):
-        return None
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text()
-    except (FileNotFoundError, UnicodeDecodeError):
         return None
 
 
@@ -296,12 +216,12 @@ class Monitor:
     same scans, in whichever process is next.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.lease = folder, Lease(folder / "monitor.json")
+    def __init__(self, folder: Path, store: Store = LOCAL) -> None:
+        self.folder, self.store, self.lease = folder, store, Lease(folder / "monitor.json", store)
         self._held, self._over, self._guard = ExitStack(), threading.Event(), threading.Lock()
         self._scans: MissedScans[Lease] = MissedScans()
         self._monitors, self._lives = False, False
-        self._beat: tuple[float, bytes] | None = None
+        self._beat: Entry | None = None
         self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
 
     def __enter__(self) -> "Monitor":
@@ -335,7 +255,7 @@ class Monitor:
     def scan(self) -> None:
         """Scan once: the monitor all leases, any other process the monitor's."""
         monitors = self._monitors or (self.lease.last_heartbeat() is None and self.acquire())
-        leases = leases_in(self.folder) if monitors else [self.lease]
+        leases = leases_in(self.folder, self.store) if monitors else [self.lease]
         beats = {lease: beat for lease in leases if (beat := lease.last_heartbeat()) is not None}
         beat, before = beats.get(self.lease), self._beat
         self._beat, self._lives = beat, None not in (beat, before) and beat != before

@@ -19,8 +19,9 @@ from typing import Any
 
 from noisezoo.builder.redaction import redact
 from noisezoo.errors import describe
+from .store import LOCAL, Store
 
-SUFFIX = ".jsonl"
+SUFFIX, UNIT = ".jsonl", "unit"
 LEVELS = {"failed": "error", "incomplete": "warning", "shortage": "warning", "library": "warning"}
 """Event -> level; any other event is `info`."""
 
@@ -41,12 +42,13 @@ class Log:
     """Append events to `folder/TIME-HOST-PID-RANDOM.jsonl`.
 
     Attributes:
-        path: The file.
+        path: The file, on this machine.
         attempt: The file's name without suffix: what markers and `status` call this run of this process.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, store: Store = LOCAL) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self._store = store
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")  # names are in the order of starts
         self.attempt = f"{stamp}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self.path = folder / f"{self.attempt}{SUFFIX}"
@@ -57,7 +59,8 @@ class Log:
     def write(self, event: str, **fields: Any) -> None:
         """Append one line: the time, seconds by a clock that never jumps, level, event and fields.
 
-        A line that cannot be written, as on a full disk, goes to stderr: the work must not fail for it.
+        A line that cannot be written, as on a full disk, goes to stderr: the work must not fail for it. Where sharing
+        the file sends all of it, lines of units wait for the next other line.
         """
         head = {"time": round(time.time(), 3), "elapsed": round(time.monotonic() - self._begun, 3),
                 "level": LEVELS.get(event, "info"), "event": event}  # fmt: skip
@@ -66,6 +69,8 @@ class Log:
             with self.path.open("a") as stream:
                 stream.write("\n" + line if self._torn else line)
             self._torn = False
+            if event != UNIT:
+                self._store.share(self.path)
         except OSError as error:
             self._torn = True
             print(f"{self.path.name} cannot be written ({describe(error)}): {line}", end="", file=sys.stderr)
@@ -113,21 +118,20 @@ class Tail:
         seen: Attempt -> when its log last grew, in seconds of the epoch.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, store: Store = LOCAL) -> None:
         self.folder, self.seen = folder, dict[str, float]()
-        self._read: dict[Path, int] = {}
+        self._store, self._read = store, dict[str, int]()
 
     def events(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """(attempt, event) of every whole line written since the last call, log by log."""
-        for path in sorted(self.folder.glob(f"*{SUFFIX}")):
-            found, start = path.stat(), self._read.get(path, 0)
-            self.seen[path.stem] = found.st_mtime
-            if found.st_size > start:
-                with path.open("rb") as stream:
-                    stream.seek(start)
-                    whole = stream.read().rpartition(b"\n")[0]
-                self._read[path] = start + len(whole) + bool(whole)
-                yield from ((path.stem, event) for event in parse(whole.decode(errors="replace")))
+        sizes = self._store.sizes(self.folder)
+        for name in sorted(name for name in sizes if name.endswith(SUFFIX)):
+            (size, time), start, attempt = sizes[name], self._read.get(name, 0), name.removesuffix(SUFFIX)
+            self.seen[attempt] = time
+            if size > start:
+                whole = self._store.tail(self.folder / name, start).rpartition(b"\n")[0]
+                self._read[name] = start + len(whole) + bool(whole)
+                yield from ((attempt, event) for event in parse(whole.decode(errors="replace")))
 
 
 def parse(text: str) -> list[dict[str, Any]]:
@@ -143,10 +147,10 @@ def parse(text: str) -> list[dict[str, Any]]:
     return events
 
 
-def failures(folder: Path, since: float, event: str = "failed") -> list[str]:
+def failures(folder: Path, since: float, event: str = "failed", store: Store = LOCAL) -> list[str]:
     """Messages of the processes that failed after the moment `since` (seconds of the epoch), each once.
 
     With `event="incomplete"`, of those that left something for a next run.
     """
-    events = [found for _, found in Tail(folder).events()]
+    events = [found for _, found in Tail(folder, store).events()]
     return list(dict.fromkeys(e["message"] for e in events if e["event"] == event and e["time"] >= since))

@@ -14,9 +14,8 @@ import numpy as np
 
 from noisezoo import zoo
 from noisezoo.builder.views import groups, shared
-from noisezoo.files import TEMPORARY, clean_up, read_json
 from .build import Build, Unit, listed_units
-from .leases import PAUSE, Lease, file_system_time, leases_in
+from .leases import PAUSE, Lease, leases_in
 from .scheduler import Scheduler, Task, image_work, point_of
 
 SHARED_FROM = 2000
@@ -36,7 +35,7 @@ class Queue(Scheduler):
     """
 
     def __init__(self, build: Build) -> None:
-        self.build, self.leases, self.living = build, build.leases, 0
+        self.build, self.store, self.leases, self.living = build, build.store, build.leases, 0
         self.views: dict[str, list[zoo.View]] = {shared(views[0]): views for views in groups(build.views)}
         rows, steps = build.recipe.slice_rows, build.steps
         work = {name: rows * sum(image_work(v, steps[v.name]) for v in views) for name, views in self.views.items()}
@@ -85,10 +84,10 @@ class Queue(Scheduler):
         views = sorted((name, *(view.name for view in views)) for name, views in self.views.items())
         path = self.leases / f"open-{hashlib.sha256(json.dumps(views).encode()).hexdigest()[:12]}.map"
         for pause in PAUSES:
-            found = read_json(path)
+            found = self.store.read_json(path)
             if found is not None and found["token"] != self._token:
                 return self._read(found)
-            with Lease(path.with_suffix(".scan")).acquire() as acquired:
+            with Lease(path.with_suffix(".scan"), self.store).acquire() as acquired:
                 if acquired:
                     return self._read(self._write(path))
             time.sleep(pause)
@@ -96,31 +95,29 @@ class Queue(Scheduler):
 
     def check(self) -> None:
         """Remove the markers that are not valid, so that their units are open; one of several processes does it."""
-        lease = Lease(self.leases / "check.json")
+        lease = Lease(self.leases / "check.json", self.store)
         with lease.acquire() as acquired:
             for unit in self.build.pending() if acquired else ():
                 with unit.lease.acquire() as owned:  # no other process may be about to replace the marker
                     if owned and unit.marker() is None:
-                        unit.marker_path.unlink(missing_ok=True)
-        while not acquired and lease.path.exists() and not lease.is_expired():
+                        self.store.remove(unit.marker_path)
+        while not acquired and lease.last_heartbeat() is not None and not lease.is_expired():
             time.sleep(PAUSE)
 
     def clean_up(self) -> None:
         """Remove what dead processes left, where no process works any more: temporary files and leases."""
         parts = {units[0].part.parent for units in self._units.values() if units}
         for folder in (self.leases, *(self.leases / group for group in self.views), *sorted(parts)):
-            clean_up(folder)
-        for lease in leases_in(self.leases):
+            self.store.clean_up(folder)
+        for lease in leases_in(self.leases, self.store):
             if lease.is_expired():
-                lease.path.unlink(missing_ok=True)
+                self.store.remove(lease.path)
 
     def _write(self, path: Path) -> dict[str, Any]:
         tasks = {group: np.packbits(tasks).tobytes().hex() for group, tasks in self._list().items()}
         found = {"token": uuid.uuid4().hex, "living": self.living, "open": tasks}
-        clean_up(path.parent, path.name)
-        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}{TEMPORARY}")
-        aside.write_text(json.dumps(found))
-        os.replace(aside, path)  # not forced to disk: if it is lost, the next listing is written all the same
+        self.store.clean_up(path.parent, path.name)
+        self.store.write_json(path, found)
         return found
 
     def _read(self, found: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -129,9 +126,9 @@ class Queue(Scheduler):
         return {group: np.unpackbits(bits[group], count=self._count(group)).astype(bool) for group in self.views}
 
     def _list(self) -> dict[str, np.ndarray]:
-        self.living, now, opened = 0, file_system_time(self.leases), {}
+        self.living, now, opened = 0, self.store.time(self.leases), {}
         for group in self.views:
-            owned = listed_units(self.leases / group, self._count(group), ".json")
+            owned = listed_units(self.store.names(self.leases / group), self._count(group), ".json")
             opened[group] = self._undone(group)  # after the leases: a task released in between is then seen as done
             owned = np.flatnonzero(owned & opened[group])
             living = [n for n in owned if not self._lease(Task(group, int(n))).is_expired(now)]
@@ -142,7 +139,8 @@ class Queue(Scheduler):
     def _undone(self, group: str) -> np.ndarray:
         """(n,) bool. Tasks with a unit whose part or marker is not listed."""
         folders, n = [self.build.state / "parts" / view.name for view in self.views[group]], self._count(group)
-        return np.asarray(~np.all([listed_units(folder, n, ".json", ".parquet") for folder in folders], axis=0))
+        found = [listed_units(self.store.names(folder), n, ".json", ".parquet") for folder in folders]
+        return np.asarray(~np.all(found, axis=0))
 
     def _count(self, group: str) -> int:
         return len(self._units[self.views[group][0].name])

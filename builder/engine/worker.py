@@ -26,7 +26,7 @@ from noisezoo.builder.views import (
     weights_of,
 )
 from noisezoo.errors import NoiseZooError
-from noisezoo.files import clean_up, committed, write_tensors
+from noisezoo.files import write_tensors
 from .build import ARITHMETIC, Build, Unit
 from .commit import commit, device_name
 from .leases import HEARTBEAT_SECONDS, PAUSE, Lease, Monitor, once
@@ -75,7 +75,8 @@ def work(build: Build, log: Log) -> int:
     """
     source = build.source
     done, checked, pause = 0, False, PAUSE
-    with reading_threads(build.recipe.settings) as pool, Queue(build) as queue, Monitor(queue.leases) as monitor:
+    pool = reading_threads(build.recipe.settings)
+    with pool, Queue(build) as queue, Monitor(queue.leases, queue.store) as monitor:
         group: _Group | None = None
         while not stop_requested():
             build.refuse_outgrown()
@@ -244,15 +245,15 @@ def _fit(build: Build, source: Source, computer: "Computer") -> "dict[str, np.nd
     """What a view has learned; learned now by one process, under a lease, where none has."""
     from safetensors.numpy import load_file
 
-    path = build.sample / "fits" / f"{computer.view.name}.safetensors"
+    path, store = build.sample / "fits" / f"{computer.view.name}.safetensors", build.store
 
     def write() -> None:
-        clean_up(path.parent, path.name)
-        with committed(path) as temporary:
+        store.clean_up(path.parent, path.name)
+        with store.committed(path) as temporary:
             write_tensors(temporary, computer.fit(fitting_images(build, source)))
 
-    lease = Lease(build.leases / f"fit-{path.stem}.json")
-    return once(lease, lambda: load_file(path) if path.exists() else None, write)
+    lease = Lease(build.leases / f"fit-{path.stem}.json", store)
+    return once(lease, lambda: None if store.size(path) is None else load_file(store.fetch(path)), write)
 
 
 def fitting_images(build: Build, source: Source) -> "Iterator[Image]":

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from noisezoo import zoo
-from noisezoo.builder.engine import GRACE_VARIABLE, LEAVING, READERS, Build, identity
+from noisezoo.builder.engine import GRACE_VARIABLE, LEAVING, READERS, Build, find_store, identity
 from noisezoo.builder.recipe import Recipe
 from noisezoo.errors import UsageError
 from noisezoo.files import write_text
@@ -116,7 +116,7 @@ class Slurm:
             UsageError: SLURM could not follow the script; says what to write instead.
         """
         self._check(node)
-        seconds, build = slurm_seconds(self.time), replace(build, root=build.root.absolute())
+        seconds, build = slurm_seconds(self.time), replace(build, store=find_store(build.root.absolute()))
         made = self._plan(build, node)
         logs = _for_slurm(build.state / "logs") + ("/slurm-%A_%a.out" if self.array else "/slurm-%j.out")
         srun, words = container_words(self.container, bool(node.gpus), _mounts(build))

@@ -58,7 +58,8 @@ class Forecast:
             images = sum(len(unit.rows) for unit in places)
             if images:
                 share = images / self.plan.images
-                stored = sum(path.stat().st_size for unit in places for path in (unit.part, unit.marker_path))
+                files = [path for unit in places for path in (unit.part, unit.marker_path)]
+                stored = sum(self.build.store.size(path) or 0 for path in files)
                 seconds = view.seconds * share, float(row["seconds"][new].sum())
                 found.append(Compared(view.row.name, images, seconds, (view.part_bytes * share, float(stored))))
         record = read_record(self.build.root)

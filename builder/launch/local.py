@@ -16,6 +16,7 @@ import yaml
 
 from noisezoo.builder.dataset import is_finished
 from noisezoo.builder.engine import (
+    EXCLUSIVE,
     GRACE_VARIABLE,
     LEAVING,
     PREEMPTION_SIGNALS,
@@ -104,8 +105,8 @@ def build_datasets(
     todo = [build for build in builds if not is_finished(build)]
     for build in todo:
         admit(build, mixed=mixed)
-        if (creation := lease_creation(build)) != "hard links":
-            say(f"{build.root}: no hard links here, so that leases are files made by {creation}")
+        if (creation := lease_creation(build)) == EXCLUSIVE:
+            say(f"{build.store.name}: no hard links here, so that leases are files made by {creation}")
     try:
         while todo:
             if engine is None:
@@ -115,7 +116,7 @@ def build_datasets(
             for build in todo:
                 _check(build, started, code)
                 for event, before in (("shortage", ""), ("library", "Warning of a library: ")):
-                    for message in failures(build.state / "logs", since=started, event=event):
+                    for message in _said(build, started, event):
                         say(before + message)
                 _wait_for_others(build, say)
             todo = [build for build in todo if not is_finished(build)]
@@ -127,16 +128,21 @@ def build_datasets(
 
 def _check(build: Build, started: float, code: int) -> None:
     """Raise the error that the processes ended with, or say what is missing."""
-    messages = failures(build.state / "logs", since=started)
+    messages = _said(build, started, "failed")
     if messages:
         raise NoiseZooError(messages[0])
     if not is_finished(build) and not build.owners():
-        if undone := failures(build.state / "logs", since=started, event="incomplete"):
-            raise IncompleteError(f"{build.root}: {undone[0]}")
+        if undone := _said(build, started, "incomplete"):
+            raise IncompleteError(f"{build.store.name}: {undone[0]}")
         raise IncompleteError(
-            f"{build.root}: {missing_text(status(build))}, and the processes ended (exit {code}); the same command "
-            f"goes on. Their output: {log_path(build)}"
+            f"{build.store.name}: {missing_text(status(build))}, and the processes ended (exit {code}); the same "
+            f"command goes on. Their output: {log_path(build)}"
         )
+
+
+def _said(build: Build, since: float, event: str) -> list[str]:
+    """What the processes' logs say since a moment."""
+    return failures(build.state / "logs", since, event, build.store)
 
 
 def _wait_for_others(build: Build, say: Say) -> None:

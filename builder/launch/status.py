@@ -7,10 +7,10 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -292,7 +292,7 @@ class Scan:
         names = [view.name for view in self.build.views]
         missing = [(int(v), int(s)) for v, s in np.argwhere(self.left)]
         return {
-            "folder": str(self.build.root), "time": self.time, "finished": self.finished,
+            "folder": self.build.store.name, "time": self.time, "finished": self.finished,
             "seconds_left": self.seconds_left, "processes_at_work": len(self.at_work),
             "slowest_host": self.slowest_host,
             "views": _fields(self.views, "view total done refused running failed images_per_second "
@@ -324,7 +324,7 @@ class Watcher:
         self._rows = np.array([len(unit.rows) for unit in self._places[0]])
         self._units = np.zeros((len(self._places), len(self._rows)), UNIT)
         self._attempts: dict[tuple[str, str], int] = {}
-        self._tail = Tail(build.state / "logs")
+        self._tail = Tail(build.state / "logs", build.store)
         self._starts: dict[str, dict[str, Any]] = {}
         self._failures: list[Failure] = []
 
@@ -351,9 +351,7 @@ class Watcher:
                 self._failures.append(Failure(str(event.get("message")), attempt, event["time"], *place))
 
     def _read_markers(self) -> None:
-        there = np.array(
-            [listed_units(units[0].part.parent, len(units), ".json", ".parquet") for units in self._places]
-        )
+        there = np.array([self._listed(units, units[0].part, ".json", ".parquet") for units in self._places])
         self._units[~there] = 0
         new = [self._places[v][s] for v, s in np.argwhere(there & ~self._units["done"])]
         if new:
@@ -378,20 +376,24 @@ class Watcher:
         """
         held: dict[Lease, list[Key]] = defaultdict(list)
         for v, units in enumerate(self._places):
-            for s in np.flatnonzero(listed_units(units[0].lease.path.parent, len(units), ".json")).tolist():
+            for s in np.flatnonzero(self._listed(units, units[0].lease.path, ".json")).tolist():
                 held[units[s].lease].append((v, s))
         running: dict[Key, dict[str, Any]] = {}
         died: dict[Key, Failure] = {}
         for lease, keys in held.items():
             owner = lease.owner or {}
-            with suppress(FileNotFoundError):  # given back meanwhile
-                touched = lease.path.stat().st_mtime
-                if not lease.is_expired(time.time()):
-                    running |= dict.fromkeys(keys, {**owner, "touched": touched})
-                    continue
-                message = f"process {owner.get('pid', '?')} on {owner.get('host', '?')} died at it"
-                died |= {(v, s): Failure(message, "", touched, self.build.views[v].name, s) for v, s in keys}
+            if (beat := lease.last_heartbeat()) is None:  # given back meanwhile
+                continue
+            if not lease.is_expired(time.time()):
+                running |= dict.fromkeys(keys, {**owner, "touched": beat.time})
+                continue
+            message = f"process {owner.get('pid', '?')} on {owner.get('host', '?')} died at it"
+            died |= {(v, s): Failure(message, "", beat.time, self.build.views[v].name, s) for v, s in keys}
         return running, died
+
+    def _listed(self, units: Sequence[Unit], one: Path, *suffixes: str) -> np.ndarray:
+        """(units,) bool. Of which units the folder of `one` has files with these suffixes."""
+        return listed_units(self.build.store.names(one.parent), len(units), *suffixes)
 
 
 def status(build: Build) -> list[ViewStatus]:

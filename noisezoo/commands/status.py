@@ -99,7 +99,7 @@ def _lines(scan: Scan) -> Iterator[str]:
         if runs:
             yield f"Missing of {view.view}: images {', '.join(runs[:RUNS_SHOWN])}{more}"
     if scan.finished:
-        yield f"Finished: {scan.build.root}"
+        yield f"Finished: {scan.build.store.name}"
     elif scan.seconds_left is not None:
         workers = f"{len(scan.at_work)} at work" if scan.at_work else "no process at work now"
         yield f"About {duration(scan.seconds_left)} of work left, {workers}."

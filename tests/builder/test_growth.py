@@ -9,8 +9,8 @@ import pytest
 from noisezoo.builder.__main__ import run
 from noisezoo.builder.audit.verify import verify
 from noisezoo.builder.dataset.remove import remove
-from noisezoo.builder.engine import build as build_module
 from noisezoo.builder.engine.build import open_build, prepare
+from noisezoo.builder.engine.store import Store
 from noisezoo.builder.recipe import Recipe
 from noisezoo.errors import UsageError
 from noisezoo.loading import load
@@ -60,17 +60,17 @@ def test_a_kill_while_a_build_grows_leaves_a_build_of_one_of_the_two_limits(tmp_
     reference = published(out)
 
     def killed() -> None:
-        real = build_module.write_json
+        real = Store.write_json
 
-        def write_json(path: Path, value: dict[str, Any]) -> None:
+        def write_json(store: Store, path: Path, value: dict[str, Any]) -> None:
             if path.name == "recipe.json":
                 if moment.startswith("after"):
-                    real(path, value)
+                    real(store, path, value)
                 if not moment.startswith("in"):
                     os._exit(9)
-            real(path, value)
+            real(store, path, value)
 
-        build_module.write_json = write_json  # type: ignore[attr-defined]
+        Store.write_json = write_json  # type: ignore[method-assign]
         if moment.startswith("in"):
             from noisezoo.builder.engine import worker
 

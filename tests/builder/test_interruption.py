@@ -25,13 +25,13 @@ VIEWS = ("pixels-8-whitened", "digits-ddpm")
 STEPS = {
     "before the manifest": ("noisezoo.builder.engine.build:freeze", "before", 1),
     "in the middle of the manifest": ("pyarrow.parquet:write_table", "half", 1),
-    "between the manifest and the source's facts": ("noisezoo.builder.engine.build:write_json", "before", 1),
-    "between the source's facts and the recipe": ("noisezoo.builder.engine.build:write_json", "before", 2),
-    "between the recipe and the models": ("noisezoo.builder.engine.build:write_json", "before", 3),
+    "between the manifest and the source's facts": ("noisezoo.builder.engine.store:Store.write_json", "before", 1),
+    "between the source's facts and the recipe": ("noisezoo.builder.engine.store:Store.write_json", "before", 2),
+    "between the recipe and the models": ("noisezoo.builder.engine.store:Store.write_json", "before", 3),
     "in the middle of a fit": ("noisezoo.builder.engine.worker:write_tensors", "half", 1),
     "owning leases": ("noisezoo.builder.engine.worker:commit", "before", 3),
     "in the middle of a part": ("noisezoo.builder.engine.commit:write_parquet", "half", 3),
-    "between a part and its marker": ("noisezoo.builder.engine.commit:write_json", "before", 3),
+    "between a part and its marker": ("noisezoo.builder.engine.commit:_marker", "before", 3),
     "after a marker, its lease still owned": ("noisezoo.builder.engine.worker:commit", "after", 3),
     "before publishing": ("noisezoo.builder.__main__:finish", "before", 1),
     "in the middle of a shard": ("noisezoo.builder.dataset.layout:write_parquet", "half", 4),
@@ -39,7 +39,7 @@ STEPS = {
     "in the middle of the card": ("noisezoo.builder.dataset.card:_check", "half", 1),
     "before the card": ("noisezoo.builder.dataset.finish:write_json", "after", 1),
     "between the card and the record": ("noisezoo.builder.dataset.finish:write_record", "before", 1),
-    "after the record": ("noisezoo.builder.dataset.finish:write_json", "before", 2),
+    "after the record": ("noisezoo.builder.dataset.finish:write_hashes", "before", 1),
 }
 """Moment -> what is interrupted, when (before it, after it, with half its file written), and at which call."""
 

@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from noisezoo import zoo
-from noisezoo.builder.engine import build as build_module
-from noisezoo.builder.engine.build import fingerprint, hashing
+from noisezoo.builder.engine import fingerprint as fingerprint_module
+from noisezoo.builder.engine.fingerprint import fingerprint, hashing
 from noisezoo.builder.models import Encoder, Inverter, Runtime, check_access, footprint
 from noisezoo.errors import UsageError
 from tests.builder.folders import PROMPT, Folders, edit_json, image_unet, latents, pictures, text_unet
@@ -383,8 +383,8 @@ def test_a_local_folder_is_hashed_once_a_build_and_only_the_files_that_are_read(
     copy: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, read = copy("sd15"), []
-    known = build_module.sha256_of
-    monkeypatch.setattr(build_module, "sha256_of", lambda path: read.append(path) or known(path))  # type: ignore[func-returns-value]
+    known = fingerprint_module.sha256_of
+    monkeypatch.setattr(fingerprint_module, "sha256_of", lambda path: read.append(path) or known(path))  # type: ignore[func-returns-value]
     row = replace(zoo.get("sd15"), repo=str(folder), revision=None)
     untrained = zoo.untrained(row)
     first = [fingerprint(view, hashing(tmp_path)) for view in (untrained, row)]
