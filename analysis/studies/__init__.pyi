@@ -6,6 +6,7 @@ from .claims import (
     Json as Json,
     scorecard as scorecard,
 )
+from .data import Data as Data
 from .run import analyze as analyze
 from .study import (
     QUICK as QUICK,

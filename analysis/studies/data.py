@@ -58,6 +58,11 @@ class Data:
         return len(self.labels)
 
     @cached_property
+    def ids(self) -> list[str]:
+        """Of the images, (n,)."""
+        return list(self.labels.data.column(ID).to_pylist())
+
+    @cached_property
     def section(self) -> Section | None:
         """What the dataset's own record says of this source; None where it has none."""
         record = read_record(self.path_or_repo, self.revision)

@@ -10,5 +10,6 @@ from .import_arrays import (
 )
 from .join import join as join
 from .layout import basis_path as basis_path, config_files as config_files
+from .leave_out import leave_out as leave_out
 from .publish import Published as Published, publish as publish
 from .remove import remove as remove
