@@ -114,6 +114,11 @@ class View:
         return self.init_seed if self.untrained else None
 
     @property
+    def location(self) -> str | Path:
+        """Where its weights are: a folder, or a Hub id."""
+        return self.folder or self.repo
+
+    @property
     def folder(self) -> Path | None:
         """Where a shipped model or a local folder lies; None for a model on the Hub or for no model."""
         if self.repo.startswith("testbed:"):
@@ -139,29 +144,29 @@ def untrained(row: View) -> View:
 
 def latent(row: View) -> View:
     """The control of a latent model's view: its autoencoder's latent, what its noise is made from."""
-    return replace(
-        row, name=row.autoencoder or "", kind="control", family="vae", gflops=row.autoencoder_gflops,
-        about=f"VAE latent that {row.name} inverts: what its noise is made from", clip_conditioned=None,
-        autoencoder=None, autoencoder_gflops=0.0, baseline=None, untrained=False, init_seed=None,
-    )  # fmt: skip
+    about = f"VAE latent that {row.name} inverts: what its noise is made from"
+    return _control(row, row.autoencoder or "", "vae", about, gflops=row.autoencoder_gflops, autoencoder=None,
+                    untrained=False, init_seed=None)  # fmt: skip
 
 
 def residual(row: View) -> View:
     """The control of a noise view: x_T - a z0, what is left of its noise without the image's share, by algebra."""
-    return replace(
-        row, name=row.name + RESIDUAL, kind="control", family="residual", gflops=0.0, autoencoder_gflops=0.0,
-        about=f"{row.name} less the image's share of it: x_T - a z0", clip_conditioned=None, baseline=None,
-        millions=(), gigabytes=0.0,
-    )  # fmt: skip
+    about = f"{row.name} less the image's share of it: x_T - a z0"
+    return _control(row, row.name + RESIDUAL, "residual", about, millions=(), gigabytes=0.0)
 
 
 def true(row: View) -> View:
     """The control of a noise view on generated pictures: the noise that they were made of."""
+    about = f"the noise that {row.name} made the pictures of"
+    return View(row.name + TRUE, "control", "true", "", row.resolution, row.shape, row.license, 0.0, about,
+                untrained=row.untrained)  # fmt: skip
+
+
+def _control(row: View, name: str, family: str, about: str, *, gflops: float = 0.0, **fields: Any) -> View:
+    """A control that a model brings: no network of its own, or its autoencoder alone, so no text and no twin."""
     return replace(
-        row, name=row.name + TRUE, kind="control", family="true", repo="", revision=None, gflops=0.0, gated=False,
-        about=f"the noise that {row.name} made the pictures of", clip_conditioned=None, pickled=False, autoencoder=None,
-        autoencoder_gflops=0.0, baseline=None, init_seed=None, millions=(), gigabytes=0.0, guidance=None, half=None,
-        ungated="",
+        row, name=name, kind="control", family=family, about=about, gflops=gflops, clip_conditioned=None, baseline=None,
+        autoencoder_gflops=0.0, **fields,
     )  # fmt: skip
 
 

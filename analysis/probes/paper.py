@@ -163,13 +163,6 @@ def paper_probes(
     )
 
 
-def _refusals(Y: Floats, names: Sequence[str]) -> dict[str, str]:
-    constant = {names[j] for j in constant_columns(Y)}
-    if len(constant) == len(names):
-        raise ValueError(f"no attribute has both classes among the {len(Y)} training rows: there is nothing to probe")
-    return {name: f"one class only among the {len(Y)} training rows" for name in names if name in constant}
-
-
 def as_mask(train: ArrayLike, n: int) -> NDArray[np.bool_]:
     """A split of n rows: true for training rows.
 

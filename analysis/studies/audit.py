@@ -170,9 +170,6 @@ def _sentence(row: Json) -> str:
         end = f"{row['view']} ends at t = {row['time']:g}, x_T = {row['a']:.4f} z0 + {row['s']:.4f} eps"
     share = "" if row["share"] is None else f"; the image has {100 * row['share']:.2f} % of its power"
     slope = "" if row["slope"] is None else f"; regressed on z0, x_T holds {row['slope']:.3f} of it"
-    law = (
-        ""
-        if row["held_by_noise"] is None
-        else f" where independent noise would have {100 * row['held_by_noise']:.1f} %"
-    )
+    null = row["held_by_noise"]
+    law = "" if null is None else f" where independent noise would have {100 * null:.1f} %"
     return f"{end}{share}{slope}. {row['components']} components hold {100 * row['held']:.1f} % of its variance{law}."

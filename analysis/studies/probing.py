@@ -190,9 +190,8 @@ def _against(d: Mapping[str, Any]) -> str:
         -1: "does worse than",
         IDENTICAL: "holds the same rows as",
     }
-    verb = verbs[d["way"]]
     control = "its own autoencoder's latent" if d["own"] else CONTROL_NAMES.get(d["role"], d["role"])
-    return f"{d['view']} {verb} {control} ({d['control']}): {points(d)}."
+    return f"{d['view']} {verbs[d['way']]} {control} ({d['control']}): {points(d)}."
 
 
 def _conditioning(views: Sequence[Json]) -> list[Json]:

@@ -176,7 +176,7 @@ class Generated(Source):
 
         row = self.row
         made = Inverter.from_pretrained(
-            row.folder or row.repo, num_inference_steps=self.num_inference_steps, guidance_scale=self.guidance_scale,
+            row.location, num_inference_steps=self.num_inference_steps, guidance_scale=self.guidance_scale,
             scheme=self.scheme, revision=row.revision, untrained_seed=row.start_seed, pickled=row.pickled,
         )  # fmt: skip
         if made.keeps_previous:

@@ -5,7 +5,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import fields
 from math import inf
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,16 +28,6 @@ if TYPE_CHECKING:
 
 class ModelComputer(Computer):
     """A view with weights: a shipped or local folder, or a Hub repository at its pinned revision."""
-
-    @property
-    def location(self) -> str | Path:
-        """Where the weights are."""
-        return self.view.repo if self.view.folder is None else self.view.folder
-
-    @property
-    def seed(self) -> int | None:
-        """The random start of an untrained control; None for a trained model."""
-        return self.view.start_seed
 
     @property
     def device(self) -> "torch.device":
@@ -72,7 +61,7 @@ class LatentComputer(ModelComputer):
         self.set_up()
         from noisezoo.builder.models import load_pipeline, resolve
 
-        folder = resolve(self.location, self.view.revision, family=self.view.family, pickled=self.view.pickled)
+        folder = resolve(self.view.location, self.view.revision, family=self.view.family, pickled=self.view.pickled)
         self.pipeline = load_pipeline(
             folder, dtype=self.arithmetic["dtype"], device=self.device, denoise=False, pickled=self.view.pickled,
             runtime=make_runtime(self.settings),
@@ -217,8 +206,8 @@ class EmbeddingComputer(ModelComputer):
         from noisezoo.builder.models import Encoder
 
         self.encoder = Encoder.from_pretrained(
-            self.location, family=self.view.family, dtype=self.arithmetic["dtype"], device=self.device,
-            revision=self.view.revision, untrained_seed=self.seed,
+            self.view.location, family=self.view.family, dtype=self.arithmetic["dtype"], device=self.device,
+            revision=self.view.revision, untrained_seed=self.view.start_seed,
         )  # fmt: skip
 
     def prepare(self, image: "Image") -> np.ndarray:
@@ -239,7 +228,7 @@ def make_inverter(view: "View", settings: "Settings", device: "torch.device | No
     device = network_device(device)
     s = settled(view, settings, device)
     return Inverter.from_pretrained(
-        view.folder or view.repo, num_inference_steps=s.num_inference_steps, guidance_scale=s.guidance_scale,
+        view.location, num_inference_steps=s.num_inference_steps, guidance_scale=s.guidance_scale,
         prompt=s.prompt if s.prompt_column is None else None, negative_prompt=s.negative_prompt,
         scheme=s.scheme, scheme_options=s.scheme_options,
         span=s.span, dtype=s.dtype or "float32", device=device, revision=view.revision, untrained_seed=view.start_seed,

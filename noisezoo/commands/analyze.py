@@ -238,7 +238,7 @@ def make_judge(view: str) -> Judge:
         raise UsageError(f"view {view} is {row.about}: a judge must be an encoder")
     from noisezoo.builder.models import Encoder
 
-    load = cache(lambda: Encoder.from_pretrained(row.folder or row.repo, family=row.family, revision=row.revision))
+    load = cache(lambda: Encoder.from_pretrained(row.location, family=row.family, revision=row.revision))
 
     def embed(images: np.ndarray) -> np.ndarray:
         from PIL import Image
