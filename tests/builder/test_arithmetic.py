@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from noisezoo.builder.engine.log import failures
 from noisezoo.builder.launch import local
 from noisezoo.builder.launch.local import build_dataset
 from noisezoo.builder.models import Encoder, Inverter, set_arithmetic
-from noisezoo.builder.models.arithmetic import DTYPES, check_arithmetic, network_device, network_dtype
+from noisezoo.builder.models.arithmetic import DTYPES, can_compile, check_arithmetic, network_device, network_dtype
 from noisezoo.builder.models.footprint import stage_bytes
 from noisezoo.builder.recipe import Settings, make_recipe
 from noisezoo.builder.views.batches import SHARE, choose_arithmetic, choose_sizes
@@ -65,6 +66,18 @@ def test_what_is_compiled_is_deterministic_and_independent_of_the_batch(switches
 
     assert set_arithmetic("float32", compiled=True)["inductor_deterministic"]
     assert config.deterministic and config.batch_invariant
+
+
+def test_a_torch_without_the_switch_for_batches_compiles_all_the_same(
+    switches: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch._inductor import config
+
+    older = SimpleNamespace(deterministic=False)  # as torch 2.11 on the GPU machine that was measured
+    monkeypatch.setattr("torch._inductor.config", older)
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    assert can_compile() and set_arithmetic("float16", compiled=True)["inductor_deterministic"]
+    assert vars(older) == {"deterministic": True} and older is not config
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
