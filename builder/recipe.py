@@ -15,6 +15,7 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    TypeAdapter,
     ValidationError,
     field_validator,
     model_serializer,
@@ -163,12 +164,19 @@ class Recipe(_Frozen):
 
     @field_validator("rows", mode="before")
     @classmethod
-    def _fields_of_rows(cls, rows: Any) -> Any:
+    def _sound_rows(cls, rows: Any) -> Any:
+        """A row's fault is told at once: without the row, its view would be called unknown."""
         known = [field.name for field in dataclasses.fields(zoo.View)]
-        for row in rows if isinstance(rows, list | tuple) else ():
+        for number, row in enumerate(rows if isinstance(rows, list | tuple) else ()):
             unknown = [name for name in row if name not in known] if isinstance(row, dict) else ()
             if unknown:
-                raise ValueError(f"a row has no field {unknown[0]!r}; it has: {', '.join(known)}")
+                raise UsageError(f"recipe field rows: a row has no field {unknown[0]!r}; it has: {', '.join(known)}")
+            try:
+                TypeAdapter(zoo.View).validate_python(row)
+            except ValidationError as error:
+                fault = error.errors(include_url=False)[0]
+                where = ".".join(map(str, ("rows", number, *fault["loc"])))
+                raise UsageError(f"recipe field {where}: {fault['msg']}") from error
         return rows
 
     @field_validator("rows")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from noisezoo.errors import UsageError
 from noisezoo.loading import LABELS, PAIRED
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 Kind = Literal["noise", "embedding", "control"]
 Guidance = Literal["text", "zeros", "input", "none"]
+Objective = Literal["diffusion", "flow", "consistency", "contrastive", "contrastive-text", "self-distillation",
+                    "masked", "supervised", "autoencoding"]  # fmt: skip
+OBJECTIVES = get_args(Objective)
 TESTBED = Path(__file__).parent / "testbed"
 UNTRAINED, RESIDUAL, TRUE, SEED = "-untrained", "-residual", "-true", "-seed"
 UNRECORDED = ("millions", "gigabytes", "guidance", "half", "ungated")
@@ -60,6 +63,8 @@ class View:
             where `clip_conditioned` is False.
         half: Half precision in which its network neither overflows nor loses accuracy on a GPU; None: none is known.
         ungated: Of a gated model: where the same weights are without a gate, and what differs there.
+        objective: What its network was trained for, one of OBJECTIVES (`contrastive` on pictures alone,
+            `contrastive-text` on pictures and captions); None where nothing was trained or the row does not say.
     """
 
     name: str
@@ -85,6 +90,7 @@ class View:
     guidance: Guidance | None = None
     half: Literal["float16", "bfloat16"] | None = None
     ungated: str = ""
+    objective: Objective | None = None
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> "View":
@@ -139,6 +145,7 @@ def untrained(row: View) -> View:
     return replace(
         row, name=row.name + UNTRAINED, kind="control" if row.kind == "noise" else "embedding", untrained=True,
         init_seed=0 if row.init_seed is None else row.init_seed, baseline=None, about=f"{row.name} before training",
+        objective=None,
     )  # fmt: skip
 
 
@@ -146,13 +153,13 @@ def latent(row: View) -> View:
     """The control of a latent model's view: its autoencoder's latent, what its noise is made from."""
     about = f"VAE latent that {row.name} inverts: what its noise is made from"
     return _control(row, row.autoencoder or "", "vae", about, gflops=row.autoencoder_gflops, autoencoder=None,
-                    untrained=False, init_seed=None)  # fmt: skip
+                    untrained=False, init_seed=None, objective="autoencoding")  # fmt: skip
 
 
 def residual(row: View) -> View:
     """The control of a noise view: x_T - a z0, what is left of its noise without the image's share, by algebra."""
     about = f"{row.name} less the image's share of it: x_T - a z0"
-    return _control(row, row.name + RESIDUAL, "residual", about, millions=(), gigabytes=0.0)
+    return _control(row, row.name + RESIDUAL, "residual", about, millions=(), gigabytes=0.0, objective=None)
 
 
 def true(row: View) -> View:
@@ -221,13 +228,16 @@ def register(row: View, *, replace_existing: bool = False) -> View:
         The row as it is kept.
 
     Raises:
-        UsageError: The name is taken (and `replace_existing` is not set) or is not fit for a config name, or
-            `autoencoder` names a view of another family.
+        UsageError: The name is taken (and `replace_existing` is not set) or is not fit for a config name, the objective
+            is none of OBJECTIVES, or `autoencoder` names a view of another family.
     """
     if not row.name or row.name[0] in "._" or any(character in row.name for character in '<>:/\\|?*[]{}" '):
         raise UsageError(f"view name {row.name!r} cannot name a dataset config: use letters, digits, - and .")
     if row.name in (PAIRED, LABELS, ID, SPLIT):
         raise UsageError(f"view name {row.name!r} stands for something else in every dataset; choose another name")
+    if row.objective not in (None, *OBJECTIVES):
+        known = ", ".join(OBJECTIVES)
+        raise UsageError(f"view {row.name}: unknown objective {row.objective!r}; it is one of: {known}, or left out")
     if row.name in ROWS and not replace_existing:
         raise UsageError(f"the zoo already has a view {row.name!r}; choose another name or pass replace_existing=True")
     has_network = bool(row.repo) and row.kind != "control" and not row.untrained
@@ -295,7 +305,8 @@ def table() -> "pd.DataFrame":
     import pandas as pd
 
     columns = ("name", "kind", "family", "repo", "revision", "resolution", "shape", "size", "dtype", "license",
-               "gated", "clip_conditioned", "pickled", "autoencoder", "untrained", "gflops", "about")  # fmt: skip
+               "gated", "clip_conditioned", "objective", "pickled", "autoencoder", "untrained", "gflops",
+               "about")  # fmt: skip
     return pd.DataFrame([{c: getattr(row, c) for c in columns} for row in rows()]).set_index("name")
 
 

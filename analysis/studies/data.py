@@ -146,6 +146,7 @@ class Data:
             "baseline": row.baseline if row else None,
             "autoencoder": row.autoencoder if row else None,
             "clip_conditioned": row.clip_conditioned if row else None,
+            "objective": row.objective if row else None,
             "about": row.about if row else "not in this zoo",
             "n": len(self),
             "d": self.width(view),

@@ -16,11 +16,12 @@ from noisezoo.errors import UsageError
 CLIP = {None: "-", True: "yes", False: "no"}
 MEANING = {"noise": "noise, by inverting a diffusion model", "embedding": "the embedding of an encoder",
            "control": "a control"}  # fmt: skip
-WIDE = 120
-"""A terminal with fewer columns gets no kind (rows are grouped by it) and no licence (`noisezoo models NAME`)."""
+WIDE, NARROWED = 120, ("kind", "objective", "licence")
+"""A terminal with fewer columns gets no kind (rows are grouped by it), and the others by `noisezoo models NAME`."""
 COLUMNS: dict[str, Callable[[zoo.View], str]] = {
     "view": lambda row: row.name, "kind": lambda row: row.kind, "shape": lambda row: "x".join(map(str, row.shape)),
     "px": lambda row: str(row.resolution), "CLIP": lambda row: CLIP[row.clip_conditioned],
+    "objective": lambda row: row.objective or "-",
     "gated": lambda row: "yes" if row.gated else "", "licence": lambda row: row.license,
     "GFLOP": lambda row: f"{row.gflops:,g}" if row.gflops else "-", "what": lambda row: row.about,
 }  # fmt: skip
@@ -68,7 +69,7 @@ def _show_all(kind: str | None, everything: bool, as_json: bool) -> None:
         print_json([_as_json(row) for row in shown])
         return
     console = plain_console()
-    columns = [name for name in COLUMNS if console.width >= WIDE or name not in ("kind", "licence")]
+    columns = [name for name in COLUMNS if console.width >= WIDE or name not in NARROWED]
     table = make_table(*columns)
     table.columns[0].no_wrap = True
     for row, after in zip(shown, [*shown[1:], None], strict=True):
@@ -116,6 +117,8 @@ def _facts(row: zoo.View) -> Iterator[tuple[str, str]]:
     yield "row", f"{COLUMNS['shape'](row)} {row.dtype}, {row.size:,} numbers"
     if row.clip_conditioned is not None:
         yield "conditioned on CLIP", CLIP[row.clip_conditioned]
+    if row.objective is not None:
+        yield "trained for", row.objective
     if row.autoencoder is not None:
         yield "autoencoder", f"view {row.autoencoder}, {row.autoencoder_gflops:,g} GFLOP an image"
     if row.baseline is not None:

@@ -4,12 +4,13 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from noisezoo import zoo
+from noisezoo.builder.recipe import make_recipe
 from noisezoo.errors import IncompleteError, NoiseZooError, UsageError
 from noisezoo.zoo import View
 
@@ -99,6 +100,26 @@ def test_what_clip_conditioned_is_told_of_every_noise_view_and_of_no_encoder() -
                "digits-ddpm"}  # fmt: skip
     for row in (zoo.get(name) for name in said):
         assert said[row.name] is (row.name not in without if row.kind == "noise" else None)
+
+
+def test_an_objective_is_told_of_every_trained_network_and_of_nothing_else() -> None:
+    for row in zoo.rows():
+        trained = (bool(row.repo) or row.family == "vae") and not row.untrained and row.family != "residual"
+        assert (row.objective in zoo.OBJECTIVES) is trained and (row.objective is None) is not trained, row.name
+        if trained:
+            kind = "noise" if row.objective in ("diffusion", "flow", "consistency") else "embedding"
+            assert row.kind == ("control" if row.objective == "autoencoding" else kind)
+    found = {name: zoo.get(name).objective for name in ("sd3-medium", "lcm", "mae-vit-b16", "siglip2", "faces-ssl")}
+    assert list(found.values()) == ["flow", "consistency", "masked", "contrastive-text", "contrastive"]
+    assert zoo.register(ROW).objective is None
+
+
+def test_an_unknown_objective_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(UsageError, match="unknown objective 'magic'; it is one of: diffusion, flow, .*or left out"):
+        zoo.register(replace(ROW, objective="magic"))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"recipe field rows\.0\.objective: Input should be 'diffusion'"):
+        fields = {**asdict(ROW), "repo": "./mine", "objective": "magic"}
+        make_recipe({"name": "x", "source": {"name": "faces"}, "views": ["my-model"], "rows": [fields]})
 
 
 def test_an_autoencoder_that_models_share_is_registered_once_and_a_wrong_one_is_refused() -> None:
