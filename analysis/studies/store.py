@@ -73,7 +73,7 @@ class Store:
     def _origin(self, study: Study, analysis: Analysis) -> Json:
         said = {name: _words(getattr(self.options, name)) for name in ("seed", "effort", *study.reads)}
         return dict(plain({**said, "dataset": analysis.results["dataset"]["digest"],
-                           "views": [[view["name"], view["digest"]] for view in analysis.views],
+                           "views": [[view["name"], view.get("digest")] for view in analysis.views],
                            "software": {name: version(name) for name in SOFTWARE}}))  # fmt: skip
 
 

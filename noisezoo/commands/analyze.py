@@ -34,11 +34,13 @@ from noisezoo.analysis.edits import MAKERS
 from noisezoo.analysis.report import begin_report, write_report
 from noisezoo.analysis.studies import QUICK, VERDICTS, Analysis, Effort, Judge, Model, Options, analyze as run_analyses
 from noisezoo.commands import options, register_command
-from noisezoo.commands.output import make_table, plain_console
+from noisezoo.commands.output import make_table, plain_console, print_json
 from noisezoo.commands.pictures import find_pictures, split_source
 from noisezoo.errors import UsageError
 from noisezoo.loading import read_file
 
+SUMMARY = ("verdicts", "scorecard", "missing")
+"""Results that `--json` prints: what the terminal shows, and the studies that lack something."""
 KEPT = "studies"
 """Folder, in the report's, where the findings of each study are written when it ends."""
 PICTURES = 16
@@ -75,12 +77,13 @@ def analyze(
     judge: Annotated[str | None, typer.Option(help="The encoder view that judges edits.")] = None,
     folders: options.Folders = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew; a second run goes on otherwise.")] = False,
+    as_json: options.Json = False,
 ) -> None:
     """Hold the paper's claims against controls, with intervals: report, numbers, tables, figures and a scorecard.
 
     Example: noisezoo analyze my-faces --out my-report --model faces-ddpm --edit Smiling --judge faces-clip
     """
-    console = plain_console()
+    console = plain_console(stderr=as_json)
     if fresh:
         shutil.rmtree(out / KEPT, ignore_errors=True)
     recipe = read_recipe_of(dataset, revision)
@@ -99,6 +102,9 @@ def analyze(
         **with_pictures(dataset, console, source, source_options, named, revision),
     )  # fmt: skip
     path = write_report({Path(dataset).name: analysis}, out, title=f"NoiseZoo: {Path(dataset).name}", run=about(quick))
+    if as_json:
+        print_json({"report": str(path), **{key: analysis.results[key] for key in SUMMARY}})
+        return
     show_verdicts(analysis, console)
     show_scorecard(analysis, console)
     console.print(f"Report: {path}")

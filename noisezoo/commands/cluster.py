@@ -1,7 +1,8 @@
 """`noisezoo cluster`: prepare a build, and write the script that runs it on several machines."""
 
+import json
 import platform
-from importlib.metadata import version
+from importlib.metadata import distribution, version
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from noisezoo.builder.launch import HfJobs, Node, Script, Slurm
 from noisezoo.builder.recipe import Recipe
 from noisezoo.commands import options, register_command
 from noisezoo.commands.output import plain_console
+from noisezoo.errors import UsageError
 
 app = register_command("cluster", "Build")(typer.Typer(no_args_is_help=True, rich_markup_mode="rich"))
 
@@ -79,19 +81,35 @@ def hf_jobs(
     timeout: Annotated[str, typer.Option(help="Longest duration of an attempt, as in 12h.")],
     script: Annotated[Path, typer.Option(help="Where to write the script.")] = Path("noisezoo-hf-jobs.sh"),
     image: Annotated[str | None, typer.Option(help="The container's image; by default this Python's.")] = None,
-    install: Annotated[str | None, typer.Option(help="The shell line that brings noisezoo into the container.")] = None,
+    install: Annotated[
+        str | None,
+        typer.Option(help="The shell line that brings noisezoo into the container; needed until it is a release's."),
+    ] = None,
     attempts: Annotated[int, typer.Option(min=1, help="How often to start it before it is given up.")] = 3,
 ) -> None:
     """Write a script that builds on one machine of Hugging Face Jobs and keeps the folder in a bucket.
 
-    Example: noisezoo cluster hf-jobs celeba.yaml --source hf:me/faces --bucket me/builds --flavor h200x8 --timeout 12h
+    Example: noisezoo cluster hf-jobs celeba.yaml --bucket me/b --flavor h200 --timeout 9h --install "pip install X"
     """
     python = ".".join(platform.python_version_tuple()[:2])
-    job = HfJobs(
-        bucket, flavor, timeout, image or f"python:{python}", install or f"pip install noisezoo=={version('noisezoo')}",
-        attempts,
-    )  # fmt: skip
+    job = HfJobs(bucket, flavor, timeout, image or f"python:{python}", install or install_line(), attempts)
     _show(job.write(recipe, script))
+
+
+def install_line() -> str:
+    """The shell line that installs what runs here elsewhere: a release, or the commit of a git URL.
+
+    Raises:
+        UsageError: It was installed from files of this machine.
+    """
+    origin = json.loads(distribution("noisezoo").read_text("direct_url.json") or "{}")  # PEP 610: none for a release
+    if not origin:
+        return f"pip install 'noisezoo[build]=={version('noisezoo')}'"
+    if "vcs_info" not in origin:
+        example = "--install \"pip install 'noisezoo[build] @ git+https://example.org/noisezoo'\""
+        raise UsageError(f"noisezoo was installed from files of this machine: say how the job gets it, as in {example}")
+    commit, vcs = origin["vcs_info"]["commit_id"], origin["vcs_info"]["vcs"]
+    return f"pip install 'noisezoo[build] @ {vcs}+{origin['url']}@{commit}'"
 
 
 def _show(script: Script) -> None:

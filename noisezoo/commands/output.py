@@ -16,9 +16,12 @@ UNCUT = 10_000
 """Columns of what goes to a file or a pipe, where no line may be folded or cut."""
 
 
-def plain_console() -> Console:
-    """A console that prints text as it is: no markup, no colours of its own, and to a file or a pipe whole lines."""
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+def plain_console(*, stderr: bool = False) -> Console:
+    """A console that prints text as it is: no markup, no colours of its own, and to a file or a pipe whole lines.
+
+    `stderr` keeps standard output free for JSON.
+    """
+    console = Console(soft_wrap=True, highlight=False, markup=False, stderr=stderr)
     if not console.is_terminal:
         console.width = UNCUT
     return console

@@ -200,6 +200,18 @@ def test_an_attribute_that_cannot_be_edited_is_named_with_the_reason(command: Co
     assert "Digit=1 is not edited: " in page.text and not page.all("table", class_="strip")
 
 
+def test_the_summary_as_json_is_all_of_standard_output(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command("structure", out=tmp_path, given=["--json"])
+    said = capsys.readouterr()
+    found, written = json.loads(said.out), numbers(tmp_path)["datasets"]["digits"]
+    assert {key: found[key] for key in ("verdicts", "scorecard", "missing")} == {
+        key: written[key] for key in ("verdicts", "scorecard", "missing")
+    }
+    assert Path(found["report"]) == tmp_path / "report.html" and "analyse digits" in said.err
+
+
 def test_edited_pictures_are_kept_as_they_were(tmp_path: Path) -> None:
     class Pictures(Study):
         name = "pictures"

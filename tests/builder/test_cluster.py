@@ -1,12 +1,15 @@
 """Scripts for SLURM and Hugging Face Jobs: sound as shell, and run here against stand-ins that start processes."""
 
+import json
 import os
 import shlex
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from math import ceil, inf
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -320,6 +323,32 @@ def test_a_script_that_its_machines_could_not_follow_is_refused(tmp_path: Path) 
         recipe = RECIPE.model_copy(update={"source": RECIPE.source.model_copy(update={"name": source})})
         with pytest.raises(UsageError, match=source):
             HfJobs("me/b", "h200", "1h", "python", "true").write(recipe, tmp_path / "j.sh")
+
+
+@pytest.mark.parametrize(
+    ("origin", "line"),
+    [(None, f"pip install 'noisezoo[build]=={version('noisezoo')}'"),
+     ({"url": "https://host/me/zoo", "vcs_info": {"vcs": "git", "commit_id": "abc"}},
+      "pip install 'noisezoo[build] @ git+https://host/me/zoo@abc'"),
+     ({"url": "file:///home/me/zoo", "dir_info": {"editable": True}}, None)],
+    ids=["a release", "a git URL", "files of this machine"],
+)  # fmt: skip
+def test_a_job_elsewhere_installs_what_is_installed_here_or_what_the_user_names(
+    origin: dict[str, Any] | None, line: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from noisezoo.commands import cluster as commands
+
+    class Installed:
+        def read_text(self, name: str) -> str | None:
+            assert name == "direct_url.json"
+            return None if origin is None else json.dumps(origin)
+
+    monkeypatch.setattr(commands, "distribution", lambda name: Installed())
+    if line is not None:
+        assert commands.install_line() == line
+        return
+    with pytest.raises(UsageError, match="installed from files of this machine: say how the job gets it, as in --inst"):
+        commands.install_line()
 
 
 def test_the_command_prepares_the_folder_and_says_how_to_go_on(tmp_path: Path) -> None:
