@@ -1,7 +1,7 @@
 """The report's figures: inline SVG that takes its colours and its font from the page, and pictures as data URIs."""
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from math import ceil
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .drawing import COLOURS, HALO, INK, MUTED, PAPER, WIDTH, bare, chart
+from .drawing import COLOURS, HALO, INK, MUTED, PAPER, TIP, WIDTH, bare, chart
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +24,7 @@ DARKEST = 0.45  # opacity of the strongest cell of a matrix, on which the page's
 
 @dataclass(frozen=True)
 class Dot:
-    """One estimate with its interval, in the units of the axis; `value` is how it is written."""
+    """One estimate with its interval, in the units of the axis; `value` is how it is written, `tip` says all of it."""
 
     label: str
     value: str
@@ -32,11 +32,12 @@ class Dot:
     low: float
     high: float
     colour: str
+    tip: str = ""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One series: heights y (m,), a colour of `COLOURS`, a dash pattern, intervals and its own x where it has them."""
+    """One series: heights y (m,), a colour of `COLOURS`, a dash pattern; where it has them, intervals, x and tips."""
 
     label: str
     y: Sequence[float]
@@ -45,6 +46,7 @@ class Line:
     low: Sequence[float] = ()
     high: Sequence[float] = ()
     x: Sequence[float] = ()
+    tips: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,9 @@ def intervals(figure: "Figure", dots: Sequence[Dot], *, ends: tuple[str, str], s
     axes = figure.add_axes((0.01, 0.46 / height, 0.98, 1 - 0.48 / height), xlim=span, ylim=(len(dots) - 0.5, -0.72))
     axes.axvline(0, color=MUTED, linewidth=1.2)
     for y, dot in enumerate(dots):
-        axes.plot([dot.low, dot.high], [y, y], color=dot.colour, linewidth=6.5, alpha=0.45, solid_capstyle="butt")
-        axes.plot([dot.estimate], [y], "o", color=dot.colour, markersize=7.5, markeredgecolor=HALO)
+        own: Any = {"color": dot.colour, "gid": TIP + dot.tip}
+        axes.plot([dot.low, dot.high], [y, y], linewidth=6.5, alpha=0.45, solid_capstyle="butt", **own)
+        axes.plot([dot.estimate], [y], "o", markersize=7.5, markeredgecolor=HALO, **own)
         sides: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center", "size": 11.5,
                                  "bbox": {"facecolor": HALO, "edgecolor": "none", "pad": 1}}  # fmt: skip
         axes.text(0, y - 0.42, dot.label, weight="bold", **{**sides, "size": min(11.5, 11.5 * ROOM / len(dot.label))})
@@ -91,6 +94,8 @@ def radar(figure: "Figure", names: Sequence[str], lines: Sequence[Line], *, chan
     axes.plot(np.linspace(0, 2 * np.pi, 181), np.full(181, chance), color=MUTED, linewidth=1.2)
     for line in lines:
         axes.plot([*angles, 0], [*line.y, line.y[0]], line.dash, color=line.colour, linewidth=1.8, label=line.label)
+        for angle, y, tip in zip(angles, line.y, line.tips, strict=True):
+            axes.plot([angle], [y], "o", color=line.colour, markersize=4, gid=TIP + tip)
     for angle, name in zip(angles, names, strict=True):
         _label(axes, angle, name)
     figure.legend(loc="lower center", ncols=2, fontsize=10.5, columnspacing=1.4)
@@ -98,10 +103,10 @@ def radar(figure: "Figure", names: Sequence[str], lines: Sequence[Line], *, chan
 
 @chart
 def heatmap(
-    figure: "Figure", rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float | None]], *,
-    top: float, shown: str, title: str, colour: str = COLOURS["noise"],
+    figure: "Figure", rows: Sequence[str], columns: Sequence[str], values: Mapping[tuple[str, str], float], *,
+    top: float, shown: str, title: str, tips: Mapping[tuple[str, str], str], colour: str = COLOURS["noise"],
 ) -> None:  # fmt: skip
-    """A matrix (rows, columns) as tinted cells, each with its number in the format `shown`; None stays empty."""
+    """Values by (row, column) as tinted cells, each with its number in the format `shown` and its tip."""
     from matplotlib.patches import Rectangle
 
     left, above, cell = 0.085 * max(map(len, rows)) + 0.15, 0.062 * max(map(len, columns)) + 0.4, 0.36  # inches
@@ -112,12 +117,13 @@ def heatmap(
     figure.set_size_inches(width, height)
     box = (left / width, 0.08 / height, 1 - (left + right) / width, cell * len(rows) / height)
     axes = figure.add_axes(box, xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5))
-    for i, row in enumerate(values):
-        for j, value in enumerate(row):
-            if value is not None:
-                strength = 0.04 + DARKEST * min(max(value / top, 0.0), 1.0)
-                axes.add_patch(Rectangle((j - 0.48, i - 0.46), 0.96, 0.92, color=colour, linewidth=0, alpha=strength))
-                axes.text(j, i, format(value, shown).replace("-", "−"), ha="center", va="center", size=8.5, color=INK)
+    for (row, column), value in values.items():
+        i, j, tip = rows.index(row), columns.index(column), TIP + tips[row, column]
+        strength = 0.04 + DARKEST * min(max(value / top, 0.0), 1.0)
+        tint: Any = {"color": colour, "linewidth": 0, "alpha": strength, "gid": tip}
+        axes.add_patch(Rectangle((j - 0.48, i - 0.46), 0.96, 0.92, **tint))
+        number = format(value, shown).replace("-", "−")
+        axes.text(j, i, number, ha="center", va="center", size=8.5, color=INK, gid=tip)
     bare(axes, grid="x")
     axes.grid(False)
     axes.set_yticks(range(len(rows)), rows, color=INK)
@@ -128,22 +134,20 @@ def heatmap(
 
 @chart
 def curves(
-    figure: "Figure", lines: Sequence[Line], *, title: str, xlabel: str, span: tuple[float, float] | None = None,
-    logarithmic: bool = False, level: float | None = None,
+    figure: "Figure", lines: Sequence[Line], *, title: str, xlabel: str, logarithmic: bool = False,
+    level: float | None = None,
 ) -> None:  # fmt: skip
-    """Lines with intervals over a common axis, from `span[0]` to `span[1]`, and a grey `level` that means nothing.
-
-    Without a `span` the axis holds every interval and the level.
-    """
+    """Lines with intervals over a common axis that holds them all, and a grey `level` that means nothing."""
     below = 0.24 * ceil(len(lines) / 2)
     height = 3.0 + below
     figure.set_figheight(height)
-    axes = figure.add_axes((0.1, (0.5 + below) / height, 0.88, 2.1 / height), ylim=span or _span(lines, level))
+    axes = figure.add_axes((0.1, (0.5 + below) / height, 0.88, 2.1 / height), ylim=_span(lines, level))
     if level is not None:
         axes.axhline(level, color=MUTED, linewidth=1.2)
     for line in lines:
         axes.plot(line.x, line.y, line.dash, color=line.colour, linewidth=1.8, label=line.label)
-        axes.plot(line.x, line.y, "o", color=line.colour, markersize=4, markeredgecolor=PAPER)
+        for x, y, tip in zip(line.x, line.y, line.tips, strict=True):
+            axes.plot([x], [y], "o", color=line.colour, markersize=5, markeredgecolor=PAPER, gid=TIP + tip)
         if len(line.low):
             axes.fill_between(line.x, line.low, line.high, color=line.colour, alpha=0.16, linewidth=0)
     ticks = sorted({x for line in lines for x in line.x})
@@ -193,17 +197,10 @@ def _label(axes: "Axes", angle: float, name: str) -> None:
     """An attribute's name outside the circle, on two lines where it is long; each line anchored by itself."""
     side = np.sin(angle)
     anchor = "center" if abs(side) < 0.2 else "left" if side > 0 else "right"
-    lines = _two_lines(name.replace("_", " "))
+    words = name.replace("_", " ")
+    lines = wrap(words, max(13, len(words) // 2 + 4), break_long_words=False) or [words]
     middle = (len(lines) - 1) / 2 - np.cos(angle) * (len(lines) - 1) / 2
     for k, text in enumerate(lines):
         offset = (9 * side, 9 * np.cos(angle) + 11 * (middle - k))
         axes.annotate(text, (angle, 1), offset, textcoords="offset points", ha=anchor, va="center", size=10,
                       annotation_clip=False)  # fmt: skip
-
-
-def _two_lines(text: str, longest: int = 13) -> list[str]:
-    spaces = [k for k, character in enumerate(text) if character == " "]
-    if len(text) <= longest or not spaces:
-        return [text]
-    cut = min(spaces, key=lambda k: abs(k - len(text) / 2))
-    return [text[:cut], text[cut + 1 :]]

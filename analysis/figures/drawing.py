@@ -25,11 +25,17 @@ COLOURS = {name: f"page:{name}" for name in VARIABLES}
 INK, MUTED, RULE, PAPER, HALO = (COLOURS[name] for name in ("ink", "muted", "rule", "paper", "halo"))
 STYLE = Path(__file__).parent / "templates" / "report.css"
 WIDTH = 5.2  # inches; 374 units, so that a phone shows the text at about its own size
+LARGEST = 1.45
+"""Pixels of the page that a unit of a figure takes at most: small figures do not grow beyond their neighbours."""
 DPI = 160
+TIP = "tip "
+"""How an artist's id begins whose rest is said where a pointer rests on it."""
+_FILES: Any = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
+"""Kind of file beside SVG -> metadata that leave out dates, so that the same figure gives the same bytes."""
 _DEFAULTS: Any = {
-    "svg.fonttype": "none", "text.parse_math": False, "font.size": 10, "text.color": INK, "axes.edgecolor": RULE,
-    "axes.labelcolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED, "axes.facecolor": "none",
-    "figure.facecolor": "none", "grid.color": RULE, "grid.linewidth": 0.7, "axes.spines.top": False,
+    "svg.fonttype": "none", "pdf.fonttype": 42, "text.parse_math": False, "font.size": 10, "text.color": INK,
+    "axes.edgecolor": RULE, "axes.labelcolor": MUTED, "axes.facecolor": "none", "xtick.color": MUTED,
+    "ytick.color": MUTED, "figure.facecolor": "none", "grid.color": RULE, "grid.linewidth": 0.7, "axes.spines.top": False,
     "axes.spines.right": False, "legend.frameon": False, "legend.handlelength": 2.2, "xtick.major.size": 0,
     "ytick.major.size": 0,
 }  # fmt: skip
@@ -38,39 +44,41 @@ _NUMBERS = {name: f"#{number:06x}" for number, name in enumerate(VARIABLES, star
 _SAVED: ContextVar[tuple[Path, list[Path]] | None] = ContextVar("saved", default=None)
 
 
-def chart(draw: "Callable[Concatenate[Figure, P], None]") -> "Callable[Concatenate[str, P], Markup]":
-    """A function that draws on a figure as one that gives the page's element, its first argument the words for it.
+def chart(draw: "Callable[Concatenate[Figure, P], None]") -> "Callable[Concatenate[str, str, P], Markup]":
+    """A function that draws on a figure as one that gives the page's element: its first arguments are a name and words.
 
-    The words (`alt`) differ between figures of a page. While `saved_to` names a folder, the figure is written there
-    too, as SVG and PNG in the page's light colours.
+    The words (`alt`) say what is shown, and differ between figures of a page. While `saved_to` names a folder, the
+    figure is written there too under its name, as SVG, PDF and PNG in the page's light colours.
     """
 
     @wraps(draw)
-    def element(alt: str, /, *arguments: P.args, **options: P.kwargs) -> Markup:
+    def element(name: str, alt: str, /, *arguments: P.args, **options: P.kwargs) -> Markup:
         with _figure(_NUMBERS) as figure:
             draw(figure, *arguments, **options)
             svg = _element(figure, alt)
         saved = _SAVED.get()
         if saved is not None:
-            path = saved[0] / _slug(alt)
-            with committed(path.with_suffix(".svg")) as temporary:
+            folder, files = saved
+            stem = _unused(folder / _slug(name), files)
+            with committed(Path(f"{stem}.svg")) as temporary:
                 temporary.write_text(_alone(svg), encoding="utf-8")
-            with _figure(_light()) as figure, committed(path.with_suffix(".png")) as temporary:
+            with _figure(_light()) as figure:
                 draw(figure, *arguments, **options)
-                figure.savefig(temporary, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
-            saved[1].extend(path.with_suffix(suffix) for suffix in (".svg", ".png"))
+                for kind, metadata in _FILES.items():
+                    with committed(Path(f"{stem}.{kind}")) as temporary:
+                        figure.savefig(temporary, format=kind, dpi=DPI, facecolor="white", metadata=metadata)
+            files.extend(Path(f"{stem}.{kind}") for kind in ("svg", *_FILES))
         return svg
 
     return element
 
 
 @contextmanager
-def saved_to(folder: Path) -> Iterator[list[Path]]:
-    """Write the figures of the block into `folder`, made where it is missing; the list is of the files written."""
-    files: list[Path] = []
+def saved_to(folder: Path, files: list[Path]) -> Iterator[None]:
+    """Write the figures of the block into `folder`, made where it is missing, and add their paths to `files`."""
     token = _SAVED.set((folder, files))
     try:
-        yield files
+        yield
     finally:
         _SAVED.reset(token)
 
@@ -109,12 +117,14 @@ def _element(figure: "Figure", alt: str) -> Markup:
     view_box = re.search(r'viewBox="([^"]*)"', svg)
     body = svg[svg.index(">", svg.index("<svg")) + 1 :]
     body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", body, flags=re.DOTALL)
+    body = re.sub(rf'<g id="{TIP}([^"]*)"[^>]*>', r'<g class="tip"><title>\1</title>', body)
     body = re.sub(r'<g id="[^"]*"', "<g", body).replace("\n", " ")
     body = re.sub(r" font-family: [^;\"]*;?", "", body)
     for name, number in _NUMBERS.items():
         body = body.replace(f": {number}", f": var(--{name})")
-    start = Markup('<svg class="chart" role="img" aria-label="{}" viewBox="{}">')
-    return start.format(alt, view_box[1] if view_box else "") + Markup(body)
+    box = view_box[1] if view_box else "0 0 0 0"
+    start = Markup('<svg class="chart" role="img" aria-label="{}" viewBox="{}" style="max-width: {:.0f}px">')
+    return start.format(alt, box, LARGEST * float(box.split()[2])) + Markup(body)
 
 
 def _alone(svg: Markup) -> str:
@@ -134,6 +144,12 @@ def _light() -> dict[str, str]:
     return {name: str(found.get(name, found["paper"])) for name in VARIABLES}
 
 
-def _slug(text: str) -> str:
-    """A file's name from a figure's words, up to its numbers."""
-    return re.sub(r"[^a-z0-9]+", "-", text.partition(";")[0].lower()).strip("-")[:120]
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def _unused(stem: Path, files: list[Path]) -> Path:
+    """A name that no other figure has: two names may differ by what a file's name cannot show."""
+    others = {path.with_suffix("") for path in files}
+    names = (stem if k == 1 else Path(f"{stem}-{k}") for k in range(1, len(others) + 2))
+    return next(name for name in names if name not in others)

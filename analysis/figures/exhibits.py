@@ -35,8 +35,8 @@ def has_interval(row: Json) -> bool:
 
 
 def dots(
-    alt: str, rows: Iterable[tuple[str, Json, str]], *, ends: tuple[str, str], beside: Iterable[Json] = (),
-    unit: str = "points of mean balanced accuracy",
+    name: str, alt: str, rows: Iterable[tuple[str, Json, str]], *, ends: tuple[str, str],
+    beside: Iterable[Json] = (), unit: str = "points of mean balanced accuracy",
 ) -> Markup | None:  # fmt: skip
     """Differences about zero, in points of a `unit`: (label, row, colour) each; None where no interval is known.
 
@@ -47,13 +47,22 @@ def dots(
         return None
     others = [_dot("", row, "control") for row in beside]
     words = f"{alt}, {unit}; " + "; ".join(f"{dot.label} {dot.value}" for dot in held)
-    return charts.intervals(words, held, ends=ends, span=span([*held, *others]))
+    return charts.intervals(name, words, held, ends=ends, span=span([*held, *others]))
 
 
 def _dot(label: str, row: Json, colour: str) -> Dot:
     estimate, low, high = (row[key] for key in ("estimate", "low", "high"))
-    value = f"{signed(estimate)} [{signed(low)}, {signed(high)}]"
-    return Dot(label, value, 100 * estimate, 100 * low, 100 * high, COLOURS[colour])
+    value, tip = f"{signed(estimate)} [{signed(low)}, {signed(high)}]", says(label, row, "+.1f", 100)
+    return Dot(label, value, 100 * estimate, 100 * low, 100 * high, COLOURS[colour], tip)
+
+
+def says(label: str, row: Json, shown: str, scale: float = 1.0) -> str:
+    """All of one number in words: its label, estimate, interval and number of images, where they are known."""
+    estimate, *ends = (None if row.get(end) is None else format(scale * row[end], shown).replace("-", "−")
+                       for end in ("estimate", "low", "high"))  # fmt: skip
+    interval = "" if None in ends else " [{}, {}]".format(*ends)
+    images = "" if row.get("n") is None else f", n = {row['n']}"
+    return f"{label}: {estimate}{interval}{images}"
 
 
 def span(dots: Sequence[Dot]) -> tuple[float, float]:
@@ -64,31 +73,32 @@ def span(dots: Sequence[Dot]) -> tuple[float, float]:
 
 
 def matrix(
-    alt: str, cells: Iterable[tuple[str, str, float | None]], views: Iterable[str], *, title: str, shown: str = ".2f"
-) -> Markup | None:
-    """Values of (row, column, value) with views in order; None where no value is known."""
-    values = {(row, column): value for row, column, value in cells}
-    known = [value for value in values.values() if value is not None]
+    name: str, alt: str, cells: Iterable[tuple[str, str, Json]], views: Iterable[str], *, title: str,
+    shown: str = ".2f", scale: float = 1.0,
+) -> Markup | None:  # fmt: skip
+    """Estimates of (row, column, result), times `scale`, with views in order; None where no estimate is known."""
+    known = {(row, column): result for row, column, result in cells if result["estimate"] is not None}
     if not known:
         return None
-    order = list(views)
-    rows, columns = ([view for view in order if any(view == key[side] for key in values)] for side in (0, 1))
-    table = [[values.get((row, column)) for column in columns] for row in rows]
-    return charts.heatmap(f"{alt}; every number is in the tables", rows, columns, table, top=max(*known, 1e-9),
-                          shown=shown, title=title)  # fmt: skip
+    order, values = list(views), {cell: scale * result["estimate"] for cell, result in known.items()}
+    rows, columns = ([view for view in order if any(view == cell[side] for cell in known)] for side in (0, 1))
+    tips = {(a, b): says(f"{a} to {b}", result, shown, scale) for (a, b), result in known.items()}
+    return charts.heatmap(name, f"{alt}; every number is in the tables", rows, columns, values,
+                          top=max(*values.values(), 1e-9), shown=shown, title=title, tips=tips)  # fmt: skip
 
 
 def line(
     label: str, rows: Iterable[Json], colour: str, dash: str = "-", *, x: str = "", scale: float = 1.0
 ) -> Line:  # fmt: skip
-    """Estimates by the column `x`, with their intervals where all are known."""
+    """Estimates by the column `x`, with their intervals where all are known; without `x`, by attribute."""
     known = [row for row in rows if row["estimate"] is not None]
     known = sorted(known, key=lambda row: row[x]) if x else known
     y, low, high = ([_times(scale, row.get(end)) for row in known] for end in ("estimate", "low", "high"))
     whole = None not in (*low, *high)
     ends: Any = {"low": low, "high": high} if whole else {}
     at = [row[x] for row in known] if x else ()
-    return Line(label, [height for height in y if height is not None], COLOURS[colour], dash, x=at, **ends)
+    tips = [says(f"{label}, {row.get(x or 'attribute')}", row, ".3g", scale) for row in known]
+    return Line(label, [height for height in y if height is not None], COLOURS[colour], dash, x=at, tips=tips, **ends)
 
 
 def lines(

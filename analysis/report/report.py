@@ -29,10 +29,10 @@ def write_report(
 ) -> Path:
     """Write `report.html` and `scorecard.html`, self-contained, `results.json`, `tables/` and `figures/`.
 
-    Numbers are finite floats or null; tables are tidy Parquet, CSV and LaTeX, in a folder a dataset where there are
-    several; figures are SVG and PNG. Numbers and tables are written before anything is drawn. Files are written whole
-    under a hidden name and then renamed, the same bytes for the same input. Tables and figures that an earlier report
-    left in the folder and this one has not are removed: they would pass for this one's.
+    Numbers are finite floats or null; tables are tidy Parquet, CSV and LaTeX, figures SVG, PDF and PNG, in a
+    folder a dataset where there are several. Numbers and tables are written before anything is drawn. Files are written
+    whole under a hidden name and then renamed, the same bytes for the same input. Tables and figures that an earlier
+    report left in the folder and this one has not are removed: they would pass for this one's.
 
     Args:
         analyses: Dataset name -> its analysis. Datasets whose true factors are known come first in the report.
@@ -61,8 +61,7 @@ def write_report(
             for path in write_tables(analyses[name].rows, folder / TABLES / (name if len(order) > 1 else ""))
         ]
         _write_numbers(folder, numbers, {*earlier, *_named(folder, tables)})
-        with saved_to(folder / FIGURES) as figures:
-            made = _pages(pages, title, dict(run or {}))
+        made, figures = _pages(pages, title, dict(run or {}), folder / FIGURES)
         kept = _named(folder, [*tables, *figures])
         _forget(folder, earlier - kept)
         _write_numbers(folder, numbers, kept)
@@ -111,9 +110,9 @@ def _forget(folder: Path, names: set[str]) -> None:
             (folder / name).unlink(missing_ok=True)
 
 
-def _pages(pages: Sequence[Page], title: str, run: Json) -> dict[str, str]:
-    """Name of a file -> its HTML. Every study that ran gives its section, and may open the report."""
-    environment = _environment()
+def _pages(pages: Sequence[Page], title: str, run: Json, folder: Path) -> tuple[dict[str, str], list[Path]]:
+    """Name of a file -> its HTML, and the figures written. Every study that ran gives its section, and may open it."""
+    environment, figures = _environment(), list[Path]()
 
     def rendered(study: Study, template: str, **values: Any) -> Markup:
         return Markup(environment.get_template(str(study.path(template))).render(values))
@@ -122,11 +121,13 @@ def _pages(pages: Sequence[Page], title: str, run: Json) -> dict[str, str]:
     for study in all_studies().values():
         ran = [page for page in pages if study.name in page.results]
         if study.front and ran:
-            body = rendered(study, study.front, pages=ran, **study.summarise(ran))
+            with saved_to(folder, figures):
+                body = rendered(study, study.front, pages=ran, **study.summarise(ran))
             fronts.append({"id": re.findall('id="(.*?)"', body)[0], "body": body})
 
     def section(page: Page, study: Study) -> Json:
-        body = rendered(study, study.template, page=page, results=page.results, **study.exhibit(page))
+        with saved_to(folder / (page.name if len(pages) > 1 else ""), figures):
+            body = rendered(study, study.template, page=page, results=page.results, **study.exhibit(page))
         head = re.search("<h3>(.*?)</h3>", body)
         return {"id": f"{page.id}-{study.name}", "body": body, "title": Markup(head[1] if head else study.name)}
 
@@ -137,7 +138,7 @@ def _pages(pages: Sequence[Page], title: str, run: Json) -> dict[str, str]:
              for page in pages]  # fmt: skip
     models = sum(v["kind"] != "control" and not v["untrained"] for page in pages for v in page.results["views"])
     values = {"title": title, "pages": shown, "fronts": fronts, "models": models, "run": run}
-    return {name: environment.get_template(f"{name}.j2").render(values) for name in (SCORECARD, PAGE)}
+    return {name: environment.get_template(f"{name}.j2").render(values) for name in (SCORECARD, PAGE)}, figures
 
 
 def _caveats(results: Json) -> dict[str, list[str]]:
@@ -170,7 +171,7 @@ def _claims(rows: Sequence[Json]) -> dict[str, Json]:
 
 def percent(value: float | None) -> str:
     """A share as a percentage with one decimal."""
-    return MISSING if value is None else f"{100 * value:.1f}"
+    return decimals(None if value is None else 100 * value, 1)
 
 
 def decimals(value: float | None, places: int = 2) -> str:

@@ -63,10 +63,10 @@ class Alignment(Study):
 
     def exhibit(self, page: Page) -> Json:
         """A matrix a measure, both ways round; a curve an encoder; and how many images agree, by pair."""
-        both = [(row["measure"], *pair, row["estimate"]) for row in page.rows(self.name)
-                for pair in ((row["a"], row["b"]), (row["b"], row["a"]))]  # fmt: skip
-        found = [matrix(f"{page.name}: {title}", [cell[1:] for cell in both if cell[0] == measure], page.facts,
-                        title=title) for measure, title in MEASURES.items()]  # fmt: skip
+        both = [(*pair, row) for row in page.rows(self.name) for pair in ((row["a"], row["b"]), (row["b"], row["a"]))]
+        found = [matrix(f"alignment-{measure}", f"{page.name}: {title}",
+                        [cell for cell in both if cell[2]["measure"] == measure], page.facts, title=title)
+                 for measure, title in MEASURES.items()]  # fmt: skip
         by_encoder: dict[str, list[tuple[str, Json]]] = {}
         for row in page.rows("neighbours"):
             view, encoder = (row["a"], row["b"]) if row["b"] in page.analysis.encoders else (row["b"], row["a"])
@@ -103,5 +103,5 @@ def _summary(pair: tuple[str, str], images: list[Json], part: Part) -> Json:
 def _curve(page: Page, encoder: str, rows: list[tuple[str, Json]]) -> Any:
     title = f"Neighbours in common with {encoder}, by number of images"
     top = max(row["chance"] for _, row in rows)
-    return curves(f"{page.name}: {title}; chance at most {top:.2f}", lines(page.facts, rows, x="size"), title=title,
-                  xlabel="images", logarithmic=True)  # fmt: skip
+    return curves(f"neighbours-{encoder}", f"{page.name}: {title}; chance at most {top:.2f}",
+                  lines(page.facts, rows, x="size"), title=title, xlabel="images", logarithmic=True)  # fmt: skip

@@ -61,4 +61,4 @@ class Conditional(Study):
         rows = [(f"{row['view']} to {row['control']}", row, hue(page.facts[row["view"]]))
                 for row in added(page.rows(self.name))]  # fmt: skip
         ends = ("the picture alone reads better", "noise adds")
-        return {"chart": dots(f"{page.name}: what noise adds", rows, ends=ends)}
+        return {"chart": dots(self.name, f"{page.name}: what noise adds", rows, ends=ends)}

@@ -40,7 +40,7 @@ class Conditioning(Study):
         rows = [(f"{row['conditioned']} minus {row['unconditional']}", row, hue(page.facts[row["conditioned"]]))
                 for row in page.rows(self.name)]  # fmt: skip
         ends = ("training adds less with CLIP's text", "training adds more with CLIP's text")
-        return {"chart": dots(f"{page.name}: conditioned minus unconditional", rows, ends=ends)}
+        return {"chart": dots(self.name, f"{page.name}: conditioned minus unconditional", rows, ends=ends)}
 
 
 def _pairs(analysis: Analysis) -> Iterator[tuple[Json, Json]]:

@@ -242,9 +242,10 @@ def _response(where: str, attribute: str, strips: Sequence[Strip], key: str, tit
     named = title.format(attribute.replace("_", " "))
     alt = f"{named}, by strength of the edit of {attribute} {where}; the numbers are in the table below"
     drawn = [line(s.variant.replace("orthogonalised", "orthog."),
-                  [{"strength": record["strength"], **record[key]} for record in s.records],
+                  [{"strength": record["strength"], "n": s.images.shape[1], **record[key]} for record in s.records],
                   *STYLES[s.variant], x="strength", scale=100) for s in strips]  # fmt: skip
-    return curves(alt, drawn, title=named, xlabel="strength, projected standard deviations", level=0.0)
+    return curves(f"edit-{attribute}-{key}-{where.partition(',')[0]}", alt, drawn, title=named,
+                  xlabel="strength, projected standard deviations", level=0.0)  # fmt: skip
 
 
 def _pairs(view: str, psnr: Sequence[float], pictures: NDArray[Any]) -> Json:

@@ -68,8 +68,8 @@ class Given(Study):
         drawn = [(f"{r['view']}, given {r['given']}", r, hue(page.facts[r["view"]]))
                  for r in rows if r["measure"] == "partial r2"]  # fmt: skip
         alone = {(r["encoder"], r["given"]): r for r in rows if r["measure"] == "r2 given"}
-        chart = dots(f"{page.name}: partial R² given the picture", drawn, ends=("less than the picture", "noise adds"),
-                     unit="points of R²")  # fmt: skip
+        chart = dots(self.name, f"{page.name}: partial R² given the picture", drawn, unit="points of R²",
+                     ends=("less than the picture", "noise adds"))  # fmt: skip
         means: dict[tuple[str, str], dict[str, Json]] = {}
         for row in page.rows("partial_cca"):
             if row["pair"] == MEAN:

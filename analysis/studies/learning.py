@@ -40,6 +40,6 @@ class Learning(Study):
             return {"chart": None}
         drawn = lines(page.facts, [(row["view"], row) for row in rows], x="size", scale=100)
         alt = f"{page.name}: learning curves; mean balanced accuracy by training images"
-        chart = curves(alt, drawn, title="Mean balanced accuracy, %", xlabel="training images of a probe",
+        chart = curves(self.name, alt, drawn, title="Mean balanced accuracy, %", xlabel="training images of a probe",
                        logarithmic=True, level=50)  # fmt: skip
         return {"chart": chart}

@@ -77,5 +77,6 @@ def _chart(page: Page, measure: str, title: str, rows: list[Json]) -> Any:
         return None
     words = title.format(rows[0]["encoder"])
     drawn = lines(page.facts, [(row["view"], row) for row in rows], x="pairs")
-    return curves(f"{page.name}: {words}, by number of pairs", drawn, title=words, xlabel="images seen in both views",
-                  logarithmic=True, level=min(row["chance"] for row in rows))  # fmt: skip
+    return curves(f"pairs-{measure}", f"{page.name}: {words}, by number of pairs", drawn, title=words,
+                  xlabel="images seen in both views", logarithmic=True,
+                  level=min(row["chance"] for row in rows))  # fmt: skip

@@ -111,7 +111,7 @@ class Probing(Study):
 
     def summarise(self, pages: Sequence[Page]) -> Json:
         """Trained minus untrained over all datasets, noise first, and how noise fared with every control."""
-        found = [{**d, "dataset": page.name, "facts": page.facts[d["view"]],
+        found = [{**d, "n": page.n(self.name), "dataset": page.name, "facts": page.facts[d["view"]],
                   "direction": _way(page.results["views"], d),
                   "text": " ".join(v["text"] for v in page.said("headline") if v["view"] == d["view"])}
                  for page in pages for d in page.results["differences"]]  # fmt: skip
@@ -124,7 +124,7 @@ class Probing(Study):
         shown = [way for way in WORDS if way != IDENTICAL or any(counts[way] for counts in tally.values())]
         return {
             "noise": noise, "others": others, "words": WORDS, "shown": shown, "tally": tally, "counts": _count(noise),
-            "chart": dots("Trained minus untrained", _labelled([*noise, *others]), ends=ends),
+            "chart": dots("headline", "Trained minus untrained", _labelled([*noise, *others]), ends=ends),
             "trainings": [row["view"] for page in pages for row in page.rows("trainings")],
             "confidence": next((p["confidence"] for page in pages for p in page.results["probes"].values()), None),
         }  # fmt: skip
@@ -219,12 +219,13 @@ def _labelled(found: Sequence[Json]) -> list[tuple[str, Json, str]]:
 
 def _forests(page: Page) -> list[Json]:
     """Each noise view minus each of its controls, all on one axis, with the verdicts in words."""
+    known = [{**d, "n": page.n("probes")} for d in page.results["differences"] if has_interval(d)]
     found = {view: [(f"minus {d['control']}", d, UNTRAINED if d["role"] == UNTRAINED else "control")
-                    for d in page.results["differences"] if d["view"] == view and has_interval(d)]
+                    for d in known if d["view"] == view]
              for view in noise_views(page.results)}  # fmt: skip
     every = [row for _, row, _ in sum(found.values(), [])]
     ends = ("control reads better", "noise reads better")
-    return [{"view": view, "chart": dots(f"{page.name}: {view}", rows, ends=ends, beside=every),
+    return [{"view": view, "chart": dots(f"controls-{view}", f"{page.name}: {view}", rows, ends=ends, beside=every),
              "said": [v for v in page.said("control") if v["view"] == view]}
             for view, rows in found.items() if rows]  # fmt: skip
 
@@ -235,7 +236,8 @@ def _radars(page: Page, probes: Mapping[tuple[str, str, str], Json], attributes:
         return []
 
     def drawn(view: str, colour: str, dash: str) -> Line:
-        return line(view, [probes[view, name, METRIC] for name in attributes], colour, dash)
+        rows = [{**probes[view, name, METRIC], "n": page.facts[view]["n"]} for name in attributes]
+        return line(view, rows, colour, dash)
 
     views = page.facts.values()
     encoders = [v["name"] for v in views if v["kind"] == "embedding" and not v["untrained"]]
@@ -249,6 +251,7 @@ def _radars(page: Page, probes: Mapping[tuple[str, str, str], Json], attributes:
     lowest = min((y for lines in found.values() for each in lines for y in each.y), default=RADAR_FLOOR)
     floor = min(RADAR_FLOOR, int(10 * lowest) / 10)
     alt = "{}, {}: balanced accuracy of each attribute, radar chart of {}; the numbers are in the table below"
-    return [{"what": what, "chart": radar(alt.format(page.name, what, ", ".join(each.label for each in lines)),
-                                          attributes, lines, chance=CHANCE, floor=floor)}
-            for what, lines in found.items() if lines]  # fmt: skip
+    words = {what: alt.format(page.name, what, ", ".join(each.label for each in lines))
+             for what, lines in found.items() if lines}  # fmt: skip
+    return [{"what": what, "chart": radar(f"radar-{what}", words[what], attributes, found[what], chance=CHANCE,
+                                          floor=floor)} for what in words]  # fmt: skip

@@ -100,7 +100,7 @@ class SharedSpace(Study):
 
     def exhibit(self, page: Page) -> Json:
         """Held-out canonical values by dimension, a figure an encoder: noise, its untrained twin and the picture."""
-        rows = [{**row, "pair": row["subset"].split(" + "), "at": row["dimension"] + 1}
+        rows = [{**row, "pair": row["subset"].split(" + "), "at": row["dimension"] + 1, "n": page.n(self.name)}
                 for row in page.results[self.name]["values"]]  # fmt: skip
         encoders = dict.fromkeys(row["pair"][1] for row in rows if len(row["pair"]) == 2)
         with_it = {name: [(r["pair"][0], r) for r in rows if r["pair"][1:] == [name]] for name in encoders}
@@ -112,8 +112,9 @@ class SharedSpace(Study):
 def _canonical(page: Page, encoder: str, rows: list[tuple[str, Json]]) -> Any:
     top = max(row["null_high"] or 0.0 for _, row in rows)
     title = f"Held-out correlation of shared dimensions with {encoder}"
-    return curves(f"{page.name}: {title}; null at most {top:.2f}", lines(page.facts, rows, x="at"), title=title,
-                  xlabel="shared dimension; grey line: upper end of the largest null", level=top)  # fmt: skip
+    return curves(f"shared-{encoder}", f"{page.name}: {title}; null at most {top:.2f}",
+                  lines(page.facts, rows, x="at"), title=title, level=top,
+                  xlabel="shared dimension; grey line: upper end of the largest null")  # fmt: skip
 
 
 def _subsets(analysis: Analysis) -> tuple[list[str], list[tuple[str, ...]]]:

@@ -19,6 +19,7 @@ TARGETS = 1
 """Encoders whose probes are carried over: a pair costs as much as probes of a view do, several times."""
 MEASURES = {"r2": "Held-out R² of ridge, row to column", "retrieval@1": "Own target found first of its gallery",
             "retrieval@10": "Own target among the 10 nearest"}  # fmt: skip
+TRANSFERRED = "Balanced accuracy of an encoder's probes on rows stitched into its space, %"
 
 
 def maps_to_embeddings(results: Json) -> Iterator[Evidence]:
@@ -66,11 +67,13 @@ class Stitching(Study):
     def exhibit(self, page: Page) -> Json:
         """A matrix a measure, from row to column."""
         rows = [row for row in page.rows(self.name) if row["alpha"] == VALIDATED]
-        tables = [(title, [(r["source"], r["target"], r["estimate"]) for r in rows if r["measure"] == measure], ".2f")
-                  for measure, title in MEASURES.items()]  # fmt: skip
-        carried = [(r["source"], r["target"], None if r["estimate"] is None else 100 * r["estimate"])
-                   for r in page.rows("transfer") if r["measure"] == METRIC]  # fmt: skip
-        tables += [("Balanced accuracy of an encoder's probes on rows stitched into its space, %", carried, ".1f")]
-        found = [matrix(f"{page.name}: {title}", cells, page.facts, title=title, shown=shown)
-                 for title, cells, shown in tables]  # fmt: skip
+
+        def drawn(name: str, title: str, rows: list[Json], **options: Any) -> Any:
+            cells = [(row["source"], row["target"], row) for row in rows]
+            return matrix(name, f"{page.name}: {title}", cells, page.facts, title=title, **options)
+
+        found = [drawn(f"stitching-{measure}", title, [row for row in rows if row["measure"] == measure])
+                 for measure, title in MEASURES.items()]  # fmt: skip
+        carried = [row for row in page.rows("transfer") if row["measure"] == METRIC]
+        found.append(drawn("transfer", TRANSFERRED, carried, shown=".1f", scale=100))
         return {"matrices": [chart for chart in found if chart]}

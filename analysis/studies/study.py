@@ -192,8 +192,12 @@ class Page:
         return {view["name"]: view for view in self.results["views"]}
 
     def rows(self, study: str) -> list[Json]:
-        """Rows of a study's results; none where it did not run."""
-        return list(self.results.get(study, {}).get("rows", ()))
+        """Rows of a study's results, each with the number n of images that it is of; none where it did not run."""
+        return [{"n": self.n(study), **row} for row in self.results.get(study, {}).get("rows", ())]
+
+    def n(self, study: str) -> int:
+        """Images that a study's results are of."""
+        return int(self.results.get(study, {}).get("n") or self.results["dataset"]["rows"])
 
     def said(self, kind: str) -> list[Json]:
         """Sentences of one kind."""

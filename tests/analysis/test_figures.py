@@ -12,7 +12,7 @@ from noisezoo.analysis.figures.drawing import COLOURS
 
 def test_an_interval_is_drawn_to_scale_about_zero() -> None:
     dot = figures.Dot("a", "b", 2.0, -1.0, 4.0, COLOURS["noise"])
-    svg = figures.intervals("x", [dot], ends=("low", "high"), span=(-3, 6))
+    svg = figures.intervals("x", "x", [dot], ends=("low", "high"), span=(-3, 6))
     lines = re.findall(r'd="M ([\d.]+) [\d.]+\s+L ([\d.]+) [\d.]+\s*"[^>]*stroke: var\(--(noise|muted)\)', svg)
     ends = {colour: (float(a), float(b)) for a, b, colour in lines}
     zero = ends["muted"][0]

@@ -56,8 +56,9 @@ def test_a_caveat_is_said_once_and_names_its_views(analysis: Analysis, tmp_path:
 
 
 def test_the_number_of_every_cell_of_a_matrix_differs_from_what_lies_under_it() -> None:
-    values = [[0.0, 0.2, 0.5, 0.9, 1.0]]
-    svg = str(charts.heatmap("m", ["r"], list("abcde"), values, top=1.0, shown=".2f", title="T"))
+    values = {("r", name): value for name, value in zip("abcde", (0.0, 0.2, 0.5, 0.9, 1.0), strict=True)}
+    others: dict[str, Any] = {"top": 1.0, "shown": ".2f", "title": "T", "tips": dict.fromkeys(values, "")}
+    svg = str(charts.heatmap("m", "m", ["r"], list("abcde"), values, **others))
     fills = re.findall(r"fill: var\(--([\w-]+)\)[^>]*>(?:0\.\d\d|1\.00)<", svg)
     opacities = [float(each) for each in re.findall(r"opacity: ([\d.]+)", svg)]
     assert len(opacities) == 5 and "paper" not in fills and "halo" not in fills

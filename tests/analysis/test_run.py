@@ -109,7 +109,7 @@ def test_every_study_leaves_its_tables_its_figures_and_its_verdicts(analysis: An
     numbers = tables["stitching"].query("measure == 'r2' and alpha == 'validated'")
     stitched = numbers.set_index(["source", "target"])["estimate"]
     assert stitched["pixels-8", "digits-ddpm"] > 0.2 > abs(stitched["random-64", "pixels-8"])
-    assert {path.suffix for path in (tmp_path / "figures").iterdir()} == {".png", ".svg"}
+    assert {path.suffix for path in (tmp_path / "figures").iterdir()} == {".pdf", ".png", ".svg"}
     said = tables["scorecard"].set_index(["claim", "view"])
     assert said.loc[("Attributes are linear in noise", "digits-ddpm"), "verdict"] == "supported"
     assert (tables["scorecard"].query("claim == 'Edits work'")["verdict"] == "not decidable").all()

@@ -310,14 +310,23 @@ def test_two_studies_of_one_name_are_refused() -> None:
         register_study(type("Probing", (Study,), {"name": "probes", "run": lambda *_: None}))
 
 
-def test_the_page_can_be_read_at_every_width_in_both_themes_and_printed(tmp_path: Path) -> None:
+def test_the_page_can_be_read_at_every_width_in_both_themes_and_printed(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of every study, of edits, and of two datasets on one page."""
+
+    def write(analyses: dict[str, Analysis], out: Path, **options: Any) -> Path:
+        return report.write_report({**analyses, "planted": make_analysis()}, out, **options)
+
     with browser.chromium() as chromium:
-        report.write_report({"planted": make_analysis()}, tmp_path, title="A title")
+        monkeypatch.setattr("noisezoo.commands.analyze.write_report", write)
+        folder = command(*NAMES)
+        assert heads(folder) == set(HEADS.values())
         page = chromium.new_page()
         failures: list[str] = []
         page.on("pageerror", lambda error: failures.append(str(error)))
         page.on("console", lambda said: failures.append(said.text) if said.type == "error" else None)
-        page.goto((tmp_path / "report.html").as_uri())
+        page.goto((folder / "report.html").as_uri())
         page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
         for width in browser.WIDTHS:
             page.set_viewport_size({"width": width, "height": 900})
@@ -334,6 +343,22 @@ def test_the_page_can_be_read_at_every_width_in_both_themes_and_printed(tmp_path
         page.emulate_media(media="print", color_scheme="light")
         page.set_viewport_size({"width": browser.A4, "height": 900})
         assert page.evaluate(browser.LOST_IN_PRINT) == [] and failures == []
+
+
+def test_a_mark_of_a_chart_says_its_interval_and_its_images_where_a_pointer_rests(tmp_path: Path) -> None:
+    analysis = make_analysis()
+    report.write_report({"planted": analysis}, tmp_path, title="A title")
+    row = next(d for d in analysis.results["differences"] if (d["view"], d["role"]) == ("ldm", "untrained"))
+    estimate, low, high = (f"{100 * row[end]:+.1f}".replace("-", "−") for end in ("estimate", "low", "high"))
+    with browser.chromium() as chromium:
+        page = chromium.new_page()
+        page.goto((tmp_path / "report.html").as_uri())
+        marks = page.locator("#headline .chart .tip")
+        marks.nth(marks.count() - 1).hover()
+        saying = page.locator(".saying")
+        assert saying.is_visible() and saying.inner_text() == f"ldm: {estimate} [{low}, {high}], n = 60"
+        page.locator("h1").hover()
+        assert not saying.is_visible()
 
 
 def test_a_table_can_be_sorted_filtered_and_copied_and_a_picture_enlarged(tmp_path: Path) -> None:
@@ -359,6 +384,16 @@ def test_a_table_can_be_sorted_filtered_and_copied_and_a_picture_enlarged(tmp_pa
             said = page.evaluate("window.said")
             assert said.startswith(start) and all(name in said for name in kept) and len(said.splitlines()) >= lines
             assert not any(name in said for name in set(given) - set(kept) - {"ddpm", "ldm"})
+        tools.locator("input").fill("")
+        tools.get_by_label("View shown").select_option("ldm")
+        assert page.evaluate(names) == ["ldm"]
+        page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
+        tools = page.locator(".tools:has(+ .scroll > table.attributes)")
+        tools.get_by_label("View shown").select_option("clip")
+        tools.get_by_label("Attribute shown").select_option("Bald")
+        tools.get_by_text("Copy CSV").click()
+        head, row = page.evaluate("window.said").splitlines()
+        assert head == 'Attribute,"Positive, %",clip' and row.startswith("Bald,")
         page.locator("button.picture").first.click()
         assert page.locator("dialog[open] img").count() == 1
 
