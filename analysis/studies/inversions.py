@@ -13,6 +13,7 @@ from noisezoo.errors import UsageError
 from noisezoo.schema import ID
 from .claims import MEAN, Json
 from .data import Data
+from .probing import SHOWN
 from .study import NOISE, ROWS, Analysis, Options, Page, Study, register_study, tidy
 
 REFERENCE = "this dataset"
@@ -55,7 +56,8 @@ class Inversions(Study):
 
     def exhibit(self, page: Page) -> Json:
         """Differences of means and of acceptances."""
-        return {"rows": [r for r in page.rows(self.name) if r["of"] == MEAN or r["figure"] == "acceptance"]}
+        rows = [r for r in page.rows(self.name) if r["of"] == MEAN or r["figure"] == "acceptance"]
+        return {"rows": rows, "TITLES": SHOWN}
 
 
 def _opened(name: str, path: Any, data: Data, noise: list[str]) -> Data:
