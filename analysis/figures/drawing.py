@@ -36,8 +36,8 @@ _DEFAULTS: Any = {
     "svg.fonttype": "none", "pdf.fonttype": 42, "text.parse_math": False, "font.size": 10, "text.color": INK,
     "axes.edgecolor": RULE, "axes.labelcolor": MUTED, "axes.facecolor": "none", "xtick.color": MUTED,
     "ytick.color": MUTED, "figure.facecolor": "none", "grid.color": RULE, "grid.linewidth": 0.7,
-    "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "legend.handlelength": 2.2, "xtick.major.size": 0,
-    "ytick.major.size": 0,
+    "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "legend.handlelength": 2.2,
+    "xtick.major.size": 0, "ytick.major.size": 0,
 }  # fmt: skip
 # matplotlib wants numbers for colours: each near-black stands for a variable of the page, put back in `_element`.
 _NUMBERS = {name: f"#{number:06x}" for number, name in enumerate(VARIABLES, start=1)}
