@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OUT ?= build/demo
 
-export OMP_NUM_THREADS ?= 2
+export OMP_NUM_THREADS ?= 1
 export HF_HUB_DISABLE_TELEMETRY = 1
 
 .PHONY: demo test slow chaos lint types docs install compiled lock clean

@@ -4,6 +4,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -172,7 +173,8 @@ def here(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     monkeypatch.setattr(demo, "PARTS", (demo.Part("digits", ("digits-ddpm",), again=("digits-ddpm",)),))
     monkeypatch.setattr(demo, "PAPER", {"scheme": "ddim", "num_inference_steps": 2})
     monkeypatch.setattr(demo, "EFFORT", TINY)
-    monkeypatch.setattr(demo, "all_studies", lambda: {"structure": None, "inversions": None})
+    monkeypatch.setattr(demo, "all_studies", lambda: {"structure": None, "inversions": None, "edits": None})
+    monkeypatch.setattr(demo, "ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(1))  # a process would make it whole
     with HubServer() as server, client(server):
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)

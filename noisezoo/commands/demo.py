@@ -3,6 +3,9 @@
 import os
 import time
 from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -16,7 +19,7 @@ from noisezoo.analysis.studies import Analysis, Effort, Options, all_studies
 from noisezoo.builder.launch import build_datasets, default_processes
 from noisezoo.builder.recipe import read_recipe
 from noisezoo.commands import register_command
-from noisezoo.commands.analyze import analyze_with_progress, make_judge, make_model, read_recipe_of, show_verdicts
+from noisezoo.commands.analyze import KEPT, analyze_with_progress, make_judge, make_model, read_recipe_of, show_verdicts
 from noisezoo.commands.bars import Bars
 from noisezoo.commands.output import load_call, make_table, plain_console
 from noisezoo.loading import load
@@ -40,6 +43,8 @@ class Part(NamedTuple):
 EFFORT = Effort(n_splits=6, n_permutations=5, max_rows=240)
 """A sketch: `noisezoo analyze` draws more, of more images."""
 LEFT_OUT = ("learning", "spurious", "paper")
+PICTURES = "edits"
+"""The study that makes pictures, which costs about as much as half of the others."""
 PAPER = {"scheme": "ddim", "num_inference_steps": 50, "span": None}
 PARTS = (
     Part(
@@ -60,6 +65,7 @@ def demo(
     Example: noisezoo demo --out build/demo
     """
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of processes to come: small networks lose time on a second thread
     console, started = plain_console(), time.time()
     console.print(Text("build", style="bold"))
     wanted = [(read_recipe(part.recipe), out / part.recipe) for part in PARTS]
@@ -72,7 +78,7 @@ def demo(
         rows = load(outcome.root)
         counts = ", ".join(f"{name} {n}" for name, n in Counter(rows["split"]).items())
         console.print(f"{load_call(outcome.root)}: {counts} rows, {len(rows.column_names)} columns")
-    analyses = {part.recipe: _analyze(part, out, console) for part in PARTS}
+    analyses = _analyses(out, console)
     report = write_report(analyses, out, title="NoiseZoo demo")
     table = make_table("dataset", "images", "refused", "views", "folder")
     for outcome, (name, analysis) in zip(outcomes, analyses.items(), strict=False):  # variants come last
@@ -87,12 +93,32 @@ def demo(
     console.print(Panel(f"{paths}\nDone in {time.time() - started:.0f} s.", expand=False))
 
 
-def _analyze(part: Part, out: Path, console: Console) -> Analysis:
-    folder, left_out = out / part.recipe, (*LEFT_OUT, *([] if part.again else ["inversions"]))
+def _analyses(out: Path, console: Console) -> dict[str, Analysis]:
+    """Every part's analysis: the first one's pictures are made, and the others analysed, in a process beside."""
+    first, *others = PARTS
+    studies = _studies(first)
+    with ProcessPoolExecutor(1, get_context("spawn")) as beside:
+        pictures = beside.submit(_analyze, first, out, [PICTURES])
+        small = {part.recipe: beside.submit(_analyze, part, out, _studies(part)) for part in others}
+        _analyze(first, out, [name for name in studies if name != PICTURES], console)
+        console.print(f"analyse {first.recipe}: the last pictures through the models")
+        pictures.result()
+        whole = _analyze(first, out, studies)  # of what both have kept
+        return {first.recipe: whole, **{name: analysis.result() for name, analysis in small.items()}}
+
+
+def _studies(part: Part) -> list[str]:
+    left_out = (*LEFT_OUT, *([] if part.again else ["inversions"]))
+    return [name for name in all_studies() if name not in left_out]
+
+
+def _analyze(part: Part, out: Path, studies: Sequence[str], console: Console | None = None) -> Analysis:
+    folder = out / part.recipe
     recipe = read_recipe_of(folder)
     options = Options(
         effort=EFFORT, models=[make_model(name, recipe) for name in part.models], edits=part.edits,
         judge=make_judge(part.judge) if part.judge else None,
         variants={"ddim-50": out / part.variant} if part.again else {},
     )  # fmt: skip
-    return analyze_with_progress(folder, console, options, studies=[s for s in all_studies() if s not in left_out])
+    quiet, kept = Console(quiet=True), out / KEPT / part.recipe
+    return analyze_with_progress(folder, console or quiet, options, studies=studies, keep=kept)
