@@ -47,10 +47,11 @@ class Regression(Study):
 
     def exhibit(self, page: Page) -> Json:
         """R2 by view and label, and each noise view minus its controls."""
-        held = [(f"{d['view']} minus {d['control']}", d, UNTRAINED if d["role"] == UNTRAINED else "control")
+        n = page.n(self.name)
+        held = [(f"{d['view']} minus {d['control']}", {"n": n, **d}, UNTRAINED if d["role"] == UNTRAINED else "control")
                 for d in page.results[self.name]["differences"]]  # fmt: skip
-        chart = dots(f"{page.name}: R² of numbers", held, ends=("control reads better", "noise reads better"),
-                     unit="points of mean R²")  # fmt: skip
+        chart = dots(self.name, f"{page.name}: R² of numbers", held, unit="points of mean R²",
+                     ends=("control reads better", "noise reads better"))  # fmt: skip
         rows = {(row["view"], row["attribute"]): row for row in page.rows(self.name)}
         views, labels = (list(dict.fromkeys(key[side] for key in rows)) for side in (0, 1))
         return {"r2": rows, "views": views, "numbers": labels, "chart": chart,
