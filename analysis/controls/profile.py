@@ -100,19 +100,15 @@ def profile_correlation(
     names = tuple(name for name in a.names if all(name in table.names for table in tables.values()))
     if len(names) < _FEWEST:
         raise ValueError(f"the tables have {len(names)} attributes in common: a correlation needs {_FEWEST}")
-    clusters, scores = _clusters(a.out_of_fold.labels[:, [a.names.index(name) for name in names]]), {}
-    for name, table in tables.items():
+    for table in tables.values():
         refuse_different_rows(a, table, names)
-        e = table.estimate(metric, names)
-        if np.ptp(e.value[0]) == 0:
-            raise ValueError(f"{name} has the same {metric} for every attribute: there is nothing to correlate")
-        scores[name] = _averaged(e, clusters)
-    n_clusters = int(clusters.max()) + 1
-    if n_clusters < _FEWEST:
-        raise ValueError(f"the {len(names)} attributes repeat each other, and count as {n_clusters}: a correlation "
-                         f"needs {_FEWEST}")  # fmt: skip
+    clusters = _clusters(a.out_of_fold.labels[:, [a.names.index(name) for name in names]])
+    scores = _averaged_scores(tables, names, metric, clusters)
     view, reference = (scores.pop(name) for name in views)
-    orders = np.random.default_rng([seed, 5]).permuted(np.tile(np.arange(n_clusters), (n_permutations, 1)), axis=1)
+    k = int(clusters.max()) + 1
+    if k < _FEWEST:
+        raise ValueError(f"{len(names)} attributes repeat each other, and count as {k}: a correlation needs {_FEWEST}")
+    orders = np.random.default_rng([seed, 5]).permuted(np.tile(np.arange(k), (n_permutations, 1)), axis=1)
 
     def row(what: str, estimates: list[Estimate], permutations: NDArray[np.intp]) -> ProfileRow:
         return _row(f"{what} with {views[1]}", estimates, reference, permutations, a.draws.confidence)
@@ -134,11 +130,17 @@ def _clusters(labels: Floats) -> NDArray[np.intp]:
     return np.asarray(connected_components(np.abs(np.corrcoef(labels.T)) >= _REPEATS)[1], dtype=np.intp)
 
 
-def _averaged(e: Estimate, clusters: NDArray[np.intp]) -> Estimate:
-    """The mean over each cluster's attributes."""
+def _averaged_scores(
+    tables: Mapping[str, ProbeTable], names: tuple[str, ...], metric: str, clusters: NDArray[np.intp]
+) -> dict[str, Estimate]:
+    """Scores of each table, the mean over each cluster's attributes; ValueError where one's are all equal."""
     within = clusters[:, None] == np.arange(clusters.max() + 1)
     weights = within / within.sum(axis=0)  # (k, clusters)
-    return Estimate(e.value @ weights, e.influence @ weights.astype(np.float32))
+    found = {name: table.estimate(metric, names) for name, table in tables.items()}
+    for name, e in found.items():
+        if np.ptp(e.value[0]) == 0:
+            raise ValueError(f"{name} has the same {metric} for every attribute: there is nothing to correlate")
+    return {n: Estimate(e.value @ weights, e.influence @ weights.astype(np.float32)) for n, e in found.items()}
 
 
 def _repeats(names: Sequence[str], clusters: NDArray[np.intp]) -> list[str]:

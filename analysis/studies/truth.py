@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from noisezoo.analysis.controls import corrected, inversion_error, share_of_signal
-from noisezoo.analysis.core import Interval
 from noisezoo.analysis.probes import ProbeTable, compare
 from noisezoo.schema import ID
 from noisezoo.zoo import TRUE
@@ -54,42 +53,42 @@ class Truth(Study):
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """`rows` of probes, `shares` of the picture's signal in the true noise, `errors` by measure and variant."""
-        source = (data.dataset_facts()["recipe"] or {}).get("source", {}).get("options", {})
-        judged = source.get("judged") or {}
-        found: Json = {"judged": judged, "rows": [], "differences": [], "shares": [], "errors": []}
-        tidied: dict[str, list[Json]] = {"truth": [], "truth_shares": [], "truth_rows": []}
+        source, ids = _recipe(data).get("source", {}), data.labels.data.column(ID).to_pylist()
+        judged, tables = source.get("options", {}).get("judged") or {}, analysis.tables
+        datasets = {"": data, **{name: Data(path) for name, path in options.variants.items()}}
+        rows, differences, shares, errors, images = (list[Json]() for _ in range(5))
         for view in makers(analysis):
             twins = [name for name in analysis.noise_and_twins if name.startswith(view) and name != view]
-            media = [view + TRUE, view, *twins, *analysis.of_family("pixels", "vae", "random")]
-            for medium in media:
-                rows = tidy(_read(analysis.tables[medium], judged, options.seed), view=view, of=medium)
-                tidied["truth"] += rows
-                found["rows"] += [row for row in rows if row["attribute"] == MEAN]
-            true, inverted = analysis.tables[view + TRUE], analysis.tables[view]
-            found["differences"].append({"view": view, **_mean(true, inverted).to_dict()})
+            true, inverted = view + TRUE, [view, *twins]
+            for medium in (true, *inverted, *analysis.of_family("pixels", "vae", "random")):
+                rows += tidy(_read(tables[medium], judged, options.seed), view=view, of=medium)
+            difference = compare(tables[true], tables[view], metrics=(METRIC,)).mean[METRIC]
+            differences.append({"view": view, **difference.to_dict()})
             for picture in analysis.pictures:
-                tidied["truth_shares"] += tidy(_shares(true, analysis.tables[picture]), view=view, of=picture)
-            for name, dataset in {"": data, **{n: Data(p) for n, p in options.variants.items()}}.items():
-                for medium in (each for each in (view, *twins) if each in dataset.views):
-                    error = inversion_error(dataset.matrix(medium), data.matrix(view + TRUE), seed=options.seed)
-                    keys = {"view": view, "of": medium, "variant": name, **_made(dataset)}
-                    found["errors"] += tidy(error.records(), **keys)
-                    ids = data.labels.data.column(ID).to_pylist()
-                    tidied["truth_rows"] += [
-                        {**keys, ID: image_id, "relative_error": float(relative), "cosine": float(cosine)}
-                        for image_id, (relative, cosine) in zip(ids, error.rows, strict=True)
-                    ]
-        analysis.results[self.name] = found | {"shares": tidied["truth_shares"]}
-        analysis.rows |= tidied
+                shares += tidy(_shares(tables[true], tables[picture]), view=view, of=picture)
+            for variant, medium in ((v, m) for v, dataset in datasets.items() for m in inverted if m in dataset.views):
+                error = inversion_error(datasets[variant].matrix(medium), data.matrix(true), seed=options.seed)
+                keys = {"view": view, "of": medium, "variant": variant, **_made(datasets[variant])}
+                errors += tidy(error.records(), **keys)
+                images += [{**keys, ID: image_id, "relative_error": float(relative), "cosine": float(cosine)}
+                           for image_id, (relative, cosine) in zip(ids, error.rows, strict=True)]  # fmt: skip
+        means = [row for row in rows if row["attribute"] == MEAN]
+        analysis.results[self.name] = {"judged": judged, "rows": means, "differences": differences, "shares": shares,
+                                       "errors": errors}  # fmt: skip
+        analysis.rows |= {"truth": rows, "truth_shares": shares, "truth_rows": images}
 
     def exhibit(self, page: Page) -> Json:
         """The study's own rows."""
         return {"truth": page.results[self.name], "MEAN": MEAN}
 
 
+def _recipe(data: Data) -> Json:
+    return data.dataset_facts()["recipe"] or {}
+
+
 def _made(data: Data) -> Json:
     """By which scheme and how many steps a dataset's noise was made."""
-    settings = (data.dataset_facts()["recipe"] or {}).get("settings", {})
+    settings = _recipe(data).get("settings", {})
     return {"scheme": settings.get("scheme"), "steps": settings.get("num_inference_steps")}
 
 
@@ -106,10 +105,6 @@ def _read(table: ProbeTable, judged: dict[str, Any], seed: int) -> Iterator[Json
             true = corrected(estimates, interval, counts, [float(rates[place]) for place in places], seed=seed)
             row |= {f"true_{end}": value for end, value in true.to_dict().items()}
         yield row
-
-
-def _mean(a: ProbeTable, b: ProbeTable) -> Interval:
-    return compare(a, b, metrics=(METRIC,)).mean[METRIC]
 
 
 def _shares(part: ProbeTable, whole: ProbeTable) -> Iterator[Json]:
