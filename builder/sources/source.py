@@ -34,6 +34,7 @@ SOURCES = {
     "celeba": "noisezoo.builder.sources.celeba:CelebA",
     "afhq": "noisezoo.builder.sources.afhq:AFHQ",
     "afhqv2": "noisezoo.builder.sources.afhq:AFHQv2",
+    "pie-bench": "noisezoo.builder.sources.pie_bench:PieBench",
     "hf": "noisezoo.builder.sources.hub_dataset:HubImages",
     "generated": "noisezoo.builder.views.generated:Generated",
 }

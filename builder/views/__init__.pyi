@@ -6,7 +6,9 @@ from .batches import (
     weights_of as weights_of,
 )
 from .computer import Batch as Batch, Computer as Computer, Rows as Rows, Work as Work
+from .edit_measures import EDIT_TITLES as EDIT_TITLES, MEASURES as MEASURES, encoders_of as encoders_of
 from .families import check_family as check_family, make_computer as make_computer, register_family as register_family
+from .inversion_table import inversion_table as inversion_table
 from .networks import (
     ModelComputer as ModelComputer,
     latent_statistics as latent_statistics,

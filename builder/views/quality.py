@@ -29,11 +29,33 @@ def ssim(images: "Tensor", reference: "Tensor") -> "Tensor":
     """Structural similarity (Wang et al. 2004; 7x7 windows or the largest that fits, as scikit-image): (b,) float64."""
     from torch.nn.functional import avg_pool2d
 
-    x, y, side = images.double(), reference.double(), min(images.shape[2:])
+    side = min(images.shape[2:])
     window = min(7, side - 1 + side % 2)  # odd
-    unbiased, c1, c2 = window**2 / (window**2 - 1), (0.01 * 2) ** 2, (0.03 * 2) ** 2
-    rows = (avg_pool2d(z, (window, 1), 1) for z in (x, y, x * x, y * y, x * y))
-    mean_x, mean_y, xx, yy, xy = (avg_pool2d(z, (1, window), 1) for z in rows)
+    blur = lambda z: avg_pool2d(avg_pool2d(z, (window, 1), 1), (1, window), 1)  # noqa: E731
+    return _similarity(images.double(), reference.double(), blur, window**2 / (window**2 - 1), span=2.0)
+
+
+def gaussian_ssim(images: "Tensor", reference: "Tensor") -> "Tensor":
+    """Structural similarity in Gaussian windows of 1.5 pixels' deviation, 11x11, of values in [0, 1]: (b,) float64.
+
+    As torchmetrics' default, and scikit-image's with `gaussian_weights=True` and `use_sample_covariance=False`.
+    """
+    import torch
+    from torch.nn.functional import conv2d
+
+    channels, places = images.shape[1], torch.arange(-5, 6, dtype=torch.float64, device=images.device)
+    weights = torch.exp(-(places**2) / (2 * 1.5**2))
+    kernel = (weights / weights.sum()).expand(channels, 1, 1, -1)
+    blur = lambda z: conv2d(conv2d(z, kernel, groups=channels), kernel.mT, groups=channels)  # noqa: E731
+    return _similarity((images.double() + 1) / 2, (reference.double() + 1) / 2, blur, 1.0, span=1.0)
+
+
+def _similarity(
+    x: "Tensor", y: "Tensor", blur: "Callable[[Tensor], Tensor]", unbiased: float, *, span: float
+) -> "Tensor":
+    """The mean over windows of the index of Wang et al. 2004, for values that lie so far apart at most."""
+    c1, c2 = (0.01 * span) ** 2, (0.03 * span) ** 2
+    mean_x, mean_y, xx, yy, xy = (blur(z) for z in (x, y, x * x, y * y, x * y))
     variances = unbiased * (xx - mean_x**2 + yy - mean_y**2)
     covariance = unbiased * (xy - mean_x * mean_y)
     light = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
@@ -42,13 +64,14 @@ def ssim(images: "Tensor", reference: "Tensor") -> "Tensor":
 
 def lpips(images: "Tensor", reference: "Tensor") -> "Tensor":
     """Learned perceptual distance (Zhang et al. 2018; the `lpips` package's AlexNet), 0 for equal: (b,) float32."""
-    distance: Tensor = _lpips_network().to(images.device)(images, reference)
+    distance: Tensor = lpips_network("alex").to(images.device)(images, reference)
     return distance.reshape(-1)
 
 
 @cache
-def _lpips_network() -> Any:
-    return import_module("lpips").LPIPS(net="alex", verbose=False).eval()
+def lpips_network(net: str) -> Any:
+    """The `lpips` package's network on top of `net` (alex, squeeze, vgg), loaded once."""
+    return import_module("lpips").LPIPS(net=net, verbose=False).eval()
 
 
 METRICS: Mapping[str, Metric] = {"psnr": psnr, "ssim": ssim, "lpips": lpips}

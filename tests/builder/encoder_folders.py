@@ -53,6 +53,16 @@ def save_dinov2(folder: Path) -> None:
     ).save_pretrained(folder)
 
 
+def save_dino(folder: Path) -> None:
+    """Without a pooler, as the first DINO has none; whole pictures of the size that the structure distance takes."""
+    from transformers import ViTConfig, ViTImageProcessor, ViTModel
+
+    torch.manual_seed(0)
+    config = ViTConfig(hidden_size=24, num_hidden_layers=2, num_attention_heads=3, image_size=224, patch_size=32)
+    ViTModel(config, add_pooling_layer=False).save_pretrained(folder)
+    ViTImageProcessor(size={"height": 224, "width": 224}, **IMAGENET).save_pretrained(folder)
+
+
 def save_dinov3(folder: Path, width: int = 24) -> None:
     """Rotary positions and four register tokens."""
     from transformers import DINOv3ViTConfig, DINOv3ViTImageProcessor, DINOv3ViTModel
@@ -88,6 +98,7 @@ ENCODER_FOLDERS: Mapping[str, Callable[[Path], None]] = {
     "openclip-vit-l14": partial(save_open_clip, patch_size=14, embed_dim=12, quick_gelu=False),
     "dinov3-vit-l16": save_dinov3,
     "dinov2-vit-l14": save_dinov2,
+    "dino-vit-b8": save_dino,
     "siglip2": save_siglip2,
     "mae-vit-b16": partial(save_timm, name="vit_base_patch16_224.mae", **SMALL_VIT),
     "imagenet-vit-b16": partial(save_timm, name="vit_base_patch16_224.augreg2_in21k_ft_in1k", **SMALL_VIT),

@@ -64,6 +64,12 @@ def class_token(model: Any) -> Callable[[Path], torch.Tensor]:
     return lambda folder: model.from_pretrained(folder).eval()(pixels_by_transformers(folder)).last_hidden_state[:, 0]
 
 
+def mean_of_patches(folder: Path) -> torch.Tensor:
+    hidden = ViTModel.from_pretrained(folder, add_pooling_layer=False).eval()(pixels_by_transformers(folder))
+    mean: torch.Tensor = hidden.last_hidden_state[:, 1:].mean(dim=1)
+    return mean
+
+
 def by_siglip_s_image_tower(folder: Path) -> torch.Tensor:
     pooled: torch.Tensor = (
         SiglipVisionModel.from_pretrained(folder).eval()(pixels_by_transformers(folder)).pooler_output
@@ -78,6 +84,7 @@ REFERENCES: Mapping[str, Callable[[Path], torch.Tensor]] = {
     "openclip-vit-l14": by_open_clip,
     "dinov3-vit-l16": class_token(DINOv3ViTModel),
     "dinov2-vit-l14": class_token(Dinov2Model),
+    "dino-vit-b8": mean_of_patches,
     "siglip2": by_siglip_s_image_tower,
     "mae-vit-b16": by_timm,
     "imagenet-vit-b16": by_timm,

@@ -87,7 +87,7 @@ def fake_lpips(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     module.LPIPS = LPIPS  # type: ignore[attr-defined]
     module.__spec__ = __import__("importlib.machinery").machinery.ModuleSpec("lpips", None)
     monkeypatch.setitem(sys.modules, "lpips", module)
-    quality._lpips_network.cache_clear()
+    quality.lpips_network.cache_clear()
     return made
 
 
@@ -100,7 +100,7 @@ def test_lpips_is_its_package_s_network_on_clipped_pictures_loaded_once(monkeypa
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     lpips(reference, reference)
     assert made == [{"net": "alex", "verbose": False}]
-    quality._lpips_network.cache_clear()
+    quality.lpips_network.cache_clear()
 
 
 def test_a_metric_whose_package_is_missing_is_refused_before_any_work(tmp_path: Any) -> None:
