@@ -1,4 +1,4 @@
-"""Measure what training adds to a testbed model's noise over several trainings of it, and write `benchmarks/trainings.csv`.
+"""Measure what several trainings of a testbed model add to its noise, and write `benchmarks/trainings.csv`.
 
 for seed in 11 12 13 14 15 16; do python testbed/train_digits_ddpm.py --steps 1500 --seed $seed; done
 python testbed/trainings.py digits-ddpm 11 12 13 14 15 16
@@ -13,6 +13,7 @@ from typing import Any
 from common import RUNS
 
 from noisezoo.analysis.studies.run import analyze
+from noisezoo.analysis.studies.study import Options
 from noisezoo.builder.__main__ import run
 from noisezoo.builder.recipe import read_recipe
 from noisezoo.zoo import SEED, UNTRAINED
@@ -41,7 +42,7 @@ def main() -> None:
     steps = {json.loads((Path(folder) / "training.json").read_text())["steps"] for folder in folders.values()}
     if len(steps) > 1:
         raise SystemExit(f"the trainings have {sorted(steps)} steps: train all by one schedule")
-    found = analyze(out, studies=["trainings"], step=print).results
+    found = analyze(out, Options(step=print), studies=["trainings"]).results
     write(given.model, rows_of(found, steps.pop()))
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from pydantic import ValidationError
 
 from noisezoo import zoo
 from noisezoo.analysis import mean_intervals
@@ -16,7 +17,7 @@ from noisezoo.builder.sources import Refusal, open_source
 from noisezoo.builder.views import EDIT_TITLES, MEASURES, encoders_of, inversion_table
 from noisezoo.commands import options, register_command
 from noisezoo.commands.output import make_table, plain_console
-from noisezoo.errors import UsageError, describe
+from noisezoo.errors import UsageError
 
 TASKS = {"reconstruction": "Under the picture's own prompt", "edit": "Under the edit's prompt"}
 
@@ -25,7 +26,7 @@ TASKS = {"reconstruction": "Under the picture's own prompt", "edit": "Under the 
 def inversions(
     source: Annotated[str, typer.Argument(help="Pictures with prompts and masks: pie-bench:PATH.")],
     view: Annotated[str, typer.Option(help="The noise view; its model must read prompts.")] = "sd15",
-    schemes: Annotated[str, typer.Option(help="Schemes of inversion, separated by commas.")] = "ddim,heun,bdia",
+    schemes: Annotated[str, typer.Option(help="Schemes of inversion, separated by commas.")] = "ddim,ddim-fixed-point,heun,bdia",
     steps: Annotated[int, typer.Option(help="Steps of inversion and of generation.")] = 50,
     guidance: Annotated[float, typer.Option(help="Guidance scale of inversion and reconstruction.")] = 1.0,
     edit_guidance: Annotated[float, typer.Option(help="Guidance scale of the edit.")] = 7.5,
@@ -41,7 +42,7 @@ def inversions(
     Measures are those of PIE-Bench, as its authors compute them: distance of structure, PSNR, LPIPS, MSE and SSIM
     outside the mask, and the CLIP score of the whole picture and of what is inside the mask.
 
-    Example: noisezoo inversions pie-bench:PIE-Bench --view sd15 --schemes ddim,fixed_point,bdia --limit 100
+    Example: noisezoo inversions pie-bench:PIE-Bench --view sd15 --schemes ddim,heun,bdia --limit 100
     """
     names, labels = options.split_names(measures), options.split_names(schemes)
     if not names or not labels:
@@ -77,8 +78,9 @@ def inversions(
 def _settings(fields: dict[str, Any]) -> Settings:
     try:
         return Settings.model_validate(fields)
-    except ValueError as error:
-        raise UsageError(describe(error).splitlines()[-1].strip()) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
 def located_rows(names: Iterable[str], folders: Sequence[str] | None) -> dict[str, zoo.View]:
