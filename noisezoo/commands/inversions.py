@@ -26,7 +26,7 @@ TASKS = {"reconstruction": "Under the picture's own prompt", "edit": "Under the 
 def inversions(
     source: Annotated[str, typer.Argument(help="Pictures with prompts and masks: pie-bench:PATH.")],
     view: Annotated[str, typer.Option(help="The noise view; its model must read prompts.")] = "sd15",
-    schemes: Annotated[str, typer.Option(help="Schemes of inversion, separated by commas.")] = "ddim,ddim-fixed-point,heun,bdia",
+    schemes: Annotated[str, typer.Option(help="Schemes of inversion, separated by commas.")] = "ddim,heun,bdia,belm",
     steps: Annotated[int, typer.Option(help="Steps of inversion and of generation.")] = 50,
     guidance: Annotated[float, typer.Option(help="Guidance scale of inversion and reconstruction.")] = 1.0,
     edit_guidance: Annotated[float, typer.Option(help="Guidance scale of the edit.")] = 7.5,
