@@ -127,7 +127,8 @@ class ClipScore:
             prepared = torch.stack([self.preprocess(fromarray(each)) for each in pixels]).to(self.device)
             seen = self.model.encode_image(prepared, normalize=True)
             said = self.model.encode_text(self.tokenize(list(prompts)).to(self.device), normalize=True)
-        return 100 * (seen * said).sum(dim=1).clamp(min=0)
+        score: Tensor = 100 * (seen * said).sum(dim=1).clamp(min=0)
+        return score
 
 
 Measure = Callable[[Edits], "Tensor"]
