@@ -10,7 +10,7 @@ from noisezoo.errors import NoiseZooError
 
 EXTRAS = {
     "matplotlib": "analysis", "scipy": "analysis",
-    "gradio": "live",
+    "embedding_atlas": "explore", "umap": "explore", "gradio": "live",
     "PIL": "build", "accelerate": "build", "diffusers": "build", "open_clip": "build",
     "sklearn": "build", "timm": "build", "torch": "build", "torchvision": "build", "transformers": "build",
 }  # fmt: skip

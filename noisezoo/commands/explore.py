@@ -3,6 +3,7 @@
 import base64
 import json
 import webbrowser
+from collections.abc import Callable
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import typer
 
 from noisezoo.commands import options, register_command
+from noisezoo.commands.atlas import write_atlas
 from noisezoo.commands.output import plain_console
 from noisezoo.errors import UsageError
 from noisezoo.loading import load, matrix
@@ -21,6 +23,8 @@ from noisezoo.record import read_record
 TEMPLATE = Path(__file__).parent / "templates" / "explore.html.j2"
 PICTURES = "pixels"
 """The view that is shown as thumbnails, where the dataset has it."""
+ATLAS = "atlas"
+"""Folder, beside the page, of Embedding Atlas."""
 SPACE = "---\ntitle: {title}\nsdk: static\napp_file: index.html\n---\n"
 
 
@@ -31,24 +35,27 @@ def explore(
         Path | None, typer.Option(help="Write the page into this folder, a static Space, and end.")
     ] = None,
     limit: Annotated[int, typer.Option(min=2, help="At most this many images, drawn by the seed.")] = 5000,
-    seed: Annotated[int, typer.Option(help="Of that draw.")] = 42,
+    seed: Annotated[int, typer.Option(help="Of that draw, and of umap.")] = 42,
+    projection: Annotated[str, typer.Option(help="Two coordinates a view: pca, or umap (extra `explore`).")] = "pca",
+    atlas: Annotated[
+        bool, typer.Option("--atlas", help="Also offer Embedding Atlas, for browsers with WebGPU (extra `explore`).")
+    ] = False,
     revision: options.Revision = None,
     host: Annotated[str, typer.Option(help="Address to serve on; this machine alone by default.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, help="Port; any free one by default.")] = 0,
 ) -> None:
-    """Show every image at the first two principal components of each view, coloured by a label, with its picture.
+    """Show every image at two coordinates of each view, coloured by a label, with its picture.
 
     Example: noisezoo explore my-faces --export my-site
     """
-    page = _page(dataset, limit, seed, revision)
+    found = explored(dataset, limit, seed, revision, projection)
     if export is not None:
-        export.mkdir(parents=True, exist_ok=True)
-        (export / "index.html").write_text(page, encoding="utf-8")
+        _write(found, dataset, export, atlas)
         (export / "README.md").write_text(SPACE.format(title=Path(dataset).name), encoding="utf-8")
         plain_console().print(f"Page: {export / 'index.html'}; the folder is a static Space of the Hub")
         return
     with TemporaryDirectory() as folder:
-        (Path(folder) / "index.html").write_text(page, encoding="utf-8")
+        _write(found, dataset, Path(folder), atlas)
         handler = partial(SimpleHTTPRequestHandler, directory=folder)
         with ThreadingHTTPServer((host, port), handler) as server:
             address = f"http://{host}:{server.server_address[1]}/"
@@ -57,26 +64,37 @@ def explore(
             server.serve_forever()
 
 
-def _page(dataset: str, limit: int, seed: int, revision: str | None) -> str:
+def _write(found: dict[str, Any], dataset: str, folder: Path, atlas: bool) -> None:
     from jinja2 import Environment
 
-    data = json.dumps(explored(dataset, limit, seed, revision)).replace("<", "\\u003c")  # no row ends the script
+    if atlas:
+        write_atlas(found, folder / ATLAS)
+    data = json.dumps(found).replace("<", "\\u003c")  # no row ends the script
     template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8").replace("{{ data }}", "@"))
-    return template.render(title=Path(dataset).name).replace("@", data, 1)
+    page = template.render(title=Path(dataset).name, about=found["about"], atlas=ATLAS if atlas else "")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "index.html").write_text(page.replace("@", data, 1), encoding="utf-8")
 
 
-def explored(dataset: str, limit: int = 5000, seed: int = 42, revision: str | None = None) -> dict[str, Any]:
+def explored(
+    dataset: str, limit: int = 5000, seed: int = 42, revision: str | None = None, projection: str = "pca"
+) -> dict[str, Any]:
     """What the page shows: ids, columns, two coordinates a view, and pictures where there are any.
 
     Args:
         dataset: A built folder, or a dataset id on the Hub.
         limit: At most this many images.
-        seed: Of their draw.
+        seed: Of their draw, and of umap.
         revision: On the Hub.
+        projection: Of `PROJECTIONS`.
 
     Raises:
-        UsageError: There is no such dataset, or it has fewer than two images.
+        UsageError: There is no such dataset or projection, or it has fewer than two images.
+        MissingExtraError: The projection's library is not installed.
     """
+    if projection not in PROJECTIONS:
+        raise UsageError(f"--projection {projection}: choose of {', '.join(PROJECTIONS)}")
+    about, project = PROJECTIONS[projection]
     rows = load(dataset, revision=revision)
     record = read_record(dataset, revision)
     views = record.sections[0].view_names if record else []
@@ -91,16 +109,34 @@ def explored(dataset: str, limit: int = 5000, seed: int = 42, revision: str | No
     thumbnails = _thumbnails(dataset, chosen) if PICTURES in views and Path(dataset).is_dir() else None
     return {
         "ids": list(taken["image_id"]), "columns": {name: [_plain(v) for v in c] for name, c in columns.items()},
-        "views": {view: _two(matrix(taken, view)).tolist() for view in views}, "thumbnails": thumbnails,
+        "views": {view: project(matrix(taken, view).astype(np.float64), seed).round(4).tolist() for view in views},
+        "thumbnails": thumbnails, "about": about,
     }  # fmt: skip
 
 
-def _two(values: np.ndarray) -> np.ndarray:
+def _pca(values: np.ndarray, seed: int) -> np.ndarray:
     """The first two principal components, each with its largest loading positive: (n, d) -> (2, n)."""
-    centred = values.astype(np.float64) - values.mean(0)
+    centred = values - values.mean(0)
     directions = np.linalg.eigh(centred.T @ centred)[1][:, :-3:-1]  # (d, 2), the largest first
     signs = np.sign(np.take_along_axis(directions, np.abs(directions).argmax(0)[None], 0))
-    return np.asarray((centred @ (directions * signs)).T.round(4))
+    return np.asarray((centred @ (directions * signs)).T)
+
+
+def _umap(values: np.ndarray, seed: int) -> np.ndarray:
+    """UMAP of at most 50 principal components, (n, d) -> (2, n), the same for the same seed (McInnes et al. 2018)."""
+    from umap import UMAP
+
+    centred = values - values.mean(0)
+    directions = np.linalg.eigh(centred.T @ centred)[1][:, :-51:-1]
+    fitted = UMAP(n_neighbors=min(15, len(values) - 1), random_state=seed, n_jobs=1)
+    return np.asarray(fitted.fit_transform(centred @ directions)).T
+
+
+Projection = Callable[[np.ndarray, int], np.ndarray]
+PROJECTIONS: dict[str, tuple[str, Projection]] = {
+    "pca": ("the first two principal components", _pca), "umap": ("two coordinates by UMAP", _umap),
+}  # fmt: skip
+"""Name -> what its coordinates are, and the function of rows (n, d) and a seed that gives them, (2, n)."""
 
 
 def _quality(dataset: str, views: list[str], chosen: np.ndarray) -> dict[str, list[Any]]:

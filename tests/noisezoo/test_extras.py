@@ -58,7 +58,13 @@ for words in (["models", "sd15"], ["recipes"], ["status", folder], ["build", "--
 
 @pytest.mark.parametrize(
     ("words", "extra"),
-    [("build digits --out {out}", "build"), ("plan digits", "build"), ("analyze {built} --out {out}", "analysis")],
+    [
+        ("build digits --out {out}", "build"),
+        ("plan digits", "build"),
+        ("analyze {built} --out {out}", "analysis"),
+        ("explore {built} --export {out} --atlas", "explore"),
+        ("explore {built} --export {out} --projection umap", "explore"),
+    ],
 )
 def test_what_a_plain_install_lacks_is_one_line_that_installs_it(
     words: str, extra: str, built: Path, tmp_path: Path
@@ -89,6 +95,7 @@ def test_every_extra_that_is_named_brings_the_library_and_the_plain_install_does
     names = lambda lines: {re.split(r"[^\w-]", line)[0].lower().replace("_", "-") for line in lines}  # noqa: E731
     for library, extra in EXTRAS.items():
         packages = {name.lower().replace("_", "-") for name in packages_distributions().get(library, ())}
+        packages = packages or {library.replace("_", "-"), f"{library}-learn"}  # of what is not installed here
         brought = names(project["optional-dependencies"][extra])
         assert packages & brought or library == "torchvision", library
         assert not packages & names(project["dependencies"]), library
