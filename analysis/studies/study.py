@@ -47,17 +47,14 @@ class Judge:
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is drawn for intervals and nulls, and of how many images.
-
-    Attributes:
-        n_splits: Splits in halves for intervals of comparisons; also their degrees of freedom.
-        n_permutations: Draws of a null.
-        max_rows: Images that comparisons of views with views take, as those cost their square or a fit a pair.
-    """
+    """How much is drawn for intervals and nulls, and of how many images."""
 
     n_splits: int = 16
+    """Splits in halves for intervals of comparisons; also their degrees of freedom."""
     n_permutations: int = 10
+    """Draws of a null."""
     max_rows: int = 6000
+    """Images that comparisons of views with views take, as those cost their square or a fit a pair."""
 
     @property
     def few_splits(self) -> int:
@@ -70,52 +67,46 @@ QUICK = Effort(n_splits=8, n_permutations=6, max_rows=2000)
 
 @dataclass(frozen=True)
 class Options:
-    """What a run was asked for, beside the dataset.
-
-    Attributes:
-        seed: Of folds, projections, permutations and resamples.
-        effort: Draws and rows.
-        paper: Also do what the paper did, as it did it.
-        models: Generative models to regenerate and edit through; views of the dataset.
-        judge: The encoder that judges edits; needed for edits.
-        edits: Attributes to edit.
-        directions: How the directions of edits are made, of `noisezoo.analysis.edits.MAKERS`.
-        variants: Name -> another dataset of the same images, inverted otherwise.
-        step: Called with a line of text before each piece of work, for a progress bar.
-        progress: Called before `step` with the share of the work that is done.
-    """
+    """What a run was asked for, beside the dataset."""
 
     seed: int = 42
+    """Of folds, projections, permutations and resamples."""
     effort: Effort = Effort()
+    """Draws and rows."""
     paper: bool = False
+    """Also do what the paper did, as it did it."""
     models: Sequence[Model] = ()
+    """Generative models to regenerate and edit through; views of the dataset."""
     judge: Judge | None = None
+    """The encoder that judges edits; needed for edits."""
     edits: Sequence[str] = ()
+    """Attributes to edit."""
     directions: Sequence[str] = (PROBE,)
+    """How the directions of edits are made, of `noisezoo.analysis.edits.MAKERS`."""
     variants: Mapping[str, str | Path] = field(default_factory=dict)
+    """Name -> another dataset of the same images, inverted otherwise."""
     step: Callable[[str], None] = lambda text: None
+    """Called with a line of text before each piece of work, for a progress bar."""
     progress: Callable[[float], None] = lambda share: None
+    """Called before `step` with the share of the work that is done."""
 
 
 @dataclass
 class Analysis:
-    """What the studies found: `results` is plain JSON; the others are what later studies and the report need beside it.
-
-    Attributes:
-        results: Name of a study -> what it gave, beside `dataset`, `views` and `seed`.
-        tables: View -> its probes.
-        strips: View -> edited pictures, in [-1, 1].
-        reconstructions: View -> (2, m, c, h, w), given and regenerated pictures.
-        rows: Name of a table -> its tidy rows.
-        gaussianity: View -> its tests.
-    """
+    """What the studies found: `results` is plain JSON; the others are what later studies and the report need."""
 
     results: Json
+    """Name of a study -> what it gave, beside `dataset`, `views` and `seed`."""
     tables: dict[str, ProbeTable] = field(default_factory=dict)
+    """View -> its probes."""
     strips: dict[str, list[Strip]] = field(default_factory=dict)
+    """View -> edited pictures, in [-1, 1]."""
     reconstructions: dict[str, NDArray[np.floating[Any]]] = field(default_factory=dict)
+    """View -> (2, m, c, h, w), given and regenerated pictures."""
     rows: dict[str, list[Json]] = field(default_factory=dict)
+    """Name of a table -> its tidy rows."""
     gaussianity: dict[str, GaussianityResult] = field(default_factory=dict)
+    """View -> its tests."""
 
     @property
     def views(self) -> list[Json]:

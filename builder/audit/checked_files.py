@@ -19,23 +19,15 @@ Progress = Callable[[int, int], None]
 
 @dataclass
 class CheckedFiles:
-    """A dataset's files, each hashed once, and the faults found so far.
+    """A dataset's files, each hashed once, and the faults found so far."""
 
-    Attributes:
-        root: The dataset's folder.
-        record: Its record.
-        progress: Called after each file.
-        findings: All faults; the other checks add theirs by `found`.
-        sound: Path -> whether the file is what the record says, of the files checked so far.
-        bytes: Bytes of the sound files.
-    """
-
-    root: Path
-    record: Record
-    progress: Progress
-    findings: list[Finding] = field(default_factory=list)
+    root: Path  # the dataset's folder
+    record: Record  # its record
+    progress: Progress  # called after each file
+    findings: list[Finding] = field(default_factory=list)  # all faults; the other checks add theirs by `found`
     sound: dict[str, bool] = field(default_factory=dict)
-    bytes: int = 0
+    """Path -> whether the file is what the record says, of the files checked so far."""
+    bytes: int = 0  # bytes of the sound files
 
     @property
     def damaged(self) -> bool:

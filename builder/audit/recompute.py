@@ -37,29 +37,19 @@ ROUNDINGS = 3.0
 
 @dataclass(frozen=True)
 class Recomputed:
-    """One view's recomputed rows.
+    """One view's recomputed rows."""
 
-    Attributes:
-        config: The view's config.
-        rows: Number of rows recomputed.
-        tolerance: Largest difference allowed, as a share of the row's norm.
-        worst: Largest difference found, as a share of the row's norm.
-        median: Median difference, as a share of the row's norm.
-        end: The time at which the inversion ended (x_T's); None where there is none.
-        reason: Why no row was recomputed; None where some were.
-        faults: The rows that differ by more, or that are refused now; rows are counted over the whole source.
-        facts: What the model's files decided: where x_T sits; empty where it does not invert.
-    """
-
-    config: str
-    rows: int = 0
-    tolerance: float = 0.0
-    worst: float = 0.0
-    median: float = 0.0
-    end: float | None = None
-    reason: str | None = None
+    config: str  # the view's config
+    rows: int = 0  # number of rows recomputed
+    tolerance: float = 0.0  # largest difference allowed, as a share of the row's norm
+    worst: float = 0.0  # largest difference found, as a share of the row's norm
+    median: float = 0.0  # median difference, as a share of the row's norm
+    end: float | None = None  # the time at which the inversion ended (x_T's); None where there is none
+    reason: str | None = None  # why no row was recomputed; None where some were
     faults: tuple[Finding, ...] = ()
+    """The rows that differ by more, or that are refused now; rows are counted over the whole source."""
     facts: Mapping[str, float] = field(default_factory=dict)
+    """What the model's files decided: where x_T sits; empty where it does not invert."""
 
 
 @dataclass(frozen=True)

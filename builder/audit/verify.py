@@ -27,23 +27,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Report:
-    """What was found.
+    """What was found."""
 
-    Attributes:
-        findings: All faults; empty where the dataset is as it should be.
-        files: Number of files that are what the record says.
-        rows: Rows of all sources.
-        bytes: Bytes of those files.
-        skipped: What could not be checked, and why.
-        recomputed: For each view, how near recomputed rows came, or why there are none; empty unless asked for.
-    """
-
-    findings: tuple[Finding, ...]
-    files: int = 0
-    rows: int = 0
-    bytes: int = 0
-    skipped: tuple[str, ...] = ()
+    findings: tuple[Finding, ...]  # all faults; empty where the dataset is as it should be
+    files: int = 0  # number of files that are what the record says
+    rows: int = 0  # rows of all sources
+    bytes: int = 0  # bytes of those files
+    skipped: tuple[str, ...] = ()  # what could not be checked, and why
     recomputed: tuple[Recomputed, ...] = ()
+    """For each view, how near recomputed rows came, or why there are none; empty unless asked for."""
 
     @property
     def ok(self) -> bool:

@@ -31,23 +31,16 @@ TOWERS = tuple(f"{part}{number}" for part in ("tokenizer", "text_encoder") for n
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a family of models keeps its files.
+    """Where a family of models keeps its files."""
 
-    Attributes:
-        TABLE: Family -> its layout.
-        mark: The file without which a folder is not of this family.
-        key: A key that the mark has, where other families have a file of that name.
-        texts: Patterns of configurations and vocabularies.
-        weights: Names that the weights may have, without `.safetensors`, the preferred one first.
-        components: Of a diffusers pipeline: the components that are read, where its index (the mark) names them.
-    """
-
-    TABLE: ClassVar[dict[str, "Layout"]] = {}
-    mark: str
-    key: str = ""
-    texts: tuple[str, ...] = ()
+    TABLE: ClassVar[dict[str, "Layout"]] = {}  # family -> its layout
+    mark: str  # the file without which a folder is not of this family
+    key: str = ""  # a key that the mark has, where other families have a file of that name
+    texts: tuple[str, ...] = ()  # patterns of configurations and vocabularies
     weights: tuple[str, ...] = ("model",)
+    """Names that the weights may have, without `.safetensors`, the preferred one first."""
     components: tuple[str, ...] = ()
+    """Of a diffusers pipeline: the components that are read, where its index (the mark) names them."""
 
 
 for _family, _components in (("diffusers", (*DENOISERS, *AUTOENCODERS, *TOWERS)), ("vae", AUTOENCODERS)):
@@ -58,17 +51,11 @@ for _family, _components in (("diffusers", (*DENOISERS, *AUTOENCODERS, *TOWERS))
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of a folder or of a repository on the Hub.
+    """The files of a folder or of a repository on the Hub."""
 
-    Attributes:
-        place: The folder or the Hub id, for messages.
-        names: Paths of all files, from the root.
-        fetch: Paths -> the folder where these files can be read.
-    """
-
-    place: str
-    names: frozenset[str]
-    fetch: Callable[[Sequence[str]], Path]
+    place: str  # the folder or the Hub id, for messages
+    names: frozenset[str]  # paths of all files, from the root
+    fetch: Callable[[Sequence[str]], Path]  # paths -> the folder where these files can be read
 
     @classmethod
     def of(cls, folder: Path) -> "Listing":

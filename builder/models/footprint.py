@@ -30,21 +30,13 @@ AUTOENCODER_LIVE, AUTOENCODER_WIDTH, TILE = 5, 128, 512
 
 @dataclass(frozen=True)
 class Footprint:
-    """A model's size and kind.
+    """A model's size and kind."""
 
-    Attributes:
-        network: Parameters of the denoiser or encoder.
-        text: Parameters of its text towers.
-        autoencoder: Parameters of its autoencoder.
-        download: Bytes to fetch; 0 for a folder.
-        guidance: `text` or `zeros` (a second pass, with the empty prompt or zeros for no prompt), `input`, or `none`.
-    """
-
-    network: float
-    text: float
-    autoencoder: float
-    download: float
-    guidance: str
+    network: float  # parameters of the denoiser or encoder
+    text: float  # parameters of its text towers
+    autoencoder: float  # parameters of its autoencoder
+    download: float  # bytes to fetch; 0 for a folder
+    guidance: str  # `text` or `zeros` (a second pass, with the empty prompt or zeros for no prompt), `input`, or `none`
 
     def weights(self, row: "View", dtype: str) -> float:
         """Bytes of what the view holds while it works: the network in `dtype`, the autoencoder in float32."""

@@ -33,23 +33,14 @@ PREDICTIONS: Mapping[str, Callable[[float, float], tuple[Coefficients, Coefficie
 
 @dataclass(frozen=True)
 class Level:
-    """One noise level: y = a x0 + s eps, and the network's answer there as a direction.
+    """One noise level: y = a x0 + s eps, and the network's answer there as a direction."""
 
-    Attributes:
-        time: What the network is told.
-        a: Weight of the image.
-        s: Weight of the noise.
-        c: The scale of the coordinates: u = y / c.
-        p: Weight of the state in the direction g = p y + q output.
-        q: Weight of the network's output in it.
-    """
-
-    time: float
-    a: float
-    s: float
-    c: float
-    p: float
-    q: float
+    time: float  # what the network is told
+    a: float  # weight of the image
+    s: float  # weight of the noise
+    c: float  # the scale of the coordinates: u = y / c
+    p: float  # weight of the state in the direction g = p y + q output
+    q: float  # weight of the network's output in it
 
     @property
     def tau(self) -> float:
@@ -59,23 +50,15 @@ class Level:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """The states a sampler visits, from the clean image to x_T.
+    """The states a sampler visits, from the clean image to x_T."""
 
-    Attributes:
-        times: What the network is told at each state, ascending: (steps + 1,) float64.
-        a: Weight of the image in each state, clean state first: (steps + 1,) float64.
-        s: Weight of the noise in each state: (steps + 1,) float64.
-        prediction: A key of `PREDICTIONS`.
-        norm: n of a^n + s^n = 1: 2 for variance-preserving diffusion, 1 for a rectified flow.
-        schedule: The whole schedule as (times, a, s), each (m,), times ascending: what lies between the states.
-    """
-
-    times: np.ndarray
-    a: np.ndarray
-    s: np.ndarray
-    prediction: str
-    norm: int
+    times: np.ndarray  # what the network is told at each state, ascending: (steps + 1,) float64
+    a: np.ndarray  # weight of the image in each state, clean state first: (steps + 1,) float64
+    s: np.ndarray  # weight of the noise in each state: (steps + 1,) float64
+    prediction: str  # a key of `PREDICTIONS`
+    norm: int  # n of a^n + s^n = 1: 2 for variance-preserving diffusion, 1 for a rectified flow
     schedule: tuple[np.ndarray, np.ndarray, np.ndarray]
+    """The whole schedule as (times, a, s), each (m,), times ascending: what lies between the states."""
 
     @property
     def steps(self) -> int:

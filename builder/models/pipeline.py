@@ -41,22 +41,17 @@ vector-quantised model was trained by it (diffusers issue 6725)."""
 
 @dataclass(frozen=True)
 class Runtime:
-    """How the network is run; none of it changes what is computed, but for rounding.
-
-    Attributes:
-        channels_last: Memory format of the denoiser's convolutions; None: the faster one, as `on` says.
-        attention_backend: Torch's kernel for attention, a key of `arithmetic.ATTENTION`; None: torch's choice.
-        vae_slicing: Encode and decode one image at a time.
-        vae_tiling: Encode and decode large images tile by tile; blends at the seams.
-        compile: Compile the denoiser by `torch.compile`, once for each shape; a string is its mode, as
-            `reduce-overhead` or `max-autotune`, which replay CUDA graphs.
-    """
+    """How the network is run; none of it changes what is computed, but for rounding."""
 
     channels_last: bool | None = None
+    """Memory format of the denoiser's convolutions; None: the faster one, as `on` says."""
     attention_backend: str | None = None
-    vae_slicing: bool = False
-    vae_tiling: bool = False
+    """Torch's kernel for attention, a key of `arithmetic.ATTENTION`; None: torch's choice."""
+    vae_slicing: bool = False  # encode and decode one image at a time
+    vae_tiling: bool = False  # encode and decode large images tile by tile; blends at the seams
     compile: bool | str = False
+    """Compile the denoiser by `torch.compile`, once for each shape; a string is its mode, as `reduce-overhead` or
+    `max-autotune`, which replay CUDA graphs."""
 
     def __post_init__(self) -> None:
         kernel = self.attention_backend
@@ -75,25 +70,16 @@ class Runtime:
 
 @dataclass
 class Pipeline:
-    """A diffusers folder: its networks, each read when it is first asked for, on one device and for evaluation.
+    """A diffusers folder: its networks, each read when it is first asked for, on one device and for evaluation."""
 
-    Attributes:
-        folder: A diffusers folder.
-        dtype: Dtype of the denoiser and the text towers; the autoencoder stays float32.
-        device: Where networks are put.
-        runtime: How they are run.
-        denoise: Whether the denoiser is wanted, and not the autoencoder alone.
-        pickled: Where a component has no safetensors, read its `.bin`, through `weights_only`.
-        untrained_seed: Start the denoiser anew from its configuration and this seed instead of reading its weights.
-    """
-
-    folder: Path
-    dtype: "torch.dtype"
-    device: "torch.device"
-    runtime: Runtime
-    denoise: bool = True
-    pickled: bool = False
+    folder: Path  # a diffusers folder
+    dtype: "torch.dtype"  # dtype of the denoiser and the text towers; the autoencoder stays float32
+    device: "torch.device"  # where networks are put
+    runtime: Runtime  # how they are run
+    denoise: bool = True  # whether the denoiser is wanted, and not the autoencoder alone
+    pickled: bool = False  # where a component has no safetensors, read its `.bin`, through `weights_only`
     untrained_seed: int | None = None
+    """Start the denoiser anew from its configuration and this seed instead of reading its weights."""
 
     @cached_property
     def index(self) -> dict[str, Any]:

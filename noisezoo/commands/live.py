@@ -40,27 +40,17 @@ class Neighbourhood:
 
 @dataclass(frozen=True, eq=False)
 class Live:
-    """A dataset's noise through one model, ready to be edited.
+    """A dataset's noise through one model, ready to be edited."""
 
-    Attributes:
-        ids: (n,) of the images.
-        shown: Rows to choose among: held-out ones, on which no direction was fitted, where there are any.
-        noise: (n, d).
-        edits: Attribute -> its edit along the probe's normal.
-        orthogonal: The same with the normals of all other attributes taken out; lacks those of which nothing is left.
-        model: Makes pictures of noise.
-        views: View -> its neighbourhood.
-        pictures: (n, c, h, w) in [-1, 1], for the eye; None where the dataset has none.
-    """
-
-    ids: Sequence[str]
-    shown: Sequence[int]
-    noise: Floats
-    edits: Mapping[str, Edit]
+    ids: Sequence[str]  # (n,) of the images
+    shown: Sequence[int]  # rows to choose among: held-out ones, on which no direction was fitted, where there are any
+    noise: Floats  # (n, d)
+    edits: Mapping[str, Edit]  # attribute -> its edit along the probe's normal
     orthogonal: Mapping[str, Edit]
-    model: Model
-    views: Mapping[str, Neighbourhood]
-    pictures: Floats | None
+    """The same with the normals of all other attributes taken out; lacks those of which nothing is left."""
+    model: Model  # makes pictures of noise
+    views: Mapping[str, Neighbourhood]  # view -> its neighbourhood
+    pictures: Floats | None  # (n, c, h, w) in [-1, 1], for the eye; None where the dataset has none
 
     def edited(self, row: int, strengths: Mapping[str, float], *, orthogonal: bool) -> Floats:
         """A row's noise moved by so many projected standard deviations along each attribute's direction: (1, d)."""
