@@ -261,12 +261,14 @@ class Recipe(_Frozen):
     def own_settings(self, name: str) -> dict[str, Any]:
         """What is set for one view alone.
 
-        A network before training and a residual follow the view that they are held against in all of it, an autoencoder
-        in its resolution, unless they have settings of their own.
+        A network before training, a residual and a view of augmented pictures follow the view that they are held
+        against in all of it, an autoencoder in its resolution, unless they have settings of their own.
         """
         if name in self.view_settings:
             return self.view_settings[name]
         view = zoo.get(name)
+        if view.augment is not None and view.original != name:
+            return self.own_settings(view.original)
         for other, fields in self.view_settings.items():
             row = zoo.get(other)
             if name in (row.baseline, other + zoo.RESIDUAL):
@@ -325,7 +327,7 @@ def parts_of(residual: zoo.View, rows: Iterable[zoo.View]) -> tuple[zoo.View, zo
     """
     there = {row.name: row for row in rows}
     noise = there.get(residual.name.removesuffix(zoo.RESIDUAL))
-    pictures = [row for row in there.values() if row.family == "pixels" and row.shape == residual.shape]
+    pictures = [r for r in there.values() if r.family == "pixels" and not r.augment and r.shape == residual.shape]
     images = [there[name] for name in (residual.autoencoder,) if name in there] if residual.autoencoder else pictures
     if noise is None or not images:
         wanted = residual.autoencoder or f"a pixels view of shape {residual.shape}"

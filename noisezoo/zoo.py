@@ -25,6 +25,10 @@ Guidance = Literal["text", "zeros", "input", "none"]
 Objective = Literal["diffusion", "flow", "consistency", "contrastive", "contrastive-text", "self-distillation",
                     "masked", "supervised", "autoencoding"]  # fmt: skip
 OBJECTIVES = get_args(Objective)
+Augment = Literal["flip", "crop"]
+AUGMENTS = get_args(Augment)
+BLIND = ("random", "true", "residual")
+"""Families that see no picture of their own, of which a copy could be augmented."""
 TESTBED = Path(__file__).parent / "testbed"
 UNTRAINED, RESIDUAL, TRUE, SEED = "-untrained", "-residual", "-true", "-seed"
 UNRECORDED = ("millions", "gigabytes", "guidance", "half", "ungated")
@@ -65,6 +69,8 @@ class View:
         ungated: Of a gated model: where the same weights are without a gate, and what differs there.
         objective: What its network was trained for, one of OBJECTIVES (`contrastive` on pictures alone,
             `contrastive-text` on pictures and captions); None where nothing was trained or the row does not say.
+        augment: Which copy of each picture it sees: `flip` (mirrored) or `crop` (its middle, 7/8 of each side, at the
+            picture's size); None for the picture itself.
     """
 
     name: str
@@ -91,6 +97,7 @@ class View:
     half: Literal["float16", "bfloat16"] | None = None
     ungated: str = ""
     objective: Objective | None = None
+    augment: Augment | None = None
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> "View":
@@ -113,6 +120,11 @@ class View:
     def is_residual(self) -> bool:
         """Whether the view is made of two others when the dataset is written, and not of images."""
         return self.family == "residual"
+
+    @property
+    def original(self) -> str:
+        """Name of the view that does the same with the picture itself."""
+        return self.name if self.augment is None else self.name.removesuffix(f"-{self.augment}")
 
     @property
     def start_seed(self) -> int | None:
@@ -175,6 +187,12 @@ def _control(row: View, name: str, family: str, about: str, *, gflops: float = 0
         row, name=name, kind="control", family=family, about=about, gflops=gflops, clip_conditioned=None, baseline=None,
         autoencoder_gflops=0.0, **fields,
     )  # fmt: skip
+
+
+def augmented(row: View, how: Augment) -> View:
+    """The control of a view that does the same with a copy of each picture: how alike two views of a picture can be."""
+    about = f"{row.name} of each picture's {how}"
+    return replace(row, name=f"{row.name}-{how}", kind="control", augment=how, about=about, baseline=None)
 
 
 def training(row: View, seed: int) -> View:
@@ -283,7 +301,12 @@ def get(name: str) -> View:
 
 
 def _on_demand(name: str) -> View | None:
-    """The row of true noise or of another training: there is no end of them, so they are in no listing."""
+    """The row of true noise, of augmented pictures or of another training: too many for a listing."""
+    for how in AUGMENTS:
+        of = name.removesuffix(f"-{how}")
+        seen = None if of == name else ROWS.get(of) or _on_demand(of)
+        if seen is not None and seen.family not in BLIND and seen.augment is None:
+            return augmented(seen, how)
     maker = ROWS.get(name.removesuffix(TRUE)) if name.endswith(TRUE) else None
     if maker is not None and maker.family == "diffusers":
         return true(maker)

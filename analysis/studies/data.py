@@ -147,6 +147,7 @@ class Data:
             "autoencoder": row.autoencoder if row else None,
             "clip_conditioned": row.clip_conditioned if row else None,
             "objective": row.objective if row else None,
+            "copy_of": row.original if row and row.augment else None,
             "about": row.about if row else "not in this zoo",
             "n": len(self),
             "d": self.width(view),

@@ -20,7 +20,8 @@ def fingerprint(view: zoo.View, hashed: Callable[[Path], str] = sha256_of) -> st
     if view.folder is not None:
         lines = "\n".join(f"{path} {digest}" for path, digest in file_hashes(view, hashed).items())
         where = f"files {hashlib.sha256(lines.encode()).hexdigest()}"
-    return f"{view.family} {where} {view.resolution} {view.shape}{start}"
+    copy = "" if view.augment is None else f" of a {view.augment}"
+    return f"{view.family} {where} {view.resolution} {view.shape}{start}{copy}"
 
 
 def file_hashes(view: zoo.View, hashed: Callable[[Path], str], endings: tuple[str, ...] = ("",)) -> dict[str, str]:

@@ -7,7 +7,7 @@ from .manifest import (
     split_of as split_of,
 )
 from .pie_bench import EDIT_TYPES as EDIT_TYPES, decode_mask as decode_mask
-from .pixels import signed as signed, to_channels as to_channels, to_rgb as to_rgb
+from .pixels import COPIES as COPIES, signed as signed, to_channels as to_channels, to_rgb as to_rgb
 from .source import (
     Refusal as Refusal,
     Source as Source,

@@ -1,6 +1,7 @@
 """From any picture to the square RGB pixels a model sees; the same pixels reach every view of one resolution."""
 
 import io
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,26 @@ def to_rgb(image: "Image") -> "Image":
         layer.putalpha(alpha)
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
     return to_srgb(upright, profile)
+
+
+def mirrored(image: "Image") -> "Image":
+    """The picture upright, left to right."""
+    from PIL import ImageOps
+
+    return ImageOps.mirror(to_rgb(image))
+
+
+def middle(image: "Image") -> "Image":
+    """The picture's middle, 7/8 of each side, at the picture's size."""
+    from PIL import Image
+
+    upright = to_rgb(image)
+    w, h = upright.size
+    return upright.resize((w, h), Image.Resampling.BICUBIC, box=(w / 16, h / 16, w * 15 / 16, h * 15 / 16))
+
+
+COPIES: "Mapping[str, Callable[[Image], Image]]" = {"flip": mirrored, "crop": middle}
+"""A zoo row's `augment` -> the copy that its view sees."""
 
 
 def _eight_bits(picture: "Image") -> "Image":

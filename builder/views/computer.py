@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from noisezoo.builder.sources import Refusal, signed
+from noisezoo.builder.sources import COPIES, Refusal, signed
 from noisezoo.errors import UsageError
 from .slices import PIECE, Slice, Values, cut
 from .stages import Stages
@@ -106,6 +106,10 @@ class Computer(ABC):
     def prepare(self, image: "Image") -> np.ndarray:
         """One image as the model's input. Raising refuses the image with that reason."""
 
+    def see(self, image: "Image") -> np.ndarray:
+        """`prepare` the image, or the copy of it that the view's row asks for."""
+        return self.prepare(image if self.view.augment is None else COPIES[self.view.augment](image))
+
     def encode(self, inputs: np.ndarray) -> np.ndarray:
         """Prepared inputs (b, ...) as what `compute` takes."""
         return inputs
@@ -175,7 +179,7 @@ class Work:
 
     def _prepared(self, image: "Image | Exception") -> np.ndarray | Exception:
         try:
-            return image if isinstance(image, Exception) else self.computer.prepare(image)
+            return image if isinstance(image, Exception) else self.computer.see(image)
         except Exception as error:  # one unreadable image must not end the build
             return error
 

@@ -95,7 +95,7 @@ class LatentComputer(ModelComputer):
     def _share_encoding(self) -> None:
         """Two views share encodings where their autoencoders are alike to the bit and see the same pixels."""
         if self.pipeline.autoencoder is not None:
-            self.encoding = f"{module_digest(self.pipeline.autoencoder)} {self.view.resolution}"
+            self.encoding = f"{module_digest(self.pipeline.autoencoder)} {self.view.resolution} {self.view.augment}"
 
 
 class NoiseComputer(LatentComputer):
@@ -179,7 +179,7 @@ class NoiseComputer(LatentComputer):
         """The metrics of the chosen rows' pictures; a fault where one is not finite."""
 
         def measured(p: np.ndarray) -> Rows:
-            given = np.stack([self.prepare(_opened(part.picture(positions[i]))) for i in chosen[p]])
+            given = np.stack([self.see(_opened(part.picture(positions[i]))) for i in chosen[p]])
             return measure(self.settings.metrics, images[p], given, self.device)
 
         columns = concatenated(self.stages.run("metrics", measured, np.arange(len(chosen))))
