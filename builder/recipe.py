@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import yaml
@@ -23,6 +24,7 @@ from pydantic import (
 )
 
 from noisezoo import zoo
+from noisezoo.builder.sources import Source, open_source
 from noisezoo.builder.views import METRICS, check_family
 from noisezoo.errors import UsageError
 
@@ -237,6 +239,12 @@ class Recipe(_Frozen):
             if name not in self.folders and len(among) > 1:
                 raise ValueError(f"view {name} could be read from {' or '.join(sorted(among))}: give its folder too")
         return self
+
+    def open_source(self, pinned: Mapping[str, Any] = MappingProxyType({})) -> Source:
+        """The source with its options, and what was pinned of it; its models from the recipe's folders."""
+        source = open_source(self.source.name, {**self.source.options, **pinned})
+        source.use_folders(self.folders)
+        return source
 
     def zoo_rows(self) -> list[zoo.View]:
         """The views' rows of the zoo, each local folder in the place of the repository that it stands for.

@@ -11,7 +11,7 @@ import numpy as np
 from noisezoo import zoo
 from noisezoo.builder.models import check_access, keeps_prompts, pin
 from noisezoo.builder.recipe import Recipe, make_recipe
-from noisezoo.builder.sources import Manifest, Refusal, Source, freeze, open_source, spare_keys
+from noisezoo.builder.sources import Manifest, Refusal, Source, freeze, spare_keys
 from noisezoo.builder.views import check_metrics, shared
 from noisezoo.errors import UsageError
 from noisezoo.files import sha256_of
@@ -176,7 +176,7 @@ class Build:
         """
         if "pinned" not in self.source_facts or (self.recipe.source.limit and self.manifest.ranks is None):
             raise UsageError(f"{self.store.name} was begun by an older NoiseZoo: build into a new folder")
-        return open_source(self.recipe.source.name, self.recipe.source.options | self.source_facts["pinned"])
+        return self.recipe.open_source(self.source_facts["pinned"])
 
     def notes(self) -> list[str]:
         """What a user should know of how the source was understood, and how many of its images came too late."""
@@ -249,7 +249,7 @@ def prepare(recipe: Recipe, place: str | Path | Store) -> Build:
         UsageError: The place holds another recipe's build or other files, cannot be written, or a model is missing; or
             the limit is larger, while other processes work there or its source gives other images than before.
     """
-    store, source = find_store(place), open_source(recipe.source.name, recipe.source.options)
+    store, source = find_store(place), recipe.open_source()
     state = store.root / STATE
     facts = store.read_state(state / "source.json") if _begun(recipe, store) is not None else None
     _check(recipe, source.label_features() if facts is None else dict(facts["features"]))

@@ -155,6 +155,9 @@ class Source(ABC):
         """Options that make a later run read the very same images: they are frozen with the manifest."""
         return {}
 
+    def use_folders(self, folders: Mapping[str, str]) -> None:  # noqa: B027 - most sources read no model
+        """Read models from local folders, view -> path, as the recipe's views do."""
+
     def options(self) -> dict[str, Any]:
         """The options that decide what the source gives, defaults filled in: the fields of a dataclass."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.init} if is_dataclass(self) else {}

@@ -3,9 +3,9 @@
 import hashlib
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,12 +105,18 @@ class Generated(Source):
         if self.count < 1:
             raise UsageError(f"generated:{self.view} of {self.count} pictures: give a count of 1 or more")
         self.license, self.counts = self.row.license, {"": self.count}  # the splits are hashed
+        self.folders: Mapping[str, str] = {}
         self._lock = threading.RLock()
         self._held: dict[int, np.ndarray] = {}
 
     def image_id(self, number: int) -> str:
         """The id of a picture, which decides its noise."""
         return f"{self.view}-seed{self.seed}-{number:07d}"
+
+    def use_folders(self, folders: Mapping[str, str]) -> None:
+        """Make the pictures, and judge them, by the models in these folders."""
+        self.row = located(self.row, folders)
+        self.folders = folders
 
     def scan(self) -> "pa.Table":
         """All pictures, made now where they are not kept from before, with their labels."""
@@ -200,7 +206,8 @@ class Generated(Source):
     def _judge(self) -> Judge:
         if self.real is None:
             return Classifier(str(self.classifier), self.row.resolution)
-        return Probes(open_source(self.real, self.real_options), self.real, self.judge, self.row.resolution)
+        encoder = None if self.judge is None else located(zoo.get(self.judge), self.folders)
+        return Probes(open_source(self.real, self.real_options), self.real, encoder, self.row.resolution)
 
     @cached_property
     def _labels(self) -> dict[str, np.ndarray]:
@@ -212,6 +219,12 @@ class Generated(Source):
                 found.setdefault(name, []).extend(values)
         self.judged = self._judge.counts
         return {name: np.asarray(values) for name, values in found.items()}
+
+
+def located(row: zoo.View, folders: Mapping[str, str]) -> zoo.View:
+    """The row, a local folder in the place of its repository where one is given."""
+    folder = folders.get(row.name)
+    return row if folder is None else replace(row, repo=folder, revision=None)
 
 
 @contextmanager

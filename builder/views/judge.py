@@ -78,7 +78,7 @@ class Probes(Judge):
         resolution: Side of the generated pictures.
     """
 
-    def __init__(self, real: Source, name: str, encoder: str | None, resolution: int) -> None:
+    def __init__(self, real: Source, name: str, encoder: zoo.View | None, resolution: int) -> None:
         self.real, self.name, self.encoder = real, name, encoder
         self.side = min(resolution, JUDGED_SIDE)
 
@@ -130,9 +130,9 @@ class Probes(Judge):
 
         if self.encoder is None:
             return None
-        row = zoo.get(self.encoder)
+        row = self.encoder
         if row.kind != "embedding":
-            raise UsageError(f"generated: judge {self.encoder} is {row.about}: name an encoder")
+            raise UsageError(f"generated: judge {row.name} is {row.about}: name an encoder")
         return Encoder.from_pretrained(row.folder or row.repo, family=row.family, revision=row.revision)
 
 

@@ -14,16 +14,21 @@ from datasets import Features, Value
 from PIL.Image import Image, fromarray
 
 import noisezoo
+from noisezoo import cli
 from noisezoo.analysis.probes import probe_table
 from noisezoo.builder.__main__ import run
+from noisezoo.builder.audit.verify import verify
 from noisezoo.builder.models.encoders import Encoder
 from noisezoo.builder.models.inverter import Inverter
 from noisezoo.builder.models.schemes import make_scheme
+from noisezoo.builder.recipe import read_recipe
 from noisezoo.builder.sources.source import Source, open_source, register_source
 from noisezoo.builder.views.generated import Generated, true_noise
 from noisezoo.errors import UsageError
 from tests.builder.building import published, recipe_of
 from tests.builder.closed_forms import diffusion, level_at
+from tests.builder.encoder_folders import save_open_clip
+from tests.builder.test_bundled_recipes import save_deep
 
 SOURCE = "generated:digits-ddpm"
 OPTIONS: dict[str, Any] = {"count": 24, "num_inference_steps": 4, "classifier": "tests.builder.test_generated:bright"}
@@ -192,6 +197,45 @@ def test_a_judge_reads_an_encoder_s_embeddings_and_sees_what_pixels_do_not_show_
     truth = halves([by_encoder.picture(str(k)) for k in range(48)]).prod(axis=1)
     clear, seen = np.abs(truth) > 0.02, tables[1].column("alike").to_numpy()
     assert clear.sum() > 20 and (seen == (truth > 0))[clear].mean() > 0.95
+
+
+def test_the_recipe_of_stable_diffusion_is_built_from_local_folders_as_from_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On small folders of the same classes, few and small pictures, and drawn faces in the place of CelebA's."""
+    monkeypatch.setattr("noisezoo.builder.views.judge.REAL_ROWS", 120)
+    monkeypatch.setattr(noisezoo.zoo, "ROWS", dict(noisezoo.zoo.ROWS))
+    row = noisezoo.zoo.at_resolution(noisezoo.zoo.get("sd15"), 64)
+    noisezoo.zoo.register(row, replace_existing=True)
+    save_deep("sd15", tmp_path / "sd15")
+    save_open_clip(tmp_path / "clip", patch_size=14, embed_dim=768, quick_gelu=True)
+    asked = read_recipe("true-noise-sd15").source.options
+    recipe = read_recipe("true-noise-sd15", {
+        "source": {"options": {"count": 5, "num_inference_steps": 2, "real": "faces"}},
+        "settings": {"num_inference_steps": 2, "reconstruct": 0.0}, "slice_rows": 8, "pca_dims": 4,
+        "folders": {"sd15": str(tmp_path / "sd15"), "clip-vit-l14": str(tmp_path / "clip")},
+    })  # fmt: skip
+    assert run(recipe, tmp_path / "out")
+    report = verify(tmp_path / "out")
+    assert report.ok, report.findings[:3]
+    rows = noisezoo.load(tmp_path / "out", views=["sd15", "sd15-true"])
+    assert [row for row in rows["prompt"]] == [asked["prompts"][int(i[-7:]) % 3] for i in rows["image_id"]]
+    noise = noisezoo.matrix(rows, "sd15-true", dtype=None)
+    expected = [true_noise(image_id, row.shape).ravel() for image_id in rows["image_id"]]
+    np.testing.assert_array_equal(noise, np.stack(expected))
+    judged = json.loads((tmp_path / "out" / "recipe.json").read_text())["source"]["options"]["judged"]
+    assert "Smiling" in judged and set(judged) <= set(rows.column_names)
+    assert str(tmp_path) not in (tmp_path / "out" / "recipe.json").read_text()
+
+
+def test_the_recipe_of_stable_diffusion_is_planned_by_its_name_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["noisezoo", "plan", "true-noise-sd15", "--gpu", "rtx4090", "--json"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    made = json.loads(capsys.readouterr().out)
+    assert not stop.value.code and made["images"] == 2000 and made["device_memory"] < 24e9
 
 
 @pytest.mark.parametrize(
