@@ -71,6 +71,8 @@ def run(recipe: Recipe, out: Path, expected: str | None = None) -> bool:
         reraise_pending()
         log.write("incomplete" if isinstance(error, IncompleteError) else "failed", message=mend(error))
         raise
+    finally:
+        log.share()
 
 
 def mend(error: BaseException) -> str:

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from noisezoo.builder.dataset import bring
 from noisezoo.errors import NoiseZooError, UsageError, describe
 from noisezoo.hub import fetch
 from noisezoo.record import CARD, RECORD, REFUSALS, Record, Section
@@ -67,7 +68,7 @@ def verify(
     """Check a dataset: bytes, rows, pairing, values, accounts and card; and recompute a sample of rows.
 
     Args:
-        path_or_repo: A folder, or a dataset id on the Hub, which is downloaded first.
+        path_or_repo: A folder, or a dataset id on the Hub or a URL in object storage, which is downloaded first.
         revision: Branch, tag or commit on the Hub.
         recompute: Rows to recompute from their images, in each source of the dataset; 0 for none.
         source: The images, where the recipe's source cannot be opened by its name and options alone.
@@ -107,8 +108,8 @@ def verify(
 
 
 def _folder(path_or_repo: str | Path, revision: str | None) -> Path:
-    """The dataset's folder: itself, or a snapshot of the repository."""
-    text = str(path_or_repo)
+    """The dataset's folder: itself, or a snapshot of the repository or bucket."""
+    text = str(bring(path_or_repo))
     if Path(text).expanduser().is_dir():
         return Path(text).expanduser().resolve()
     if isinstance(path_or_repo, Path) or is_path(text):

@@ -1,3 +1,4 @@
+from .bring import bring as bring
 from .card import card_text as card_text
 from .contents import CODE as CODE, IMAGES as IMAGES, File as File, refuse_unpublishable as refuse_unpublishable
 from .croissant import croissant as croissant

@@ -118,7 +118,11 @@ def finish(build: Build) -> None:
         write_residual(build.root, section, view, noise.name, image.name, section.facts[view.name]["x_T_a"])
     write_refusals(build.root / REFUSALS, [vars(refusal) for refusal in rows.refusals])
     write_json(build.root / RECIPE, {**public_recipe(build), "software": section.software})
-    write_hashes(build, seal(build.root, (section,)))
+    record = seal(build.root, (section,))
+    names = (*(name for name in record.files if name != CARD), CARD, RECORD)
+    build.store.share_dataset([build.root / name for name in names])
+    write_hashes(build, record)
+    build.store.forget()
 
 
 def write_hashes(build: Build, record: Record) -> None:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -85,7 +86,7 @@ class Lease:
         owner, beat = self.owner, self.last_heartbeat()
         if beat is None:
             return False
-        if owner is not None and owner["host"] == socket.gethostname():
+        if owner is not None and is_here(owner):
             return bool(process_start(owner["pid"]) != owner["process_start"])
         return (self.store.time(self.path.parent) if now is None else now) - beat.time > EXPIRES_AFTER
 
@@ -117,7 +118,8 @@ class Lease:
     def _create(self) -> str | None:
         """Create the file, if there is none; returns what it says, or None where it is another process's."""
         pid, host = os.getpid(), socket.gethostname()
-        owner = {"host": host, "pid": pid, "process_start": process_start(pid), "claimed_at": time.time()}
+        where = {"host": host, "machine": machine(), "pid": pid}
+        owner = {**where, "process_start": process_start(pid), "claimed_at": time.time()}
         written = json.dumps({**owner, "nonce": time.monotonic_ns()})
         return written if self.store.create(self.path, written) else None
 
@@ -170,6 +172,19 @@ def once(lease: Lease, done: Callable[[], T | None], do: Callable[[], object]) -
             time.sleep(pause)
             pause = min(2 * pause, PAUSE_MOST)
     return found
+
+
+@cache
+def machine() -> str:
+    """Text that tells machines and containers of one host name apart: the kernel's start, the space of process ids."""
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + os.readlink("/proc/self/ns/pid")
+    return ""
+
+
+def is_here(owner: Mapping[str, Any]) -> bool:
+    """Whether a lease's owner is, or was, a process of this machine, whose processes can be asked for."""
+    return bool(owner["host"] == socket.gethostname() and owner.get("machine", machine()) == machine())
 
 
 def process_start(pid: int) -> float | None:
@@ -250,7 +265,7 @@ class Monitor:
         must have changed between the last two scans, as a dead process's lease may lie there for minutes.
         """
         owner = self.lease.owner
-        return owner is not None and (owner["host"] == socket.gethostname() or self._lives)
+        return owner is not None and (is_here(owner) or self._lives)
 
     def scan(self) -> None:
         """Scan once: the monitor all leases, any other process the monitor's."""

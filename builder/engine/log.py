@@ -70,10 +70,14 @@ class Log:
                 stream.write("\n" + line if self._torn else line)
             self._torn = False
             if event != UNIT:
-                self._store.share(self.path)
+                self.share()
         except OSError as error:
             self._torn = True
             print(f"{self.path.name} cannot be written ({describe(error)}): {line}", end="", file=sys.stderr)
+
+    def share(self) -> None:
+        """Let other machines see all that was written."""
+        self._store.share(self.path)
 
     @contextmanager
     def about(self, **fields: Any) -> Iterator[None]:

@@ -6,13 +6,15 @@ place is a folder that all processes see, the two are one.
 
 import errno
 import os
+import re
 import socket
 import time
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, NamedTuple
@@ -35,7 +37,7 @@ class Entry(NamedTuple):
 
     time: float  # of its last change, in seconds of the epoch, by the store's clock
     content: bytes
-    version: str = ""  # what the store calls this version
+    version: Mapping[str, str] = {}  # what the store calls this version
 
 
 class Store(ABC):
@@ -124,6 +126,13 @@ class Store(ABC):
     @abstractmethod
     def share(self, path: Path) -> None:
         """Let all see a file that was written at its path on this machine."""
+
+    @abstractmethod
+    def share_dataset(self, paths: Sequence[Path]) -> None:
+        """Let all see a dataset's files, written at their paths here; the last two, card and record, after all others.
+
+        Until the record is there, and while files of two versions lie side by side, there is no dataset.
+        """
 
     @abstractmethod
     def forget(self) -> None:
@@ -273,6 +282,9 @@ class Folder(Store):
     def share(self, path: Path) -> None:
         """The file is there."""
 
+    def share_dataset(self, paths: Sequence[Path]) -> None:
+        """The files are there."""
+
     def forget(self) -> None:
         """The folder holds no copies."""
 
@@ -317,6 +329,40 @@ LOCAL = Folder(Path())
 """This machine's file system, for paths from the working folder on."""
 
 
+SCHEMES = ("s3", "gs", "az")
+"""How URLs of object storages begin whose writes may have a condition."""
+
+
 def find_store(place: str | Path | Store) -> Store:
-    """The shared place by its name."""
-    return place if isinstance(place, Store) else Folder(Path(place))
+    """The shared place by its name: a folder, or `SCHEME://BUCKET/PATH`; a `Path` may have folded the two slashes.
+
+    Raises:
+        UsageError: No build can be shared there, or the package for it is missing.
+    """
+    if isinstance(place, Store):
+        return place
+    if not is_url(place):
+        return Folder(Path(place))
+    scheme, _, rest = str(place).partition(":")
+    if scheme == "hf":
+        raise UsageError(
+            f"{place}: the Hub's buckets have no write on a condition, by which processes would share the work: build "
+            "in a folder or on s3://, gs://, az://, and copy the dataset there"
+        )
+    if scheme not in SCHEMES:
+        raise UsageError(f"{place}: a build is shared in a folder or on {', '.join(f'{each}://' for each in SCHEMES)}")
+    if not rest.strip("/"):
+        raise UsageError(f"{place} names no bucket: write {scheme}://BUCKET/PATH")
+    return _bucket(f"{scheme}://{rest.strip('/')}")
+
+
+def is_url(place: str | Path) -> bool:
+    """Whether a place is named by a URL."""
+    return re.match(r"[a-z][a-z0-9]+:(/|$)", str(place)) is not None
+
+
+@cache
+def _bucket(url: str) -> Store:
+    from noisezoo.builder.engine.bucket import Bucket
+
+    return Bucket(url)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from noisezoo import zoo
-from noisezoo.builder.engine import GRACE_VARIABLE, LEAVING, READERS, Build, find_store, identity
+from noisezoo.builder.engine import GRACE_VARIABLE, LEAVING, READERS, Build, find_store, identity, is_url
 from noisezoo.builder.recipe import Recipe
 from noisezoo.errors import UsageError
 from noisezoo.files import write_text
@@ -115,6 +115,7 @@ class Slurm:
         Raises:
             UsageError: SLURM could not follow the script; says what to write instead.
         """
+        refuse_url(build, "a job of SLURM")
         self._check(node)
         seconds, build = slurm_seconds(self.time), replace(build, store=find_store(build.root.absolute()))
         made = self._plan(build, node)
@@ -238,6 +239,15 @@ def _is_local(source: str) -> bool:
 
 def _follow(build: Build) -> str:
     return f"noisezoo status {shlex.quote(str(build.root))}"
+
+
+def refuse_url(build: Build, what: str) -> None:
+    """Refuse a build in object storage for what needs a folder on every machine: its scripts and logs lie there."""
+    if is_url(build.store.name):
+        raise UsageError(
+            f"{what} needs a folder that every machine sees, and {build.store.name} is none: choose another --out, or "
+            "run `noisezoo build` with this --out on each machine"
+        )
 
 
 def _write(build: Build, node: Node, template: str, *, in_container: bool = False, **fields: Any) -> Path:

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from noisezoo.builder.engine import LEAVING, PREEMPTION_SIGNALS, Build, identity
 from noisezoo.errors import UsageError, describe
 from noisezoo.plugins import load_plugins
-from .cluster import Node, Slurm
+from .cluster import Node, Slurm, refuse_url
 from .local import Engine, Job, Launch, launch_of
 
 Start = Callable[[Build, int | None, dict[str, Any]], Job]
@@ -48,6 +48,7 @@ def find_engine(name: str, options: Mapping[str, Any]) -> Engine | None:
         raise UsageError(f"no engine {name!r}; choose one of: {', '.join(['local', *ENGINES])}")
 
     def start(build: Build, processes: int | None) -> Job:
+        refuse_url(build, f"--engine {name}")
         try:
             return ENGINES[name](build, processes, dict(options))
         except (ConnectionError, NameError, RuntimeError, TypeError, ValueError) as error:  # an option, or no cluster

@@ -22,6 +22,7 @@ from noisezoo.builder.engine import (
     PREEMPTION_SIGNALS,
     Build,
     Preempted,
+    Store,
     admit,
     failures,
     handled,
@@ -33,6 +34,7 @@ from noisezoo.builder.engine import (
 from noisezoo.builder.recipe import Recipe
 from noisezoo.errors import IncompleteError, NoiseZooError, StoppedError
 from noisezoo.files import write_text
+from noisezoo.record import RECORD
 from .status import Scan, ViewStatus, Watcher, missing_text, status
 
 POLL_SECONDS = 0.5
@@ -42,11 +44,12 @@ Say = Callable[[str], object]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a build ended: its folder, its views and the seconds it took."""
+    """How a build ended: its folder on this machine, its views and the seconds it took."""
 
     root: Path
     views: list[ViewStatus]
     seconds: float
+    place: str = ""  # the folder or URL as its user calls it
 
 
 class Job(ABC):
@@ -66,14 +69,14 @@ Engine = Callable[[Build, int | None], Job]
 
 
 def build_dataset(
-    recipe: Recipe, out: Path, *, processes: int | None = None, watch: Watch | None = None, say: Say | None = None,
-    mixed: bool = False, engine: Engine | None = None,
+    recipe: Recipe, out: str | Path | Store, *, processes: int | None = None, watch: Watch | None = None,
+    say: Say | None = None, mixed: bool = False, engine: Engine | None = None,
 ) -> Outcome:  # fmt: skip
     """Build, or go on building, the dataset of `recipe` in `out` on this machine.
 
     Args:
         recipe: The recipe.
-        out: The dataset's folder.
+        out: The dataset's folder, or its URL in object storage.
         processes: How many; `default_processes` if None.
         watch: Called with a scan of each build, about twice a second.
         say: Called with a line of text where the build waits for another launch; None prints to stderr.
@@ -91,7 +94,7 @@ def build_dataset(
 
 
 def build_datasets(
-    wanted: Sequence[tuple[Recipe, Path]], *, processes: int | None = None, watch: Watch | None = None,
+    wanted: Sequence[tuple[Recipe, str | Path | Store]], *, processes: int | None = None, watch: Watch | None = None,
     say: Say | None = None, mixed: bool = False, engine: Engine | None = None,
 ) -> list[Outcome]:  # fmt: skip
     """`build_dataset` for several datasets by one launch, so that the models' libraries are imported once.
@@ -123,7 +126,9 @@ def build_datasets(
     except KeyboardInterrupt as error:
         share, _ = progress_of([Watcher(build).scan() for build in builds])
         raise StoppedError(f"stopped; {100 * share:.0f} % is kept, run the same command to go on") from error
-    return [Outcome(build.root, status(build), time.time() - started) for build in builds]
+    for build in builds:
+        build.store.fetch(build.root / RECORD)
+    return [Outcome(build.root, status(build), time.time() - started, build.store.name) for build in builds]
 
 
 def _check(build: Build, started: float, code: int) -> None:
@@ -169,7 +174,7 @@ def default_processes(threads: int) -> int:
 class Launch(Job):
     """One `accelerate launch` on whatever machine starts it; it ends when the process dies that started it."""
 
-    work: list[tuple[Path, Path]]  # (recipe file, dataset folder) of each build
+    work: list[tuple[Path, str]]  # (recipe file, address of the dataset) of each build
     processes: int
     threads: int  # CPU threads of each process
     log: Path  # where its output goes
@@ -210,7 +215,7 @@ def launch_of(builds: Sequence[Build], processes: int, expected: str = "") -> La
     """The launch of prepared builds, which any machine may start that sees their folders."""
     for build in builds:
         write_text(build.state / "recipe.yaml", recipe_text(build.recipe))
-    work = [(build.state.absolute() / "recipe.yaml", build.root.absolute()) for build in builds]
+    work = [(build.state.absolute() / "recipe.yaml", build.store.address) for build in builds]
     return Launch(work, processes, builds[0].recipe.settings.threads, log_path(builds[0]).absolute(), expected=expected)
 
 
@@ -245,14 +250,16 @@ def log_path(build: Build) -> Path:
     return build.state / "logs" / "launch.log"
 
 
-def launch_command(work: Sequence[tuple[Path, Path]], processes: int, threads: int) -> tuple[list[str], dict[str, str]]:
+def launch_command(
+    work: Sequence[tuple[Path, Path | str]], processes: int, threads: int
+) -> tuple[list[str], dict[str, str]]:
     """The `accelerate launch` command for this machine, and its environment.
 
     accelerate's multi-GPU launcher also starts several processes on a machine without a GPU; the environment then says
     that they compute on the CPU.
 
     Args:
-        work: (recipe file, dataset folder) of each build.
+        work: (recipe file, dataset folder or URL) of each build.
         processes: How many to launch.
         threads: CPU threads of each.
     """

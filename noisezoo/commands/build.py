@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from noisezoo.builder.dataset import is_finished
-from noisezoo.builder.engine import CUT_PROMPTS, opened
+from noisezoo.builder.engine import CUT_PROMPTS, Store, find_store, is_url, opened
 from noisezoo.builder.launch import (
     REPORT,
     Forecast,
@@ -47,21 +47,22 @@ def build(
     """
     if processes is not None and processes < 1:
         raise UsageError(f"--processes {processes}: at least one process must work")
+    place = find_store(out)
     console, start, forecast = plain_console(), find_engine(engine, read_options(engine_option or [])), None
     if start is None:
         processes = processes or default_processes(recipe.settings.threads)
-        with working(console, f"preparing {out}: images, models and this machine"):
-            forecast = make_forecast(recipe, out, processes, console)
+        with working(console, f"preparing {place.name}: images, models and this machine"):
+            forecast = make_forecast(recipe, place, processes, console)
     with Bars(console, processes) as bars:
         outcome = build_dataset(
-            recipe, out, processes=processes, watch=bars.update, say=bars.say, mixed=mixed, engine=start
+            recipe, place, processes=processes, watch=bars.update, say=bars.say, mixed=mixed, engine=start
         )
     show_outcome(outcome, console)
     if forecast is not None:
         show_forecast(forecast, console)
 
 
-def make_forecast(recipe: Recipe, out: Path, processes: int, console: Console) -> Forecast | None:
+def make_forecast(recipe: Recipe, out: Path | Store, processes: int, console: Console) -> Forecast | None:
     """What is predicted before the work begins; None where none is left, or nothing is known of this machine's GPU."""
     build = opened(recipe, out)
     if is_finished(build):
@@ -77,14 +78,17 @@ def show_outcome(outcome: Outcome, console: Console) -> None:
     """A table of views, the rows refused and how to load the folder."""
     console.print(views_table(outcome.views))
     if refused := sum(view.refused for view in outcome.views):
-        console.print(f"{refused} refusals, with reasons in {outcome.root / 'refusals.jsonl'}")
+        console.print(f"{refused} refusals, with reasons in {outcome.place or outcome.root}/refusals.jsonl")
     record = read_record(outcome.root)
     for section in record.sections if record else ():
         for view, facts in section.facts.items():
             if cut := facts.get(CUT_PROMPTS):
                 told = f"{view}: the prompts of {cut:.0f} rows are longer than what its text towers read"
                 console.print(f"{told}: their ends are without effect")
-    console.print(f"Built in {outcome.seconds:.0f} s. Load it: {load_call(outcome.root)}")
+    here = f"Load it: {load_call(outcome.root)}"
+    if is_url(outcome.place):
+        here = f"`noisezoo verify {outcome.place}` brings it to {outcome.root} and checks it"
+    console.print(f"Built in {outcome.seconds:.0f} s. {here}")
 
 
 def show_forecast(forecast: Forecast, console: Console) -> None:

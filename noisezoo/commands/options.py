@@ -12,7 +12,9 @@ import yaml
 from noisezoo.builder.recipe import Recipe, read_recipe
 from noisezoo.errors import UsageError
 
-Out = Annotated[Path, typer.Option("--out", help="The dataset's folder; run again with the same one to go on.")]
+Out = Annotated[
+    Path, typer.Option("--out", help="The dataset's folder, or s3://BUCKET/PATH; run again with the same one to go on.")
+]
 Mixed = Annotated[bool, typer.Option("--mixed", help="Let differing software and devices work on one build.")]
 Revision = Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit on the Hub.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON value, for scripts.")]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from noisezoo.builder.audit import verify
-from noisezoo.builder.dataset import publish as send
+from noisezoo.builder.dataset import bring, publish as send
 from noisezoo.commands import options, register_command
 from noisezoo.commands.output import plain_console
 from noisezoo.errors import UsageError
@@ -17,7 +17,7 @@ GATES: dict[str | None, Literal["manual", "auto"] | None] = {"manual": "manual",
 
 @register_command("publish", "Share")
 def publish(
-    folder: Annotated[Path, typer.Argument(help="A finished dataset's folder.")],
+    folder: Annotated[Path, typer.Argument(help="A finished dataset's folder, or its URL in object storage.")],
     repo: Annotated[str, typer.Argument(metavar="ORG/NAME", help="The dataset repository, made if there is none.")],
     public: Annotated[bool, typer.Option("--public", help="Let everybody see the repository.")] = False,
     gated: Annotated[
@@ -40,6 +40,7 @@ def publish(
     names = options.split_names(without)
     if without is not None and not names:
         raise UsageError("--without names no view: write them separated by commas, as in --without pixels")
+    folder = Path(bring(folder))
     sensitive = any(section.sensitive for section in record_of(folder).sections) and gated != "no"
     done = send(
         folder, repo, check=lambda root: verify(root).raise_if_bad(), private=not public, gated=GATES[gated],

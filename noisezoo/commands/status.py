@@ -23,7 +23,7 @@ HOSTS_SHOWN, MESSAGES_SHOWN, RUNS_SHOWN = 10, 5, 10
 
 @register_command("status", "Build")
 def status(
-    folder: Annotated[Path, typer.Argument(help="A folder that is being built, or was.")],
+    folder: Annotated[Path, typer.Argument(help="A folder or URL that is being built, or was.")],
     watch: Annotated[bool, typer.Option("--watch", help="Show it again and again, until it is finished.")] = False,
     every: Annotated[float, typer.Option(metavar="SECONDS", help="Seconds between two scans of --watch.")] = 2.0,
     as_json: Annotated[

@@ -14,7 +14,9 @@ from noisezoo.errors import NoiseZooError, UsageError
 
 @register_command("verify", "Share")
 def verify(
-    dataset: Annotated[str, typer.Argument(help="A published folder, or a dataset id on the Hub.")],
+    dataset: Annotated[
+        str, typer.Argument(help="A published folder, a URL in object storage, or a dataset id on the Hub.")
+    ],
     revision: options.Revision = None,
     recompute: Annotated[int, typer.Option(min=0, help="Rows of each source to compute again from its images.")] = 0,
     source: Annotated[str | None, typer.Option(help="Where those images are, as in `noisezoo build --source`.")] = None,
