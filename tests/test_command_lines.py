@@ -40,7 +40,7 @@ WORKER = "accelerate launch -m noisezoo.builder "
 STAND_INS = {
     "ORG/NAME": "me/faces", "FAMILY:FOLDER_OR_HUB_ID": "diffusers:model", "timm:FOLDER_OR_HUB_ID": "open_clip:encoder",
     "FAMILY:FOLDER": "diffusers:model", "YOUR-VIEW": "pixels", "RECIPE.yaml": "celeba.yaml", "PATH": "model",
-    "DIR": "folder", "/shared/": "shared/",
+    "DIR": "folder", "/shared/": "shared/", "s3://my-bucket/": "shared/",
 }  # fmt: skip
 """What a page leaves to its reader -> what stands in the test's folder."""
 
