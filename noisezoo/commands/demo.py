@@ -42,7 +42,7 @@ class Part(NamedTuple):
 
 EFFORT = Effort(n_splits=6, n_permutations=5, max_rows=240)
 """A sketch: `noisezoo analyze` draws more, of more images."""
-LEFT_OUT = ("learning", "spurious", "paper")
+LEFT_OUT = ("learning", "spurious", "paper", "regression")
 PICTURES = "edits"
 """The study that makes pictures, which costs about as much as half of the others."""
 PAPER = {"scheme": "ddim", "num_inference_steps": 50, "span": None}
