@@ -19,7 +19,15 @@ from noisezoo.analysis.studies import Analysis, Effort, Options, all_studies
 from noisezoo.builder.launch import build_datasets, default_processes
 from noisezoo.builder.recipe import read_recipe
 from noisezoo.commands import register_command
-from noisezoo.commands.analyze import KEPT, analyze_with_progress, make_judge, make_model, read_recipe_of, show_verdicts
+from noisezoo.commands.analyze import (
+    KEPT,
+    about,
+    analyze_with_progress,
+    make_judge,
+    make_model,
+    read_recipe_of,
+    show_verdicts,
+)
 from noisezoo.commands.bars import Bars
 from noisezoo.commands.output import load_call, make_table, plain_console
 from noisezoo.loading import load
@@ -79,7 +87,7 @@ def demo(
         counts = ", ".join(f"{name} {n}" for name, n in Counter(rows["split"]).items())
         console.print(f"{load_call(outcome.root)}: {counts} rows, {len(rows.column_names)} columns")
     analyses = _analyses(out, console)
-    report = write_report(analyses, out, title="NoiseZoo demo")
+    report = write_report(analyses, out, title="NoiseZoo demo", run=about(quick=True))
     table = make_table("dataset", "images", "refused", "views", "folder")
     for outcome, (name, analysis) in zip(outcomes, analyses.items(), strict=False):  # variants come last
         images = analysis.results["dataset"]["rows"]
