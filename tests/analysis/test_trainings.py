@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
@@ -134,3 +135,21 @@ def test_another_training_starts_from_its_own_seed_and_needs_its_folder() -> Non
     for name in ("digits-dppm-seed7", "pixels-8-seed7", "digits-ddpm-untrained-seed7"):
         with pytest.raises(UsageError, match="has no view"):
             digits_recipe((name,))
+
+
+def test_the_docs_tell_what_was_measured_over_trainings() -> None:
+    root = Path(__file__).parents[2]
+    said = (root / "docs" / "model.md").read_text(encoding="utf-8").replace("+", "")
+    table = pd.read_csv(root / "benchmarks" / "trainings.csv").set_index("model")
+    for model, rows in table.groupby("model"):
+        single, (mean,) = rows[rows["training"] != "all"], rows[rows["training"] == "all"].to_dict("records")
+        measured = [mean[f"{end}_over_{what}"] for what in ("images", "both") for end in ("low", "high")]
+        low, high, low_over_both, high_over_both = (f"{100 * value:.1f}" for value in measured)
+        assert len(single) >= 5 and np.mean(single["trained_minus_untrained"]) == pytest.approx(
+            mean["trained_minus_untrained"], abs=1e-4
+        )
+        estimate = f"{100 * mean['trained_minus_untrained']:.1f}"
+        assert (
+            f"| `{model}` | {len(single)} | {mean['steps']} | {mean['images']} | {estimate} "
+            f"| {low} to {high} | {low_over_both} to {high_over_both} | {100 * mean['spread']:.1f} |"
+        ) in said

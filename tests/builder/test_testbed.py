@@ -1,10 +1,17 @@
 """The models that ship: every row of the zoo with a folder loads and gives what its row says."""
 
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from noisezoo import zoo
+from noisezoo.builder.models.inverter import Inverter
 from noisezoo.builder.recipe import Settings
 from noisezoo.builder.sources.pixels import signed
 from noisezoo.builder.sources.source import open_source
@@ -50,10 +57,6 @@ def test_training_changed_what_a_shipped_model_gives(trained: str, untrained: st
 
 
 def test_digits_inverted_and_regenerated_are_the_digits_again() -> None:
-    import torch
-
-    from noisezoo.builder.models.inverter import Inverter
-
     row = zoo.get("digits-ddpm")
     assert row.folder is not None
     images = np.stack([signed(image, row.resolution) for image in images_for(row)])
@@ -74,3 +77,33 @@ def test_the_shipped_untrained_network_is_the_one_that_training_started_from() -
     assert start.keys() == shipped.keys()
     for name, value in start.items():
         np.testing.assert_array_equal(shipped[name].numpy(), value.half().float().numpy(), err_msg=name)
+
+
+def test_another_training_starts_from_its_own_seed_and_leaves_what_ships_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`MODEL-seedN` trained by the script is a folder whose untrained twin is the very network that it began from."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "testbed")
+    common, script = import_module("common"), import_module("train_digits_ddpm")
+    monkeypatch.setattr(common, "RUNS", tmp_path)
+    monkeypatch.setattr(script, "sample", lambda pipe, n: torch.zeros(n, 1, 8, 8))
+    monkeypatch.setattr(script, "held_out_loss", lambda *_: 0.0)
+    starts: list[dict[str, torch.Tensor]] = []
+    run = common.Training.run
+
+    def kept(training: Any) -> Any:
+        starts.append({name: value.clone() for name, value in training.model.state_dict().items()})
+        return run(training)
+
+    monkeypatch.setattr(common.Training, "run", kept)
+    shipped = {path: path.stat().st_mtime_ns for path in zoo.TESTBED.rglob("*") if path.is_file()}
+    for seed in ("8", "9"):
+        monkeypatch.setattr("sys.argv", ["train", "--steps", "2", "--seed", seed])
+        script.main()
+    folder = tmp_path / "digits-ddpm-seed8" / "model"
+    assert json.loads((folder / "training.json").read_text())["seed"] == 8
+    twin = zoo.get("digits-ddpm-seed8-untrained")
+    network = Inverter.from_pretrained(folder, untrained_seed=twin.start_seed).pipeline.denoiser
+    assert all(torch.equal(value, starts[0][name]) for name, value in network.state_dict().items())
+    assert not all(torch.equal(value, starts[1][name]) for name, value in network.state_dict().items())
+    assert {path: path.stat().st_mtime_ns for path in zoo.TESTBED.rglob("*") if path.is_file()} == shipped
