@@ -15,7 +15,7 @@ images = Digits.images
 
 def slowly(self, *arguments):
     end = time.monotonic() + 1.0
-    while time.monotonic() < end and not os.path.exists({gate!r}):
+    while (time.monotonic() < end or os.path.exists({gate!r} + ".hold")) and not os.path.exists({gate!r}):
         time.sleep(0.02)
     return images(self, *arguments)
 
@@ -37,3 +37,8 @@ def slow_down(folder: Path, patch: pytest.MonkeyPatch) -> Path:
     (metadata / "entry_points.txt").write_text("[noisezoo.plugins]\nslow_reading = slow_reading\n")
     patch.setenv("PYTHONPATH", str(site), prepend=os.pathsep)
     return gate
+
+
+def hold(gate: Path) -> None:
+    """From now on read nothing at all, until the gate is there."""
+    gate.with_name(gate.name + ".hold").touch()

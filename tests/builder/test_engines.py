@@ -2,7 +2,9 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from noisezoo.builder.launch.status import Scan
 from noisezoo.errors import StoppedError, UsageError
 from tests.builder.building import digits_recipe, leftovers, published
 from tests.builder.schedulers import Cluster, wait_until
-from tests.builder.slow_reading import slow_down
+from tests.builder.slow_reading import hold, slow_down
 
 RECIPE = digits_recipe(("random-64", "pixels-8"), limit=80, slice_rows=1, settings={"readers": 1})
 
@@ -33,22 +35,43 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return published(out)
 
 
+SMALL = {"num_cpus": 1, "object_store_memory": 80_000_000}
+FAST = {"health_check_period_ms": 500, "health_check_initial_delay_ms": 0, "health_check_failure_threshold": 4}
+"""Ray gives up a node after four failed checks: in about two seconds, by default in fifteen."""
+
+
 @pytest.fixture
-def ray() -> Iterator[Any]:
-    """Ray with a cluster of this machine; Ray gives its own start 30 seconds, which a very slow machine exceeds."""
+def nodes() -> Iterator[Any]:
+    """A Ray cluster of two nodes of one CPU; Ray gives a start 30 seconds, which a very slow machine exceeds."""
     os.environ |= {
         "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_worker_register_timeout_seconds": "300",
     }  # fmt: skip
-    import ray as module
+    import ray
+    from ray.cluster_utils import Cluster as Nodes
 
+    cluster = Nodes()
     try:
-        module.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        cluster.add_node(include_dashboard=False, _system_config=FAST, **SMALL)
+        cluster.add_node(**SMALL)
+        ray.init(address=cluster.address, log_to_driver=False)
     except Exception as error:  # Ray has no other class for it: a sandbox without sockets or shared memory
-        module.shutdown()
+        ray.shutdown()
+        cluster.shutdown()
         pytest.skip(f"no Ray cluster can be started here: {error}")
-    yield module
-    module.shutdown()
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def actor_of(worker: int) -> psutil.Process:
+    """The Ray actor whose launch a process belongs to; its parent is its node's raylet."""
+    return next(each for each in psutil.Process(worker).parents() if each.name().startswith("ray::"))
+
+
+def raylet(node: Any) -> int:
+    """Process number of a node's raylet."""
+    return int(node.all_processes["raylet"][0].process.pid)
 
 
 def attempts(out: Path) -> int:
@@ -56,26 +79,38 @@ def attempts(out: Path) -> int:
     return len(list(out.glob("_build/logs/*.jsonl")))
 
 
-def test_a_ray_actor_that_is_killed_takes_its_processes_along_and_another_ends_the_build(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expected: dict[str, str], ray: object
+def test_ray_goes_on_after_an_actor_and_a_node_died_and_another_node_joined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expected: dict[str, str], nodes: Any
 ) -> None:
     gate, out = slow_down(tmp_path, monkeypatch), tmp_path / "noisezoo"
+    working = list(nodes.list_all_nodes())
     killed: list[psutil.Process] = []
+    last = time.monotonic() + 500
+
+    def actors() -> dict[int, psutil.Process]:
+        """Raylet of each node that has work -> the actor there."""
+        found = {}
+        for owner in open_build(out).owners():
+            with suppress(psutil.NoSuchProcess, StopIteration):
+                actor = actor_of(owner["pid"])
+                found[actor.ppid()] = actor
+        return found
 
     def strike(scans: Sequence[Scan]) -> None:
-        owners = open_build(out).owners()
-        if owners and not killed and scans[0].units["done"].any():
-            worker = psutil.Process(owners[0]["pid"])
-            actor = next(each for each in worker.parents() if each.name().startswith("ray::"))
-            killed.extend([actor, *actor.children(recursive=True)])
-            actor.kill()
-        if killed and attempts(out) == 2:
+        everywhere = (at_work := actors()).keys() == set(map(raylet, working))
+        if everywhere and not killed and scans[0].units["done"].any():
+            hold(gate)
+            killed.extend(each for actor in at_work.values() for each in (actor, *actor.children(recursive=True)))
+            at_work[raylet(working[0])].kill()
+            nodes.remove_node(working.pop(), allow_graceful=False)
+            working.append(nodes.add_node(**SMALL))
+        elif (everywhere and attempts(out) == 4) or time.monotonic() > last:
             gate.touch()
 
-    engine = find_engine("ray", {"num_cpus": "0.1"})
-    build_dataset(RECIPE, out, processes=1, watch=strike, engine=engine)
-    assert len(killed) >= 3, "an actor, its launcher and its worker"
+    build_dataset(RECIPE, out, processes=2, watch=strike, engine=find_engine("ray", {}))
+    assert len(killed) >= 6, "on both nodes an actor, its launcher and its worker"
     assert not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in killed)
+    assert attempts(out) == 4 and time.monotonic() < last
     assert published(out) == expected and leftovers(out) == []
 
 
