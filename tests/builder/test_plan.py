@@ -16,9 +16,9 @@ from torch.utils._pytree import tree_leaves
 from noisezoo import cli, zoo
 from noisezoo.builder.launch import machines
 from noisezoo.builder.launch.machines import BATCH, CHANNELS, DEPTH, SIDE, Machine, calibrate, machine, names
-from noisezoo.builder.launch.plan import UNIT_LEAST, UNIT_MOST, Plan, passes, plan as make_plan
+from noisezoo.builder.launch.plan import LIBRARY_BYTES, UNIT_LEAST, UNIT_MOST, Plan, passes, plan as make_plan
 from noisezoo.builder.models import files as hub
-from noisezoo.builder.models.footprint import activations, footprint, is_guided
+from noisezoo.builder.models.footprint import activations, footprint, is_guided, stage_bytes
 from noisezoo.builder.recipe import Recipe, Settings, make_recipe, read_recipe
 from noisezoo.costs import DECODE
 from noisezoo.errors import NoiseZooError, UsageError
@@ -146,8 +146,10 @@ def test_text_towers_are_held_only_for_images_that_bring_prompts_and_an_autoenco
     towers = 4762e6 * 2
     assert own.views[0].weights == pytest.approx((611 * 2 + 84 * 4) * 1e6)
     assert own.views[0].towers == each.views[0].weights - own.views[0].weights == towers  # type: ignore[operator]
-    assert own.device_memory == own.views[0].weights + max(own.views[0].activations, towers)  # type: ignore[operator]
-    assert each.device_memory == each.views[0].weights + each.views[0].activations  # type: ignore[operator]
+    held = own.views[0].weights + max(own.views[0].activations, towers)  # type: ignore[operator]
+    assert own.device_memory == held + LIBRARY_BYTES
+    held = each.views[0].weights + each.views[0].activations  # type: ignore[operator]
+    assert each.device_memory == held + LIBRARY_BYTES
     whole, alone = (plan_of(views).downloads["stable-diffusion-v1-5/stable-diffusion-v1-5"] for views in
                     (["sd15", "sd-vae"], ["sd-vae"]))  # fmt: skip
     assert alone == pytest.approx(84 / (860 + 123 + 84) * whole)  # type: ignore[operator]
@@ -163,6 +165,17 @@ def test_memory_is_weights_in_their_dtype_and_a_batch_and_tiling_bounds_it() -> 
     plain, tiled = Settings(), Settings(vae_tiling=True, vae_slicing=True)
     assert activations(sdxl, plain, 16) == 16 * activations(sdxl, plain, 1)
     assert activations(sdxl, tiled, 16) < activations(sdxl, plain, 16)
+
+
+@pytest.mark.parametrize(
+    ("view", "measured"),
+    [("sd15", 2.12), ("sdxl", 6.42), ("dit-xl-2-256", 1.57), ("ddpm-celebahq-256", 0.83), ("ldm-celebahq-256", 0.68)],
+)
+def test_no_network_measured_on_an_h200_held_more_than_is_planned(view: str, measured: float) -> None:
+    """GiB that torch held for the network alone, in bfloat16, with two images."""
+    row = zoo.get(view)
+    network = 2 * 1e6 * row.millions[0] + stage_bytes(row, Settings(dtype="bfloat16"), 2)["network"]
+    assert network < measured * 2**30 <= network + LIBRARY_BYTES
 
 
 class Live(TorchDispatchMode):
