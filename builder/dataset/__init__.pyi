@@ -9,6 +9,7 @@ from .import_arrays import (
     import_arrays as import_arrays,
     note_nearest as note_nearest,
 )
+from .import_latents import add_residuals as add_residuals
 from .join import join as join
 from .layout import basis_path as basis_path, config_files as config_files
 from .leave_out import leave_out as leave_out

@@ -4,8 +4,9 @@ The dataset that the paper's authors published (`noisezoo.citation`) is such a f
 model. Arrays are memory-mapped and copied block by block, so that memory does not grow with their size.
 """
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from math import isqrt
 from pathlib import Path
@@ -19,9 +20,10 @@ from noisezoo.builder.sources import Refusal, rows_of_split
 from noisezoo.builder.views import cut, latent_statistics
 from noisezoo.errors import NoiseZooError, UsageError, describe
 from noisezoo.files import read_json, sha256_of, write_json
-from noisezoo.record import LABELS, RECIPE, REFUSALS, Record, Section, read_record
+from noisezoo.record import LABELS, RECIPE, REFUSALS, Record, Section
 from noisezoo.schema import ID, SPLIT, name_faults, to_table, view_features
 from .finish import seal, sign, write_refusals
+from .import_latents import described, encode_images, latents_of
 from .layout import CHUNK, STAGED, withdraw, write_config
 from .remove import CLAIM, alone
 
@@ -46,11 +48,12 @@ CLOSE = 0.1
 
 @dataclass(frozen=True)
 class Array:
-    """One file: its rows, and the view of ours that they are."""
+    """One file: its rows, and the view of ours that they are; `theirs` unless it was computed from the images."""
 
     file: Path
     view: zoo.View
     rows: int
+    theirs: bool = True
 
     def block(self, rows: range) -> np.ndarray:
         """Some rows in the stored dtype; what does not fit in it is infinite there.
@@ -71,7 +74,8 @@ class Array:
 def import_arrays(
     folder: Path, source: "Source", out: Path, *, name: str, options: Mapping[str, Any] | None = None,
     split: str = "train", views: Sequence[str] = (), names: Mapping[str, str] | None = None, origin: str = "",
-    settings: Mapping[str, Any] | None = None, shard_rows: int = 8192, pca_dims: int = 500,
+    settings: Mapping[str, Any] | None = None, shard_rows: int = 8192, pca_dims: int = 500, latents: bool = False,
+    folders: Mapping[str, str] | None = None,
 ) -> Record:  # fmt: skip
     """Make a dataset of the files `noises_MODEL.npy` in a folder, or in its `data/`.
 
@@ -79,7 +83,7 @@ def import_arrays(
 
     Args:
         folder: The folder.
-        source: The images whose rows the files hold, for ids and labels; the pictures are not read.
+        source: The images whose rows the files hold, for ids and labels; the pictures are read for `latents` alone.
         out: The dataset's folder: new, or that of an earlier import.
         name: What opens the source (`open_source`); kept in the record.
         options: Options of that source.
@@ -90,6 +94,8 @@ def import_arrays(
         settings: What is known of how they were made, beside the settings of the recipe `RELEASE`.
         shard_rows: Rows of one published file.
         pca_dims: Views larger than this are reduced to it in `paired`.
+        latents: Compute z0 of each noise view from the images as well: the autoencoder's latents, or the pictures.
+        folders: View -> local folder of its model, for `latents`.
 
     Returns:
         The record of the dataset.
@@ -101,36 +107,50 @@ def import_arrays(
     """
     table = _rows(source, name, split)
     arrays = _arrays(folder, len(table), f"split {split} of {name}", views, {**NAMES, **(names or {})})
-    for fault in name_faults(source.label_features(), [array.view.name for array in arrays], ()):
+    there = {array.view.name for array in arrays}
+    images = [z0 for z0 in latents_of(array.view for array in arrays) if z0.name not in there] if latents else []
+    for fault in name_faults(source.label_features(), [*there, *(z0.name for z0 in images)], ()):
         raise UsageError(f"{name}: {fault}: import without that view")
     _refuse_other(out)
     out.mkdir(parents=True, exist_ok=True)
-    ids: list[str] = table.column(ID).to_pylist()
-    bad = {(array.view.name, row): array.file.name for array in arrays for row in array.bad_rows()}
-    refusals = [Refusal(ids[row], view, "ValueError", f"not finite in {file}") for (view, row), file in bad.items()]
-    dropped = {refusal.image_id for refusal in refusals}
-    if len(dropped) == len(ids):
-        raise NoiseZooError(f"no row is finite in all of {', '.join(array.file.name for array in arrays)}")
-    kind = "train" if split == "all" else split
     made = merged(read_recipe(RELEASE).settings, settings or {})
-    section = Section(
-        source=name.partition(":")[0], title=f"{origin or folder.name}, imported", prefix="",
-        license=source.license, license_name=source.license_name, sensitive=source.sensitive, scanned=len(ids),
-        refused=len(dropped), removed=0, splits={kind: len(ids) - len(dropped)},
-        views=tuple(_described(array, origin or folder.name) for array in arrays),
-        settings=made.model_dump(mode="json") | {"source": name.partition(":")[0], "limit": None},
-        software={"noisezoo": version("noisezoo")}, devices=("not known",), pca_dims=pca_dims, shard_rows=shard_rows,
-        identity=source.identity,
-    )  # fmt: skip
+    ids: list[str] = table.column(ID).to_pylist()
     with alone(out):
+        bad = {(array.view.name, row): array.file.name for array in arrays for row in array.bad_rows()}
+        refusals = [Refusal(ids[row], view, "ValueError", f"not finite in {file}") for (view, row), file in bad.items()]
+        for z0 in images:
+            file = out / STAGED / f"{z0.name}.npy"
+            file.parent.mkdir(exist_ok=True)
+            refusals += encode_images(z0, made, source, table, file, _folder_of(z0, arrays, folders or {}))
+            arrays.append(Array(file, z0, len(table), theirs=False))
+        dropped = {refusal.image_id for refusal in refusals}
+        if len(dropped) == len(ids):
+            raise NoiseZooError(f"every row was refused; the first: {refusals[0].message}")
+        kind = "train" if split == "all" else split
+        section = Section(
+            source=name.partition(":")[0], title=f"{origin or folder.name}, imported", prefix="",
+            license=source.license, license_name=source.license_name, sensitive=source.sensitive, scanned=len(ids),
+            refused=len(dropped), removed=0, splits={kind: len(ids) - len(dropped)},
+            views=tuple(_described(array, origin or folder.name) for array in arrays),
+            settings=made.model_dump(mode="json") | {"source": name.partition(":")[0], "limit": None},
+            software={"noisezoo": version("noisezoo")}, devices=("not known",), pca_dims=pca_dims,
+            shard_rows=shard_rows, identity=source.identity,
+        )  # fmt: skip
         withdraw(out)
         imported = {"source": {"name": name, "options": dict(options or {})}, "split": split, "origin": origin}
         write_json(out / RECIPE, {**imported, "settings": section.settings, "views": list(section.views)})
         _write_labels(out, section, table, source.label_features(), kind, dropped)
         for array in arrays:
             _write_view(out, section, array, ids, dropped)
+        shutil.rmtree(out / STAGED, ignore_errors=True)
         write_refusals(out / REFUSALS, [vars(refusal) for refusal in refusals])
         return seal(out, (section,))
+
+
+def _folder_of(z0: zoo.View, arrays: Sequence[Array], folders: Mapping[str, str]) -> str | None:
+    """The local folder of a z0's model, given by its own name or by that of a noise view that is made of it."""
+    users = [array.view.name for array in arrays if array.view.autoencoder == z0.name]
+    return next((folders[view] for view in (z0.name, *users) if view in folders), None)
 
 
 @dataclass(frozen=True)
@@ -221,16 +241,15 @@ def _refuse_other(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: choose another --out")
     there = sorted(path.name for path in out.iterdir() if path.name not in (STAGED, CLAIM)) if out.is_dir() else []
-    record = read_record(out)
-    begun = "origin" in (read_json(out / RECIPE) or {})
-    if there and not (begun if record is None else all(v.get("imported") for s in record.sections for v in s.views)):
+    if there and "origin" not in (read_json(out / RECIPE) or {}):
         raise UsageError(f"{out} holds something else than an import ({there[0]}, ...): choose another --out")
 
 
 def _described(array: Array, origin: str) -> dict[str, Any]:
-    """The view's row of the record: that it was not built here, and which file of whose it is."""
-    row = {**asdict(array.view), "shape": list(array.view.shape), "dtype": array.view.dtype}
-    row["about"] = f"{array.view.about}: theirs, imported from {origin}, not built"
+    """The view's row of the record: of theirs, that it was not built here, and which file of whose it is."""
+    if not array.theirs:
+        return described(array.view)
+    row = {**described(array.view), "about": f"{array.view.about}: theirs, imported from {origin}, not built"}
     return {**row, "imported": {"from": origin, "file": array.file.name, "sha256": sha256_of(array.file)}}
 
 

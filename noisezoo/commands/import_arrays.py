@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from noisezoo.builder.audit import recompute_rows
-from noisezoo.builder.dataset import PATTERNS, Nearest, import_arrays as make_dataset, note_nearest
+from noisezoo.builder.dataset import PATTERNS, Nearest, add_residuals, import_arrays as make_dataset, note_nearest
 from noisezoo.builder.sources import Source, open_source
 from noisezoo.commands import options, register_command
 from noisezoo.commands.output import load_call, make_table, plain_console, show_record
 from noisezoo.errors import UsageError
 from noisezoo.hub import fetch
 from noisezoo.record import Record
+from noisezoo.zoo import RESIDUAL
 
 
 @register_command("import", "Share")
@@ -31,13 +32,20 @@ def import_arrays(
     revision: options.Revision = None,
     recompute: Annotated[int, typer.Option(min=0, help="Rows to compute from their images and compare.")] = 0,
     steps: Annotated[str, typer.Option(help="Numbers of steps that --recompute tries, with commas.")] = "50,150",
+    latents: Annotated[
+        bool,
+        typer.Option(
+            "--latents",
+            help="Encode the images as well: the view of z0, and where --recompute finds the end of x_T, x_T - a z0.",
+        ),
+    ] = False,
     folders: options.Folders = None,
 ) -> None:  # fmt: skip
     """Make a dataset of NumPy files that others published; load, verify and analyze treat it as any other.
 
     Example: noisezoo import chentasker/NoiseZoo --images celeba --out theirs
     """
-    tried = _read_steps(steps)
+    tried, models = _read_steps(steps), options.read_folders(folders)
     given = options.read_source_options(source_options)
     source = open_source(images, given)
     local = Path(place).expanduser()
@@ -45,11 +53,13 @@ def import_arrays(
     record = make_dataset(
         folder, source, out, name=images, options=given, split=split, views=options.split_names(views),
         names=dict(options.split_pair(text, "--name", "MODEL=VIEW", "sd15=sd15") for text in name or ()),
-        origin=local.name if local.is_dir() else place,
+        origin=local.name if local.is_dir() else place, latents=latents, folders=models,
     )  # fmt: skip
     show_record(record)
     if recompute:
-        _show_recomputed(out, record, recompute, source, tried, options.read_folders(folders))
+        record = _show_recomputed(out, record, recompute, source, tried, models)
+    if latents:
+        _show_residuals(add_residuals(out, record))
     plain_console().print(f"Load it: {load_call(out)}")
 
 
@@ -62,7 +72,7 @@ def _read_steps(text: str) -> list[int]:
 
 def _show_recomputed(
     out: Path, record: Record, count: int, source: Source, steps: list[int], folders: Mapping[str, str]
-) -> None:
+) -> Record:
     """How far the imported rows lie from recomputed ones, for each number of steps; the nearest goes into the record.
 
     x_T's regression on the image's latent does not tell where x_T ends: what the network adds depends on the image too.
@@ -81,4 +91,14 @@ def _show_recomputed(
                 found = Nearest(number, row.median, row.rows, row.facts)
                 nearest[row.config] = min(nearest.get(row.config, found), found, key=lambda each: each.difference)
     plain_console().print(table)
-    note_nearest(out, record, nearest)
+    return note_nearest(out, record, nearest)
+
+
+def _show_residuals(record: Record) -> None:
+    """Which noise views have a residual, and why others have none."""
+    (section,) = record.sections
+    for view in (row["name"] for row in section.views if row["kind"] == "noise"):
+        if view + RESIDUAL in section.view_names:
+            plain_console().print(f"{view}{RESIDUAL}: x_T - a z0, a = {section.facts[view]['x_T_a']:.4g}")
+        else:
+            plain_console().print(f"no {view}{RESIDUAL}: where its x_T ends is not known; try --recompute 16, --steps")

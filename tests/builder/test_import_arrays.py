@@ -15,6 +15,7 @@ import pytest
 import noisezoo
 from noisezoo.builder.audit.verify import verify
 from noisezoo.builder.dataset.import_arrays import NAMES, Nearest, import_arrays, note_nearest
+from noisezoo.builder.dataset.import_latents import add_residuals
 from noisezoo.builder.dataset.publish import publish
 from noisezoo.builder.sources.source import Source, open_source
 from noisezoo.errors import UsageError
@@ -305,7 +306,7 @@ def test_the_command_imports_from_the_hub_and_says_how_near_rows_come(tmp_path: 
     np.save(tmp_path / "noises_faces-ddpm.npy", X)
     photos = f"imagefolder:{tmp_path / 'photos'}"
     command = ["-m", "noisezoo", "import", "me/theirs", "--images", photos, "--split", "test", "--out",
-               str(tmp_path / "out"), "--recompute", "3", "--steps", "5,10"]  # fmt: skip
+               str(tmp_path / "out"), "--recompute", "3", "--steps", "5,10", "--latents"]  # fmt: skip
     with HubServer() as server, client(server):
         api = HfApi(endpoint=server.url, token=TOKEN)
         api.create_repo("me/theirs", repo_type="dataset")
@@ -320,7 +321,9 @@ def test_the_command_imports_from_the_hub_and_says_how_near_rows_come(tmp_path: 
         record = read_record(tmp_path / "out")
         assert record is not None
         (section,) = record.sections
-        told, (view,) = section.facts["faces-ddpm"], section.views
+        told, (view, image, rest) = section.facts["faces-ddpm"], section.views
+        assert (image["name"], rest["name"]) == ("pixels", "faces-ddpm-residual") == ("pixels", *section.view_names[2:])
+        assert "faces-ddpm-residual: x_T - a z0, a = " in run.stdout
         assert (view["settings"], view["imported"]["nearest_steps"]) == ({"num_inference_steps": 5}, 5)
         assert told["x_T_time"] == 800 and told["x_T_a"] ** 2 + told["x_T_s"] ** 2 == pytest.approx(1)
         card = (tmp_path / "out" / "README.md").read_text()
@@ -341,3 +344,64 @@ def test_steps_that_come_nowhere_near_are_noted_and_the_end_stays_unknown(theirs
     (section,) = noted.sections
     assert section.facts == {} and "settings" not in section.views[0]
     assert section.views[0]["imported"]["nearest_steps"] == 150 and verify(tmp_path / "out").ok
+
+
+def test_the_images_give_z0_and_what_is_known_of_the_end_of_x_t_gives_the_residual(
+    theirs: Path, ids: list[str], tmp_path: Path
+) -> None:
+    """Of a latent model, whose z0 diffusers gives as well, and of a model of pixels, whose z0 is the picture."""
+    import torch
+    from diffusers import AutoencoderKL
+
+    from noisezoo.zoo import TESTBED
+
+    folder = copied_with(theirs, tmp_path / "in", lambda X: X)
+    noise = np.random.default_rng(1).standard_normal((ROWS, 4, 8, 8)).astype(np.float16)
+    np.save(folder / "noises_faces-ldm.npy", noise)
+    record = imported(folder, tmp_path / "out", latents=True)
+    facts = {"x_T_time": 900.0, "x_T_a": 0.25, "x_T_s": 0.97}
+    nearest = {name: Nearest(STEPS, 0.01, ROWS, facts) for name in ("faces-ddpm", "faces-ldm")}
+    record = add_residuals(tmp_path / "out", note_nearest(tmp_path / "out", record, nearest))
+
+    source = Some()
+    keys = [key for k, key in enumerate(source.scan().column("key").to_pylist()) if k % 2 == 0]
+    pictures = np.stack([np.asarray(source.picture(key).convert("RGB"), np.float32) for key in keys]) / 127.5 - 1
+    pictures = pictures.transpose(0, 3, 1, 2)
+    vae = AutoencoderKL.from_pretrained(TESTBED / "faces-ldm" / "vae").eval()
+    with torch.inference_mode():
+        mode = vae.encode(torch.from_numpy(pictures)).latent_dist.mode().numpy()
+    shift = vae.config.shift_factor or 0.0
+    z0 = {"faces-ldm": (mode - shift) * vae.config.scaling_factor, "faces-ddpm": pictures}
+    named = {"faces-ldm": "faces-vae", "faces-ddpm": "pixels"}
+    rows = noisezoo.load(tmp_path / "out", views=record.sections[0].view_names)
+    assert rows["image_id"][:] == ids
+    for model, view in named.items():
+        wanted = z0[model].reshape(ROWS, -1)
+        stored = noisezoo.matrix(rows, view)
+        np.testing.assert_allclose(stored, wanted, atol=2e-3 * np.abs(wanted).max())
+        rest = noisezoo.matrix(rows, model) - np.float32(0.25) * stored
+        np.testing.assert_array_equal(noisezoo.matrix(rows, f"{model}-residual", "float16"), rest.astype(np.float16))
+    assert verify(tmp_path / "out").ok
+    report = verify(tmp_path / "out", recompute=2, source=source)
+    assert {row.config for row in report.recomputed if row.rows and not row.faults} >= {"faces-vae", "pixels"}
+    theirs_alone = {view["name"] for view in record.sections[0].views if view.get("imported")}
+    assert theirs_alone == {"faces-ddpm", "faces-ldm", "clip-vit-b16"}
+    imported(folder, tmp_path / "out")  # an earlier import may be written over
+    assert not (tmp_path / "out" / ".staged").exists()
+
+
+def test_an_image_that_cannot_be_encoded_is_refused_in_every_view(theirs: Path, ids: list[str], tmp_path: Path) -> None:
+    class Torn(Some):
+        def content(self, key: str) -> bytes:
+            if key == "4":  # the third of `train`
+                raise OSError("the file is torn")
+            return super().content(key)
+
+    record = imported(theirs, tmp_path / "out", source=Torn(), latents=True)
+    rows = noisezoo.load(tmp_path / "out", views=["faces-ddpm", "pixels", "clip-vit-b16"])
+    assert rows["image_id"][:] == [image_id for image_id in ids if image_id != ids[2]]
+    (refusal,) = [json.loads(line) for line in (tmp_path / "out" / "refusals.jsonl").read_text().splitlines()]
+    assert (refusal["image_id"], refusal["stage"]) == (ids[2], "pixels") and "torn" in refusal["message"]
+    assert record.sections[0].refused == 1 and verify(tmp_path / "out").ok
+    unchanged = add_residuals(tmp_path / "out", record)
+    assert unchanged.sections[0].view_names == record.sections[0].view_names, "the end of x_T is not known"

@@ -1,0 +1,93 @@
+"""What an import makes of the images at hand: z0 of each noise view, and its residual x_T - a z0."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from noisezoo import zoo
+from noisezoo.builder.models import naming
+from noisezoo.builder.recipe import Settings, parts_of
+from noisezoo.builder.views import cut, make_computer
+from noisezoo.errors import UsageError
+from noisezoo.record import Record
+from noisezoo.schema import ID
+from .finish import seal
+from .layout import withdraw
+from .remove import alone
+from .residual import write_residual
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from noisezoo.builder.sources import Refusal, Source
+
+
+def latents_of(views: Iterable[zoo.View]) -> list[zoo.View]:
+    """The view of each noise view's z0, each once: its autoencoder's latent, or the picture at its size.
+
+    Raises:
+        UsageError: Two noise views have latents of one name and two sizes.
+    """
+    found: dict[str, zoo.View] = {}
+    for noise in (view for view in views if view.kind == "noise"):
+        z0 = zoo.at_resolution(_row_of_z0(noise), noise.resolution)
+        if found.setdefault(z0.name, z0).shape != z0.shape:
+            raise UsageError(f"view {z0.name} would be of two sizes, {noise.name}'s and another's: import one of them")
+    return list(found.values())
+
+
+def _row_of_z0(noise: zoo.View) -> zoo.View:
+    if noise.autoencoder:
+        return zoo.get(noise.autoencoder)
+    return next(row for row in zoo.ROWS.values() if row.family == "pixels" and row.shape[0] == noise.shape[0])
+
+
+def encode_images(
+    view: zoo.View, settings: Settings, source: "Source", table: "pa.Table", file: Path, folder: str | None
+) -> "list[Refusal]":
+    """Write a view's rows of all images of a table into a NumPy file, NaN where an image is refused.
+
+    A local `folder` takes the place of the model's repository.
+    """
+    if folder is not None:
+        view = replace(view, repo=str(Path(folder).expanduser().resolve()), revision=None)
+    computer = make_computer(view, settings)
+    with naming(view):
+        computer.load()
+    stored = np.lib.format.open_memmap(file, "w+", view.dtype, (len(table), *view.shape))
+    refusals: list[Refusal] = []
+    for part in cut(range(len(table)), settings.batch_size):
+        rows = table.slice(part.start, len(part))
+        ids: list[str] = rows.column(ID).to_pylist()
+        kept, arrays, refused = computer.rows(ids, source.images(rows.column("key").to_pylist()))
+        block = np.full((len(part), *view.shape), np.nan, view.dtype)
+        block[[ids.index(image_id) for image_id in kept]] = arrays[view.name]
+        stored[part.start : part.stop] = block
+        refusals += refused
+    stored.flush()
+    return refusals
+
+
+def add_residuals(out: Path, record: Record) -> Record:
+    """Add x_T - a z0 to an import that has its images' z0, for each noise view whose x_T's end is known."""
+    (section,) = record.sections
+    rows = {view["name"]: zoo.View.of(view) for view in section.views}
+    known = [row for row in rows.values() if row.kind == "noise" and "x_T_a" in section.facts.get(row.name, {})]
+    own = {view["name"]: {"settings": view["settings"]} for view in section.views if "settings" in view}
+    with alone(out):
+        withdraw(out)
+        views, facts = list(section.views), dict(section.facts)
+        for row in map(zoo.residual, known):
+            noise, image = parts_of(row, rows.values())
+            write_residual(out, section, row, noise.name, image.name, section.facts[noise.name]["x_T_a"])
+            views.append(described(row) | own.get(noise.name, {}))
+            facts[row.name] = section.facts[noise.name]
+        return seal(out, (replace(section, views=tuple(views), facts=facts),))
+
+
+def described(view: zoo.View) -> dict[str, Any]:
+    """A view's row of the record."""
+    return {**asdict(view), "shape": list(view.shape), "dtype": view.dtype}
