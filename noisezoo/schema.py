@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 ID = "image_id"
 SPLIT = "split"
+PAPER_SPLIT = "paper_split"
+"""Label `train` or `test`: the row's part in the split of the paper's released code (`release_split`)."""
 FACTOR_PREFIX = "factor_"
 PREVIOUS = "previous_latents"
 """Column beside a noise view's own: the last state but one, where regenerating the image needs both."""
@@ -29,6 +31,18 @@ NOISE_ROWS_PER_GROUP = 128
 FLAT_ROWS_PER_GROUP = 4096
 SMALLEST_CHUNK, LARGEST_CHUNK = 1 << 18, 3 << 19
 """Bytes of a content-defined chunk at least: pyarrow's own, and where a row group is cut into a few."""
+
+
+def release_split(n: int) -> np.ndarray:
+    """Training rows (n,) bool of the authors' released code: rows shuffled by numpy's legacy generator at 42, 80 %.
+
+    Pictures of one person stand on both sides of it.
+    """
+    order = np.arange(n)
+    np.random.RandomState(42).shuffle(order)
+    train = np.zeros(n, dtype=np.bool_)
+    train[order[: int(0.8 * n)]] = True
+    return train
 
 
 SPLIT_NAME = re.compile(r"\w+(\.\w+)*")

@@ -21,7 +21,7 @@ from noisezoo.builder.views import cut, latent_statistics
 from noisezoo.errors import NoiseZooError, UsageError, describe
 from noisezoo.files import read_json, sha256_of, write_json
 from noisezoo.record import LABELS, RECIPE, REFUSALS, Record, Section
-from noisezoo.schema import ID, SPLIT, name_faults, to_table, view_features
+from noisezoo.schema import ID, PAPER_SPLIT, SPLIT, name_faults, release_split, to_table, view_features
 from .finish import seal, sign, write_refusals
 from .import_latents import described, encode_images, latents_of
 from .layout import CHUNK, STAGED, withdraw, write_config
@@ -256,12 +256,15 @@ def _described(array: Array, origin: str) -> dict[str, Any]:
 def _write_labels(
     out: Path, section: Section, table: "pa.Table", own: "Features", split: str, dropped: set[str]
 ) -> None:
+    """Ids, the split, the part of each row in the split of the released code, and the source's own labels."""
     import pyarrow as pa
     from datasets import Features, Value
 
-    features = Features({ID: Value("string"), SPLIT: Value("string"), **own})
-    labels = table.select([ID, *own]).add_column(1, SPLIT, pa.array([split] * len(table), pa.string()))
-    write_config(out, section, LABELS, features, lambda _: iter([labels]), dropped)
+    text, n = Value("string"), len(table)
+    features = Features({ID: text, SPLIT: text, PAPER_SPLIT: text, **own})
+    parts = {SPLIT: [split] * n, PAPER_SPLIT: np.where(release_split(n), "train", "test")}
+    columns = {name: pa.array(parts[name], pa.string()) if name in parts else table.column(name) for name in features}
+    write_config(out, section, LABELS, features, lambda _: iter([pa.table(columns)]), dropped)
 
 
 def _write_view(out: Path, section: Section, array: Array, ids: list[str], dropped: set[str]) -> None:

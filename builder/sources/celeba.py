@@ -6,15 +6,18 @@ torchvision makes. An image's id is its number in CelebA's own list, as in the f
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Features, Value
 
 from noisezoo.errors import UsageError
+from noisezoo.schema import PAPER_SPLIT, SPLIT, release_split
 from .hub_dataset import dataset_folder, read_files
 from .imagefolder import Folder, printable
 from .labels import Piece
@@ -42,11 +45,18 @@ PICTURES, LISTED, PARTITION, PEOPLE = (
 NUMBER = re.compile(r"\d{6}")
 
 
+@dataclass
 class CelebA(ImageRows):
     """CelebA, aligned and cropped; for non-commercial research only.
 
     `path` is torchvision's layout (or its parent) or a folder of Parquet files; the official splits keep people apart.
+
+    Args:
+        paper_split: Add the label `paper_split`: each row's part, `train` or `test`, when the authors' released code
+            splits the rows of its official split.
     """
+
+    paper_split: bool = False
 
     name = "celeba"
     license = "other"
@@ -57,6 +67,25 @@ class CelebA(ImageRows):
     wanted = {IDENTITY: Value("int64"), **dict.fromkeys(ATTRIBUTES, Value("bool"))}
     identity = IDENTITY
     counts = MappingProxyType(dict(zip(SPLITS, (162_770, 19_867, 19_962), strict=True)))
+
+    def scan(self) -> pa.Table:
+        """Every row that has its labels, sorted by id."""
+        table = super().scan()
+        if not self.paper_split:
+            return table
+        splits = np.asarray(table.column(SPLIT).to_pylist()) if SPLIT in table.column_names else np.zeros(len(table))
+        train = np.empty(len(table), dtype=np.bool_)
+        for split in np.unique(splits):
+            train[splits == split] = release_split(int((splits == split).sum()))
+        return table.append_column(PAPER_SPLIT, pa.array(np.where(train, "train", "test"), pa.string()))
+
+    def label_features(self) -> Features:
+        """The person, the attributes, and the part in the split of the released code, if it was asked for."""
+        return Features({**super().label_features(), **({PAPER_SPLIT: Value("string")} if self.paper_split else {})})
+
+    def options(self) -> dict[str, Any]:
+        """The options that decide the rows."""
+        return {name: value for name, value in super().options().items() if value or name != PAPER_SPLIT}
 
     def open(self) -> Pictures:
         """The rows of whichever layout there is."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from datasets import Dataset
 from sklearn.dummy import DummyClassifier
 
 import noisezoo
@@ -13,10 +14,11 @@ from noisezoo.analysis.studies.audit import is_not_the_image_s_share
 from noisezoo.analysis.studies.data import attributes
 from noisezoo.analysis.studies.paper import PUBLISHED, comparison
 from noisezoo.analysis.studies.run import analyze
-from noisezoo.analysis.studies.splits import PEOPLE, ROWS, release_split, splits_of
+from noisezoo.analysis.studies.splits import PEOPLE, ROWS, splits_of
 from noisezoo.builder.__main__ import run
 from noisezoo.builder.dataset.import_arrays import import_arrays
 from noisezoo.builder.sources.source import open_source
+from noisezoo.schema import release_split
 from tests.builder.building import digits_recipe
 
 VIEWS = ("digits-ddpm", "digits-ddpm-untrained", "digits-ddpm-residual", "pixels-8")
@@ -97,6 +99,7 @@ def test_the_release_s_split_is_numpy_s_shuffle_at_42_and_people_can_be_kept_apa
 
     class People:
         train, groups = np.zeros(60, bool), np.arange(60) // 3
+        labels = Dataset.from_dict({"image_id": [str(k) for k in range(60)]})
 
         def __len__(self) -> int:
             return 60
@@ -104,6 +107,10 @@ def test_the_release_s_split_is_numpy_s_shuffle_at_42_and_people_can_be_kept_apa
     found = splits_of(People())  # type: ignore[arg-type]
     assert list(found) == [ROWS, PEOPLE]
     assert not set(People.groups[found[PEOPLE]]) & set(People.groups[~found[PEOPLE]])
+    np.testing.assert_array_equal(found[ROWS], release_split(60))
+    told = np.where(release_split(63)[3:], "train", "test")  # three rows were refused since
+    People.labels = People.labels.add_column("paper_split", told.tolist())
+    np.testing.assert_array_equal(splits_of(People())[ROWS], told == "train")  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

@@ -95,6 +95,19 @@ def test_ids_are_celeba_s_numbers_and_splits_its_partition(tmp_path: Path) -> No
         assert manifest.table.column(name).to_pylist() == list(ROWS.attributes[name])
 
 
+def test_the_release_s_split_of_rows_stands_beside_the_official_one_where_it_is_asked_for(tmp_path: Path) -> None:
+    manifest, _ = frozen(write_lists(tmp_path, ROWS), paper_split=True)
+    parts = manifest.table.column("paper_split").to_pylist()
+    for rows in manifest.splits.values():
+        order = np.arange(len(rows))
+        np.random.RandomState(42).shuffle(order)
+        train = set(order[: int(0.8 * len(rows))])
+        assert [parts[row] for row in rows] == ["train" if k in train else "test" for k in range(len(rows))]
+    plain, _ = frozen(tmp_path)
+    assert "paper_split" not in plain.table.column_names
+    assert open_source(f"celeba:{tmp_path}").options() == {"splits": "official"}, "digests stay as they were"
+
+
 def test_a_split_made_anew_keeps_people_together(tmp_path: Path) -> None:
     manifest, _ = frozen(write_lists(tmp_path, ROWS), splits="hash")
     official, _ = frozen(tmp_path)

@@ -119,6 +119,9 @@ def test_every_row_pairs_with_the_image_of_its_place_in_the_split(theirs: Path, 
     assert verify(tmp_path / "out").ok
     assert json.loads(json.dumps(record.to_json())) == json.loads((tmp_path / "out" / RECORD).read_text())
     labels = Some().scan().to_pandas().set_index("image_id").loc[ids]
+    order = np.arange(ROWS)
+    np.random.RandomState(42).shuffle(order)  # as the release's code does
+    assert {k for k, part in enumerate(rows["paper_split"][:]) if part == "train"} == set(order[:7])
     name = next(iter(Some().label_features()))
     assert rows[name][:] == labels[name].tolist()
     card = (tmp_path / "out" / "README.md").read_text()
