@@ -122,7 +122,7 @@ def heatmap(
         strength = 0.04 + DARKEST * min(max(value / top, 0.0), 1.0)
         tint: Any = {"color": colour, "linewidth": 0, "alpha": strength, "gid": tip}
         axes.add_patch(Rectangle((j - 0.48, i - 0.46), 0.96, 0.92, **tint))
-        number = format(value, shown).replace("-", "−")
+        number = format(value, f"z{shown}").replace("-", "−")  # no negative zero
         axes.text(j, i, number, ha="center", va="center", size=8.5, color=INK, gid=tip)
     bare(axes, grid="x")
     axes.grid(False)

@@ -176,7 +176,7 @@ def percent(value: float | None) -> str:
 
 def decimals(value: float | None, places: int = 2) -> str:
     """A number with so many decimals."""
-    return MISSING if value is None else f"{value:.{places}f}".replace("-", "−")
+    return MISSING if value is None else f"{value:z.{places}f}".replace("-", "−")
 
 
 def typeset(text: str) -> str:

@@ -48,7 +48,8 @@ def test_the_page_s_figure_has_no_colour_of_its_own_even_after_files_were_writte
 
 def test_a_matrix_shows_every_number_and_leaves_out_what_is_not_there() -> None:
     cell, tip = ("r", "c1"), "r to c1: 0.25 [0.20, 0.30], n = 9 & <more>"
-    values: dict[str, Any] = {"top": 1.0, "shown": ".2f", "title": "T", "tips": {cell: tip}}
-    svg = str(figures.heatmap("m", "m", ["r"], ["c1", "c2"], {cell: 0.25}, **values))
-    assert ">0.25</text>" in svg and "None" not in svg and svg.count("opacity") >= 1
+    nothing = ("r", "c2")
+    values: dict[str, Any] = {"top": 1.0, "shown": ".2f", "title": "T", "tips": {cell: tip, nothing: ""}}
+    svg = str(figures.heatmap("m", "m", ["r"], ["c1", "c2", "c3"], {cell: 0.25, nothing: -0.001}, **values))
+    assert ">0.25</text>" in svg and ">0.00</text>" in svg and "None" not in svg and svg.count("opacity") >= 1
     assert svg.count(f"<title>{escape(tip)}</title>") == 2, "of the cell and of its number"
