@@ -5,14 +5,16 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from datasets import ClassLabel, Features, Value
 
 from noisezoo.errors import UsageError, describe
 from .source import Source
+
+if TYPE_CHECKING:
+    from datasets import Features
 
 MAPPING, PICTURES = "mapping_file.json", "annotation_images"
 SIDE = 512
@@ -52,8 +54,10 @@ class PieBench(Source):
             "mask": [json.dumps(entry["mask"]) for entry in entries.values()],
         })  # fmt: skip
 
-    def label_features(self) -> Features:
+    def label_features(self) -> "Features":
         """Texts, the type of edit as a class, and the mask."""
+        from datasets import ClassLabel, Features, Value
+
         texts = {column: Value("string") for column in TEXTS}
         return Features({**texts, "edit_type": ClassLabel(names=list(EDIT_TYPES)), "mask": Value("string")})
 
