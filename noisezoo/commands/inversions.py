@@ -14,7 +14,7 @@ from noisezoo.analysis import mean_intervals
 from noisezoo.builder.models import check_access
 from noisezoo.builder.recipe import Settings
 from noisezoo.builder.sources import Refusal, open_source
-from noisezoo.builder.views import EDIT_TITLES, MEASURES, encoders_of, inversion_table
+from noisezoo.builder.views import EDIT_TITLES, MEASURES, encoders_of
 from noisezoo.commands import options, register_command
 from noisezoo.commands.output import make_table, plain_console
 from noisezoo.errors import UsageError
@@ -44,6 +44,8 @@ def inversions(
 
     Example: noisezoo inversions pie-bench:PIE-Bench --view sd15 --schemes ddim,heun,bdia --limit 100
     """
+    from noisezoo.builder.views import inversion_table
+
     names, labels = options.split_names(measures), options.split_names(schemes)
     if not names or not labels:
         raise UsageError("name at least one scheme and one measure: see `noisezoo inversions --help`")
