@@ -91,6 +91,8 @@ from noisezoo.analysis.probes import (
 from noisezoo.analysis.relations import (
     Alignment as Alignment,
     AlignmentMatrix as AlignmentMatrix,
+    ByGroup as ByGroup,
+    Ceiling as Ceiling,
     FixedTransfer as FixedTransfer,
     Given as Given,
     Intersections as Intersections,
@@ -112,6 +114,8 @@ from noisezoo.analysis.relations import (
     pairing_curve as pairing_curve,
     paper_spaces as paper_spaces,
     partial_cca as partial_cca,
+    r2_by_group as r2_by_group,
+    share_of_ceiling as share_of_ceiling,
     shared_given as shared_given,
     shared_neighbours as shared_neighbours,
     shared_probes as shared_probes,

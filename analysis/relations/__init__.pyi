@@ -4,6 +4,8 @@ from .alignment import (
     alignment as alignment,
     alignment_matrix as alignment_matrix,
 )
+from .by_group import ByGroup as ByGroup, r2_by_group as r2_by_group
+from .ceiling import Ceiling as Ceiling, share_of_ceiling as share_of_ceiling
 from .fixed_transfer import FixedTransfer as FixedTransfer, fixed_transfer as fixed_transfer
 from .gcca import SharedSpace as SharedSpace, gcca as gcca
 from .given import Given as Given, shared_given as shared_given

@@ -60,8 +60,8 @@ def analyze(
         str | None,
         typer.Option(
             help="These alone, separated by commas: audit, gaussianity, likelihood, probes, regression, trainings, "
-            "truth, profile, conditional, learning, paper, stitching, pairs, given, alignment, shared, structure, "
-            "conditioning, spurious, inversions, edits."
+            "truth, profile, conditional, learning, paper, stitching, objectives, pairs, ceiling, given, alignment, "
+            "shared, structure, conditioning, spurious, inversions, edits."
         ),
     ] = None,
     paper: Annotated[bool, typer.Option("--paper", help="Also do what the paper did, as it did it.")] = False,

@@ -32,6 +32,8 @@ VIEWS = (
     "faces-ldm-untrained",
     "faces-clip",
     "pixels-8",
+    "faces-clip-flip",
+    "faces-ssl",
 )
 ELSEWHERE = {"trainings": "test_trainings", "regression": "test_regression"}
 """Studies that have a dataset of their own, in these tests."""
@@ -43,6 +45,7 @@ HEADS = {
     "profile": "Do accuracies on noise follow an encoder's?", "conditional": "What the noise adds to the picture",
     "learning": "With more images", "paper": "As the paper did it", "stitching": "From view to view",
     "pairs": "How many pairs it takes",
+    "ceiling": "How alike two views can be", "objectives": "By what encoders were trained for",
     "given": "What is shared given the picture", "likelihood": "How likely each image is",
     "alignment": "How alike the geometries are", "shared": "Shared space",
     "structure": "What is left of the picture in the noise", "conditioning": "Is it CLIP's text?",
@@ -129,6 +132,22 @@ def test_canonical_correlations_given_the_picture_stand_beside_the_partial_r2(co
     page = Page((folder / "report.html").read_text(encoding="utf-8"))
     table = next(t for t in page.root.all("table") if "Mean correlation" in t.text)
     assert len(table.all("tr")) == 1 + len(pairs[0]) and (folder / "tables" / "partial_cca.csv").is_file()
+
+
+def test_shares_of_the_ceiling_are_of_the_encoder_that_has_a_copy_and_objectives_of_one_encoder_are_named(
+    command: Command,
+) -> None:
+    folder = command("ceiling", "objectives")
+    found = numbers(folder)["datasets"]["digits"]
+    assert found["ceiling"]["copies"] == {"faces-clip": "faces-clip-flip"}
+    views = {"digits-ddpm", "digits-ddpm-untrained", "faces-ldm", "faces-ldm-untrained", "pixels-8"}
+    assert {(row["view"], row["encoder"]) for row in found["ceiling"]["rows"]} == {(v, "faces-clip") for v in views}
+    kinds = {"faces-clip": "contrastive-text", "faces-ssl": "contrastive"}
+    assert found["objectives"]["encoders"] == kinds
+    assert {row["group"] for row in found["objectives"]["rows"] if not row["against"]} == set(kinds.values())
+    page = Page((folder / "report.html").read_text(encoding="utf-8")).root.text
+    assert "One encoder only stands for contrastive-text (faces-clip), contrastive (faces-ssl)" in page
+    assert "What each view reaches, % of the ceiling" in page
 
 
 @pytest.mark.parametrize("seed", range(10))
