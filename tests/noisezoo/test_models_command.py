@@ -61,7 +61,17 @@ def test_a_line_says_shape_clip_gate_licence_and_work(monkeypatch: MonkeyPatch, 
     shown = Shown(monkeypatch, capsys)
     line = next(line for line in shown.text.splitlines() if line.startswith("│ flux-dev "))
     cells = [cell.strip() for cell in line.split("│")[1:-2]]
-    assert cells == ["flux-dev", "noise", "16x128x128", "1024", "yes", "yes", "FLUX.1-dev-Non-Commercial", "74,385"]
+    assert cells == [
+        "flux-dev",
+        "noise",
+        "16x128x128",
+        "1024",
+        "yes",
+        "flow",
+        "yes",
+        "FLUX.1-dev-Non-Commercial",
+        "74,385",
+    ]
 
 
 def test_an_unknown_kind_is_refused_with_the_known_ones(monkeypatch: MonkeyPatch, capsys: Capture) -> None:
