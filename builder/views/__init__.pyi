@@ -24,4 +24,4 @@ from .slices import (
     groups as groups,
     shared as shared,
 )
-from .stages import is_out_of_memory as is_out_of_memory
+from .stages import Stages as Stages, is_out_of_memory as is_out_of_memory

@@ -211,7 +211,7 @@ def make_model(view: str, recipe: dict[str, Any]) -> Model:
     if row.family != "diffusers":
         raise UsageError(f"view {view} is {row.about}: pictures can only be made through a noise view")
     from noisezoo.builder.recipe import Settings, merged
-    from noisezoo.builder.views import make_inverter
+    from noisezoo.builder.views import Stages, make_inverter
 
     own = recipe.get("view_settings", {}).get(view, {})
     row = zoo.at_resolution(row, own.get("resolution", row.resolution))
@@ -221,14 +221,18 @@ def make_model(view: str, recipe: dict[str, Any]) -> Model:
             f"the noise of {view} was made with each image's own prompt (column {made.prompt_column}), which an edit "
             "cannot follow: edit a dataset that was built with one prompt"
         )
+    stages = Stages(view, PICTURES)  # a batch that does not fit into memory is halved
     load = cache(lambda: make_inverter(row, made))  # when the first picture is asked for: other studies need the memory
 
     def generate(noise: np.ndarray) -> np.ndarray:
         import torch
 
         rows = torch.from_numpy(noise.reshape(-1, *row.shape))
-        batches = [rows[start : start + PICTURES] for start in range(0, len(rows), PICTURES)]
-        return np.concatenate([load().generate(batch).float().cpu().numpy() for batch in batches])
+
+        def pictures(at: np.ndarray) -> np.ndarray:
+            return load().generate(rows[at]).float().cpu().numpy()
+
+        return np.concatenate(stages.run("reconstruct", pictures, np.arange(len(rows))))
 
     return Model(view, generate, f"{row.repo}@{row.revision}")
 
@@ -243,7 +247,9 @@ def make_judge(view: str) -> Judge:
     if row.kind != "embedding":
         raise UsageError(f"view {view} is {row.about}: a judge must be an encoder")
     from noisezoo.builder.models import Encoder
+    from noisezoo.builder.views import Stages
 
+    stages = Stages(view, PICTURES)
     load = cache(lambda: Encoder.from_pretrained(row.location, family=row.family, revision=row.revision))
 
     def embed(images: np.ndarray) -> np.ndarray:
@@ -251,6 +257,10 @@ def make_judge(view: str) -> Judge:
 
         pixels = np.round((np.clip(images, -1, 1) + 1) * 127.5).astype(np.uint8).transpose(0, 2, 3, 1)
         pixels = np.broadcast_to(pixels, (*pixels.shape[:3], 3))  # one channel stands for three
-        return load().embed([Image.fromarray(picture) for picture in pixels])
+
+        def embeddings(at: np.ndarray) -> np.ndarray:
+            return load().embed([Image.fromarray(pixels[i]) for i in at])
+
+        return np.concatenate(stages.run("network", embeddings, np.arange(len(pixels))))
 
     return Judge(view, embed, f"{row.repo}@{row.revision}")
