@@ -151,13 +151,16 @@ def test_means_over_few_units_are_held_where_plain_percentiles_are_not(count: in
     plain = to_intervals(S.mean(axis=0), bootstrap_means(S, resample_counts(count)))
     share = [np.mean([i.low <= 0 <= i.high for i in found]) for found in (plain, mean_intervals(S))]
     assert share[0] < 0.925
-    assert 0.92 < share[1] < 0.97
+    assert (0.98 < share[1] < 0.998) if count < 5 else (0.92 < share[1] < 0.97)
 
 
 @pytest.mark.parametrize(("law", "least"), [("exponential", 0.93), ("lognormal", 0.89)])
-@pytest.mark.parametrize("count", [5, 12, 40])
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 12, 40])
 def test_skewed_means_are_held_better_than_percentiles_hold_them(law: str, least: float, count: int) -> None:
-    """Of 2,000; percentiles widened by Student's t hold 90 to 92 % of exponential and 83 to 87 % of lognormal means."""
+    """Of 2,000; percentiles widened by Student's t hold 90 to 92 % of exponential and 83 to 87 % of lognormal means.
+
+    Those of 2 to 4 units are held in 95 to 98 % and in 92 to 98 %, at the price of 99 % of Gaussian ones.
+    """
     S = getattr(np.random.default_rng([count, 3]), law)(size=(count, 2000))
     truth = {"exponential": 1.0, "lognormal": np.exp(0.5)}[law]
     found = mean_intervals(S, groups=np.arange(count))
