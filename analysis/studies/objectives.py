@@ -1,11 +1,12 @@
 """Does it matter what an encoder was trained for? What noise tells of encoders, grouped by their objective."""
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from noisezoo.analysis.figures import dots, hue
 from noisezoo.analysis.relations import ByGroup, r2_by_group
-from .claims import Json
+from .claims import Claim, Evidence, Json
 from .data import Data
 from .study import NOISE, Analysis, Options, Page, Requirement, Study, independent_rows, register_study, spread
 
@@ -14,6 +15,14 @@ ROWS, AXES, LEAST = 2000, 100, 40
 UNTOLD = "not told"
 ENCODERS = Requirement("two encoders, 40 images", lambda analysis: len(analysis.encoders) > 1
                        and independent_rows(analysis) >= LEAST)  # fmt: skip
+
+
+def adds_to_each_objective(results: Json) -> Iterator[Evidence]:
+    """R2 into the encoders of each objective, less that of the same network before training."""
+    twins = {view["name"]: view["baseline"] for view in results["views"]}
+    for row in results.get("objectives", {}).get("rows", ()):
+        if row["measure"] == "gain" and not row["against"]:
+            yield Evidence.of(row["view"], f"R2 of ridge into encoders: {row['group']}", twins[row["view"]], row)
 
 
 @register_study
@@ -25,6 +34,8 @@ class Objectives(Study):
     place = 72
     template = "templates/objectives.html.j2"
     requires = (NOISE, ENCODERS)
+    claims = (Claim("Training adds whatever the objective", "R2 of ridge, more than before training",
+                    "stitching, objection", adds_to_each_objective),)  # fmt: skip
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """Rows by view, objective (`group`, or two that are compared) and measure."""

@@ -49,16 +49,19 @@ class Planted(Data):
         return Part(self, max_rows, seed, most_axes)
 
 
-RESIDUE, LATENT, INITIAL = NOISE + RESIDUAL, "vae", NOISE + TRUE
+RESIDUE, LATENT, INITIAL, COPY = NOISE + RESIDUAL, "vae", NOISE + TRUE, ENCODER + "-flip"
+TRAININGS = [f"{NOISE}-seed{k}" for k in range(3)]
 
 
 def facts(name: str, n: int, d: int) -> dict[str, Any]:
-    kinds = {NOISE: "noise", ENCODER: "embedding", SECOND: "embedding"}
+    noise = name in (NOISE, *TRAININGS)
     controls = {PIXELS: "pixels", LATENT: "vae", RESIDUE: "residual", INITIAL: "true"}
-    family = {**controls, ENCODER: "open_clip", SECOND: "timm"}.get(name, "diffusers")
-    return {"name": name, "kind": kinds.get(name, "control"), "family": family, "untrained": name == TWIN,
-            "baseline": TWIN if name == NOISE else None, "autoencoder": LATENT if name == NOISE else None,
-            "clip_conditioned": False, "n": n, "d": d}  # fmt: skip
+    family = {**controls, ENCODER: "open_clip", COPY: "open_clip", SECOND: "timm"}.get(name, "diffusers")
+    objective = {ENCODER: "contrastive-text", SECOND: "self-distillation"}.get(name)
+    return {"name": name, "kind": "noise" if noise else "embedding" if name in (ENCODER, SECOND) else "control",
+            "family": family, "untrained": name.endswith("-untrained"), "objective": objective,
+            "baseline": f"{name}-untrained" if noise else None, "autoencoder": LATENT if name == NOISE else None,
+            "copy_of": ENCODER if name == COPY else None, "clip_conditioned": False, "n": n, "d": d}  # fmt: skip
 
 
 def run(
@@ -118,6 +121,14 @@ def probes(seed: int, noise: float, twin: float) -> dict[str, Any]:
     return run(views, labels(latent, 3, rng), "probes", "truth", seed=seed)
 
 
+def trained_again(seed: int, noise: float, twin: float) -> dict[str, Any]:
+    """Three trainings that hold so much of the attributes, each with the network that it began from."""
+    rng = np.random.default_rng([seed, 10])
+    latent = rng.standard_normal((160, 3))
+    views = read(latent, {name: noise for name in TRAININGS} | {f"{name}-untrained": twin for name in TRAININGS}, rng)
+    return run(views, labels(latent, 3, rng), "probes", "trainings", seed=seed)
+
+
 def beside_latent(seed: int, noise: float, image: float) -> dict[str, Any]:
     """Noise and its residual that hold as much of the attributes as each other, and the autoencoder's latent."""
     rng = np.random.default_rng([seed, 9])
@@ -146,10 +157,10 @@ def profiles(seed: int, follows: bool) -> dict[str, Any]:
 
 
 def related(seed: int, study: str, noise: float, twin: float) -> dict[str, Any]:
-    """Noise, its twin and two encoders of one latent, the noise and the twin with so much of it."""
+    """Noise, its twin and two encoders, or an encoder twice, of one latent; the first two with so much of it."""
     rng = np.random.default_rng([seed, 5])
     latent = rng.standard_normal((160, 10))
-    strengths = {NOISE: noise, TWIN: twin, ENCODER: 2, SECOND: 2}
+    strengths = {NOISE: noise, TWIN: twin, ENCODER: 2, COPY if study == "ceiling" else SECOND: 2}
     views = read(latent, strengths, rng, d=24)
     return run(views, labels(latent, 2, rng), study, seed=seed, effort=Effort(n_splits=4, n_permutations=6))
 

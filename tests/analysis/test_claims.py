@@ -33,6 +33,12 @@ SCENARIOS: dict[str, Scenario] = {
     "stitched by training": partial(planted.related, study="stitching", noise=3.0, twin=0.2),
     "few pairs alike": partial(planted.related, study="pairs", noise=1.0, twin=1.0),
     "few pairs by training": partial(planted.related, study="pairs", noise=3.0, twin=0.2),
+    "objectives alike": partial(planted.related, study="objectives", noise=1.0, twin=1.0),
+    "objectives by training": partial(planted.related, study="objectives", noise=3.0, twin=0.2),
+    "near the ceiling alike": partial(planted.related, study="ceiling", noise=1.0, twin=1.0),
+    "near the ceiling by training": partial(planted.related, study="ceiling", noise=3.0, twin=0.2),
+    "trainings alike": partial(planted.trained_again, noise=1.0, twin=1.0),
+    "trainings that learn": partial(planted.trained_again, noise=2.0, twin=0.3),
     "given alike": partial(planted.beyond, noise=1.5, twin=1.5),
     "given by training": partial(planted.beyond, noise=3.0, twin=0.0),
     "nothing shared": partial(planted.related, study="shared", noise=0.0, twin=0.0),
@@ -63,6 +69,10 @@ CASES: dict[str, tuple[str, tuple[str, ...], str, str]] = {
     "Noise follows encoders": ("profiles of their own", BOTH, "one profile", SUPPORTED),
     "Noise maps to embeddings": ("stitched alike", BOTH, "stitched by training", SUPPORTED),
     "Few pairs suffice": ("few pairs alike", BOTH, "few pairs by training", SUPPORTED),
+    "Noise nears the ceiling of an encoder": (
+        "near the ceiling alike", BOTH, "near the ceiling by training", SUPPORTED),
+    "Other trainings learn it": ("trainings alike", BOTH, "trainings that learn", SUPPORTED),
+    "Training adds whatever the objective": ("objectives alike", BOTH, "objectives by training", SUPPORTED),
     "Shared beyond the picture": ("given alike", BOTH, "given by training", SUPPORTED),
     "One space is shared": ("nothing shared", (SUPPORTED,), "shared by training", SUPPORTED),
     "What is shared was learnt": ("shared alike", BOTH, "shared by training", SUPPORTED),
@@ -123,6 +133,8 @@ An attribute is the sign of one coordinate of the latent, to which a standard de
 - Few pairs (the same sizes, 64 of the pairs): as for maps.
 - Beyond the picture (160 rows, 12 dimensions, a latent of 6): noise of strength 3, the untrained network 0, pixels 0.7,
   the encoder 2.
+- Near the ceiling, whatever the objective (the sizes of maps): noise of strength 3, the untrained network 0.2, encoders
+  and the encoder's copy 2. Other trainings (160 rows, 3 attributes): three of strength 2, before training 0.3.
 - One space, learnt, neighbours (the same sizes): noise of strength 3, the untrained network 0, encoders 2.
 - Edits work (640 rows, 8 dimensions): the attribute is the sign of one coordinate of the noise, without error.
 - Edits are clean (1,600 rows, 8 dimensions): pixels are the truth turned at random, axes stretched by 1 to 4; noise is
@@ -134,6 +146,7 @@ An attribute is the sign of one coordinate of the latent, to which a standard de
 DEAR = {
     "Shared beyond the picture": 5,
     "Few pairs suffice": 5,
+    "Other trainings learn it": 5,
     "One space is shared": 5,
     "What is shared was learnt": 5,
     "Neighbours agree": 5,
