@@ -28,6 +28,17 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     shutil.rmtree(_CACHE, ignore_errors=True)
 
 
+@pytest.fixture(autouse=True)
+def zoo_rows() -> Iterator[None]:
+    """Take away the rows that a test, or a recipe that it read, has added to the zoo."""
+    from noisezoo import zoo
+
+    rows, before = zoo.ROWS, dict(zoo.ROWS)
+    yield
+    rows.clear()
+    rows.update(before)
+
+
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished dataset of 40 digits, in a folder called `noisezoo`; for looking at, not for changing."""

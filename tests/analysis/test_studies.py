@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from importlib import import_module
+from itertools import product
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -267,7 +268,7 @@ def test_findings_from_other_options_are_not_taken_for_these(command: Command, t
     [
         (["--edit", "digit=77"], "--edit digit=77: did you mean 'digit=7'?"),
         (["--judge", "faces-clop"], "'faces-clop'"),
-        (["--judge", "faces-ssl"], "--judge faces-ssl: did you mean"),
+        (["--judge", "siglip2"], "--judge siglip2: "),
         (["--model", "digits-dppm"], "'digits-dppm'"),
         (["--model", "faces-ddpm"], "--model faces-ddpm: did you mean"),
         (["--model", "pixels-8"], "pictures can only be made through a noise view"),
@@ -347,14 +348,14 @@ def test_the_page_can_be_read_at_every_width_in_both_themes_and_printed(
         page.on("console", lambda said: failures.append(said.text) if said.type == "error" else None)
         page.goto((folder / "report.html").as_uri())
         page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
-        for width in browser.WIDTHS:
+        for width, theme in product(browser.WIDTHS, browser.THEMES):
             page.set_viewport_size({"width": width, "height": 900})
+            page.emulate_media(color_scheme=theme)
             assert page.evaluate(browser.CUT_OFF) == [], width
-            for theme in browser.THEMES:
-                page.emulate_media(color_scheme=theme)
+            if width in (browser.WIDTHS[0], browser.WIDTHS[-1]):  # charts keep their colours between these
                 texts = page.evaluate(browser.CHART_TEXTS)
                 assert len(texts) > 20 and [t for t in texts if t["same"] or t["contrast"] < 4.5] == [], (width, theme)
-                assert width != 1024 or browser.violations(page) == [], (width, theme)
+            assert width != 1024 or browser.violations(page) == [], (width, theme)
         for cell in page.query_selector_all(".scorecard td:has(.word)"):  # on a phone
             box = cell.bounding_box()
             assert box["width"] > 0 and box["x"] >= 0 and box["x"] + box["width"] <= 390

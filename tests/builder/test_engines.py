@@ -79,6 +79,7 @@ def attempts(out: Path) -> int:
     return len(list(out.glob("_build/logs/*.jsonl")))
 
 
+@pytest.mark.slow
 def test_ray_goes_on_after_an_actor_and_a_node_died_and_another_node_joined(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expected: dict[str, str], nodes: Any
 ) -> None:
