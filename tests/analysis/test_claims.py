@@ -144,11 +144,21 @@ An attribute is the sign of one coordinate of the latent, to which a standard de
 """
 
 DEAR = {
-    "Noise is near-Gaussian": 5, "Noise is Gaussian": 5, "Embeddings are near-Gaussian": 5,
-    "Embeddings are Gaussian": 5, "Noise follows encoders": 5, "Noise maps to embeddings": 5, "It is not in the picture": 5,
-    "Edits are clean": 5, "Shared beyond the picture": 5, "Few pairs suffice": 5, "Other trainings learn it": 5, "One space is shared": 4,
-    "What is shared was learnt": 4, "Neighbours agree": 4,
-}  # fmt: skip
+    "Noise is near-Gaussian": 5,
+    "Noise is Gaussian": 5,
+    "Embeddings are near-Gaussian": 5,
+    "Embeddings are Gaussian": 5,
+    "Noise follows encoders": 5,
+    "Noise maps to embeddings": 5,
+    "It is not in the picture": 5,
+    "Edits are clean": 5,
+    "Shared beyond the picture": 5,
+    "Few pairs suffice": 5,
+    "Other trainings learn it": 5,
+    "One space is shared": 4,
+    "What is shared was learnt": 4,
+    "Neighbours agree": 4,
+}
 """Datasets in the short form, of claims whose study takes seconds."""
 PIECE = {"Orthogonalising disentangles": 1, "What is read is not the image's share of x_T": 1}
 """Number of the evidence that is looked at, where it is not the first: class means turn more than probes."""
