@@ -153,11 +153,11 @@ DEAR = {
     "It is not in the picture": 5,
     "Edits are clean": 5,
     "Shared beyond the picture": 5,
-    "Few pairs suffice": 5,
-    "Other trainings learn it": 5,
-    "One space is shared": 4,
-    "What is shared was learnt": 4,
-    "Neighbours agree": 4,
+    "Few pairs suffice": 3,
+    "Other trainings learn it": 3,
+    "One space is shared": 3,
+    "What is shared was learnt": 3,
+    "Neighbours agree": 3,
 }
 """Datasets in the short form, of claims whose study takes seconds."""
 PIECE = {"Orthogonalising disentangles": 1, "What is read is not the image's share of x_T": 1}

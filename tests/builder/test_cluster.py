@@ -184,6 +184,7 @@ def test_the_grace_is_spent_before_slurm_kills(tmp_path: Path) -> None:
     assert 0 < drop < kill < kill + look < 200
 
 
+@pytest.mark.slow
 def test_jobs_of_an_array_told_to_stop_are_requeued_and_a_job_of_two_nodes_ends_it_in_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,6 +115,7 @@ def test_ray_goes_on_after_an_actor_and_a_node_died_and_another_node_joined(
     assert published(out) == expected and leftovers(out) == []
 
 
+@pytest.mark.slow
 def test_submitit_runs_the_launch_and_a_preempted_one_goes_on_where_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expected: dict[str, str]
 ) -> None:

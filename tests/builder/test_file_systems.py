@@ -22,7 +22,9 @@ from tests.builder.test_leases import dead_pid, race, write_lease
 RECIPE = digits_recipe(("random-64", "pixels-8"), limit=16)
 
 
-@pytest.fixture(params=[errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
+@pytest.fixture(
+    params=[errno.EPERM, *(pytest.param(e, marks=pytest.mark.slow) for e in (errno.EOPNOTSUPP, errno.ENOSYS))]
+)
 def no_links(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """A file system without hard links, as exFAT, SMB and FUSE mounts say it."""
     assert request.param in NO_LINKS

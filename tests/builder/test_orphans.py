@@ -51,7 +51,7 @@ def workers(out: Path) -> list[psutil.Process]:
     return found
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_launch_killed_with_its_process_group_leaves_no_process_and_the_next_finishes(
     tmp_path: Path, processes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

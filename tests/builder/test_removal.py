@@ -218,7 +218,7 @@ def readable(folder: Path) -> int | None:
         return None
 
 
-@pytest.mark.parametrize("has_build", [True, False])
+@pytest.mark.parametrize("has_build", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_killed_at_any_rename_a_removal_goes_on_to_the_same_bytes(small: Path, tmp_path: Path, has_build: bool) -> None:
     def fresh(name: str) -> Path:
         shutil.copytree(small, tmp_path / name / "noisezoo")

@@ -21,6 +21,7 @@ def site(reference: tuple[Path, dict[str, str]], tmp_path: Path) -> Site:
     return Site(reference[0], tmp_path, reference[1])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(no_hosts()), reason=no_hosts())
 def test_a_launch_over_two_machines_that_lose_power_is_finished_by_one_other(site: Site) -> None:
     all_lose_power(site)
