@@ -1,7 +1,6 @@
 """How alike can two views be, given two pictures of one thing: the noise ceiling of what noise and encoder share."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from noisezoo.analysis.figures import dots, hue
 from noisezoo.analysis.relations import Ceiling as Shared, share_of_ceiling
@@ -45,13 +44,12 @@ class Ceiling(Study):
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """Rows by view, encoder, what (`found`, `ceiling`, `share`) and measure."""
-        part, effort = data.part(min(ROWS, options.effort.max_rows), options.seed, AXES), options.effort
-        draws: Any = {"n_splits": effort.few_splits, "n_permutations": effort.n_permutations, "seed": options.seed}
+        part = data.part(min(ROWS, options.effort.max_rows), options.seed, AXES)
         copies = _copied(analysis)
 
         def shared(view: str, encoder: str) -> Shared:
             three = map(part.leading, (view, encoder, copies[encoder]))
-            return share_of_ceiling(*three, groups=part.groups, **draws)
+            return share_of_ceiling(*three, groups=part.groups, **options.few_draws)
 
         views = dict.fromkeys((*analysis.noise_and_twins, *analysis.of_family("pixels")))
         items = [(view, encoder) for encoder in copies for view in views]

@@ -1,7 +1,6 @@
 """What noise and encoder share given the picture: the confound in one number."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from noisezoo.analysis.figures import dots, hue
 from noisezoo.analysis.relations import Given as Partial, PartialCCA, partial_cca, shared_given
@@ -47,14 +46,13 @@ class Given(Study):
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """`given`: rows by view, encoder, given view and measure; `partial_cca`: and by pair of directions."""
-        part, effort = data.part(min(ROWS, options.effort.max_rows), options.seed, AXES), options.effort
-        draws: Any = {"n_splits": effort.few_splits, "n_permutations": effort.n_permutations, "seed": options.seed}
+        part = data.part(min(ROWS, options.effort.max_rows), options.seed, AXES)
 
         def partial(*names: str) -> Partial:
-            return shared_given(*map(part.leading, names), groups=part.groups, **draws)
+            return shared_given(*map(part.leading, names), groups=part.groups, **options.few_draws)
 
         def correlated(*names: str) -> PartialCCA:
-            return partial_cca(*map(part.leading, names), groups=part.groups, **draws)
+            return partial_cca(*map(part.leading, names), groups=part.groups, **options.few_draws)
 
         items = [(view, encoder, picture) for picture in analysis.pictures
                  for encoder in analysis.encoders[:ENCODERS] for view in analysis.noise_and_twins]  # fmt: skip

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 from noisezoo.analysis.figures import dots, hue
 from noisezoo.analysis.relations import ByGroup, r2_by_group
@@ -39,16 +38,17 @@ class Objectives(Study):
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """Rows by view, objective (`group`, or two that are compared) and measure."""
-        part, effort = data.part(min(ROWS, options.effort.max_rows), options.seed, AXES), options.effort
+        part = data.part(min(ROWS, options.effort.max_rows), options.seed, AXES)
         facts = {view["name"]: view for view in analysis.views}
         kinds = {name: facts[name]["objective"] or UNTOLD for name in analysis.encoders}
         targets = {name: part.leading(name) for name in kinds}
-        draws: Any = {"n_splits": effort.few_splits, "n_permutations": effort.n_permutations, "seed": options.seed}
 
         def grouped(view: str) -> ByGroup:
             twin = facts[view]["baseline"]
             baseline = part.leading(twin) if twin in facts else None
-            return r2_by_group(part.leading(view), targets, kinds, baseline=baseline, groups=part.groups, **draws)
+            return r2_by_group(
+                part.leading(view), targets, kinds, baseline=baseline, groups=part.groups, **options.few_draws
+            )
 
         made = spread(grouped, [(view,) for view in analysis.names("noise")])
         analysis.record(self.name, made, ("view",), caveats=part.caveats(), encoders=kinds)

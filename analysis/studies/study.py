@@ -90,6 +90,12 @@ class Options:
     progress: Callable[[float], None] = lambda share: None
     """Called before `step` with the share of the work that is done."""
 
+    @property
+    def few_draws(self) -> dict[str, Any]:
+        """Settings of what is fitted again in every half: `n_splits`, `n_permutations` and the `seed`."""
+        few = self.effort.few_splits
+        return {"n_splits": few, "n_permutations": self.effort.n_permutations, "seed": self.seed}
+
 
 @dataclass
 class Analysis:
