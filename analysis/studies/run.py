@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from noisezoo.analysis.core import plain
-from noisezoo.errors import UsageError
+from noisezoo.errors import StoppedError, UsageError
 from .claims import Json, scorecard
 from .data import Data
 from .store import Store, keys
@@ -45,6 +45,7 @@ def analyze(
     Raises:
         UsageError: An unknown dataset, view, study, model, judge, variant or attribute, a dataset without attributes,
             or one that has nothing of what the studies asked for need; before any of them runs.
+        StoppedError: Ctrl-C, where findings are kept; says of how many studies.
     """
     wanted = options or Options()
     chosen = _chosen(studies, wanted)
@@ -83,7 +84,13 @@ def _run(able: Sequence[Study], data: Data, analysis: Analysis, options: Options
             continue
         before = keys(analysis)
         with threadpool_limits(1, user_api="blas"):  # many small products: a second thread costs more than it does
-            study.run(data, analysis, options)
+            try:
+                study.run(data, analysis, options)
+            except KeyboardInterrupt as stop:
+                if store.folder is None:
+                    raise
+                done = f"{sum(store.holds(each, analysis) for each in order)} of {len(order)} studies are kept"
+                raise StoppedError(f"stopped; {done}, run the same command to go on") from stop
         store.write(study, analysis, before)
 
 

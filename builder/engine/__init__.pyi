@@ -37,4 +37,4 @@ from .preemption import (
 from .queue import Queue as Queue
 from .scheduler import image_work as image_work
 from .store import EXCLUSIVE as EXCLUSIVE, Store as Store, find_store as find_store, is_url as is_url
-from .worker import READERS as READERS, work as work
+from .worker import READERS as READERS, naming_shortage as naming_shortage, work as work

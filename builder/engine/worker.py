@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -195,19 +195,25 @@ def load_computer(build: Build, source: Source, unit: Unit, log: Log) -> "Comput
 
         settings = settings_for(build, unit.view, PartialState().device)
     computer = make_computer(unit.view, settings)
-    try:
-        with naming(unit.view):
-            computer.load()
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        message = f"view {unit.view.name}: its model does not fit into the memory of {device_name()}"
-        raise NoiseZooError(message) from error
+    with naming(unit.view), naming_shortage(unit.view.name):
+        computer.load()
     computer.stages.sizes |= batch_sizes(build, computer)
     if computer.learns:
         computer.fitted = _fit(build, source, computer)
     log.write("loaded", view=unit.view.name, seconds=round(time.perf_counter() - started, 3))
     return computer
+
+
+@contextmanager
+def naming_shortage(view: str) -> Iterator[None]:
+    """Turn an error of memory into a NoiseZooError that names the view whose model is loaded, and the device."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        message = f"view {view}: its model does not fit into the memory of {device_name()}"
+        raise NoiseZooError(message) from error
 
 
 def settings_for(build: Build, view: "View", device: "torch.device") -> "Settings":

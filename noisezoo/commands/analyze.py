@@ -6,7 +6,7 @@ import shlex
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -43,6 +43,8 @@ SUMMARY = ("verdicts", "scorecard", "missing")
 """Results that `--json` prints: what the terminal shows, and the studies that lack something."""
 KEPT = "studies"
 """Folder, in the report's, where the findings of each study are written when it ends."""
+COVERED = "images"
+"""What intervals cover where the scorecard need not say it."""
 PICTURES = 16
 """Pictures that a model makes at a time."""
 SOFTWARE = ("noisezoo", "numpy", "scipy", "pyarrow", "matplotlib")
@@ -178,9 +180,11 @@ def show_scorecard(analysis: Analysis, console: Console) -> None:
         rows = [row for row in of_claim if row["view"]]
         views = [Counter(row["view"] for row in rows if row["verdict"] == verdict) for verdict in VERDICTS.values()]
         said = [", ".join(name if n == 1 else f"{name} ×{n}" for name, n in counted.items()) for counted in views]
-        table.add_row(claim, *said) if rows else untold.append(claim)
+        over = [f" (over {covers})" for covers in dict.fromkeys(row["covers"] for row in rows) if covers != COVERED]
+        table.add_row(claim + "".join(over), *said) if rows else untold.append(claim)
     if table.row_count:
         console.print(table)
+        console.print(f"Each verdict is of an interval over {COVERED}, unless its claim says otherwise.")
     if untold:
         console.print(f"No evidence here, for want of the views or the study that could tell: {'; '.join(untold)}.")
 
@@ -211,7 +215,7 @@ def make_model(view: str, recipe: dict[str, Any]) -> Model:
     if row.family != "diffusers":
         raise UsageError(f"view {view} is {row.about}: pictures can only be made through a noise view")
     from noisezoo.builder.recipe import Settings, merged
-    from noisezoo.builder.views import Stages, make_inverter
+    from noisezoo.builder.views import make_inverter
 
     own = recipe.get("view_settings", {}).get(view, {})
     row = zoo.at_resolution(row, own.get("resolution", row.resolution))
@@ -221,18 +225,13 @@ def make_model(view: str, recipe: dict[str, Any]) -> Model:
             f"the noise of {view} was made with each image's own prompt (column {made.prompt_column}), which an edit "
             "cannot follow: edit a dataset that was built with one prompt"
         )
-    stages = Stages(view, PICTURES)  # a batch that does not fit into memory is halved
-    load = cache(lambda: make_inverter(row, made))  # when the first picture is asked for: other studies need the memory
+    run = in_batches(view, "reconstruct", lambda: make_inverter(row, made))
 
     def generate(noise: np.ndarray) -> np.ndarray:
         import torch
 
         rows = torch.from_numpy(noise.reshape(-1, *row.shape))
-
-        def pictures(at: np.ndarray) -> np.ndarray:
-            return load().generate(rows[at]).float().cpu().numpy()
-
-        return np.concatenate(stages.run("reconstruct", pictures, np.arange(len(rows))))
+        return run(len(rows), lambda model, at: model.generate(rows[at]).float().cpu().numpy())
 
     return Model(view, generate, f"{row.repo}@{row.revision}")
 
@@ -247,20 +246,38 @@ def make_judge(view: str) -> Judge:
     if row.kind != "embedding":
         raise UsageError(f"view {view} is {row.about}: a judge must be an encoder")
     from noisezoo.builder.models import Encoder
-    from noisezoo.builder.views import Stages
 
-    stages = Stages(view, PICTURES)
-    load = cache(lambda: Encoder.from_pretrained(row.location, family=row.family, revision=row.revision))
+    run = in_batches(
+        view, "network", lambda: Encoder.from_pretrained(row.location, family=row.family, revision=row.revision)
+    )
 
     def embed(images: np.ndarray) -> np.ndarray:
         from PIL import Image
 
         pixels = np.round((np.clip(images, -1, 1) + 1) * 127.5).astype(np.uint8).transpose(0, 2, 3, 1)
         pixels = np.broadcast_to(pixels, (*pixels.shape[:3], 3))  # one channel stands for three
-
-        def embeddings(at: np.ndarray) -> np.ndarray:
-            return load().embed([Image.fromarray(pixels[i]) for i in at])
-
-        return np.concatenate(stages.run("network", embeddings, np.arange(len(pixels))))
+        return run(len(pixels), lambda encoder, at: encoder.embed([Image.fromarray(pixels[i]) for i in at]))
 
     return Judge(view, embed, f"{row.repo}@{row.revision}")
+
+
+def in_batches(view: str, stage: str, load: Callable[[], Any]) -> Callable[..., np.ndarray]:
+    """A function of n and `work(model, at)` that gives the rows which the work makes of 0 to n, in batches `at` (b,).
+
+    The model is loaded when the first row is asked for, as other studies need the memory. A batch that does not fit is
+    halved; a model, or one row, that does not is a NoiseZooError.
+    """
+    from noisezoo.builder.engine import naming_shortage
+    from noisezoo.builder.views import Stages
+
+    stages = Stages(view, PICTURES)
+
+    @cache
+    def model() -> Any:
+        with naming_shortage(view):
+            return load()
+
+    def run(n: int, work: Callable[[Any, np.ndarray], np.ndarray]) -> np.ndarray:
+        return np.concatenate(stages.run(stage, lambda at: work(model(), at), np.arange(n)))
+
+    return run

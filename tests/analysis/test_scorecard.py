@@ -3,10 +3,12 @@
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from noisezoo.analysis.controls.spurious import REDUCED
 from noisezoo.analysis.studies import claims
-from noisezoo.analysis.studies.study import all_studies
+from noisezoo.analysis.studies.study import Analysis, all_studies
+from noisezoo.commands.analyze import show_scorecard
 
 CLAIMS = [claim for study in all_studies().values() for claim in study.claims]
 
@@ -34,6 +36,20 @@ def test_without_any_study_every_claim_has_one_row_that_decides_nothing() -> Non
     assert [row["claim"] for row in rows] == [claim.name for claim in CLAIMS]
     assert {row["verdict"] for row in rows} == {"not decidable"}
     assert {row["shown"] for row in rows} == {"no evidence"}
+
+
+def test_the_terminal_says_what_an_interval_covers_beside_images_in_eighty_columns(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    row = {**interval(0.02, 0.01, 0.03), "view": "ldm-celebahq-256", "n_trainings": 3}
+    views = [{**VIEWS[0], "name": "ldm-celebahq-256"}]
+    difference = {**row, "control": "ldm-untrained", "role": "untrained"}
+    found = scorecard({"views": views, "trainings": {"rows": [row]}, "differences": [difference]})
+    show_scorecard(Analysis({"scorecard": found}), Console(width=80))
+    said = " ".join(line for line in capsys.readouterr().out.splitlines() if len(line) <= 80)
+    assert "Other trainings learn it" in said and "(over images and" in said and "trainings)" in said
+    assert said.count("(over ") == 1 and "an interval over images, unless its claim says" in said
+    assert "ldm-celebahq-256" in said
 
 
 def test_claims_have_names_of_their_own() -> None:

@@ -214,6 +214,21 @@ def test_a_second_run_goes_on_where_the_first_stopped_and_ends_with_the_same_num
     assert ran[6:] == ["structure"]
 
 
+def test_ctrl_c_says_how_many_studies_are_kept_and_the_same_command_goes_on(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as until:
+        until.setattr(type(all_studies()["spurious"]), "run", interrupt)
+        command("spurious", "structure", "probes", out=tmp_path, code=130)
+    said = capsys.readouterr().err
+    assert said == "error: stopped; 2 of 3 studies are kept, run the same command to go on\n"
+    assert sorted(path.stem for path in (tmp_path / "studies").iterdir()) == ["probes", "structure"]
+    command("spurious", "structure", "probes", out=tmp_path)
+
+
 def test_an_attribute_that_cannot_be_edited_is_named_with_the_reason(command: Command, tmp_path: Path) -> None:
     command("edits", out=tmp_path, given=["--edit", "digit=1", "--judge", "faces-clip", "--directions", "probe"])
     page = Page((tmp_path / "report.html").read_text()).root
