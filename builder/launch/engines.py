@@ -76,7 +76,7 @@ class _Worker:
         """Launch, and return the exit code."""
         process = self.launch.start().process
         assert process is not None
-        return process.wait()
+        return abs(process.wait())  # of a process that a signal killed it is negative
 
     __call__ = run
 

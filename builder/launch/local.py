@@ -35,9 +35,17 @@ from noisezoo.builder.recipe import Recipe
 from noisezoo.errors import IncompleteError, NoiseZooError, StoppedError
 from noisezoo.files import write_text
 from noisezoo.record import RECORD
+from .machines import gpu_count
 from .status import Scan, ViewStatus, Watcher, missing_text, status
 
 POLL_SECONDS = 0.5
+ALONE = {
+    "ACCELERATE_MIXED_PRECISION": "no", "ACCELERATE_DYNAMO_BACKEND": "NO", "ACCELERATE_DYNAMO_MODE": "default",
+    "ACCELERATE_DYNAMO_USE_FULLGRAPH": "False", "ACCELERATE_DYNAMO_USE_DYNAMIC": "False",
+    "ACCELERATE_DYNAMO_USE_REGIONAL_COMPILATION": "False",
+}  # fmt: skip
+"""Variables by which `accelerate launch` with `launch_arguments(1, ...)` starts its one process."""
+ALONE_ON_CPU = {"ACCELERATE_USE_CPU": "True", "KMP_AFFINITY": "granularity=fine,compact,1,0", "KMP_BLOCKTIME": "1"}
 Watch = Callable[[Sequence[Scan]], object]
 Say = Callable[[str], object]
 
@@ -165,14 +173,12 @@ def _wait_for_others(build: Build, say: Say) -> None:
 
 def default_processes(threads: int) -> int:
     """One process a GPU; on a machine without GPUs one for every `threads` cores, at most eight."""
-    import torch
-
-    return torch.cuda.device_count() or max(1, min(8, (os.cpu_count() or 1) // threads))
+    return gpu_count() or max(1, min(8, (os.cpu_count() or 1) // threads))
 
 
 @dataclass
 class Launch(Job):
-    """One `accelerate launch` on whatever machine starts it; it ends when the process dies that started it."""
+    """One launch on whatever machine starts it; it ends when the process dies that started it."""
 
     work: list[tuple[Path, str]]  # (recipe file, address of the dataset) of each build
     processes: int
@@ -188,7 +194,7 @@ class Launch(Job):
         command += ["--expect", self.expected] if self.expected else []
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as stream, handled({signal.SIGUSR1: signal.SIG_IGN}):
-            # the launcher inherits it: accelerate on one process would die of the signal for its worker
+            # the process inherits it: it would die of a signal that comes before it handles signals
             self.process = subprocess.Popen(
                 command, env=environment, cwd=self.here, stdout=stream, stderr=stream, start_new_session=True
             )
@@ -253,26 +259,24 @@ def log_path(build: Build) -> Path:
 def launch_command(
     work: Sequence[tuple[Path, Path | str]], processes: int, threads: int
 ) -> tuple[list[str], dict[str, str]]:
-    """The `accelerate launch` command for this machine, and its environment.
+    """The command that starts the processes on this machine, and its environment.
 
     accelerate's multi-GPU launcher also starts several processes on a machine without a GPU; the environment then says
-    that they compute on the CPU.
+    that they compute on the CPU. One process is started as accelerate would start it: to import the launcher takes as
+    long as all else that a small build does.
 
     Args:
         work: (recipe file, dataset folder or URL) of each build.
         processes: How many to launch.
         threads: CPU threads of each.
     """
-    import torch
-
-    gpu = torch.cuda.is_available()
-    command = [
-        sys.executable, "-m", "accelerate.commands.launch", *launch_arguments(processes, gpu),
-        "-m", "noisezoo.builder", *(str(recipe) for recipe, _ in work),
-    ]  # fmt: skip
+    gpu = gpu_count() > 0
+    launcher = ["-m", "accelerate.commands.launch", *launch_arguments(processes, gpu)] if processes > 1 else []
+    command = [sys.executable, *launcher, "-m", "noisezoo.builder", *(str(recipe) for recipe, _ in work)]
     for _, out in work:
         command += ["--out", str(out)]
-    return command, {**os.environ, **launch_environment(threads, gpu), **launcher_environment()}
+    alone = {} if launcher else {**ALONE, **({"ACCELERATE_USE_CPU": "False"} if gpu else ALONE_ON_CPU)}
+    return command, {**os.environ, **launch_environment(threads, gpu), **alone, **launcher_environment()}
 
 
 def launch_arguments(processes: int, gpu: bool) -> list[str]:

@@ -1,7 +1,9 @@
 """How fast a device does the zoo's work: a table of GPUs by their makers' peaks, and a measurement of this CPU."""
 
 import csv
+import os
 import re
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -29,6 +31,8 @@ GPU_READERS = 8
 """Threads that read ahead of a GPU."""
 PASS_SECONDS = 2e-3
 """Seconds of a pass of one batch on a CPU beside its arithmetic: some hundred operations are called one by one."""
+DRIVERS = ("/dev/nvidiactl", "/dev/nvmap", "/dev/dxg", "/dev/kfd")
+"""Files by which programs reach a GPU: without one of them torch, whose import takes seconds, finds none."""
 CHANNELS, SIDE, BATCH, DEPTH, REPEATS = 64, 16, 16, 8, 9
 """The network that measures a CPU."""
 
@@ -94,16 +98,25 @@ def machine(name: str, *, dtype: str | None = None, threads: int = 1, processes:
     )  # fmt: skip
 
 
+def gpu_count() -> int:
+    """GPUs of this machine, as torch counts them."""
+    if "torch" not in sys.modules and not any(map(os.path.exists, DRIVERS)):
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
+
+
 def this_machine(*, dtype: str | None, threads: int, processes: int) -> Machine:
     """The device that a build runs on here: the GPU, with its own memory, or else the CPU.
 
     Raises:
         UsageError: The GPU is not in the table.
     """
+    if not gpu_count():
+        return calibrate(threads, processes)
     import torch
 
-    if not torch.cuda.is_available():
-        return calibrate(threads, processes)
     device = torch.cuda.get_device_name()
     name = nearest(device)
     if name is None:

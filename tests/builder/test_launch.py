@@ -15,12 +15,15 @@ import pytest
 from noisezoo.builder.__main__ import main, run
 from noisezoo.builder.engine.build import Build, open_build, prepare
 from noisezoo.builder.engine.log import Log, failures
-from noisezoo.builder.launch import local as launch
+from noisezoo.builder.engine.preemption import launcher_environment
+from noisezoo.builder.launch import local as launch, machines
 from noisezoo.builder.launch.local import (
     build_dataset,
     build_datasets,
     default_processes,
+    launch_arguments,
     launch_command,
+    launch_environment,
     progress_of,
 )
 from noisezoo.builder.launch.status import status
@@ -89,8 +92,37 @@ def test_the_launch_command_is_accelerate_s_for_that_many_processes(tmp_path: Pa
     assert command[command.index("--num_processes") + 1] == "3"
     assert command[-5:] == ["-m", "noisezoo.builder", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "out")]
     assert environment["OMP_NUM_THREADS"] == "2"
-    one, _ = launch_command([(tmp_path / "r.yaml", tmp_path / "out")], 1, threads=1)
-    assert "--multi_gpu" not in one
+
+
+@pytest.mark.parametrize("gpus", [0, 1])
+def test_one_process_is_started_as_accelerate_starts_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: int
+) -> None:
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+    from accelerate.utils.launch import prepare_simple_launcher_cmd_env
+
+    monkeypatch.setattr(launch, "gpu_count", lambda: gpus)
+    command, environment = launch_command([(tmp_path / "r.yaml", tmp_path / "out")], 1, threads=2)
+    for name, value in launch_environment(2, gpu=bool(gpus)).items():
+        monkeypatch.setenv(name, value)
+    words = [*launch_arguments(1, gpu=bool(gpus)), *command[1:]]
+    arguments, _, _ = _validate_launch_command(launch_command_parser().parse_args(words))
+    theirs, told = prepare_simple_launcher_cmd_env(arguments)
+    assert command == theirs
+    assert environment == {**told, **launcher_environment()}
+
+
+def test_a_machine_without_a_gpu_s_driver_is_known_to_have_none_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert machines.gpu_count() == 2
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setattr(machines, "DRIVERS", ("/nowhere",))
+    assert machines.gpu_count() == 0
+    monkeypatch.setattr(machines, "DRIVERS", ("/",))
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    assert machines.gpu_count() == 2
 
 
 def test_one_launch_builds_several_datasets_each_into_its_own_folder(

@@ -361,7 +361,7 @@ def test_a_device_is_found_by_the_row_that_most_of_its_words_name(device: str, n
 def on_hand(monkeypatch: MonkeyPatch, device: str, memory: int) -> None:
     import torch
 
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: device)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=memory))
 
