@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,41 @@ class Section:
         return [view["name"] for view in self.views]
 
     @property
+    def names(self) -> list[str]:
+        """Names of all configs without the prefix: paired, labels, then one a view."""
+        return [PAIRED, LABELS, *self.view_names]
+
+    @property
     def configs(self) -> list[str]:
-        """Names of all configs: paired, labels, then one a view."""
-        return [self.prefix + name for name in (PAIRED, LABELS, *self.view_names)]
+        """Names of all configs, in order."""
+        return [self.prefix + name for name in self.names]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """View -> numbers in a row of it."""
+        return {view["name"]: prod(view["shape"]) for view in self.views}
+
+    @property
+    def reduced(self) -> list[str]:
+        """The views that `paired` holds reduced by PCA."""
+        return [name for name, size in self.sizes.items() if size > self.pca_dims]
+
+    def shards(self, name: str) -> dict[str, list[str]]:
+        """Paths of the files of a view, of `labels` or of `paired`, split by split; their rows are cut alike in all."""
+        counts = {split: -(-n // self.shard_rows) for split, n in self.splits.items()}
+        folder = self.prefix + name
+        return {s: [f"{folder}/{s}-{i:05d}-of-{k:05d}.parquet" for i in range(k)] for s, k in counts.items()}
+
+    def basis(self, view: str) -> str:
+        """Path of a view's PCA basis."""
+        return f"{self.prefix}{PAIRED}/basis/{view}.safetensors"
+
+    @property
+    def paths(self) -> list[str]:
+        """Paths of all files of the source."""
+        files = map(self.shards, self.names)
+        shards = [path for splits in files for paths in splits.values() for path in paths]
+        return [*shards, *map(self.basis, self.reduced), self.prefix + REFUSALS, self.prefix + RECIPE]
 
     def about(self, config: str) -> str:
         """One line on what a config holds."""
@@ -72,6 +105,11 @@ class Record:
 
     sections: tuple[Section, ...]
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def paths(self) -> list[str]:
+        """Paths of all files but the record itself, by what the sections say, never by what lies there."""
+        return [CARD, CROISSANT, *(path for section in self.sections for path in section.paths)]
 
     def with_files(self, files: Mapping[str, dict[str, Any]]) -> "Record":
         """The same, of these files, sorted by path."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisezoo import zoo
-from noisezoo.builder.dataset import config_files
 from noisezoo.builder.engine import STATE, device_name, open_build
 from noisezoo.builder.models import naming
 from noisezoo.builder.recipe import Settings, merged
@@ -18,7 +17,7 @@ from noisezoo.builder.views import make_computer
 from noisezoo.errors import NoiseZooError, UsageError, describe
 from noisezoo.record import LABELS, RECIPE, Section
 from noisezoo.schema import ID, column_to_numpy, open_parquet
-from .finding import Finding
+from .checked_files import Finding
 from .rounding import TF32, rounding_noise
 
 if TYPE_CHECKING:
@@ -149,9 +148,8 @@ def stored_rows(root: Path, section: Section, name: str, positions: np.ndarray, 
     import pyarrow as pa
 
     tables, start = [], 0
-    files = config_files(root, section.prefix + name, section.splits, section.shard_rows)
-    for path in (path for paths in files.values() for path in paths):
-        with open_parquet(path) as file:
+    for path in (path for paths in section.shards(name).values() for path in paths):
+        with open_parquet(root / path) as file:
             for group in range(file.num_row_groups):
                 stop = start + file.metadata.row_group(group).num_rows
                 inside = positions[(positions >= start) & (positions < stop)] - start

@@ -11,14 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from noisezoo.builder.dataset import bring
+from noisezoo.builder.dataset import bring, count_refused, read_refusals, refused_by_views
 from noisezoo.errors import NoiseZooError, UsageError, describe
 from noisezoo.hub import fetch
 from noisezoo.record import CARD, RECORD, REFUSALS, Record, Section
 from noisezoo.zoo import is_path
-from .checked_files import MEND, CheckedFiles, Progress
+from .checked_files import DOWNLOAD, CheckedFiles, Finding, Progress
 from .derived import DERIVED, field_that_differs, line_that_differs, regenerate
-from .finding import Finding
 from .recompute import Recomputed, recompute_rows
 from .shards import Shards
 
@@ -122,34 +121,28 @@ def _record(root: Path) -> Record | Finding:
     try:
         return Record.from_json(json.loads((root / RECORD).read_bytes()))
     except FileNotFoundError:
-        message = f"{root.name} has no {RECORD}, so that nothing says what belongs to it: {MEND}"
+        message = f"{root.name} has no {RECORD}, so that nothing says what belongs to it"
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        message = f"the record cannot be read ({type(error).__name__}: {error}): {MEND}"
-    return Finding("record", RECORD, message)
+        message = f"the record cannot be read ({type(error).__name__}: {error})"
+    return Finding("record", RECORD, f"{message}: {DOWNLOAD}")
 
 
 def _refused(files: CheckedFiles, s: Section) -> frozenset[str]:
-    """The ids that views refused, after the accounts: rows in = rows out + refused + removed.
-
-    An image that several views refused counts once. What the source refused counts by the line: it may be a second
-    row of an id whose first is kept.
-    """
+    """The ids that views refused, after the accounts: rows in = rows out + refused + removed."""
     name = s.prefix + REFUSALS
     if s.scanned != s.rows + s.refused + s.removed:
         message = f"{s.scanned} images in are not {s.rows} rows + {s.refused} refused + {s.removed} removed"
-        files.found("accounting", RECORD, f"source {s.source}: {message}: build again")
+        files.found("accounting", RECORD, f"source {s.source}: {message}")
     if not files.is_sound(name):
         return frozenset()
     try:
-        refusals = [json.loads(line) for line in (files.root / name).read_text().splitlines()]
-        own = sum(refusal["stage"] == "source" for refusal in refusals)
-        by_views = frozenset(refusal["image_id"] for refusal in refusals if refusal["stage"] != "source")
+        refusals = read_refusals(files.root / name)
+        count, by_views = count_refused(refusals), refused_by_views(refusals)
     except (ValueError, TypeError, KeyError) as error:
-        files.found("accounting", name, f"it cannot be read ({type(error).__name__}): {MEND}")
+        files.found("accounting", name, f"it cannot be read ({type(error).__name__})", mend=DOWNLOAD)
         return frozenset()
-    if own + len(by_views) != s.refused:
-        message = f"it names {own + len(by_views)} refused images where the record says {s.refused}"
-        files.found("accounting", name, f"{message}: build again")
+    if count != s.refused:
+        files.found("accounting", name, f"it names {count} refused images where the record says {s.refused}")
     return by_views
 
 
@@ -161,7 +154,7 @@ def _check_derived(files: CheckedFiles) -> list[str]:
     try:
         wanted = regenerate(files.root, files.record, texts[CARD])
     except Exception as error:  # whatever stands in the files: that they give no card is the finding
-        files.found("card", CARD, f"the record and the files give no card ({describe(error)}): build again")
+        files.found("card", CARD, f"the record and the files give no card ({describe(error)})")
         return []
     skipped, by = [], {section.software.get("noisezoo") for section in files.record.sections}
     for name in (name for name in DERIVED if texts[name] != wanted[name]):
@@ -170,5 +163,5 @@ def _check_derived(files: CheckedFiles) -> list[str]:
             skipped.append(f"the text of {name}: it was written by NoiseZoo {', '.join(map(str, by))}")
             continue
         message = fault or line_that_differs(texts[name], wanted[name])
-        files.found("card", name, f"it was edited, or is another dataset's: {message}: {MEND}")
+        files.found("card", name, f"it was edited, or is another dataset's: {message}", mend=DOWNLOAD)
     return skipped

@@ -18,7 +18,7 @@ from noisezoo.files import committed, sha256_of
 from noisezoo.pca import PCA_ROWS, Basis
 from noisezoo.record import CARD, PAIRED, Record, Section
 from noisezoo.schema import PREVIOUS
-from .layout import basis_path, read_config
+from .layout import read_configs
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -37,7 +37,7 @@ def write_card(root: Path, record: Record) -> None:
         ValueError: It does not read back as the configs and features that the files have.
     """
     text = card_text(root, record, root.name)
-    features = {name: config.features for name, config in _configs(root, record).items()}
+    features = {config.name: config.features for _, config in read_configs(root, record)}
     with committed(root / CARD, check=partial(_check, features=features)) as temporary:
         temporary.write_text(text)
 
@@ -46,19 +46,15 @@ def card_text(root: Path, record: Record, name: str) -> str:
     """Render `dataset_card.md` from the record and the files in `root`, for a dataset that is called `name`."""
     import jinja2
 
-    configs = _configs(root, record)
+    configs = read_configs(root, record)
     template = (files("noisezoo.builder.dataset") / "dataset_card.md").read_text()
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)
-    sections = [_facts(root, section, configs) for section in record.sections]
+    sections = [_facts(root, s, {config.name: config for _, config in configs}) for s in record.sections]
     return environment.from_string(template).render(
         front_matter=_yaml(root, record, configs), first=sections[0], sections=sections, folder=name,
         paper=source_links(), pca_rows=PCA_ROWS, sensitive=any(section.sensitive for section in record.sections),
         imported=any(view.get("imported") for section in record.sections for view in section.views),
     )  # fmt: skip
-
-
-def _configs(root: Path, record: Record) -> "dict[str, Config]":
-    return {name: read_config(root, section, name) for section in record.sections for name in section.configs}
 
 
 def _facts(root: Path, section: Section, configs: "Mapping[str, Config]") -> dict[str, Any]:
@@ -80,10 +76,10 @@ def _facts(root: Path, section: Section, configs: "Mapping[str, Config]") -> dic
 
 
 def _view_row(root: Path, section: Section, view: Mapping[str, Any]) -> dict[str, Any]:
-    size, basis = int(np.prod(view["shape"])), basis_path(root, section, view["name"])
-    reduced = size > section.pca_dims
+    name, size = view["name"], section.sizes[view["name"]]
+    kept = len(Basis.read(root / section.basis(name)).components) if name in section.reduced else None
     return {**view, **_model(view), "shape": "x".join(map(str, view["shape"])), "clip": CLIP[view["clip_conditioned"]],
-            "paired": f"{len(Basis.read(basis).components)} of {size}" if reduced else "in full"}  # fmt: skip
+            "paired": "in full" if kept is None else f"{kept} of {size}"}  # fmt: skip
 
 
 def _model(view: Mapping[str, Any]) -> dict[str, str]:
@@ -126,7 +122,7 @@ def _mean(values: np.ndarray) -> str:
     return f"{there.mean():.3f}" if len(there) else "-"
 
 
-def _yaml(root: Path, record: Record, configs: "Mapping[str, Config]") -> str:
+def _yaml(root: Path, record: Record, configs: "Sequence[tuple[Section, Config]]") -> str:
     first, total = record.sections[0], sum(section.rows for section in record.sections)
     sizes = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K"}
     licenses = sorted({section.license.lower() for section in record.sections})
@@ -138,8 +134,8 @@ def _yaml(root: Path, record: Record, configs: "Mapping[str, Config]") -> str:
         "tags": ["noisezoo", "diffusion", "ddim-inversion", "representation-geometry",
                  *dict.fromkeys(section.source for section in record.sections)],
         "size_categories": [next((name for limit, name in sizes.items() if total < limit), "100K<n<1M")],
-        "configs": [_config_yaml(root, s, configs[name]) for s in record.sections for name in s.configs],
-        "dataset_info": [_info_yaml(s, configs[name]) for s in record.sections for name in s.configs],
+        "configs": [_config_yaml(root, section, config) for section, config in configs],
+        "dataset_info": [_info_yaml(section, config) for section, config in configs],
     }  # fmt: skip
     return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True).strip()
 

@@ -92,33 +92,31 @@ def version_tag(files: tuple[File, ...]) -> str:
     return f"v{sha256(lines.encode()).hexdigest()[:12]}"
 
 
-def refuse_unpublishable(file: File) -> None:
-    """Refuse code, images, and files outside the dataset.
+def refuse_unpublishable(name: str, local: Path) -> None:
+    """Refuse code, images, and files outside the dataset: a file's path in the repository, and the file here.
 
     Raises:
         NoiseZooError: Names the file and why it may not be published.
     """
-    path = PurePosixPath(file.path)
+    path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or path.parts[0] == STATE:
-        raise NoiseZooError(f"{file.path} is not part of the dataset and is not published: build the folder again")
+        raise NoiseZooError(f"{name} is not part of the dataset and is not published: build the folder again")
     if path.suffix.lower() in CODE:
-        raise NoiseZooError(f"{file.path} is code, which `datasets` refuses to load: take it out of the folder")
+        raise NoiseZooError(f"{name} is code, which `datasets` refuses to load: take it out of the folder")
     if path.suffix.lower() in IMAGES:
-        raise NoiseZooError(f"{file.path} is an image; images are not published: take it out of the folder")
+        raise NoiseZooError(f"{name} is an image; images are not published: take it out of the folder")
     if path.suffix == ".parquet":
-        _refuse_images(file)
+        import pyarrow.parquet as pq
 
-
-def _refuse_images(file: File) -> None:
-    """Refuse columns of bytes: `datasets` keeps an image as its encoded bytes, and none of our columns is bytes."""
-    import pyarrow.parquet as pq
-
-    found = [column.name for column in pq.read_schema(file.local) if _holds_bytes(column.type)]
-    if found:
-        raise NoiseZooError(f"{file.path} has an image column, {found[0]}; images are not published: build without it")
+        for column in pq.read_schema(local):
+            if _holds_bytes(column.type):
+                raise NoiseZooError(
+                    f"{name} has an image column, {column.name}, which is not published: build without it"
+                )
 
 
 def _holds_bytes(kind: "pa.DataType") -> bool:
+    """Whether it is a column of bytes: `datasets` keeps an image as its encoded bytes, and none of ours is bytes."""
     import pyarrow.types as types
 
     if any(_holds_bytes(kind.field(i).type) for i in range(kind.num_fields)):

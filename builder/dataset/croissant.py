@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from noisezoo.citation import BIBTEX
 from noisezoo.files import write_json
 from noisezoo.record import CROISSANT, Record, Section
-from .layout import read_config
+from .layout import read_configs
 
 if TYPE_CHECKING:
     from .layout import Config
@@ -54,7 +54,7 @@ def write_croissant(root: Path, record: Record) -> None:
 
 def croissant(root: Path, record: Record, name: str) -> dict[str, Any]:
     """The metadata of a dataset that is called `name`, as JSON."""
-    configs = [(s, read_config(root, s, name)) for s in record.sections for name in s.configs]
+    configs = read_configs(root, record)
     licenses = sorted({section.license_name or section.license for section in record.sections})
     sources = ", ".join(section.source for section in record.sections)
     own = {"rai:personalSensitiveInformation": SENSITIVE} if any(s.sensitive for s in record.sections) else {}

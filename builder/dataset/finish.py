@@ -6,19 +6,16 @@ Everything is read from markers and parts, never from directory listings; a buil
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from noisezoo import zoo
 from noisezoo.builder.engine import CUT_PROMPTS, STATE, Build, Unit, public_name, public_recipe, source_refusals
 from noisezoo.builder.recipe import parts_of
-from noisezoo.builder.sources import Refusal
 from noisezoo.builder.views import cut
 from noisezoo.errors import IncompleteError, NoiseZooError
 from noisezoo.files import clean_up, read_state, sha256_of, write_json, write_text
@@ -38,7 +35,7 @@ from noisezoo.record import (
 from noisezoo.schema import ID, SPLIT
 from .card import write_card
 from .croissant import write_croissant
-from .layout import CHUNK, STAGED, basis_path, config_files, withdraw, write_config, write_paired
+from .layout import CHUNK, STAGED, withdraw, write_config, write_paired
 from .residual import write_residual
 
 if TYPE_CHECKING:
@@ -71,16 +68,16 @@ class Rows:
         return [_marker(unit) for unit in self.build.all_units()]
 
     @cached_property
-    def refusals(self) -> list[Refusal]:
+    def refusals(self) -> list[dict[str, Any]]:
         """Every refusal of every view and of the source."""
-        found = [Refusal(**refusal) for marker in self.markers for refusal in marker["refusals"]]
-        every = source_refusals(self.build) + found
-        return [refusal for refusal in every if refusal.image_id not in self.removed]
+        found = [refusal for marker in self.markers for refusal in marker["refusals"]]
+        every = [*map(vars, source_refusals(self.build)), *found]
+        return [refusal for refusal in every if refusal["image_id"] not in self.removed]
 
     @cached_property
     def dropped(self) -> frozenset[str]:
         """Ids of the manifest's rows that are not published."""
-        return self.removed | {refusal.image_id for refusal in self.refusals if refusal.stage != "source"}
+        return self.removed | refused_by_views(self.refusals)
 
     @cached_property
     def splits(self) -> dict[str, int]:
@@ -107,7 +104,7 @@ def finish(build: Build) -> None:
         )
     rows = Rows(build)
     if not rows.splits:
-        raise NoiseZooError(f"every image was refused; the first: {rows.refusals[0].message}")
+        raise NoiseZooError(f"every image was refused; the first: {rows.refusals[0]['message']}")
     section = describe(build, rows)
     _withdraw_other_rows(build, section)
     _write_labels(build, rows, section)
@@ -116,7 +113,7 @@ def finish(build: Build) -> None:
     for view in build.residuals:
         noise, image = parts_of(view, build.views)
         write_residual(build.root, section, view, noise.name, image.name, section.facts[view.name]["x_T_a"])
-    write_refusals(build.root / REFUSALS, [vars(refusal) for refusal in rows.refusals])
+    write_refusals(build.root / REFUSALS, rows.refusals)
     write_json(build.root / RECIPE, {**public_recipe(build), "software": section.software})
     record = seal(build.root, (section,))
     names = (*(name for name in record.files if name != CARD), CARD, RECORD)
@@ -147,7 +144,7 @@ def sign(root: Path, sections: Sequence[Section], known: Mapping[str, Any] = Map
     """
     record = Record(tuple(sections))
     write_card(root, record)
-    paths = [path for path in listed(root, record) if path != CROISSANT]
+    paths = [path for path in record.paths if path != CROISSANT]
     data = {path: known[path] if path in known and path != CARD else _entry(root / path) for path in paths}
     write_croissant(root, record.with_files(data))
     record = record.with_files({**data, CROISSANT: _entry(root / CROISSANT)})
@@ -157,20 +154,6 @@ def sign(root: Path, sections: Sequence[Section], known: Mapping[str, Any] = Map
 
 def _entry(path: Path) -> dict[str, Any]:
     return {"sha256": sha256_of(path), "bytes": path.stat().st_size}
-
-
-def listed(root: Path, record: Record) -> list[str]:
-    """Paths of all files of the dataset but the record, by what the record says, never by what lies there."""
-    return [CARD, CROISSANT, *(path for section in record.sections for path in section_files(root, section))]
-
-
-def section_files(root: Path, section: Section) -> list[str]:
-    """Paths of one source's files, each of which begins with the source's prefix."""
-    configs = [config_files(root, name, section.splits, section.shard_rows) for name in section.configs]
-    names = [str(path.relative_to(root)) for files in configs for paths in files.values() for path in paths]
-    large = [view["name"] for view in section.views if np.prod(view["shape"]) > section.pca_dims]
-    names += [str(basis_path(root, section, name).relative_to(root)) for name in large]
-    return [*names, section.prefix + REFUSALS, section.prefix + RECIPE]
 
 
 def removed_ids(root: Path) -> frozenset[str]:
@@ -193,7 +176,7 @@ def describe(build: Build, rows: Rows) -> Section:
     facts = {name: marker["facts"] | _cut_prompts(rows, name) for name, marker in units.items() if marker.get("facts")}
     facts |= {view.name: facts[parts_of(view, build.views)[0].name] for view in build.residuals}
     scanned = len(build.manifest) + len(source_refusals(build))
-    refused = count_refused(vars(refusal) for refusal in rows.refusals)
+    refused = count_refused(rows.refusals)
     return Section(
         source=build.recipe.source.name.partition(":")[0], title=build.recipe.name, prefix="",
         license=build.source_facts["license"], license_name=build.source_facts["license_name"],
@@ -236,16 +219,27 @@ def _public_view(build: Build, view: zoo.View) -> dict[str, Any]:
     return {**row, "repo": public_name(view.repo), "shape": list(view.shape), "dtype": view.dtype}
 
 
-def count_refused(refusals: Iterable[Mapping[str, Any]]) -> int:
-    """Number of images refused: a refusal by the source is one each, an image refused by several views is one."""
-    found = list(refusals)
-    own = [refusal for refusal in found if refusal["stage"] == "source"]
-    return len(own) + len({refusal["image_id"] for refusal in found if refusal["stage"] != "source"})
+def refused_by_views(refusals: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+    """Ids of the images that any view refused."""
+    return frozenset(refusal["image_id"] for refusal in refusals if refusal["stage"] != "source")
 
 
-def write_refusals(path: Path, refusals: Iterable[Mapping[str, Any]]) -> None:
+def count_refused(refusals: Sequence[Mapping[str, Any]]) -> int:
+    """Number of images refused; one that several views refused counts once.
+
+    What the source refused counts by the line: it may be a second row of an id whose first is kept.
+    """
+    return [refusal["stage"] for refusal in refusals].count("source") + len(refused_by_views(refusals))
+
+
+def write_refusals(path: Path, refusals: Sequence[Mapping[str, Any]]) -> None:
     """Commit one JSON line a refusal."""
     write_text(path, "".join(json.dumps(dict(each), sort_keys=True) + "\n" for each in refusals))
+
+
+def read_refusals(path: Path) -> list[dict[str, Any]]:
+    """What `write_refusals` wrote."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def discard_damaged(build: Build) -> None:

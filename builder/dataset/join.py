@@ -9,7 +9,7 @@ from noisezoo.builder.engine import STATE
 from noisezoo.errors import NoiseZooError, UsageError
 from noisezoo.files import sha256_of
 from noisezoo.record import Record, Section, read_record, record_of
-from .finish import section_files, sign
+from .finish import sign
 from .layout import STAGED, exchange, place, staging
 from .remove import CLAIM, alone
 
@@ -42,7 +42,7 @@ def join(folders: Sequence[str | Path], out: str | Path) -> Record:
         exchange(root)
         staged = staging(root)
         for folder, old, new in parts:
-            for path in section_files(folder, old):
+            for path in old.paths:
                 place(folder / path, staged / (new.prefix + path.removeprefix(old.prefix)))
         record = sign(staged, [new for _, _, new in parts])
         exchange(root)
@@ -89,6 +89,6 @@ def _refuse_other(root: Path, sections: Sequence[Section]) -> None:
 def _check(inputs: Sequence[tuple[Path, Record]]) -> None:
     """Every file must be what the record of its folder says, before another record lists it."""
     for folder, record in inputs:
-        for path in (path for section in record.sections for path in section_files(folder, section)):
+        for path in (path for section in record.sections for path in section.paths):
             if not (folder / path).is_file() or sha256_of(folder / path) != record.files[path]["sha256"]:
                 raise NoiseZooError(f"{folder / path} is not what the folder's record says: build or download it again")

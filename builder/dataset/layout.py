@@ -2,8 +2,10 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ import numpy as np
 
 from noisezoo.files import clean_up, committed
 from noisezoo.pca import PCA_ROWS, Basis, constant_basis, fit_pca
-from noisezoo.record import CARD, LABELS, PAIRED, RECORD, Section, read_record
+from noisezoo.record import CARD, LABELS, PAIRED, RECORD, Record, Section, read_record
 from noisezoo.schema import ID, array_feature, column_to_numpy, open_parquet, to_table, write_parquet
 
 if TYPE_CHECKING:
@@ -39,21 +41,19 @@ class Config:
         return [path for paths in self.files.values() for path in paths]
 
 
-def config_files(root: Path, name: str, splits: Mapping[str, int], shard_rows: int) -> dict[str, list[Path]]:
-    """Where a config's shards lie: the boundaries are the same for every config of a source."""
-    counts = {split: -(-n // shard_rows) for split, n in splits.items()}
-    folder = root / name
-    return {s: [folder / f"{s}-{i:05d}-of-{k:05d}.parquet" for i in range(k)] for s, k in counts.items()}
-
-
 def read_config(root: Path, section: Section, name: str) -> Config:
-    """A config that lies there, with the features of its first file."""
+    """The config of a view, of `labels` or of `paired` that lies there, with the features of its first file."""
     import pyarrow.parquet as pq
     from datasets import Features
 
-    files = config_files(root, name, section.splits, section.shard_rows)
+    files = {split: [root / path for path in paths] for split, paths in section.shards(name).items()}
     first = next(path for paths in files.values() for path in paths)
-    return Config(name, Features.from_arrow_schema(pq.read_schema(first)), files)
+    return Config(section.prefix + name, Features.from_arrow_schema(pq.read_schema(first)), files)
+
+
+def read_configs(root: Path, record: Record) -> list[tuple[Section, Config]]:
+    """Every config that lies there, with its section, in order."""
+    return [(section, read_config(root, section, name)) for section in record.sections for name in section.names]
 
 
 def write_config(
@@ -64,7 +64,7 @@ def write_config(
     Args:
         root: The dataset's folder.
         section: The source's part of the record: its splits and rows a shard.
-        name: The config's name.
+        name: The view's name, `labels` or `paired`.
         features: Its columns; the tables are cast to them.
         tables: Split -> its rows.
         drop: Ids of rows to leave out.
@@ -79,27 +79,36 @@ def write_config(
             stays = pc.invert(pc.is_in(table.column(ID), value_set=dropped))
             yield table.filter(stays).cast(features.arrow_schema)
 
-    files = config_files(root, name, section.splits, section.shard_rows)
+    files = section.shards(name)
     for split, paths in files.items():
-        stream = _Stream(kept(split))
-        for path in paths:
-            clean_up(path.parent)
-            with committed(path) as temporary:
-                write_parquet(temporary, features, stream.take(section.shard_rows))
-    wanted = {path for paths in files.values() for path in paths}
-    for stale in set((root / name).glob("*.parquet")) - wanted:
+        shards = groupby(_cut(kept(split), section.shard_rows), key=itemgetter(0))
+        for path, (_, rows) in zip(paths, shards, strict=True):
+            clean_up((root / path).parent)
+            with committed(root / path) as temporary:
+                write_parquet(temporary, features, (table for _, table in rows))
+    wanted = {root / path for paths in files.values() for path in paths}
+    for stale in set((root / f"{section.prefix}{name}").glob("*.parquet")) - wanted:
         stale.unlink()
+
+
+def _cut(tables: Iterable["pa.Table"], rows: int) -> Iterator[tuple[int, "pa.Table"]]:
+    """The tables in order, none over the boundary of two shards of `rows` rows, each with its shard's number."""
+    start = 0
+    for table in tables:
+        while len(table):
+            piece = table.slice(0, rows - start % rows)
+            yield start // rows, piece
+            start, table = start + len(piece), table.slice(len(piece))
 
 
 def write_paired(root: Path, section: Section) -> None:
     """The paired config and its bases, from the labels and the views that lie there already."""
     from datasets import Features
 
-    labels = read_config(root, section, section.prefix + LABELS)
-    views = {name: read_config(root, section, section.prefix + name) for name in section.view_names}
-    sizes = {view["name"]: int(np.prod(view["shape"])) for view in section.views}
-    bases = {name: _fit(root, section, views[name], name) for name in views if sizes[name] > section.pca_dims}
-    widths = {name: len(bases[name].components) if name in bases else sizes[name] for name in views}
+    labels = read_config(root, section, LABELS)
+    views = {name: read_config(root, section, name) for name in section.view_names}
+    bases = {name: _fit(root, section, views[name], name) for name in section.reduced}
+    widths = section.sizes | {name: len(basis.components) for name, basis in bases.items()}
     arrays = {name: array_feature((width,), "float32") for name, width in widths.items()}
     features = Features({**labels.features, **arrays})
 
@@ -111,12 +120,7 @@ def write_paired(root: Path, section: Section) -> None:
                 held[name] = bases[name].transform(X) if name in bases else X
             yield to_table(features, held)
 
-    write_config(root, section, section.prefix + PAIRED, features, tables)
-
-
-def basis_path(root: Path, section: Section, name: str) -> Path:
-    """Where the PCA basis of a view lies."""
-    return root / (section.prefix + PAIRED) / "basis" / f"{name}.safetensors"
+    write_config(root, section, PAIRED, features, tables)
 
 
 def _fit(root: Path, section: Section, config: Config, name: str) -> Basis:
@@ -131,7 +135,7 @@ def _fit(root: Path, section: Section, config: Config, name: str) -> Basis:
             break
     X = np.concatenate(head)[:PCA_ROWS]
     basis = fit_pca(X, section.pca_dims) if (X != X[0]).any() else constant_basis(X[0])
-    with committed(basis_path(root, section, name)) as temporary:
+    with committed(root / section.basis(name)) as temporary:
         basis.save(temporary)
     return basis
 
@@ -150,23 +154,6 @@ def read_tables(files: Iterable[Path], rows: int, columns: list[str] | None = No
         with open_parquet(path) as file:
             for batch in file.iter_batches(rows, columns=columns):
                 yield pa.Table.from_batches([batch])
-
-
-class _Stream:
-    """Tables one after another, taken `rows` rows at a time."""
-
-    def __init__(self, tables: Iterator["pa.Table"]) -> None:
-        self._tables, self._held = tables, None
-
-    def take(self, rows: int) -> Iterator["pa.Table"]:
-        """The next `rows` rows, fewer at the end."""
-        while rows > 0:
-            table = self._held if self._held is not None else next(self._tables, None)
-            if table is None:
-                return
-            self._held = table.slice(rows) if len(table) > rows else None
-            yield table.slice(0, rows)
-            rows -= min(rows, len(table))
 
 
 def staging(root: Path) -> Path:

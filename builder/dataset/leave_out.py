@@ -9,7 +9,7 @@ from pathlib import Path
 
 from noisezoo.errors import UsageError
 from noisezoo.record import PAIRED, Record, Section, record_of
-from .finish import section_files, sign
+from .finish import sign
 from .layout import STAGED, place, write_paired
 from .remove import alone
 
@@ -63,7 +63,7 @@ def _write(root: Path, copy: Path, record: Record, sections: Sequence[Section]) 
     known = dict(record.files)
     for old, new in zip(record.sections, sections, strict=True):
         paired = f"{new.prefix}{PAIRED}/"
-        for path in section_files(root, new):
+        for path in new.paths:
             if new == old or not path.startswith(paired):
                 place(root / path, copy / path)
             else:

@@ -102,7 +102,7 @@ def publish(
         files = listed(shown, redistribute)
         check(shown)
         for file in files:
-            refuse_unpublishable(file)
+            refuse_unpublishable(file.path, file.local)
         publication = _Publication(HfApi(endpoint=endpoint, token=token), repo_id, files)
         with explained(repo_id, PUBLISH):
             if dry_run:

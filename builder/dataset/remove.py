@@ -5,7 +5,6 @@ The new version is made whole in a hidden folder beside the old files, then take
 old and a new shard, and a second run could not tell which.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from noisezoo.errors import NoiseZooError, UsageError
 from noisezoo.files import clean_up, read_state, write_json
 from noisezoo.record import LABELS, RECIPE, REFUSALS, Record, Section, record_of
 from noisezoo.schema import ID, NOISE_ROWS_PER_GROUP
-from .finish import REMOVED, Rows, count_refused, removed_ids, section_files, sign, write_hashes, write_refusals
+from .finish import REMOVED, Rows, count_refused, read_refusals, removed_ids, sign, write_hashes, write_refusals
 from .layout import STAGED, exchange, place, read_config, read_tables, staging, write_config, write_paired
 
 if TYPE_CHECKING:
@@ -85,13 +84,12 @@ class _Part:
 
     @classmethod
     def read(cls, root: Path, section: Section) -> "_Part":
-        files = read_config(root, section, section.prefix + LABELS).files
+        files = read_config(root, section, LABELS).files
         splits = {
             split: [each for table in read_tables(paths, 2**16, [ID]) for each in table.column(ID).to_pylist()]
             for split, paths in files.items()
         }
-        lines = (root / (section.prefix + REFUSALS)).read_text().splitlines()
-        return cls(root, section, splits, [json.loads(line) for line in lines])
+        return cls(root, section, splits, read_refusals(root / (section.prefix + REFUSALS)))
 
     @property
     def known(self) -> set[str]:
@@ -117,12 +115,12 @@ class _Part:
         """Write the part without those images into the staged version, or link it where none of them is its own."""
         old = self.section
         if not gone:
-            for path in section_files(self.root, old):
+            for path in old.paths:
                 place(self.root / path, staged / path)
             return
         for name in (LABELS, *old.view_names):
-            config = read_config(self.root, old, old.prefix + name)
-            write_config(staged, new, config.name, config.features, partial(_tables, config), gone)
+            config = read_config(self.root, old, name)
+            write_config(staged, new, name, config.features, partial(_tables, config), gone)
         write_refusals(staged / (new.prefix + REFUSALS), self._left(gone))
         place(self.root / (old.prefix + RECIPE), staged / (new.prefix + RECIPE))
         write_paired(staged, new)

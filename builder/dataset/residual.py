@@ -21,7 +21,7 @@ def write_residual(root: Path, section: Section, view: View, noise: str, image: 
     The stored float16 rows are subtracted in float32 and rounded once, so that any reader can do it again.
     """
     features = view_features(view.name, view.shape, view.dtype, ())
-    x_T, z0 = (read_config(root, section, section.prefix + name) for name in (noise, image))
+    x_T, z0 = (read_config(root, section, name) for name in (noise, image))
 
     def tables(split: str) -> Iterator["pa.Table"]:
         arrays = (blocks(config.files[split], name) for config, name in ((x_T, noise), (z0, image)))
@@ -29,7 +29,7 @@ def write_residual(root: Path, section: Section, view: View, noise: str, image: 
             rest = subtracted(x, z, a).reshape(-1, *view.shape).astype(view.dtype)
             yield to_table(features, {ID: ids.column(ID).combine_chunks(), view.name: rest})
 
-    write_config(root, section, section.prefix + view.name, features, tables)
+    write_config(root, section, view.name, features, tables)
 
 
 def subtracted(x: np.ndarray, z: np.ndarray, a: float) -> np.ndarray:
