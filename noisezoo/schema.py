@@ -119,20 +119,13 @@ def to_arrow(values: np.ndarray, arrow_type: "pa.DataType") -> "pa.Array":
     """A `(n, ...)` array as one Arrow column of `arrow_type`, without a Python loop over rows."""
     import pyarrow as pa
 
-    flat = np.ascontiguousarray(values).reshape(-1)
-    if not pa.types.is_nested(arrow_type) and not isinstance(arrow_type, pa.ExtensionType):
-        return pa.array(flat, type=arrow_type)
-    storage = arrow_type.storage_type if isinstance(arrow_type, pa.ExtensionType) else arrow_type
-    column: pa.Array = pa.array(flat)
+    extended = isinstance(arrow_type, pa.ExtensionType)
+    storage = arrow_type.storage_type if extended else arrow_type
+    column: pa.Array = pa.array(np.ascontiguousarray(values).reshape(-1))
     for size in reversed(values.shape[1:]):
-        if pa.types.is_fixed_size_list(storage):
-            column = pa.FixedSizeListArray.from_arrays(column, size)
-        else:
-            offsets = np.arange(0, len(column) + 1, size, dtype=np.int32)
-            column = pa.ListArray.from_arrays(pa.array(offsets), column)
-    if isinstance(arrow_type, pa.ExtensionType):
-        return pa.ExtensionArray.from_storage(arrow_type, column.cast(storage))
-    return column.cast(arrow_type)
+        column = pa.FixedSizeListArray.from_arrays(column, size)
+    column = column.cast(storage)
+    return pa.ExtensionArray.from_storage(arrow_type, column) if extended else column
 
 
 def to_table(features: "Features", columns: Mapping[str, Any]) -> "pa.Table":
@@ -201,14 +194,6 @@ def _flatten(chunk: "pa.Array") -> np.ndarray:
     return values
 
 
-def rows_per_group(features: "Features") -> int:
-    """Rows in one Parquet row group: few for image-like arrays (one group is what a reader must fetch), many else."""
-    from datasets import Array3D
-
-    has_array = any(isinstance(feature, Array3D) for feature in features.values())
-    return NOISE_ROWS_PER_GROUP if has_array else FLAT_ROWS_PER_GROUP
-
-
 def write_parquet(path: Path, features: "Features", tables: Iterable["pa.Table"]) -> None:
     """Write tables, in order, as one Parquet file of our layout; row groups are cut by count alone.
 
@@ -216,30 +201,31 @@ def write_parquet(path: Path, features: "Features", tables: Iterable["pa.Table"]
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
+    from datasets import Array3D
 
-    schema, group = features.arrow_schema, rows_per_group(features)
-    wide = [path for path, kind in _leaves(schema) if pa.types.is_float32(kind) or pa.types.is_float64(kind)]
-    plain = [path for path, kind in _leaves(schema) if not pa.types.is_floating(kind)]
+    arrays = [feature for feature in features.values() if isinstance(feature, Array3D)]
+    group = NOISE_ROWS_PER_GROUP if arrays else FLAT_ROWS_PER_GROUP  # a group is what a reader must fetch
+    schema = features.arrow_schema
+    leaves = _leaves(schema)
+    wide = [path for path, kind in leaves if pa.types.is_float32(kind) or pa.types.is_float64(kind)]
+    plain = [path for path, kind in leaves if not pa.types.is_floating(kind)]
     options: dict[str, Any] = {
         "compression": "zstd", "compression_level": 3, "use_dictionary": plain, "use_byte_stream_split": wide,
         "write_statistics": plain, "write_page_index": True, "store_schema": True, "data_page_size": 4 * LARGEST_CHUNK,
-        "use_content_defined_chunking": _chunks(features, group),
+        "use_content_defined_chunking": _chunks(arrays, group),
     }  # fmt: skip
     with pq.ParquetWriter(path.absolute(), schema, **options) as writer:  # `a:b/c` would be taken for an address
         for table in rechunk(tables, group, schema):
             writer.write_table(table, row_group_size=group)
 
 
-def _chunks(features: "Features", group: int) -> dict[str, int]:
+def _chunks(arrays: Sequence[Any], group: int) -> dict[str, int]:
     """Content-defined chunks of an eighth to a half of a row group's array, so that pages stay few.
 
     The chunker counts four bytes of levels beside every value; its own default would cut a float16 array into pages a
     third of the size.
     """
-    from datasets import Array3D
-
-    shapes = [(f.shape, f.dtype) for f in features.values() if isinstance(f, Array3D)]
-    row = max((np.prod(shape) * (np.dtype(dtype).itemsize + 4) for shape, dtype in shapes), default=0)
+    row = max((np.prod(each.shape) * (np.dtype(each.dtype).itemsize + 4) for each in arrays), default=0)
     least = int(min(LARGEST_CHUNK, max(SMALLEST_CHUNK, group * row // 8)))
     return {"min_chunk_size": least, "max_chunk_size": 4 * least, "norm_level": 0}
 

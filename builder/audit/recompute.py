@@ -2,18 +2,17 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from noisezoo import zoo
+from noisezoo.builder.dataset import load_computer
 from noisezoo.builder.engine import STATE, device_name, open_build
-from noisezoo.builder.models import naming
 from noisezoo.builder.recipe import Settings, merged
 from noisezoo.builder.sources import keys_of, open_source
-from noisezoo.builder.views import make_computer
 from noisezoo.errors import NoiseZooError, UsageError, describe
 from noisezoo.record import LABELS, RECIPE, Section
 from noisezoo.schema import ID, column_to_numpy, open_parquet
@@ -189,11 +188,7 @@ def _computer(
     folder = folders.get(view.name) or (shared.get(view.repo) if view.repo else None)
     if local and folder is None:
         raise UsageError(f"its model was read from a local folder: give it as folders={{{view.name!r}: PATH}}")
-    if folder is not None:
-        view = replace(view, repo=str(Path(folder).expanduser().resolve()), revision=None)
-    computer = make_computer(view, settings)
-    with naming(view):
-        computer.load()
+    computer = load_computer(view, settings, folder)
     if computer.learns:  # from images that need not be in the dataset
         built = (root / STATE).is_dir()
         fit = open_build(root).sample / "fits" / f"{view.name}.safetensors" if built else None

@@ -16,7 +16,7 @@ from .import_arrays import (
     import_arrays as import_arrays,
     note_nearest as note_nearest,
 )
-from .import_latents import add_residuals as add_residuals
+from .import_latents import add_residuals as add_residuals, load_computer as load_computer
 from .join import join as join
 from .leave_out import leave_out as leave_out
 from .publish import Published as Published, publish as publish

@@ -25,7 +25,7 @@ from noisezoo.schema import ID, PAPER_SPLIT, SPLIT, name_faults, release_split, 
 from .finish import seal, sign, write_refusals
 from .import_latents import described, encode_images, latents_of
 from .layout import CHUNK, STAGED, withdraw, write_config
-from .remove import CLAIM, alone
+from .remove import alone, others
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -105,34 +105,40 @@ def import_arrays(
             `out` holds something else.
         NoiseZooError: Every row was refused, or another process writes into `out`.
     """
-    table = _rows(source, name, split)
+    mend = "give --split all to pair with all of its rows"
+    table = source.scan() if split == "all" else rows_of_split(source, name, split, mend)
     arrays = _arrays(folder, len(table), f"split {split} of {name}", views, {**NAMES, **(names or {})})
     there = {array.view.name for array in arrays}
     images = [z0 for z0 in latents_of(array.view for array in arrays) if z0.name not in there] if latents else []
     for fault in name_faults(source.label_features(), [*there, *(z0.name for z0 in images)], ()):
         raise UsageError(f"{name}: {fault}: import without that view")
-    _refuse_other(out)
+    had = others(out)
+    if had and "origin" not in (read_json(out / RECIPE) or {}):
+        raise UsageError(f"{out} holds something else than an import ({had[0]}, ...): choose another --out")
     out.mkdir(parents=True, exist_ok=True)
     made = merged(read_recipe(RELEASE).settings, settings or {})
     ids: list[str] = table.column(ID).to_pylist()
     with alone(out):
-        bad = {(array.view.name, row): array.file.name for array in arrays for row in array.bad_rows()}
-        refusals = [Refusal(ids[row], view, "ValueError", f"not finite in {file}") for (view, row), file in bad.items()]
+        refusals = [
+            vars(Refusal(ids[row], array.view.name, "ValueError", f"not finite in {array.file.name}"))
+            for array in arrays for row in array.bad_rows()
+        ]  # fmt: skip
         for z0 in images:
+            users = [array.view.name for array in arrays if array.view.autoencoder == z0.name]
+            model = next((path for view in (z0.name, *users) if (path := (folders or {}).get(view))), None)
             file = out / STAGED / f"{z0.name}.npy"
-            file.parent.mkdir(exist_ok=True)
-            refusals += encode_images(z0, made, source, table, file, _folder_of(z0, arrays, folders or {}))
+            refusals += encode_images(z0, made, source, table, file, model)
             arrays.append(Array(file, z0, len(table), theirs=False))
-        dropped = {refusal.image_id for refusal in refusals}
+        dropped = {refusal["image_id"] for refusal in refusals}
         if len(dropped) == len(ids):
-            raise NoiseZooError(f"every row was refused; the first: {refusals[0].message}")
-        kind = "train" if split == "all" else split
+            raise NoiseZooError(f"every row was refused; the first: {refusals[0]['message']}")
+        kind, short = "train" if split == "all" else split, name.partition(":")[0]
         section = Section(
-            source=name.partition(":")[0], title=f"{origin or folder.name}, imported", prefix="",
-            license=source.license, license_name=source.license_name, sensitive=source.sensitive, scanned=len(ids),
-            refused=len(dropped), removed=0, splits={kind: len(ids) - len(dropped)},
+            source=short, title=f"{origin or folder.name}, imported", prefix="", license=source.license,
+            license_name=source.license_name, sensitive=source.sensitive, scanned=len(ids), refused=len(dropped),
+            removed=0, splits={kind: len(ids) - len(dropped)},
             views=tuple(_described(array, origin or folder.name) for array in arrays),
-            settings=made.model_dump(mode="json") | {"source": name.partition(":")[0], "limit": None},
+            settings=made.model_dump(mode="json") | {"source": short, "limit": None},
             software={"noisezoo": version("noisezoo")}, devices=("not known",), pca_dims=pca_dims,
             shard_rows=shard_rows, identity=source.identity,
         )  # fmt: skip
@@ -142,15 +148,10 @@ def import_arrays(
         _write_labels(out, section, table, source.label_features(), kind, dropped)
         for array in arrays:
             _write_view(out, section, array, ids, dropped)
+        write_refusals(out / REFUSALS, refusals)
+        record = seal(out, (section,))
         shutil.rmtree(out / STAGED, ignore_errors=True)
-        write_refusals(out / REFUSALS, [vars(refusal) for refusal in refusals])
-        return seal(out, (section,))
-
-
-def _folder_of(z0: zoo.View, arrays: Sequence[Array], folders: Mapping[str, str]) -> str | None:
-    """The local folder of a z0's model, given by its own name or by that of a noise view that is made of it."""
-    users = [array.view.name for array in arrays if array.view.autoencoder == z0.name]
-    return next((folders[view] for view in (z0.name, *users) if view in folders), None)
+        return record
 
 
 @dataclass(frozen=True)
@@ -181,12 +182,6 @@ def note_nearest(out: Path, record: Record, found: Mapping[str, Nearest]) -> Rec
         views.append(view)
     with alone(out):
         return sign(out, (replace(section, views=tuple(views), facts=facts),))
-
-
-def _rows(source: "Source", name: str, split: str) -> "pa.Table":
-    """The source's rows of one split, in its own order."""
-    mend = "give --split all to pair with all of its rows"
-    return source.scan() if split == "all" else rows_of_split(source, name, split, mend)
 
 
 def _arrays(folder: Path, rows: int, of: str, views: Sequence[str], names: Mapping[str, str]) -> list[Array]:
@@ -234,15 +229,6 @@ def _array(file: Path, row: zoo.View, rows: int, of: str) -> Array:
     if len(shape) == 3:  # the same autoencoder or pixels at another size
         row = replace(row, resolution=row.resolution * shape[1] // row.shape[1])
     return Array(file, replace(row, shape=shape), rows)
-
-
-def _refuse_other(out: Path) -> None:
-    """Let nothing be overwritten but an earlier import."""
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file: choose another --out")
-    there = sorted(path.name for path in out.iterdir() if path.name not in (STAGED, CLAIM)) if out.is_dir() else []
-    if there and "origin" not in (read_json(out / RECIPE) or {}):
-        raise UsageError(f"{out} holds something else than an import ({there[0]}, ...): choose another --out")
 
 
 def _described(array: Array, origin: str) -> dict[str, Any]:

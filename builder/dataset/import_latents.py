@@ -1,17 +1,21 @@
 """What an import makes of the images at hand: z0 of each noise view, and its residual x_T - a z0."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import asdict, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from noisezoo import zoo
+from noisezoo.builder.engine import device_name, software
 from noisezoo.builder.models import naming
 from noisezoo.builder.recipe import Settings, parts_of
 from noisezoo.builder.views import cut, make_computer
 from noisezoo.errors import UsageError
+from noisezoo.files import read_json, write_json
 from noisezoo.record import Record
 from noisezoo.schema import ID
 from .finish import seal
@@ -22,7 +26,8 @@ from .residual import write_residual
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from noisezoo.builder.sources import Refusal, Source
+    from noisezoo.builder.sources import Source
+    from noisezoo.builder.views import Computer
 
 
 def latents_of(views: Iterable[zoo.View]) -> list[zoo.View]:
@@ -45,30 +50,44 @@ def _row_of_z0(noise: zoo.View) -> zoo.View:
     return next(row for row in zoo.ROWS.values() if row.family == "pixels" and row.shape[0] == noise.shape[0])
 
 
+def load_computer(view: zoo.View, settings: Settings, folder: str | None) -> "Computer":
+    """A view's computer with its model loaded; a local `folder` takes the place of the model's repository."""
+    row = view if folder is None else zoo.at_folder(view, folder)
+    computer = make_computer(row, settings)
+    with naming(row):
+        computer.load()
+    return computer
+
+
 def encode_images(
     view: zoo.View, settings: Settings, source: "Source", table: "pa.Table", file: Path, folder: str | None
-) -> "list[Refusal]":
+) -> list[dict[str, Any]]:
     """Write a view's rows of all images of a table into a NumPy file, NaN where an image is refused.
 
-    A local `folder` takes the place of the model's repository.
+    A journal beside the file says how many rows are written: after a kill the same call goes on with the next ones.
+
+    Returns:
+        The refusals.
     """
-    if folder is not None:
-        view = replace(view, repo=str(Path(folder).expanduser().resolve()), revision=None)
-    computer = make_computer(view, settings)
-    with naming(view):
-        computer.load()
-    stored = np.lib.format.open_memmap(file, "w+", view.dtype, (len(table), *view.shape))
-    refusals: list[Refusal] = []
-    for part in cut(range(len(table)), settings.batch_size):
-        rows = table.slice(part.start, len(part))
-        ids: list[str] = rows.column(ID).to_pylist()
-        kept, arrays, refused = computer.rows(ids, source.images(rows.column("key").to_pylist()))
-        block = np.full((len(part), *view.shape), np.nan, view.dtype)
-        block[[ids.index(image_id) for image_id in kept]] = arrays[view.name]
-        stored[part.start : part.stop] = block
-        refusals += refused
-    stored.flush()
-    return refusals
+    computer, ids, keys = load_computer(view, settings, folder), *(table.column(n).to_pylist() for n in (ID, "key"))
+    made_of = json.dumps(
+        [described(computer.view), settings.model_dump(mode="json"), software(), device_name(), ids, keys]
+    )
+    digest, journal = sha256(made_of.encode()).hexdigest(), file.with_suffix(".json")
+    done = read_json(journal) or {}
+    if done.get("digest") != digest or not file.exists():
+        done = {"digest": digest, "rows": 0, "refusals": []}
+    file.parent.mkdir(exist_ok=True)
+    stored = np.lib.format.open_memmap(file, "r+" if done["rows"] else "w+", view.dtype, (len(ids), *view.shape))
+    for part in cut(range(done["rows"], len(ids)), settings.batch_size):
+        own = ids[part.start : part.stop]
+        kept, arrays, refused = computer.rows(own, source.images(keys[part.start : part.stop]))
+        stored[part.start : part.stop] = np.nan
+        stored[[part.start + own.index(image_id) for image_id in kept]] = arrays[view.name]
+        stored.flush()
+        done = {**done, "rows": part.stop, "refusals": [*done["refusals"], *map(vars, refused)]}
+        write_json(journal, done)
+    return list(done["refusals"])
 
 
 def add_residuals(out: Path, record: Record) -> Record:

@@ -11,7 +11,7 @@ from noisezoo.files import sha256_of
 from noisezoo.record import Record, Section, read_record, record_of
 from .finish import sign
 from .layout import STAGED, exchange, place, staging
-from .remove import CLAIM, alone
+from .remove import alone, others
 
 
 def join(folders: Sequence[str | Path], out: str | Path) -> Record:
@@ -71,9 +71,7 @@ def _refuse_twice(what: str, names: Sequence[str]) -> None:
 
 def _refuse_other(root: Path, sections: Sequence[Section]) -> None:
     """Let nothing be overwritten but an earlier join of these sources, whose configs all stay."""
-    if root.exists() and not root.is_dir():
-        raise UsageError(f"{root} is a file: choose another --out")
-    there = sorted(path.name for path in root.iterdir() if path.name not in (STAGED, CLAIM)) if root.is_dir() else []
+    there = others(root)
     if STATE in there:
         raise UsageError(f"{root} is a build's folder, which would not know the other sources: choose another --out")
     record = read_record(root) if there else None

@@ -4,7 +4,7 @@ The Hub is the state: every call compares the repository with the folder and doe
 that was killed goes on, a second one sends nothing, and no reader ever sees a part of a version.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from hashlib import sha1, sha256
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 Gate = Literal["manual", "auto"]
 OWN = (".parquet", ".safetensors")
 """Files in folders of the repository that we may delete; what its owner added beside them stays."""
-BATCH = 2**30
-"""Upload in batches of about this many bytes: upload URLs expire, and a finished batch is not sent again."""
+BATCH = 10
+"""Number of files to upload at a time: upload URLs expire, and a finished batch is not sent again."""
 SMALL = 2**20
 """A file of at most this many bytes is read once, to be compared with its record and sent."""
 CHANGED = "{} is not what its record says: it changed since it was verified; run the build again, then publish"
@@ -179,22 +179,21 @@ class _Publication:
     def _commit(self, plan: Plan, parent: str) -> str:
         """Send what is new to the store, where nobody sees it, then make all of it visible at once."""
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+        from huggingface_hub.utils import chunk_iterable
 
         additions = []
-        for batch in _batches(plan.send):
-            operations = [CommitOperationAdd(file.path, _content(file)) for file in batch]
-            for operation, file in zip(operations, batch, strict=True):
-                operation.upload_info.sha256 = bytes.fromhex(file.sha256)
+        for batch in chunk_iterable(plan.send, BATCH):
+            operations = []
+            for file in batch:
+                operations.append(CommitOperationAdd(file.path, _content(file)))
+                operations[-1].upload_info.sha256 = bytes.fromhex(file.sha256)
             self.api.preupload_lfs_files(self.repo_id, operations, repo_type="dataset")
             additions += operations
         deletions = [CommitOperationDelete(path, is_folder=False) for path in plan.delete]
         made = self.api.create_commit(
-            self.repo_id,
-            [*additions, *deletions],
-            commit_message=f"Version {self.tag}",
-            parent_commit=parent,
+            self.repo_id, [*additions, *deletions], commit_message=f"Version {self.tag}", parent_commit=parent,
             repo_type="dataset",
-        )
+        )  # fmt: skip
         return str(made.oid)
 
     def _tag(self, commit: str) -> None:
@@ -230,17 +229,3 @@ def _same(file: File, held: "RepoFile | None") -> bool:
     if held.lfs is not None:
         return bool(held.lfs.sha256 == file.sha256)
     return bool(held.blob_id == sha1(b"blob %d\0" % file.size + file.local.read_bytes()).hexdigest())
-
-
-def _batches(files: tuple[File, ...]) -> Iterator[list[File]]:
-    """Files in order, about `BATCH` bytes at a time."""
-    batch: list[File] = []
-    size = 0
-    for file in files:
-        batch.append(file)
-        size += file.size
-        if size >= BATCH:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch

@@ -73,6 +73,13 @@ def alone(root: Path) -> Iterator[None]:
         yield
 
 
+def others(root: Path) -> list[str]:
+    """Names of what lies in a folder that a dataset is to be written into; empty where there is no folder."""
+    if root.exists() and not root.is_dir():
+        raise UsageError(f"{root} is a file: choose another --out")
+    return sorted(path.name for path in root.iterdir() if path.name not in (STAGED, CLAIM)) if root.is_dir() else []
+
+
 @dataclass(frozen=True)
 class _Part:
     """One source's part of a published dataset."""

@@ -17,7 +17,7 @@ from .build import (
     publishing_lease as publishing_lease,
     source_refusals as source_refusals,
 )
-from .commit import CUT_PROMPTS as CUT_PROMPTS, device_name as device_name
+from .commit import CUT_PROMPTS as CUT_PROMPTS, device_name as device_name, software as software
 from .leases import Lease as Lease
 from .log import Log as Log, Tail as Tail, failures as failures, library_warnings as library_warnings
 from .preemption import (

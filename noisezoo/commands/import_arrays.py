@@ -43,6 +43,9 @@ def import_arrays(
 ) -> None:  # fmt: skip
     """Make a dataset of NumPy files that others published; load, verify and analyze treat it as any other.
 
+    Its label `paper_split` is each row's part, train or test, in the split of the authors' released code. Killed, the
+    same command goes on with the images that --latents has not encoded yet.
+
     Example: noisezoo import chentasker/NoiseZoo --images celeba --out theirs
     """
     tried, models = _read_steps(steps), options.read_folders(folders)

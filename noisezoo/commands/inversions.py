@@ -1,7 +1,6 @@
 """`noisezoo inversions`: schemes of inversion against each other, in the units of editing benchmarks."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,6 +43,8 @@ def inversions(
 
     Example: noisezoo inversions pie-bench:PIE-Bench --view sd15 --schemes ddim,heun,bdia --limit 100
     """
+    import pandas as pd
+
     from noisezoo.builder.views import inversion_table
 
     names, labels = options.split_names(measures), options.split_names(schemes)
@@ -68,7 +69,8 @@ def inversions(
             f"source {source} has no picture that can be read: {refused[0].message if refused else 'empty'}"
         )
     if out is not None:
-        write_rows(found, out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        pd.DataFrame(found).to_csv(out, index=False)  # a line a picture, scheme and task; NaN where a mask covers all
     show(found, labels, names)
     console = plain_console()
     count = len({row["image_id"] for row in found})
@@ -95,25 +97,15 @@ def located_rows(names: Iterable[str], folders: Sequence[str] | None) -> dict[st
     unused = [name for name in given if name not in rows]
     if unused:
         raise UsageError(f"--folder {unused[0]}: that view is not read here; these are: {', '.join(rows)}")
-    return {name: replace(row, repo=str(Path(given[name]).resolve()), revision=None) if name in given else row
-            for name, row in rows.items()}  # fmt: skip
-
-
-def write_rows(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """One line a picture, scheme and task; NaN where a mask covers the whole picture."""
-    import pandas as pd
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows).to_csv(path, index=False)
+    return rows | {name: zoo.at_folder(rows[name], folder) for name, folder in given.items()}
 
 
 def show(rows: Sequence[dict[str, Any]], schemes: Sequence[str], measures: Sequence[str]) -> None:
     """Means with intervals over pictures, scheme by measure, in the units of the benchmark's own tables."""
     console = plain_console()
+    titles = [EDIT_TITLES[measure] for measure in measures]
+    heads = [f"{title}{'' if scale == 1 else f' x {scale:g}'}" for title, scale in titles]
     for task, title in TASKS.items():
-        heads = [
-            f"{EDIT_TITLES[m][0]}{'' if EDIT_TITLES[m][1] == 1 else f' x {EDIT_TITLES[m][1]:g}'}" for m in measures
-        ]
         table = make_table(title, *heads)
         for scheme in schemes:
             own = [row for row in rows if (row["scheme"], row["task"]) == (scheme, task)]

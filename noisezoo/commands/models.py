@@ -30,10 +30,10 @@ COLUMNS: dict[str, Callable[[zoo.View], str]] = {
 @register_command("models", "Start")
 def models(
     name: Annotated[str | None, typer.Argument(help="One view, in detail and with its cost.")] = None,
-    kind: Annotated[str | None, typer.Option(help="noise, embedding or control: these views alone.")] = None,
+    kind: Annotated[zoo.Kind | None, typer.Option(help="These views alone.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="The untrained twin of every network too.")] = False,
-    images: Annotated[int, typer.Option(help="Count the cost of NAME for this many images.")] = 30_000,
-    steps: Annotated[int, typer.Option(help="... inverted in this many steps.")] = 50,
+    images: Annotated[int, typer.Option(min=1, help="Count the cost of NAME for this many images.")] = 30_000,
+    steps: Annotated[int, typer.Option(min=1, help="... inverted in this many steps.")] = 50,
     guided: Annotated[
         bool, typer.Option("--guided", help="... with a prompt: two forwards a step, unless guidance is an input.")
     ] = False,
@@ -58,12 +58,10 @@ def models(
         _show(zoo.get(name), images, steps, guided, as_json)
 
 
-def _show_all(kind: str | None, everything: bool, as_json: bool) -> None:
+def _show_all(kind: zoo.Kind | None, everything: bool, as_json: bool) -> None:
     """The zoo as a table, grouped by kind; untrained twins only where `everything` is asked for."""
-    kinds = get_args(zoo.Kind)
-    if kind not in (None, *kinds):
-        raise UsageError(f"unknown kind {kind!r}; choose one of: {', '.join(kinds)}")
-    rows = [row for each in kinds for row in zoo.rows() if row.kind == each and kind in (None, each)]
+    kinds = get_args(zoo.Kind) if kind is None else (kind,)
+    rows = [row for each in kinds for row in zoo.rows() if row.kind == each]
     shown = [row for row in rows if everything or not row.untrained]
     if as_json:
         print_json([_as_json(row) for row in shown])
@@ -85,8 +83,6 @@ def _as_json(row: zoo.View) -> dict[str, Any]:
 
 def _show(row: zoo.View, images: int, steps: int, guided: bool, as_json: bool) -> None:
     """One row, and what `images` pictures of it cost."""
-    if images < 1 or steps < 1:
-        raise UsageError("cost is counted for at least one image and one step")
     cost = cost_of(row, images, steps, guided)
     if as_json:
         costs = {"forwards": cost.forwards, "cost_gflops": cost.gflops, "h100_hours": cost.h100_hours}

@@ -12,8 +12,6 @@ from noisezoo.commands.output import plain_console
 from noisezoo.errors import UsageError
 from noisezoo.record import record_of
 
-GATES: dict[str | None, Literal["manual", "auto"] | None] = {"manual": "manual", "auto": "auto", "no": None, None: None}
-
 
 @register_command("publish", "Share")
 def publish(
@@ -21,7 +19,8 @@ def publish(
     repo: Annotated[str, typer.Argument(metavar="ORG/NAME", help="The dataset repository, made if there is none.")],
     public: Annotated[bool, typer.Option("--public", help="Let everybody see the repository.")] = False,
     gated: Annotated[
-        str | None, typer.Option(help="manual, auto or no: how readers get access; manual where rows bring back faces.")
+        Literal["manual", "auto", "no"] | None,
+        typer.Option(help="How readers get access; manual by default where rows bring back faces."),
     ] = None,
     redistribute: Annotated[
         bool, typer.Option("--redistribute", help="Publish arrays that were imported from others, under their terms.")
@@ -35,15 +34,14 @@ def publish(
 
     Example: noisezoo publish my-faces me/my-faces --dry-run
     """
-    if gated not in GATES:
-        raise UsageError(f"--gated {gated}: choose manual, auto or no")
     names = options.split_names(without)
     if without is not None and not names:
         raise UsageError("--without names no view: write them separated by commas, as in --without pixels")
     folder = Path(bring(folder))
     sensitive = any(section.sensitive for section in record_of(folder).sections) and gated != "no"
+    gate = None if gated == "no" else gated
     done = send(
-        folder, repo, check=lambda root: verify(root).raise_if_bad(), private=not public, gated=GATES[gated],
+        folder, repo, check=lambda root: verify(root).raise_if_bad(), private=not public, gated=gate,
         sensitive=sensitive, dry_run=dry_run, redistribute=redistribute, without=names,
     )  # fmt: skip
     console, would = plain_console(), "would be " if dry_run else ""

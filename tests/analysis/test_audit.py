@@ -16,7 +16,8 @@ from noisezoo.analysis.studies.paper import PUBLISHED, comparison
 from noisezoo.analysis.studies.run import analyze
 from noisezoo.analysis.studies.splits import PEOPLE, ROWS, splits_of
 from noisezoo.builder.__main__ import run
-from noisezoo.builder.dataset.import_arrays import import_arrays
+from noisezoo.builder.dataset.import_arrays import Nearest, import_arrays, note_nearest
+from noisezoo.builder.dataset.import_latents import add_residuals
 from noisezoo.builder.sources.source import open_source
 from noisezoo.schema import release_split
 from tests.builder.building import digits_recipe
@@ -146,6 +147,33 @@ def test_an_imported_dataset_is_audited_and_what_is_not_known_of_it_is_said(stud
     assert row["held"] == pytest.approx(row["held_by_noise"], abs=0.01), "it is independent noise"
     said = [v["text"] for v in studied["verdicts"] if v["kind"] == "audit"]
     assert said[0].startswith("faces-ddpm: where x_T ends is not known.")
+
+
+def test_an_import_with_latents_gets_the_scorecard_s_row_on_the_image_s_share(tmp_path: Path) -> None:
+    """x_T = a z0 + s n is planted, and n tells the attributes: reading stays without the image, and beats z0."""
+    source, rng, a = Limited(), np.random.default_rng(0), 0.3
+    names = list(source.label_features())
+    table, noise = source.scan(), rng.standard_normal((80, 256))
+    for name in names:
+        values = table.column(name).to_numpy(zero_copy_only=False)
+        if values.dtype == bool:
+            noise += 3 * np.outer(values - values.mean(), rng.standard_normal(256))
+    np.save(tmp_path / "noises_faces-ldm.npy", noise.reshape(80, 4, 8, 8).astype(np.float16))
+    out = tmp_path / "out"
+    import_arrays(tmp_path, source, out, name="faces", split="all", latents=True)
+    z0 = noisezoo.matrix(noisezoo.load(out, views=["faces-vae"]), "faces-vae")
+    np.save(tmp_path / "noises_faces-ldm.npy", (a * z0 + noise).reshape(80, 4, 8, 8).astype(np.float16))
+    record = import_arrays(tmp_path, source, out, name="faces", split="all", latents=True)
+    facts = {"x_T_time": 900.0, "x_T_a": a, "x_T_s": 1.0}
+    add_residuals(out, note_nearest(out, record, {"faces-ldm": Nearest(50, 0.01, 16, facts)}))
+    results = analyze(out, studies=["audit"]).results
+    assert results["audit"]["split"] == ROWS, "the label `paper_split` gives it"
+    found = {row["against"]: row for row in results["scorecard"] if row["claim"].startswith("What is read is not")}
+    assert set(found) == {"faces-ldm-residual", "faces-vae"}
+    assert found["faces-vae"]["verdict"] == "supported" and found["faces-vae"]["low"] > 0
+    assert abs(found["faces-ldm-residual"]["estimate"]) < found["faces-vae"]["low"]
+    share = np.mean(a**2 * (z0**2).sum(1) / ((a * z0 + noise) ** 2).sum(1))
+    assert results["audit"]["rows"][0]["share"] == pytest.approx(share, rel=1e-3)
 
 
 def test_an_imported_dataset_is_analysed_as_the_paper_did_it(studied: dict[str, Any]) -> None:

@@ -408,3 +408,34 @@ def test_an_image_that_cannot_be_encoded_is_refused_in_every_view(theirs: Path, 
     assert record.sections[0].refused == 1 and verify(tmp_path / "out").ok
     unchanged = add_residuals(tmp_path / "out", record)
     assert unchanged.sections[0].view_names == record.sections[0].view_names, "the end of x_T is not known"
+
+
+def test_an_import_killed_while_it_encodes_goes_on_with_the_images_that_are_left(theirs: Path, tmp_path: Path) -> None:
+    class Read(Some):
+        """Counts the pictures that are read, and is killed at the sixth."""
+
+        deadly = True
+
+        def content(self, key: str) -> bytes:
+            (tmp_path / "read").open("a").write(f"{key}\n")
+            if self.deadly and len((tmp_path / "read").read_text().split()) == 6:
+                os.kill(os.getpid(), 9)
+            return super().content(key)
+
+    def encode(out: Path, source: Source) -> None:
+        settings = {"num_inference_steps": STEPS, "dtype": "float32", "batch_size": 2}
+        imported(theirs, out, source=source, latents=True, settings=settings)
+
+    whole = tmp_path / "whole" / "out"
+    encode(whole, Some())
+    assert in_child(lambda: encode(tmp_path / "out", Read())) == -9
+    source = Read()
+    source.deadly = False
+    before = len((tmp_path / "read").read_text().split())
+    encode(tmp_path / "out", source)
+    assert len((tmp_path / "read").read_text().split()) - before <= ROWS - 2, (
+        "a batch that is written is not read again"
+    )
+    for path in (path for path in whole.rglob("*") if path.is_file()):
+        assert path.read_bytes() == (tmp_path / "out" / path.relative_to(whole)).read_bytes()
+    assert not (tmp_path / "out" / ".staged").exists()

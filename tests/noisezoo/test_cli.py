@@ -91,7 +91,10 @@ BAD_USAGE = {
     "verification of nothing": (["verify", "{tmp}/none"], "there is no folder"),
     "an option without its source": (["verify", "{tmp}/other", "--option", "image=a"], "--source"),
     "publication of no dataset": (["publish", "{tmp}/other", "me/it"], "holds no published dataset"),
-    "an unknown gate": (["publish", "{tmp}/other", "me/it", "--gated", "perhaps"], "choose manual, auto or no"),
+    "an unknown gate": (
+        ["publish", "{tmp}/other", "me/it", "--gated", "perhaps"],
+        "'perhaps' is not one of 'manual', 'auto', 'no'",
+    ),
     "removal of nothing": (["remove", "{tmp}/other"], "no image is named"),
     "removal from no dataset": (["remove", "{tmp}/other", "--ids", "a"], "holds no published dataset"),
     "a list of ids that is not there": (["remove", "{tmp}/other", "--ids-file", "{tmp}/ids"], "cannot read ids from"),

@@ -77,7 +77,7 @@ def test_a_line_says_shape_clip_gate_licence_and_work(monkeypatch: MonkeyPatch, 
 def test_an_unknown_kind_is_refused_with_the_known_ones(monkeypatch: MonkeyPatch, capsys: Capture) -> None:
     shown = Shown(monkeypatch, capsys, "--kind", "noises")
     assert shown.code == 2
-    assert "unknown kind 'noises'; choose one of: noise, embedding, control" in shown.error
+    assert "'noises' is not one of 'noise', 'embedding', 'control'" in shown.error
 
 
 @pytest.mark.parametrize(
