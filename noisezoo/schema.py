@@ -72,17 +72,9 @@ def array_feature(shape: tuple[int, ...], dtype: str) -> Any:
 def view_features(
     name: str, shape: tuple[int, ...], dtype: str, quality: Iterable[str] = (), arrays: Iterable[str] = ()
 ) -> "Features":
-    """Columns of one view's config.
+    """Columns of one view's config: the id, the array `name`, further `arrays` of its shape and dtype, and `quality`.
 
-    Args:
-        name: The view's, and its array's.
-        shape: Of one row of the array.
-        dtype: Of the array.
-        quality: Names of its per-row quality columns, float32.
-        arrays: Names of further arrays of the same shape and dtype.
-
-    Returns:
-        The id, the array and the further ones, the quality columns.
+    The quality columns are float32, a number a row; `shape` is that of one row of the array.
     """
     from datasets import Features, Value
 
@@ -91,15 +83,10 @@ def view_features(
 
 
 def beside(names: Sequence[str], columns: Sequence[Iterable[str]]) -> dict[str, tuple[int, str]]:
-    """The columns of several configs side by side.
+    """The columns of several configs, the labels' first, side by side: column -> (number of its config, name there).
 
-    Args:
-        names: The configs', the labels' first.
-        columns: Each config's columns.
-
-    Returns:
-        Column -> (number of its config, its name there), in order. The first config's columns keep their names; of a
-        view, the array is called as the view, its id is left out, and what else it holds is `VIEW.COLUMN`.
+    The first config's columns keep their names. Of a view, the array is called as the view, its id is left out, and
+    what else it holds is `VIEW.COLUMN`.
 
     Raises:
         NoiseZooError: Two columns would have one name.

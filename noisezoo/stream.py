@@ -24,16 +24,11 @@ DAMAGED = "view {!r} has missing or damaged files ({}): rebuild or re-download"
 
 
 def stream(place: Place, configs: Sequence[str], names: Sequence[str], splits: Sequence[str]) -> "IterableDataset":
-    """Rows of some configs as an `IterableDataset`.
+    """Rows of some configs as an `IterableDataset`, one split after another; all must have the first config's ids.
 
     Its shards are the files of the configs, which have the same boundaries, or parts of them where they are few. So the
     workers of a DataLoader, `shuffle`, `shard` and `split_dataset_by_node` share out rows of all configs at once.
-
-    Args:
-        place: The dataset.
-        configs: Configs; the first one's ids are what the others must have.
-        names: Each config's name without its source's prefix: what its array is called.
-        splits: Splits, one after another.
+    `names` are the configs' without their source's prefix: what their arrays are called.
 
     Raises:
         NoiseZooError: A config has another number of files than the first one, its first file cannot be read, or two
@@ -154,12 +149,7 @@ def _check_ids(names: Sequence[str], tables: "Sequence[pa.Table | None]", start:
 
 
 def check_ids(names: Sequence[str], ids: "Sequence[Any]", start: int = 0) -> None:
-    """Refuse configs that do not pair. `datasets` pairs a shuffled side in silence.
-
-    Args:
-        names: The configs'.
-        ids: Each one's column of ids.
-        start: Number of the first row.
+    """Refuse configs, each with its column of ids, that do not pair. `datasets` pairs a shuffled side in silence.
 
     Raises:
         NoiseZooError: Names the first row that differs, or the config that has another number of rows.

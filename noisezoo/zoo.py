@@ -245,10 +245,7 @@ ROWS: dict[str, View] = {}
 def register(row: View, *, replace_existing: bool = False) -> View:
     """Add a row to the zoo, with its untrained control, its autoencoder's view and its residual, where it has them.
 
-    A row that replaces another takes along the controls that read the same repository.
-
-    Returns:
-        The row as it is kept.
+    A row that replaces another takes along the controls that read the same repository. Gives the row as it is kept.
 
     Raises:
         UsageError: The name is taken (and `replace_existing` is not set) or is not fit for a config name, the objective

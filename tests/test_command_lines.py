@@ -42,6 +42,7 @@ STAND_INS = {
     "ORG/NAME": "me/faces", "FAMILY:FOLDER_OR_HUB_ID": "diffusers:model", "timm:FOLDER_OR_HUB_ID": "open_clip:encoder",
     "FAMILY:FOLDER": "diffusers:model", "YOUR-VIEW": "pixels", "RECIPE.yaml": "celeba.yaml",
     "pie-bench:PIE-Bench": "pie-bench:PATH", "pie-bench:PATH --view sd15": "pie-bench:pie --view faces-ldm",
+    "--latents --recompute 16": "--latents --recompute 1 --steps 2,3",
     "PATH": "model", "DIR": "folder", "/shared/": "shared/", "s3://my-bucket/": "shared/",
 }  # fmt: skip
 """What a page leaves to its reader -> what stands in the test's folder."""

@@ -11,6 +11,7 @@ from noisezoo.record import RECORD, Record
 
 DATA = (".parquet", ".arrow", ".csv", ".tsv", ".jsonl", ".safetensors", ".npy", ".npz", ".tar", ".zip")
 """A loader may take such a file for rows of the dataset; so none may lie there that the record does not list."""
+BUILD = "build again"
 DOWNLOAD = "build the folder again, or download it again"
 Progress = Callable[[int, int], None]
 """Called with the bytes checked so far and the bytes in all."""
@@ -52,11 +53,10 @@ class CheckedFiles:
         return not all(self.sound.values())
 
     def found(
-        self, check: str, where: str, message: str, row: int | None = None, image_id: str | None = None,
-        mend: str = "build again",
-    ) -> None:  # fmt: skip
+        self, check: str, where: str, how: str, row: int | None = None, image_id: str | None = None, mend: str = BUILD
+    ) -> None:
         """Note a fault with its mend."""
-        self.findings.append(Finding(check, where, f"{message}: {mend}", row, image_id))
+        self.findings.append(Finding(check, where, f"{how}: {mend}", row, image_id))
 
     def is_sound(self, path: str) -> bool:
         """Whether a file is there with the record's size and hash."""

@@ -63,15 +63,10 @@ class Sample:
 def recompute_rows(
     root: Path, section: Section, count: int, source: "Source | None", folders: Mapping[str, str], seed: int
 ) -> list[Recomputed]:
-    """Recompute `count` rows of every view.
+    """Recompute `count` rows (all, where there are no more), chosen by `seed`, of every view of a verified dataset.
 
-    Args:
-        root: The dataset's folder, its files verified.
-        section: The source's part of the record.
-        count: Rows, chosen by `seed`; all, where there are no more.
-        source: The images; None opens the source that the recipe names.
-        folders: View -> folder of its model; one serves all views of the same repository.
-        seed: Chooses the rows.
+    `folders` are those of models, by view; one serves all views of the same repository. Without a `source` of images,
+    the one that the recipe names is opened.
 
     Returns:
         One entry a view: how near its rows came, or why it could not be computed.
@@ -131,9 +126,7 @@ def _tolerance(
 def coarsest_unit(devices: Iterable[str], half: str | None) -> float:
     """The coarsest rounding unit of any of the devices, beside the network's own here.
 
-    Args:
-        devices: Their names.
-        half: The half precision that a GPU chose, as the dataset's record has it.
+    `half` is the half precision that a GPU chose, as the dataset's record has it.
     """
     import torch
 

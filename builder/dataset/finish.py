@@ -23,7 +23,6 @@ from noisezoo.record import (
     CARD,
     CROISSANT,
     LABELS,
-    PAIRED,
     RECIPE,
     RECORD,
     REFUSALS,
@@ -94,8 +93,8 @@ def finish(build: Build) -> None:
         IncompleteError: Units are missing.
         NoiseZooError: Every image was refused.
     """
-    for folder in (build.root, build.root / PAIRED / "basis", build.sample / "fits"):
-        clean_up(folder)  # what killed publishers and fits left; shards' folders are cleaned as they are written
+    for folder in (build.root, build.sample / "fits"):
+        clean_up(folder)  # what killed publishers and fits left; configs' folders are cleaned as they are written
     shutil.rmtree(build.root / STAGED, ignore_errors=True)
     missing = build.pending()
     if missing:

@@ -64,11 +64,12 @@ class Array:
         with np.errstate(over="ignore"):
             return np.asarray(mapped[rows.start : rows.stop]).astype(self.view.dtype).reshape(-1, *self.view.shape)
 
-    def bad_rows(self) -> list[int]:
-        """Rows that hold a value that is not finite in the stored dtype."""
-        parts = cut(range(self.rows), CHUNK)
+    def refusals(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Of the rows that hold a value that is not finite in the stored dtype; `ids` are those of all rows."""
+        parts, message = cut(range(self.rows), CHUNK), f"not finite in {self.file.name}"
         finite = [np.isfinite(self.block(part)).reshape(len(part), -1).all(axis=1) for part in parts]
-        return np.flatnonzero(~np.concatenate(finite)).tolist()
+        bad = np.flatnonzero(~np.concatenate(finite)).tolist()
+        return [vars(Refusal(ids[row], self.view.name, "ValueError", message)) for row in bad]
 
 
 def import_arrays(
@@ -119,10 +120,7 @@ def import_arrays(
     made = merged(read_recipe(RELEASE).settings, settings or {})
     ids: list[str] = table.column(ID).to_pylist()
     with alone(out):
-        refusals = [
-            vars(Refusal(ids[row], array.view.name, "ValueError", f"not finite in {array.file.name}"))
-            for array in arrays for row in array.bad_rows()
-        ]  # fmt: skip
+        refusals = [refusal for array in arrays for refusal in array.refusals(ids)]
         for z0 in images:
             users = [array.view.name for array in arrays if array.view.autoencoder == z0.name]
             model = next((path for view in (z0.name, *users) if (path := (folders or {}).get(view))), None)

@@ -59,15 +59,9 @@ def read_configs(root: Path, record: Record) -> list[tuple[Section, Config]]:
 def write_config(
     root: Path, section: Section, name: str, features: "Features", tables: Tables, drop: Iterable[str] = ()
 ) -> None:
-    """Write a config's shards, each under its final name only when it is whole, and remove those of another count.
+    """Write the shards of a view, of `labels` or of `paired`, each under its final name only when it is whole.
 
-    Args:
-        root: The dataset's folder.
-        section: The source's part of the record: its splits and rows a shard.
-        name: The view's name, `labels` or `paired`.
-        features: Its columns; the tables are cast to them.
-        tables: Split -> its rows.
-        drop: Ids of rows to leave out.
+    Shards of another count are removed. `tables` are cast to `features`; rows with ids in `drop` are left out.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -135,7 +129,9 @@ def _fit(root: Path, section: Section, config: Config, name: str) -> Basis:
             break
     X = np.concatenate(head)[:PCA_ROWS]
     basis = fit_pca(X, section.pca_dims) if (X != X[0]).any() else constant_basis(X[0])
-    with committed(root / section.basis(name)) as temporary:
+    path = root / section.basis(name)
+    clean_up(path.parent)
+    with committed(path) as temporary:
         basis.save(temporary)
     return basis
 

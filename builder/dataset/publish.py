@@ -189,11 +189,10 @@ class _Publication:
                 operations[-1].upload_info.sha256 = bytes.fromhex(file.sha256)
             self.api.preupload_lfs_files(self.repo_id, operations, repo_type="dataset")
             additions += operations
-        deletions = [CommitOperationDelete(path, is_folder=False) for path in plan.delete]
+        changes = [*additions, *(CommitOperationDelete(path, is_folder=False) for path in plan.delete)]
         made = self.api.create_commit(
-            self.repo_id, [*additions, *deletions], commit_message=f"Version {self.tag}", parent_commit=parent,
-            repo_type="dataset",
-        )  # fmt: skip
+            self.repo_id, changes, repo_type="dataset", commit_message=f"Version {self.tag}", parent_commit=parent
+        )
         return str(made.oid)
 
     def _tag(self, commit: str) -> None:

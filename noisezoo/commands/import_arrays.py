@@ -46,7 +46,7 @@ def import_arrays(
     Its label `paper_split` is each row's part, train or test, in the split of the authors' released code. Killed, the
     same command goes on with the images that --latents has not encoded yet.
 
-    Example: noisezoo import chentasker/NoiseZoo --images celeba --out theirs
+    Example: noisezoo import chentasker/NoiseZoo --images celeba --out theirs --latents --recompute 16
     """
     tried, models = _read_steps(steps), options.read_folders(folders)
     given = options.read_source_options(source_options)
