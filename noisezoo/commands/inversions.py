@@ -50,9 +50,8 @@ def inversions(
     names, labels = options.split_names(measures), options.split_names(schemes)
     if not names or not labels:
         raise UsageError("name at least one scheme and one measure: see `noisezoo inversions --help`")
-    overrides = options.make_overrides(None, None, None, settings or (), ())["settings"]
     common = {"num_inference_steps": steps, "guidance_scale": guidance, "batch_size": batch_size,
-              "prompt_column": "original_prompt", **overrides}  # fmt: skip
+              "prompt_column": "original_prompt", **options.read_settings(settings)}  # fmt: skip
     chosen = {scheme: _settings({**common, "scheme": scheme}) for scheme in labels}
     opened = open_source(source)
     if not {"original_prompt", "editing_prompt", "edit_type", "mask"} <= set(opened.label_features()):

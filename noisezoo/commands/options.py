@@ -61,7 +61,22 @@ def chosen_recipe(
         UsageError: No such recipe, a `--set` or `--option` that is not KEY=VALUE, a `--folder` that is not NAME=PATH,
             or a recipe that does not validate.
     """
-    fields = make_overrides(source, views, limit, settings or (), folders or (), source_options or (), split)
+    images: dict[str, Any] = {}
+    if source is not None:  # another source starts without the recipe's limit, split and options
+        images |= {"name": source, "limit": None, "split": None, "options": {}}
+    if split is not None:
+        images["split"] = None if split == "all" else split
+    if source_options:
+        images["options"] = read_source_options(source_options)
+    if limit is not None:
+        images["limit"] = limit
+    fields: dict[str, Any] = {"source": images, "settings": read_settings(settings)}
+    if views is not None:
+        fields["views"] = split_names(views)
+        if not fields["views"]:
+            raise UsageError("--views names no view: write them separated by commas, as in --views pixels,random")
+    if folders:
+        fields["folders"] = read_folders(folders)
     return read_recipe(recipe, fields)
 
 
@@ -80,27 +95,9 @@ def with_recipe(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def make_overrides(
-    source: str | None, views: str | None, limit: int | None, settings: Sequence[str], folders: Sequence[str],
-    options: Sequence[str] = (), split: str | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """The options as recipe fields; another source starts without the recipe's limit, split and options."""
-    overrides: dict[str, Any] = {"source": {}, "settings": _read_values(settings, "--set", "num_inference_steps=20")}
-    if source is not None:
-        overrides["source"] |= {"name": source, "limit": None, "split": None, "options": {}}
-    if split is not None:
-        overrides["source"]["split"] = None if split == "all" else split
-    if options:
-        overrides["source"]["options"] = read_source_options(options)
-    if limit is not None:
-        overrides["source"]["limit"] = limit
-    if views is not None:
-        overrides["views"] = split_names(views)
-        if not overrides["views"]:
-            raise UsageError("--views names no view: write them separated by commas, as in --views pixels,random")
-    if folders:
-        overrides["folders"] = read_folders(folders)
-    return overrides
+def read_settings(texts: Sequence[str] | None) -> dict[str, Any]:
+    """The settings of `--set KEY=VALUE`, the values read as YAML."""
+    return _read_values(texts or (), "--set", "num_inference_steps=20")
 
 
 def read_source_options(texts: Sequence[str] | None) -> dict[str, Any]:

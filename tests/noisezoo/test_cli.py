@@ -255,20 +255,27 @@ def test_recipes_prints_yaml_that_reads_back_as_the_same_recipe(
     assert read_recipe(str(copy)) == read_recipe("faces")
 
 
-def test_options_become_the_recipe_s_fields() -> None:
-    from noisezoo.commands.options import make_overrides
+def test_options_become_the_recipe_s_fields(monkeypatch: pytest.MonkeyPatch) -> None:
+    from noisezoo.commands import options
 
+    monkeypatch.setattr(options, "read_recipe", lambda name, fields: fields)
     settings, folders = ["seed=7", "scheme_options={share: 0.1}"], ["sd15=a=b", "sdxl=models/xl"]
-    assert make_overrides("digits", "random-64, pixels-8", 9, settings, folders) == {
+    given = {"views": "random-64, pixels-8", "limit": 9, "settings": settings, "folders": folders}
+    assert options.chosen_recipe("faces", source="digits", **given) == {
         "source": {"name": "digits", "limit": 9, "split": None, "options": {}},
         "views": ["random-64", "pixels-8"],
         "settings": {"seed": 7, "scheme_options": {"share": 0.1}},
         "folders": {"sd15": "a=b", "sdxl": "models/xl"},
     }
-    options = make_overrides("hf:me/photos", None, None, [], [], ["image=photo", "labels=[a, b]"])
-    assert options["source"]["options"] == {"image": "photo", "labels": ["a", "b"]}
-    assert make_overrides(None, None, None, [], [], ["splits=hash"])["source"] == {"options": {"splits": "hash"}}
-    assert make_overrides(None, None, None, [], []) == {"source": {}, "settings": {}}
+
+    def images(**given: Any) -> Any:
+        return options.chosen_recipe("faces", **given)["source"]  # type: ignore[index]
+
+    assert images(source="hf:me/photos", source_options=["image=photo", "labels=[a, b]"])["options"] == {
+        "image": "photo", "labels": ["a", "b"],
+    }  # fmt: skip
+    assert images(source_options=["splits=hash"]) == {"options": {"splits": "hash"}}
+    assert options.chosen_recipe("faces") == {"source": {}, "settings": {}}
 
 
 PLUGIN = """
