@@ -7,7 +7,7 @@ arrays, a page index and content-defined chunks, so that files are small, load f
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -202,7 +202,7 @@ def write_parquet(path: Path, features: "Features", tables: Iterable["pa.Table"]
         "use_content_defined_chunking": _chunks(arrays, group),
     }  # fmt: skip
     with pq.ParquetWriter(path.absolute(), schema, **options) as writer:  # `a:b/c` would be taken for an address
-        for table in rechunk(tables, group, schema):
+        for table in rechunk(tables, group):
             writer.write_table(table, row_group_size=group)
 
 
@@ -217,18 +217,30 @@ def _chunks(arrays: Sequence[Any], group: int) -> dict[str, int]:
     return {"min_chunk_size": least, "max_chunk_size": 4 * least, "norm_level": 0}
 
 
-def rechunk(tables: Iterable["pa.Table"], rows: int, schema: "pa.Schema") -> Iterable["pa.Table"]:
+def cut_tables(tables: Iterable["pa.Table"], rows: int) -> Iterator[Iterator["pa.Table"]]:
+    """The same rows in groups of exactly `rows` (the last may be shorter), each group as tables; read them in order."""
+
+    rest: Iterator[pa.Table] = (table for table in tables if len(table))
+
+    def group() -> Iterator["pa.Table"]:
+        nonlocal rest
+        left = rows
+        while left and (table := next(rest, None)) is not None:
+            if len(table) > left:
+                rest = chain([table.slice(left)], rest)
+            yield table.slice(0, left)
+            left -= min(left, len(table))
+
+    while (first := next(rest, None)) is not None:
+        rest = chain([first], rest)
+        yield group()
+
+
+def rechunk(tables: Iterable["pa.Table"], rows: int) -> Iterator["pa.Table"]:
     """The same rows in tables of exactly `rows` (the last may be shorter)."""
     import pyarrow as pa
 
-    held: pa.Table = schema.empty_table()
-    for table in tables:
-        held = pa.concat_tables([held, table])
-        while len(held) >= rows:
-            yield held.slice(0, rows).combine_chunks()
-            held = held.slice(rows)
-    if len(held):
-        yield held.combine_chunks()
+    return (pa.concat_tables(group).combine_chunks() for group in cut_tables(tables, rows))
 
 
 def _leaves(schema: "pa.Schema") -> list[tuple[str, "pa.DataType"]]:

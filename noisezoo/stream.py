@@ -118,7 +118,7 @@ def _read(
         if Features.from_arrow_schema(file.schema_arrow) != features:
             raise NoiseZooError(f"view {name!r} has other columns or classes in {address}: rebuild or re-download")
         stop = file.metadata.num_rows if stop is None else stop
-        yield from rechunk(_rows(file, start, stop), NOISE_ROWS_PER_GROUP, file.schema_arrow)
+        yield from rechunk(_rows(file, start, stop), NOISE_ROWS_PER_GROUP)
     except (pa.ArrowException, OSError) as error:
         raise NoiseZooError(DAMAGED.format(name, type(error).__name__)) from error
 

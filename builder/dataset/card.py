@@ -1,6 +1,5 @@
 """The dataset card: YAML made from the files themselves, text from the build's own figures."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -18,7 +17,7 @@ from noisezoo.files import committed, sha256_of
 from noisezoo.pca import PCA_ROWS, Basis
 from noisezoo.record import CARD, PAIRED, Record, Section
 from noisezoo.schema import PREVIOUS
-from .layout import read_configs
+from .layout import read_configs, version_by
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -145,11 +144,10 @@ def _config_yaml(root: Path, section: Section, config: "Config") -> dict[str, An
 
     The version comes from the files' content: without it `datasets` serves old rows from its cache after a rebuild.
     """
-    number = int(hashlib.sha256("".join(map(sha256_of, config.paths)).encode()).hexdigest()[:12], 16)
     default = {"default": True} if config.name == PAIRED else {}
     data = [{"split": split, "path": [str(path.relative_to(root)) for path in paths]}
             for split, paths in config.files.items()]  # fmt: skip
-    return {"config_name": config.name, **default, "version": f"1.0.{number}",
+    return {"config_name": config.name, **default, "version": version_by("".join(map(sha256_of, config.paths))),
             "description": f"{section.source}: {section.about(config.name)}", "data_files": data}  # fmt: skip
 
 

@@ -1,16 +1,15 @@
 """Croissant metadata beside the card (MLCommons Croissant 1.1, JSON-LD): what catalogues and other loaders read."""
 
-import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from noisezoo.citation import BIBTEX
 from noisezoo.files import write_json
 from noisezoo.record import CROISSANT, Record, Section
-from .layout import read_configs
+from .layout import read_configs, version_by
 
 if TYPE_CHECKING:
     from .layout import Config
@@ -57,13 +56,14 @@ def croissant(root: Path, record: Record, name: str) -> dict[str, Any]:
     configs = read_configs(root, record)
     licenses = sorted({section.license_name or section.license for section in record.sections})
     sources = ", ".join(section.source for section in record.sections)
+    rows = {path: file["sha256"] for path, file in record.files.items() if path.endswith(".parquet")}
     own = {"rai:personalSensitiveInformation": SENSITIVE} if any(s.sensitive for s in record.sections) else {}
     return {
         "@context": CONTEXT, "@type": "sc:Dataset", "conformsTo": VERSION, "name": name,
         "description": f"Diffusion noise and encoder embeddings of the same images, paired row by row ({sources}).",
-        "license": licenses, "citeAs": BIBTEX, "version": _version(record), **own,
+        "license": licenses, "citeAs": BIBTEX, "version": version_by(json.dumps(rows)), **own,
         "keywords": ["diffusion", "DDIM inversion", "representation geometry"],
-        "distribution": [*_files(record), *(_file_set(config) for _, config in configs)],
+        "distribution": list(_distribution(record, [config.name for _, config in configs])),
         "recordSet": [_record_set(section, config) for section, config in configs],
     }  # fmt: skip
 
@@ -71,25 +71,16 @@ def croissant(root: Path, record: Record, name: str) -> dict[str, Any]:
 SENSITIVE = "Noise regenerates the photograph of a person that it came from: the same care as for the source applies."
 
 
-def _version(record: Record) -> str:
-    """From the content, as the configs' own versions are."""
-    content = json.dumps({path: file["sha256"] for path, file in record.files.items() if path.endswith(".parquet")})
-    return f"1.0.{int(hashlib.sha256(content.encode()).hexdigest()[:12], 16)}"
-
-
-def _files(record: Record) -> Iterator[dict[str, Any]]:
+def _distribution(record: Record, configs: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Every file, then the set of each config's files."""
     for path, file in record.files.items():
         yield {
             "@type": "cr:FileObject", "@id": path, "name": path, "contentUrl": path,
             "contentSize": f"{file['bytes']} B", "encodingFormat": MEDIA[Path(path).suffix], "sha256": file["sha256"],
         }  # fmt: skip
-
-
-def _file_set(config: "Config") -> dict[str, Any]:
-    return {
-        "@type": "cr:FileSet", "@id": f"files/{config.name}", "name": f"files/{config.name}",
-        "encodingFormat": MEDIA[".parquet"], "includes": f"{config.name}/*.parquet",
-    }  # fmt: skip
+    for name in configs:
+        yield {"@type": "cr:FileSet", "@id": f"files/{name}", "name": f"files/{name}",
+               "encodingFormat": MEDIA[".parquet"], "includes": f"{name}/*.parquet"}  # fmt: skip
 
 
 def _record_set(section: Section, config: "Config") -> dict[str, Any]:

@@ -4,8 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ import numpy as np
 from noisezoo.files import clean_up, committed
 from noisezoo.pca import PCA_ROWS, Basis, constant_basis, fit_pca
 from noisezoo.record import CARD, LABELS, PAIRED, RECORD, Record, Section, read_record
-from noisezoo.schema import ID, array_feature, column_to_numpy, open_parquet, to_table, write_parquet
+from noisezoo.schema import ID, array_feature, column_to_numpy, cut_tables, open_parquet, to_table, write_parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,6 +50,11 @@ def read_config(root: Path, section: Section, name: str) -> Config:
     return Config(section.prefix + name, Features.from_arrow_schema(pq.read_schema(first)), files)
 
 
+def version_by(content: str) -> str:
+    """The version that cards give to content: other content, another version."""
+    return f"1.0.{int(sha256(content.encode()).hexdigest()[:12], 16)}"
+
+
 def read_configs(root: Path, record: Record) -> list[tuple[Section, Config]]:
     """Every config that lies there, with its section, in order."""
     return [(section, read_config(root, section, name)) for section in record.sections for name in section.names]
@@ -75,24 +79,13 @@ def write_config(
 
     files = section.shards(name)
     for split, paths in files.items():
-        shards = groupby(_cut(kept(split), section.shard_rows), key=itemgetter(0))
-        for path, (_, rows) in zip(paths, shards, strict=True):
+        for path, rows in zip(paths, cut_tables(kept(split), section.shard_rows), strict=True):
             clean_up((root / path).parent)
             with committed(root / path) as temporary:
-                write_parquet(temporary, features, (table for _, table in rows))
+                write_parquet(temporary, features, rows)
     wanted = {root / path for paths in files.values() for path in paths}
     for stale in set((root / f"{section.prefix}{name}").glob("*.parquet")) - wanted:
         stale.unlink()
-
-
-def _cut(tables: Iterable["pa.Table"], rows: int) -> Iterator[tuple[int, "pa.Table"]]:
-    """The tables in order, none over the boundary of two shards of `rows` rows, each with its shard's number."""
-    start = 0
-    for table in tables:
-        while len(table):
-            piece = table.slice(0, rows - start % rows)
-            yield start // rows, piece
-            start, table = start + len(piece), table.slice(len(piece))
 
 
 def write_paired(root: Path, section: Section) -> None:
