@@ -219,7 +219,6 @@ def _chunks(arrays: Sequence[Any], group: int) -> dict[str, int]:
 
 def cut_tables(tables: Iterable["pa.Table"], rows: int) -> Iterator[Iterator["pa.Table"]]:
     """The same rows in groups of exactly `rows` (the last may be shorter), each group as tables; read them in order."""
-
     rest: Iterator[pa.Table] = (table for table in tables if len(table))
 
     def group() -> Iterator["pa.Table"]:
