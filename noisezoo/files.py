@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from noisezoo.errors import NoiseZooError
-
-if TYPE_CHECKING:
-    import numpy as np
 
 TEMPORARY = ".tmp"
 
@@ -78,13 +77,12 @@ def json_text(value: Any) -> str:
     return json.dumps(value, indent=1, sort_keys=True) + "\n"
 
 
-def write_tensors(path: Path, tensors: dict[str, "np.ndarray"]) -> None:
+def write_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
     """Write arrays as safetensors.
 
     `safetensors` itself would write beside `path` under a name that nobody takes away after a kill, and then leave a
     file that its owner alone may read.
     """
-    import numpy as np
     from safetensors.numpy import save
 
     path.write_bytes(save({name: np.ascontiguousarray(value) for name, value in tensors.items()}))

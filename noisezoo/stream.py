@@ -6,13 +6,14 @@ from itertools import accumulate, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from noisezoo.errors import NoiseZooError
 from noisezoo.place import Place
 from noisezoo.schema import ID, NOISE_ROWS_PER_GROUP, beside, rechunk
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
     from datasets import Features, IterableDataset
 
 Shard = tuple[tuple[str, ...], int, int | None]
@@ -63,8 +64,6 @@ def _shards(name: str, addresses: tuple[str, ...], parts: int) -> list[Shard]:
 
 def _described(name: str, address: str) -> "tuple[Features, int]":
     """The features of a file and its number of rows."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
     from datasets import Features
 
     try:
@@ -88,10 +87,8 @@ def _open(address: str) -> BinaryIO:
 def _tables(
     shards: Sequence[Shard], names: Sequence[str], own: "Sequence[Features]", columns: dict[str, tuple[int, str]],
     features: "Features",
-) -> Iterator[tuple[tuple[int, int], "pa.Table"]]:  # fmt: skip
+) -> Iterator[tuple[tuple[int, int], pa.Table]]:  # fmt: skip
     """(key, rows) of some shards, a table at a time; `own` are each config's features, `features` the stream's."""
-    import pyarrow as pa
-
     for number, (addresses, start, stop) in enumerate(shards):
         with ExitStack() as stack:
             configs = zip(names, addresses, own, strict=True)
@@ -104,13 +101,11 @@ def _tables(
 
 def _read(
     stack: ExitStack, name: str, address: str, features: "Features", start: int, stop: int | None
-) -> "Iterator[pa.Table]":
+) -> Iterator[pa.Table]:
     """Some rows of one file in tables of one length; its features must be the config's.
 
     Without `pre_buffer`, which keeps every row group that was read.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
     from datasets import Features
 
     try:
@@ -123,10 +118,8 @@ def _read(
         raise NoiseZooError(DAMAGED.format(name, type(error).__name__)) from error
 
 
-def _rows(file: "pq.ParquetFile", start: int, stop: int) -> "Iterator[pa.Table]":
+def _rows(file: pq.ParquetFile, start: int, stop: int) -> Iterator[pa.Table]:
     """The rows from `start` to before `stop`; only their row groups are read."""
-    import pyarrow as pa
-
     lengths = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
     ends = list(accumulate(lengths))
     groups = [g for g, end in enumerate(ends) if start < end and end - lengths[g] < stop]
@@ -138,7 +131,7 @@ def _rows(file: "pq.ParquetFile", start: int, stop: int) -> "Iterator[pa.Table]"
         row += len(batch)
 
 
-def _check_ids(names: Sequence[str], tables: "Sequence[pa.Table | None]", start: int) -> None:
+def _check_ids(names: Sequence[str], tables: Sequence[pa.Table | None], start: int) -> None:
     """Every table must have the first one's ids; `start` is its first row's number in the shard."""
     rows = max(0 if table is None else len(table) for table in tables)
     for name, table in zip(names, tables, strict=True):

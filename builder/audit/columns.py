@@ -7,18 +7,17 @@ recomputing the scores costs k d. Memory is one block of rows.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from noisezoo.builder.views import PREFIX
 from noisezoo.pca import Basis
 from noisezoo.schema import ID, open_parquet
 from .checked_files import CheckedFiles
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
 
 PROBES = 4
 """Number of random directions of a sketch."""
@@ -66,8 +65,8 @@ class Wanted(NamedTuple):
 class Contents:
     """What was read of a file."""
 
-    ids: "pa.Array"
-    kept: "pa.Table"  # the short columns
+    ids: pa.Array
+    kept: pa.Table  # the short columns
     sketches: dict[str, np.ndarray]  # array's column -> (n, 2 PROBES); NaN where a block is at fault
 
 
@@ -81,8 +80,6 @@ def read_contents(files: CheckedFiles, where: str, columns: Mapping[str, Wanted]
     Raises:
         pyarrow.ArrowException, OSError: The file cannot be read.
     """
-    import pyarrow as pa
-
     short = [name for name, wanted in columns.items() if wanted.width is None]
     sketches = {name: [np.empty((0, 2 * PROBES), np.float32)] for name in columns if columns[name].projection}
     kept, faulty = [], set[str]()
@@ -115,7 +112,7 @@ def differing(stored: np.ndarray, expected: np.ndarray) -> np.ndarray:
     return np.flatnonzero((np.abs(a - b) > expected[:, PROBES:]).any(axis=1))
 
 
-def _blocks(file: "pq.ParquetFile", columns: list[str]) -> Iterator[tuple[int, "pa.RecordBatch"]]:
+def _blocks(file: pq.ParquetFile, columns: list[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
     """(first row, rows) of a few megabytes each."""
     n = file.metadata.num_rows
     total = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
@@ -125,11 +122,8 @@ def _blocks(file: "pq.ParquetFile", columns: list[str]) -> Iterator[tuple[int, "
         start += len(batch)
 
 
-def _values(column: "pa.Array", name: str, width: int) -> np.ndarray:
+def _values(column: pa.Array, name: str, width: int) -> np.ndarray:
     """A block of a column as finite numbers (n, width); raises `_Fault`."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     starts = np.arange(len(column) + 1)  # (n + 1,) where the values of each row begin, level by level
     while True:
         column = column.storage if isinstance(column, pa.ExtensionArray) else column
@@ -152,15 +146,13 @@ def _values(column: "pa.Array", name: str, width: int) -> np.ndarray:
     return values
 
 
-def _first(mask: "pa.Array") -> int:
+def _first(mask: pa.Array) -> int:
     """Where a boolean array is first true."""
     return int(np.flatnonzero(mask.to_numpy(zero_copy_only=False))[0])
 
 
 def _floats(values: np.ndarray) -> np.ndarray:
     """Values as float32, exactly. Halves by Arrow: numpy's own cast takes nearly twice as long."""
-    import pyarrow as pa
-
     if values.dtype != np.float16:
         return values.astype(np.float32, copy=False)
     floats: np.ndarray = pa.array(values.reshape(-1)).cast(pa.float32()).to_numpy()

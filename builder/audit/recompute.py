@@ -4,26 +4,22 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from noisezoo import zoo
 from noisezoo.builder.dataset import load_computer
 from noisezoo.builder.engine import STATE, device_name, open_build
 from noisezoo.builder.recipe import Settings, merged
-from noisezoo.builder.sources import keys_of, open_source
+from noisezoo.builder.sources import Source, keys_of, open_source
+from noisezoo.builder.views import Computer
 from noisezoo.errors import NoiseZooError, UsageError, describe
 from noisezoo.record import LABELS, RECIPE, Section
 from noisezoo.schema import ID, column_to_numpy, open_parquet
 from .checked_files import Finding
 from .rounding import TF32, rounding_noise
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from noisezoo.builder.sources import Source
-    from noisezoo.builder.views import Computer
 
 EXACT = ("random", "true")
 """Families whose rows depend on nothing but the id and the seed."""
@@ -61,7 +57,7 @@ class Sample:
 
 
 def recompute_rows(
-    root: Path, section: Section, count: int, source: "Source | None", folders: Mapping[str, str], seed: int
+    root: Path, section: Section, count: int, source: Source | None, folders: Mapping[str, str], seed: int
 ) -> list[Recomputed]:
     """Recompute `count` rows (all, where there are no more), chosen by `seed`, of every view of a verified dataset.
 
@@ -109,7 +105,7 @@ def _recompute(
 
 
 def _tolerance(
-    computer: "Computer", section: Section, sample: Sample, kept: list[str], rows: dict[str, np.ndarray]
+    computer: Computer, section: Section, sample: Sample, kept: list[str], rows: dict[str, np.ndarray]
 ) -> float:
     """How far a sound row may lie from its stored one, as a share of its norm."""
     if computer.view.family in EXACT:
@@ -135,10 +131,8 @@ def coarsest_unit(devices: Iterable[str], half: str | None) -> float:
     return max(TF32, torch.finfo(getattr(torch, half)).eps if half else 0.0)
 
 
-def stored_rows(root: Path, section: Section, name: str, positions: np.ndarray, columns: list[str]) -> "pa.Table":
+def stored_rows(root: Path, section: Section, name: str, positions: np.ndarray, columns: list[str]) -> pa.Table:
     """Rows of a config at these ascending positions, counted over all splits; reads only their row groups."""
-    import pyarrow as pa
-
     tables, start = [], 0
     for path in (path for paths in section.shards(name).values() for path in paths):
         with open_parquet(root / path) as file:
@@ -151,7 +145,7 @@ def stored_rows(root: Path, section: Section, name: str, positions: np.ndarray, 
     return pa.concat_tables(tables)
 
 
-def _sample(root: Path, section: Section, count: int, source: "Source | None", seed: int) -> Sample:
+def _sample(root: Path, section: Section, count: int, source: Source | None, seed: int) -> Sample:
     """Rows with their images; the source is opened by the recipe's name and options where none is given."""
     chosen = np.random.default_rng(seed).choice(section.rows, min(count, section.rows), replace=False)
     positions, column = np.sort(chosen), section.settings.get("prompt_column")
@@ -169,7 +163,7 @@ def _sample(root: Path, section: Section, count: int, source: "Source | None", s
 
 def _computer(
     root: Path, section: Section, row: dict[str, Any], settings: Settings, folders: Mapping[str, str]
-) -> "Computer":
+) -> Computer:
     """The view's computer with its model loaded.
 
     Raises:

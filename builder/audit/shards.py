@@ -8,6 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from noisezoo.builder.dataset import refuse_unpublishable
 from noisezoo.errors import NoiseZooError
@@ -18,7 +20,6 @@ from .checked_files import CheckedFiles
 from .columns import Contents, Projection, Wanted, differing, read_contents
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from datasets import Features
 
 
@@ -97,9 +98,6 @@ class Shards:
 
     def _contents(self, name: str, where: str, rows: int) -> Contents | None:
         """What one file holds, after the checks of the file alone; None where it cannot be compared with others."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         if not self.files.is_sound(where):
             return None
         try:
@@ -113,7 +111,6 @@ class Shards:
 
     def _check_features(self, name: str, where: str) -> dict[str, Wanted]:
         """The columns that are as they should be, after findings of those that are not."""
-        import pyarrow.parquet as pq
         from datasets import Features
 
         path = self.files.root / where
@@ -193,8 +190,6 @@ class Shards:
 
     def _check_duplicates(self) -> None:
         """Find ids that come twice; those of equal hashes are read again, as two ids may share a hash."""
-        import pyarrow.parquet as pq
-
         values, counts = np.unique(np.concatenate([np.empty(0, np.int64), *self.hashes.values()]), return_counts=True)
         suspects, seen = values[counts > 1], set[str]()
         for where, hashes in self.hashes.items():
@@ -207,7 +202,7 @@ class Shards:
                 seen.add(image_id)
 
 
-def _first_difference(a: "pa.ChunkedArray | pa.Array", b: "pa.ChunkedArray | pa.Array") -> int | None:
+def _first_difference(a: pa.ChunkedArray | pa.Array, b: pa.ChunkedArray | pa.Array) -> int | None:
     """The first row in which two columns of one length differ; a NaN is like a NaN."""
     if a.equals(b):
         return None

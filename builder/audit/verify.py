@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from noisezoo.builder.dataset import bring, count_refused, read_refusals, refused_by_views
+from noisezoo.builder.sources import Source
 from noisezoo.errors import NoiseZooError, UsageError, describe
 from noisezoo.hub import fetch
 from noisezoo.record import CARD, RECORD, REFUSALS, Record, Section
@@ -20,9 +20,6 @@ from .checked_files import DOWNLOAD, CheckedFiles, Finding, Progress
 from .derived import DERIVED, field_that_differs, line_that_differs, regenerate
 from .recompute import Recomputed, recompute_rows
 from .shards import Shards
-
-if TYPE_CHECKING:
-    from noisezoo.builder.sources import Source
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ def verify(
     *,
     revision: str | None = None,
     recompute: int = 0,
-    source: "Source | None" = None,
+    source: Source | None = None,
     folders: Mapping[str, str] = {},  # noqa: B006 - a Mapping, and nothing writes to it
     seed: int = 0,
     progress: Progress | None = None,

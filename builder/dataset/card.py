@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
+from pyarrow.dataset import dataset
 
 from noisezoo.builder.engine import CUT_PROMPTS
 from noisezoo.builder.views import PREFIX, TITLES
@@ -17,12 +18,10 @@ from noisezoo.files import committed, sha256_of
 from noisezoo.pca import PCA_ROWS, Basis
 from noisezoo.record import CARD, PAIRED, Record, Section
 from noisezoo.schema import PREVIOUS
-from .layout import read_configs, version_by
+from .layout import Config, read_configs, version_by
 
 if TYPE_CHECKING:
     from datasets import Features
-
-    from .layout import Config
 
 CLIP = {None: "-", True: "yes", False: "no"}
 
@@ -56,7 +55,7 @@ def card_text(root: Path, record: Record, name: str) -> str:
     )  # fmt: skip
 
 
-def _facts(root: Path, section: Section, configs: "Mapping[str, Config]") -> dict[str, Any]:
+def _facts(root: Path, section: Section, configs: Mapping[str, Config]) -> dict[str, Any]:
     """What the card says of one source."""
     names = section.view_names
     example = next((view["name"] for view in section.views if view["kind"] == "noise"), names[0])
@@ -90,10 +89,8 @@ def _model(view: Mapping[str, Any]) -> dict[str, str]:
             "commit": f"`{revision}`" if revision else "-"}  # fmt: skip
 
 
-def _latents(section: Section, configs: "Mapping[str, Config]", columns: Sequence[str]) -> list[dict[str, Any]]:
+def _latents(section: Section, configs: Mapping[str, Config], columns: Sequence[str]) -> list[dict[str, Any]]:
     """Mean over rows of each noise view's quality columns; of the reconstruction's, over the rows in its sample."""
-    from pyarrow.dataset import dataset
-
     found = []
     for name in section.view_names:
         config = configs[section.prefix + name]
@@ -121,7 +118,7 @@ def _mean(values: np.ndarray) -> str:
     return f"{there.mean():.3f}" if len(there) else "-"
 
 
-def _yaml(root: Path, record: Record, configs: "Sequence[tuple[Section, Config]]") -> str:
+def _yaml(root: Path, record: Record, configs: Sequence[tuple[Section, Config]]) -> str:
     first, total = record.sections[0], sum(section.rows for section in record.sections)
     sizes = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K"}
     licenses = sorted({section.license.lower() for section in record.sections})
@@ -139,7 +136,7 @@ def _yaml(root: Path, record: Record, configs: "Sequence[tuple[Section, Config]]
     return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True).strip()
 
 
-def _config_yaml(root: Path, section: Section, config: "Config") -> dict[str, Any]:
+def _config_yaml(root: Path, section: Section, config: Config) -> dict[str, Any]:
     """One entry of `configs`: every file named, as a glob would not notice a missing shard.
 
     The version comes from the files' content: without it `datasets` serves old rows from its cache after a rebuild.
@@ -151,7 +148,7 @@ def _config_yaml(root: Path, section: Section, config: "Config") -> dict[str, An
             "description": f"{section.source}: {section.about(config.name)}", "data_files": data}  # fmt: skip
 
 
-def _info_yaml(section: Section, config: "Config") -> dict[str, Any]:
+def _info_yaml(section: Section, config: Config) -> dict[str, Any]:
     """One entry of `dataset_info`: features, rows and bytes."""
     sizes = {split: sum(path.stat().st_size for path in paths) for split, paths in config.files.items()}
     splits = [{"name": s, "num_bytes": sizes[s], "num_examples": n} for s, n in section.splits.items()]

@@ -3,16 +3,16 @@
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pyarrow.types as types
 
 from noisezoo.builder.engine import STATE, open_build
 from noisezoo.errors import IncompleteError, NoiseZooError, UsageError
 from noisezoo.files import sha256_of
 from noisezoo.record import RECORD, Record, read_record
 from .finish import is_finished
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 CODE = (".py", ".pyc", ".ipynb", ".sh")
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
@@ -106,8 +106,6 @@ def refuse_unpublishable(name: str, local: Path) -> None:
     if path.suffix.lower() in IMAGES:
         raise NoiseZooError(f"{name} is an image; images are not published: take it out of the folder")
     if path.suffix == ".parquet":
-        import pyarrow.parquet as pq
-
         for column in pq.read_schema(local):
             if _holds_bytes(column.type):
                 raise NoiseZooError(
@@ -115,10 +113,8 @@ def refuse_unpublishable(name: str, local: Path) -> None:
                 )
 
 
-def _holds_bytes(kind: "pa.DataType") -> bool:
+def _holds_bytes(kind: pa.DataType) -> bool:
     """Whether it is a column of bytes: `datasets` keeps an image as its encoded bytes, and none of ours is bytes."""
-    import pyarrow.types as types
-
     if any(_holds_bytes(kind.field(i).type) for i in range(kind.num_fields)):
         return True
     return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind))

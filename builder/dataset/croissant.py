@@ -4,15 +4,12 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from noisezoo.citation import BIBTEX
 from noisezoo.files import write_json
 from noisezoo.record import CROISSANT, Record, Section
-from .layout import read_configs, version_by
-
-if TYPE_CHECKING:
-    from .layout import Config
+from .layout import Config, read_configs, version_by
 
 _SPACE = re.compile(r"\s")  # readers refuse an @id with one, escaped or not
 VERSION = "http://mlcommons.org/croissant/1.1"
@@ -83,7 +80,7 @@ def _distribution(record: Record, configs: Iterable[str]) -> Iterator[dict[str, 
                "encodingFormat": MEDIA[".parquet"], "includes": f"{name}/*.parquet"}  # fmt: skip
 
 
-def _record_set(section: Section, config: "Config") -> dict[str, Any]:
+def _record_set(section: Section, config: Config) -> dict[str, Any]:
     licenses = {section.prefix + view["name"]: f"; licence of the model: {view['license']}" for view in section.views}
     rows = ", ".join(f"{split} {count}" for split, count in section.splits.items())
     about = section.about(config.name) + licenses.get(config.name, "")
@@ -95,7 +92,7 @@ def _record_set(section: Section, config: "Config") -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _field(config: "Config", name: str, feature: Any) -> dict[str, Any]:
+def _field(config: Config, name: str, feature: Any) -> dict[str, Any]:
     kind, shape, about = _described(feature)
     array = {"isArray": True, "arrayShape": ",".join(map(str, shape))} if shape else {}
     return {

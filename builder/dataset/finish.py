@@ -11,7 +11,10 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from noisezoo import zoo
 from noisezoo.builder.engine import CUT_PROMPTS, STATE, Build, Unit, public_name, public_recipe, source_refusals
@@ -34,11 +37,7 @@ from noisezoo.record import (
 from noisezoo.schema import ID, SPLIT
 from .card import write_card
 from .croissant import write_croissant
-from .layout import CHUNK, STAGED, withdraw, write_config, write_paired
-from .residual import write_residual
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from .layout import CHUNK, STAGED, withdraw, write_config, write_paired, write_residual
 
 DATASET = "dataset.json"
 """File of a build: the hashes of the published files, and of what they were made from."""
@@ -272,12 +271,11 @@ def _marker(unit: Unit) -> dict[str, Any]:
 
 
 def _write_view(build: Build, view: zoo.View, rows: Rows, section: Section) -> None:
-    import pyarrow.parquet as pq
     from datasets import Features
 
     units = build.units(view)
 
-    def tables(split: str) -> Iterator["pa.Table"]:
+    def tables(split: str) -> Iterator[pa.Table]:
         part = build.manifest.splits[split]
         return (pq.read_table(build.store.fetch(unit.part)) for unit in units if unit.rows.start in part)
 
@@ -292,7 +290,7 @@ def _write_labels(build: Build, rows: Rows, section: Section) -> None:
     features = Features({ID: Value("string"), SPLIT: Value("string"), **own})
     table = build.manifest.table.select(list(features))
 
-    def tables(split: str) -> Iterator["pa.Table"]:
+    def tables(split: str) -> Iterator[pa.Table]:
         return (table.slice(part.start, len(part)) for part in cut(build.manifest.splits[split], CHUNK))
 
     write_config(build.root, section, LABELS, features, tables, rows.dropped)

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from noisezoo import zoo
 from noisezoo.builder.recipe import merged, read_recipe
-from noisezoo.builder.sources import Refusal, rows_of_split
+from noisezoo.builder.sources import Refusal, Source, rows_of_split
 from noisezoo.builder.views import cut, latent_statistics
 from noisezoo.errors import NoiseZooError, UsageError, describe
 from noisezoo.files import read_json, sha256_of, write_json
@@ -28,10 +29,7 @@ from .layout import CHUNK, STAGED, withdraw, write_config
 from .remove import alone, others
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from datasets import Features
-
-    from noisezoo.builder.sources import Source
 
 PATTERNS = ("noises_*.npy", "data/noises_*.npy")
 NAMES: Mapping[str, str] = {
@@ -73,7 +71,7 @@ class Array:
 
 
 def import_arrays(
-    folder: Path, source: "Source", out: Path, *, name: str, options: Mapping[str, Any] | None = None,
+    folder: Path, source: Source, out: Path, *, name: str, options: Mapping[str, Any] | None = None,
     split: str = "train", views: Sequence[str] = (), names: Mapping[str, str] | None = None, origin: str = "",
     settings: Mapping[str, Any] | None = None, shard_rows: int = 8192, pca_dims: int = 500, latents: bool = False,
     folders: Mapping[str, str] | None = None,
@@ -237,11 +235,8 @@ def _described(array: Array, origin: str) -> dict[str, Any]:
     return {**row, "imported": {"from": origin, "file": array.file.name, "sha256": sha256_of(array.file)}}
 
 
-def _write_labels(
-    out: Path, section: Section, table: "pa.Table", own: "Features", split: str, dropped: set[str]
-) -> None:
+def _write_labels(out: Path, section: Section, table: pa.Table, own: "Features", split: str, dropped: set[str]) -> None:
     """Ids, the split, the part of each row in the split of the released code, and the source's own labels."""
-    import pyarrow as pa
     from datasets import Features, Value
 
     text, n = Value("string"), len(table)
@@ -255,7 +250,7 @@ def _write_view(out: Path, section: Section, array: Array, ids: list[str], dropp
     quality = ("latent_mean", "latent_std") if array.view.kind == "noise" else ()
     features = view_features(array.view.name, array.view.shape, array.view.dtype, quality)
 
-    def tables(_: str) -> Iterator["pa.Table"]:
+    def tables(_: str) -> Iterator[pa.Table]:
         for part in cut(range(len(ids)), CHUNK):
             values = array.block(part)
             with np.errstate(invalid="ignore"):  # of rows that are dropped

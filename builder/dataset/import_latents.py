@@ -5,29 +5,24 @@ from collections.abc import Iterable
 from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from noisezoo import zoo
 from noisezoo.builder.engine import device_name, software
 from noisezoo.builder.models import naming
 from noisezoo.builder.recipe import Settings, parts_of
-from noisezoo.builder.views import cut, make_computer
+from noisezoo.builder.sources import Source
+from noisezoo.builder.views import Computer, cut, make_computer
 from noisezoo.errors import UsageError
 from noisezoo.files import read_json, write_json
 from noisezoo.record import Record
 from noisezoo.schema import ID
 from .finish import seal
-from .layout import withdraw
+from .layout import withdraw, write_residual
 from .remove import alone
-from .residual import write_residual
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from noisezoo.builder.sources import Source
-    from noisezoo.builder.views import Computer
 
 
 def latents_of(views: Iterable[zoo.View]) -> list[zoo.View]:
@@ -50,7 +45,7 @@ def _row_of_z0(noise: zoo.View) -> zoo.View:
     return next(row for row in zoo.ROWS.values() if row.family == "pixels" and row.shape[0] == noise.shape[0])
 
 
-def load_computer(view: zoo.View, settings: Settings, folder: str | None) -> "Computer":
+def load_computer(view: zoo.View, settings: Settings, folder: str | None) -> Computer:
     """A view's computer with its model loaded; a local `folder` takes the place of the model's repository."""
     row = view if folder is None else zoo.at_folder(view, folder)
     computer = make_computer(row, settings)
@@ -60,7 +55,7 @@ def load_computer(view: zoo.View, settings: Settings, folder: str | None) -> "Co
 
 
 def encode_images(
-    view: zoo.View, settings: Settings, source: "Source", table: "pa.Table", file: Path, folder: str | None
+    view: zoo.View, settings: Settings, source: Source, table: pa.Table, file: Path, folder: str | None
 ) -> list[dict[str, Any]]:
     """Write a view's rows of all images of a table into a NumPy file, NaN where an image is refused.
 

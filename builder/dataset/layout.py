@@ -9,20 +9,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from noisezoo.files import clean_up, committed
 from noisezoo.pca import PCA_ROWS, Basis, constant_basis, fit_pca
 from noisezoo.record import CARD, LABELS, PAIRED, RECORD, Record, Section, read_record
-from noisezoo.schema import ID, array_feature, column_to_numpy, cut_tables, open_parquet, to_table, write_parquet
+from noisezoo.schema import (
+    ID,
+    array_feature,
+    column_to_numpy,
+    cut_tables,
+    open_parquet,
+    to_table,
+    view_features,
+    write_parquet,
+)
+from noisezoo.zoo import View
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from datasets import Features
 
 CHUNK = 1024
 STAGED = ".staged"
 """Hidden folder of a dataset in which its next version is made; it is no part of the dataset."""
-Tables = Callable[[str], Iterator["pa.Table"]]
+Tables = Callable[[str], Iterator[pa.Table]]
 """Split -> its rows, in order, in tables of any lengths."""
 
 
@@ -42,7 +54,6 @@ class Config:
 
 def read_config(root: Path, section: Section, name: str) -> Config:
     """The config of a view, of `labels` or of `paired` that lies there, with the features of its first file."""
-    import pyarrow.parquet as pq
     from datasets import Features
 
     files = {split: [root / path for path in paths] for split, paths in section.shards(name).items()}
@@ -67,12 +78,9 @@ def write_config(
 
     Shards of another count are removed. `tables` are cast to `features`; rows with ids in `drop` are left out.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     dropped = pa.array(sorted(drop), pa.string())
 
-    def kept(split: str) -> Iterator["pa.Table"]:
+    def kept(split: str) -> Iterator[pa.Table]:
         for table in tables(split):
             stays = pc.invert(pc.is_in(table.column(ID), value_set=dropped))
             yield table.filter(stays).cast(features.arrow_schema)
@@ -99,7 +107,7 @@ def write_paired(root: Path, section: Section) -> None:
     arrays = {name: array_feature((width,), "float32") for name, width in widths.items()}
     features = Features({**labels.features, **arrays})
 
-    def tables(split: str) -> Iterator["pa.Table"]:
+    def tables(split: str) -> Iterator[pa.Table]:
         columns = [blocks(views[name].files[split], name) for name in views]
         for own, *chunks in zip(read_tables(labels.files[split], CHUNK), *columns, strict=True):
             held: dict[str, Any] = {name: own.column(name).combine_chunks() for name in labels.features}
@@ -108,6 +116,23 @@ def write_paired(root: Path, section: Section) -> None:
             yield to_table(features, held)
 
     write_config(root, section, PAIRED, features, tables)
+
+
+def write_residual(root: Path, section: Section, view: View, noise: str, image: str, a: float) -> None:
+    """Write the config of a residual view from those of its noise x_T and of the image z0, which lie there.
+
+    The stored float16 rows are subtracted in float32 and rounded once, so that any reader can do it again.
+    """
+    features = view_features(view.name, view.shape, view.dtype, ())
+    x_T, z0 = (read_config(root, section, name) for name in (noise, image))
+
+    def tables(split: str) -> Iterator[pa.Table]:
+        arrays = (blocks(config.files[split], name) for config, name in ((x_T, noise), (z0, image)))
+        for ids, x, z in zip(read_tables(x_T.files[split], CHUNK, [ID]), *arrays, strict=True):
+            rest = (x - np.float32(a) * z).reshape(-1, *view.shape).astype(view.dtype)
+            yield to_table(features, {ID: ids.column(ID).combine_chunks(), view.name: rest})
+
+    write_config(root, section, view.name, features, tables)
 
 
 def _fit(root: Path, section: Section, config: Config, name: str) -> Basis:
@@ -135,10 +160,8 @@ def blocks(files: Iterable[Path], name: str) -> Iterator[np.ndarray]:
         yield column_to_numpy(table.column(name)).astype(np.float32)
 
 
-def read_tables(files: Iterable[Path], rows: int, columns: list[str] | None = None) -> Iterator["pa.Table"]:
+def read_tables(files: Iterable[Path], rows: int, columns: list[str] | None = None) -> Iterator[pa.Table]:
     """The rows of some files, in order, in tables of at most `rows`."""
-    import pyarrow as pa
-
     for path in files:
         with open_parquet(path) as file:
             for batch in file.iter_batches(rows, columns=columns):

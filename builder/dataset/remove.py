@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
 
 from noisezoo.builder.engine import STATE, Lease, find_store, open_build, publishing_lease
 from noisezoo.errors import NoiseZooError, UsageError
@@ -18,12 +20,7 @@ from noisezoo.files import clean_up, read_state, write_json
 from noisezoo.record import LABELS, RECIPE, REFUSALS, Record, Section, record_of
 from noisezoo.schema import ID, NOISE_ROWS_PER_GROUP
 from .finish import REMOVED, Rows, count_refused, read_refusals, removed_ids, sign, write_hashes, write_refusals
-from .layout import STAGED, exchange, place, read_config, read_tables, staging, write_config, write_paired
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from .layout import Config
+from .layout import STAGED, Config, exchange, place, read_config, read_tables, staging, write_config, write_paired
 
 CLAIM = ".claim"
 """Hidden file in a folder without a build while a process writes into it."""
@@ -136,7 +133,7 @@ class _Part:
         return [refusal for refusal in self.refusals if refusal["image_id"] not in gone]
 
 
-def _tables(config: "Config", split: str) -> Iterator["pa.Table"]:
+def _tables(config: Config, split: str) -> Iterator[pa.Table]:
     return read_tables(config.files[split], NOISE_ROWS_PER_GROUP)
 
 
