@@ -23,10 +23,9 @@ def regenerate(root: Path, record: Record, card: str) -> dict[str, str]:
 
 
 def _front_matter(text: str) -> Any:
-    import yaml
+    from huggingface_hub import DatasetCard
 
-    matter = re.match(r"---\n(.*?)\n---\n", text, flags=re.DOTALL)
-    return yaml.safe_load(matter[1]) if matter else None
+    return DatasetCard(text).data.to_dict()
 
 
 DERIVED: Mapping[str, Callable[[str], Any]] = {CARD: _front_matter, CROISSANT: json.loads}

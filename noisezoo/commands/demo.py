@@ -18,16 +18,7 @@ from noisezoo.analysis.report import write_report
 from noisezoo.analysis.studies import Analysis, Effort, Options, all_studies
 from noisezoo.builder.launch import build_datasets, default_processes
 from noisezoo.builder.recipe import read_recipe
-from noisezoo.commands import register_command
-from noisezoo.commands.analyze import (
-    KEPT,
-    about,
-    analyze_with_progress,
-    make_judge,
-    make_model,
-    read_recipe_of,
-    show_verdicts,
-)
+from noisezoo.commands import analyze, register_command
 from noisezoo.commands.bars import Bars
 from noisezoo.commands.output import load_call, make_table, plain_console
 from noisezoo.loading import load
@@ -87,7 +78,7 @@ def demo(
         counts = ", ".join(f"{name} {n}" for name, n in Counter(rows["split"]).items())
         console.print(f"{load_call(outcome.root)}: {counts} rows, {len(rows.column_names)} columns")
     analyses = _analyses(out, console)
-    report = write_report(analyses, out, title="NoiseZoo demo", run=about(quick=True))
+    report = write_report(analyses, out, title="NoiseZoo demo", run=analyze.about(quick=True))
     table = make_table("dataset", "images", "refused", "views", "folder")
     for outcome, (name, analysis) in zip(outcomes, analyses.items(), strict=False):  # variants come last
         images = analysis.results["dataset"]["rows"]
@@ -96,7 +87,7 @@ def demo(
     console.print(Text("summary", style="bold"), table, sep="\n")
     for name, analysis in analyses.items():
         console.print(Text(name, style="bold"))
-        show_verdicts(analysis, console)
+        analyze.show_verdicts(analysis, console)
     paths = f"Report: {report.resolve()}\nNumbers: {report.with_name('results.json').resolve()}"
     console.print(Panel(f"{paths}\nDone in {time.time() - started:.0f} s.", expand=False))
 
@@ -122,11 +113,11 @@ def _studies(part: Part) -> list[str]:
 
 def _analyze(part: Part, out: Path, studies: Sequence[str], console: Console | None = None) -> Analysis:
     folder = out / part.recipe
-    recipe = read_recipe_of(folder)
+    recipe = analyze.read_recipe_of(folder)
     options = Options(
-        effort=EFFORT, models=[make_model(name, recipe) for name in part.models], edits=part.edits,
-        judge=make_judge(part.judge) if part.judge else None,
+        effort=EFFORT, models=[analyze.make_model(name, recipe) for name in part.models], edits=part.edits,
+        judge=analyze.make_judge(part.judge) if part.judge else None,
         variants={"ddim-50": out / part.variant} if part.again else {},
     )  # fmt: skip
-    quiet, kept = Console(quiet=True), out / KEPT / part.recipe
-    return analyze_with_progress(folder, console or quiet, options, studies=studies, keep=kept)
+    quiet, kept = Console(quiet=True), out / analyze.KEPT / part.recipe
+    return analyze.analyze_with_progress(folder, console or quiet, options, studies=studies, keep=kept)
