@@ -4,6 +4,7 @@ The Hub is the state: every call compares the repository with the folder and doe
 that was killed goes on, a second one sends nothing, and no reader ever sees a part of a version.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -12,11 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from noisezoo.errors import NoiseZooError, UsageError
-from noisezoo.hub import PUBLISH, explained
+from noisezoo.hub import BUSY, PUBLISH, cause_of, explained, is_transport, status_of
 from noisezoo.record import RECORD
 from .contents import File, finished, listed, refuse_unpublishable, version_tag
 from .leave_out import leave_out
-from .retry import persistently
 
 if TYPE_CHECKING:
     from huggingface_hub import DatasetInfo, HfApi
@@ -29,6 +29,9 @@ BATCH = 10
 """Number of files to upload at a time: upload URLs expire, and a finished batch is not sent again."""
 SMALL = 2**20
 """A file of at most this many bytes is read once, to be compared with its record and sent."""
+ATTEMPTS = 5
+LONGEST = 300.0
+"""Seconds to wait at most before a retry: the Hub counts its rate limits in windows of five minutes."""
 CHANGED = "{} is not what its record says: it changed since it was verified; run the build again, then publish"
 
 
@@ -228,3 +231,37 @@ def _same(file: File, held: "RepoFile | None") -> bool:
     if held.lfs is not None:
         return bool(held.lfs.sha256 == file.sha256)
     return bool(held.blob_id == sha1(b"blob %d\0" % file.size + file.local.read_bytes()).hexdigest())
+
+
+def persistently(attempt: Callable[[], Published]) -> Published:
+    """Retry until it succeeds, `ATTEMPTS` times at most, each time after the wait that the Hub asks for."""
+    for number in range(1, ATTEMPTS):
+        try:
+            return attempt()
+        except Exception as error:
+            seconds = wait_for(error, number)
+            if seconds is None:
+                raise
+        time.sleep(seconds)
+    return attempt()
+
+
+def wait_for(error: Exception, attempt: int) -> float | None:
+    """Seconds to wait before a retry after the `attempt`-th failure; None where waiting cannot help."""
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    error = cause_of(error)
+    passing = is_transport(error) or status_of(error) in BUSY
+    if not passing or isinstance(error, OfflineModeIsEnabled):
+        return None
+    return min(LONGEST, max(_asked(error), 2.0 ** (attempt - 1)))
+
+
+def _asked(error: Exception) -> float:
+    """Seconds that the Hub asks to wait: `Retry-After`, or the time until its rate limit is reset."""
+    from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-defined]
+
+    headers = getattr(getattr(error, "response", None), "headers", {})
+    limit = parse_ratelimit_headers(headers)
+    after = headers.get("retry-after", "")
+    return float(max(int(after) if after.isdigit() else 0, limit.reset_in_seconds if limit else 0))

@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Features, Image
 
-from noisezoo.builder.dataset import retry
 from noisezoo.builder.dataset.publish import Published, publish
 from noisezoo.builder.engine.build import STATE
 from noisezoo.errors import IncompleteError, NoiseZooError, UsageError
@@ -168,7 +167,7 @@ def test_a_hub_that_stays_busy_is_given_up_with_what_was_sent_kept(
     server.fail(1000, status=503, match="/commit/")
     message = refusal(built, server, IncompleteError)
     assert message == f"{REPO}: the Hub is busy (planted 503): publish again later; what was sent is kept"
-    assert len(server.lines("/commit/")) == retry.ATTEMPTS
+    assert len(server.lines("/commit/")) == publisher.ATTEMPTS
     assert naps == [1, 2, 4, 8] and held(server) == {}
     server.clear()
     sent = server.uploaded()
