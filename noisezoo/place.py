@@ -44,11 +44,7 @@ class Place:
 
 
 def open_place(path_or_repo: str | Path, revision: str | None = None) -> Place:
-    """Open a dataset by its card.
-
-    Args:
-        path_or_repo: A folder (as every `Path` is), or `ORG/NAME` on the Hub.
-        revision: Branch, tag or commit on the Hub.
+    """Open a dataset by its card: a folder (as every `Path` is), or a revision of `ORG/NAME` on the Hub.
 
     Raises:
         UsageError: There is no dataset, the token may not read it, or its card does not list files.

@@ -18,10 +18,7 @@ GROUP = "noisezoo.plugins"
 
 @cache
 def load_plugins() -> tuple[str, ...]:
-    """Import every installed plug-in once; every table calls this before it looks a name up.
-
-    Returns:
-        The names of the plug-ins, in order.
+    """Import every installed plug-in once, and give their names; every table calls this before it looks a name up.
 
     Raises:
         UsageError: A plug-in fails to import; the message names it.
@@ -41,10 +38,7 @@ def load_plugins() -> tuple[str, ...]:
 
 @cache
 def load_package(name: str) -> None:
-    """Import every module of a package, and every plug-in: whatever registers itself is then in its table.
-
-    Args:
-        name: The package's dotted name.
+    """Import every module of the package `name`, and every plug-in: whatever registers itself is then in its table.
 
     Raises:
         UsageError: A plug-in fails to import.

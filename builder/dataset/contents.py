@@ -49,9 +49,7 @@ def finished(folder: Path) -> Record:
 def listed(folder: Path, redistribute: bool = False) -> tuple[File, ...]:
     """The files of a finished dataset, as its record lists them, and the record itself.
 
-    Args:
-        folder: The dataset's folder.
-        redistribute: Let arrays through that were imported from others.
+    `redistribute` lets arrays through that were imported from others.
 
     Raises:
         IncompleteError: The build is not finished, or a file of its record is not there.

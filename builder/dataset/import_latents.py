@@ -57,12 +57,9 @@ def load_computer(view: zoo.View, settings: Settings, folder: str | None) -> Com
 def encode_images(
     view: zoo.View, settings: Settings, source: Source, table: pa.Table, file: Path, folder: str | None
 ) -> list[dict[str, Any]]:
-    """Write a view's rows of all images of a table into a NumPy file, NaN where an image is refused.
+    """Write a view's rows of all images of a table into a NumPy file, NaN where an image is refused; the refusals.
 
     A journal beside the file says how many rows are written: after a kill the same call goes on with the next ones.
-
-    Returns:
-        The refusals.
     """
     computer, ids, keys = load_computer(view, settings, folder), *(table.column(n).to_pylist() for n in (ID, "key"))
     made_of = json.dumps(

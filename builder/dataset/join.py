@@ -15,17 +15,15 @@ from .remove import alone, others
 
 
 def join(folders: Sequence[str | Path], out: str | Path) -> Record:
-    """Make one dataset of several, in `out`: the first one's configs keep their names, others' begin with `SOURCE.`.
+    """Make one dataset of several, in `out`, and give its record.
 
-    Files are linked where the disk allows it, else copied; none is written again, so that joining another source
-    changes no name and no byte of what was there. The same folders give the same bytes.
+    The first one's configs keep their names, those of others begin with `SOURCE.`. Files are linked where the disk
+    allows it, else copied; none is written again, so that joining another source changes no name and no byte of what
+    was there. The same folders give the same bytes.
 
     Args:
         folders: Published folders, each of one source or several.
         out: A new folder, or what an earlier join made of some of these sources.
-
-    Returns:
-        The record of the joined dataset.
 
     Raises:
         UsageError: A folder holds no dataset, two sources or two configs have one name, or `out` holds something else.

@@ -27,7 +27,7 @@ CLAIM = ".claim"
 
 
 def remove(folder: str | Path, ids: Iterable[str], *, source: str | None = None) -> Record:
-    """Make the folder's dataset one without these images: labels, every view, `paired`, its PCA bases, refusals, card.
+    """Make the folder's dataset one without these images, in every config and file, and give its new record.
 
     Killed at any point, the same call goes on to the same bytes. Where the folder has a build, the build knows what was
     removed, so that no later one brings it back.
@@ -36,9 +36,6 @@ def remove(folder: str | Path, ids: Iterable[str], *, source: str | None = None)
         folder: A published folder.
         ids: Of images that have a row or a refusal; those removed before are left out in silence.
         source: Take them out of this source alone; by default out of every source that has them.
-
-    Returns:
-        The new version's record.
 
     Raises:
         UsageError: The folder holds no dataset, it has no such source or images (all of them are named), or no image of
