@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
-from pyarrow.dataset import dataset
 
 from noisezoo.builder.engine import CUT_PROMPTS
 from noisezoo.builder.views import PREFIX, TITLES
@@ -91,6 +90,8 @@ def _model(view: Mapping[str, Any]) -> dict[str, str]:
 
 def _latents(section: Section, configs: Mapping[str, Config], columns: Sequence[str]) -> list[dict[str, Any]]:
     """Mean over rows of each noise view's quality columns; of the reconstruction's, over the rows in its sample."""
+    from pyarrow.dataset import dataset
+
     found = []
     for name in section.view_names:
         config = configs[section.prefix + name]
