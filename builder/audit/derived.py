@@ -25,7 +25,7 @@ def regenerate(root: Path, record: Record, card: str) -> dict[str, str]:
 def _front_matter(text: str) -> Any:
     from huggingface_hub import DatasetCard
 
-    return DatasetCard(text).data.to_dict()
+    return vars(DatasetCard(text).data)
 
 
 DERIVED: Mapping[str, Callable[[str], Any]] = {CARD: _front_matter, CROISSANT: json.loads}

@@ -182,17 +182,16 @@ class _Publication:
     def _commit(self, plan: Plan, parent: str) -> str:
         """Send what is new to the store, where nobody sees it, then make all of it visible at once."""
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-        from huggingface_hub.utils import chunk_iterable
 
-        additions = []
-        for batch in chunk_iterable(plan.send, BATCH):
-            operations = []
-            for file in batch:
-                operations.append(CommitOperationAdd(file.path, _content(file)))
-                operations[-1].upload_info.sha256 = bytes.fromhex(file.sha256)
-            self.api.preupload_lfs_files(self.repo_id, operations, repo_type="dataset")
-            additions += operations
-        changes = [*additions, *(CommitOperationDelete(path, is_folder=False) for path in plan.delete)]
+        changes: list[CommitOperationAdd | CommitOperationDelete] = []
+        for start in range(0, len(plan.send), BATCH):
+            additions = []
+            for file in plan.send[start : start + BATCH]:
+                additions.append(CommitOperationAdd(file.path, _content(file)))
+                additions[-1].upload_info.sha256 = bytes.fromhex(file.sha256)
+            self.api.preupload_lfs_files(self.repo_id, additions, repo_type="dataset")
+            changes += additions
+        changes += [CommitOperationDelete(path, is_folder=False) for path in plan.delete]
         made = self.api.create_commit(
             self.repo_id, changes, repo_type="dataset", commit_message=f"Version {self.tag}", parent_commit=parent
         )
