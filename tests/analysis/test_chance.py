@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from noisezoo.analysis import alignment, gcca, intersections, stitch, transfer
+from noisezoo.analysis.probes import METRICS
 from tests.analysis.test_edit_study import NOISE, OVERLAY, tanh_world, targets
 
 pytestmark = pytest.mark.slow
@@ -58,7 +59,7 @@ class TestNothingIsShared:
         assert (rejected <= most(200, 0.06)).all(), rejected
 
     def test_transfer(self, law: str, size: str) -> None:
-        rejected = np.zeros(3)
+        rejected = np.zeros(len(METRICS))
         for seed, rng, (X, _, _), groups in worlds(200, law, size):
             label = (rng.random(groups.max() + 1) < 0.5).astype(float)[groups]
             found = transfer(X, X @ rng.standard_normal((6, 4)), label, ["a"], groups=groups, seed=seed, n_splits=1)
