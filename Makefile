@@ -14,7 +14,8 @@ demo: install
 	$(BIN)/noisezoo demo --out $(OUT)
 
 # Two processes, a file of tests to each at a time; `make slow` runs the long simulations beside.
-test: lint types docs compiled
+test: install
+	$(MAKE) --jobs 4 lint types docs compiled
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 slow: compiled

@@ -10,8 +10,6 @@ Everything lies in memory. huggingface_hub reads its endpoint at import: `client
 
 import os
 import re
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -21,15 +19,13 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from tests.fresh import Fresh
 from tests.hub_handler import Handler, Seen, Server
 from tests.hub_repos import Repo
 
 TOKEN, STRANGER = "hf_owner", "hf_stranger"
 """The token of `me`, who owns every repository, and that of `you`, who owns none."""
 QUIET = "HF_DATASETS_DISABLE_PROGRESS_BARS"
-# A Parquet stream's Arrow threads may let go of Python objects while the interpreter ends, and abort a child that has
-# done all it was asked to (huggingface/datasets issue 7566). What a child does is tested, not how Python ends.
-LEAVE = "\nimport os, sys; sys.stdout.flush(); sys.stderr.flush(); os._exit(0)\n"
 
 
 @dataclass
@@ -142,16 +138,15 @@ class HubServer:
         own = {"HF_ENDPOINT": self.url, "HF_HOME": str(home), **dict.fromkeys(switches, "1")}
         return inherited | own | ({"HF_TOKEN": token} if token else {})
 
-    def start(self, code: str, home: Path, token: str | None = TOKEN) -> "subprocess.Popen[str]":
+    def start(self, code: str, home: Path, token: str | None = TOKEN) -> Fresh:
         """A Python process that runs `code` with this server for the Hub."""
-        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen([sys.executable, "-c", code + LEAVE], env=self.environment(home, token), **pipes)
+        return Fresh(code, environment=self.environment(home, token))
 
     def run(self, code: str, home: Path, token: str | None = TOKEN) -> str:
         """What `code` printed in a process of its own; fails with its traceback."""
         child = self.start(code, home, token)
-        out, err = child.communicate(timeout=120)
-        assert child.returncode == 0, err
+        out, err = child.communicate()
+        assert child.poll() == 0, err
         return out.strip()
 
     def strike(self, handler: Handler) -> None:

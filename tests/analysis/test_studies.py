@@ -3,8 +3,6 @@
 import json
 import os
 import random
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from importlib import import_module
@@ -24,6 +22,7 @@ from noisezoo.errors import UsageError
 from tests.analysis import browser
 from tests.analysis.planted_report import Page, make_analysis
 from tests.builder.building import recipe_of
+from tests.fresh import Fresh, module
 
 VIEWS = (
     "digits-ddpm",
@@ -475,9 +474,10 @@ def test_a_users_own_study_comes_with_its_section_its_claim_and_its_table(
         "{% for row in results.length.rows %}<tr><th>{{ row.view }}</th><td>{{ row.length | decimals(3) }}</td></tr>"
         "{% endfor %}</table>{% endcall %}"
     )
-    path = os.pathsep.join([str(package), *sys.path])
-    subprocess.run([sys.executable, "-m", "noisezoo", "analyze", str(datasets[0]), "--studies", "length",
-                    "--out", str(tmp_path / "report")], check=True, env={**os.environ, "PYTHONPATH": path})  # fmt: skip
+    command = ("analyze", str(datasets[0]), "--studies", "length", "--out", str(tmp_path / "report"))
+    analysis = Fresh(module("noisezoo"), *command, environment={**os.environ, "PYTHONPATH": str(package)})
+    _, said = analysis.communicate()
+    assert analysis.poll() == 0, said
     page = Page((tmp_path / "report" / "report.html").read_text()).root
     results = json.loads((tmp_path / "report" / "results.json").read_text())["datasets"]["digits"]
     assert [head.text for head in page.all("h3")][1:2] == ["How long"]

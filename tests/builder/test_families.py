@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ import noisezoo
 from noisezoo.builder.views import families
 from noisezoo.builder.views.families import register_family
 from noisezoo.errors import UsageError
+from tests.fresh import Fresh, module
 
 PLUGIN = """
 from noisezoo import zoo
@@ -64,9 +63,9 @@ def test_a_user_s_family_is_built_by_every_process_and_its_array_is_the_class_s(
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     path = os.pathsep.join([str(site), str(Path(__file__).parents[2])])
     environment = {**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true"}
-    command = [sys.executable, "-m", "noisezoo.builder", "recipe.yaml", "--out", "out"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    build = Fresh(module("noisezoo.builder"), "recipe.yaml", "--out", "out", environment=environment, folder=tmp_path)
+    _, said = build.communicate()
+    assert build.poll() == 0, said
     dataset = noisezoo.load(tmp_path / "out", views=["my-edges", "pixels-8"])
     edges, pixels = noisezoo.matrix(dataset, "my-edges"), noisezoo.matrix(dataset, "pixels-8")
     assert edges.shape == (12, 64) and edges.any()

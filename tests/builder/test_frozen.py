@@ -19,6 +19,7 @@ from noisezoo.builder.engine.build import open_build
 from noisezoo.builder.sources.source import open_source
 from noisezoo.errors import IncompleteError, UsageError
 from tests.builder.building import recipe_of
+from tests.builder.launching import launch_by_fork
 from tests.hub_server import HubServer, client
 
 ONE, TWO = ("pixels-8",), ("pixels-8", "pixels-8-whitened")
@@ -84,6 +85,7 @@ def test_the_command_ends_with_3_and_says_how_to_go_on(
     assert run(recipe(f"imagefolder:{root}", ONE), out)
     swap(root / "01.png", root / "02.png")
     (tmp_path / "recipe.yaml").write_text(recipe(f"imagefolder:{root}", TWO).model_dump_json())
+    launch_by_fork(monkeypatch)
     code = command(monkeypatch, "build", str(tmp_path / "recipe.yaml"), "--out", str(out), "--processes", "1")
     assert code == 3
     assert re.search(r"0[12]\.png: no longer the picture that the manifest froze; put the old", capsys.readouterr().err)
@@ -181,6 +183,7 @@ from pathlib import Path
 from noisezoo.builder.__main__ import run
 from noisezoo.errors import NoiseZooError
 from tests.builder.building import recipe_of
+from tests.builder.launching import launch_by_fork
 try:
     run(recipe_of("hf:me/greys", {views!r}, limit=None, pca_dims=64, options={options!r}), Path({out!r}))
     print("built")

@@ -16,6 +16,7 @@ from noisezoo.errors import UsageError
 from noisezoo.loading import load
 from tests.builder.building import digits_recipe, in_child, leftovers, parts, published, recipe_of
 from tests.builder.committed import commit_units
+from tests.builder.launching import launch_by_fork
 from tests.builder.test_frozen import photos
 
 LIGHT = ("pixels-8", "pixels-8-whitened", "random-64")
@@ -85,9 +86,10 @@ def test_a_kill_while_a_build_grows_leaves_a_build_of_one_of_the_two_limits(tmp_
     assert published(out) == at_once(digits_recipe(LIGHT, limit=40), tmp_path)
 
 
-def test_two_processes_grow_a_build_together(tmp_path: Path) -> None:
+def test_two_processes_grow_a_build_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from noisezoo.builder.launch.local import build_dataset
 
+    launch_by_fork(monkeypatch)
     out = tmp_path / "a" / "noisezoo"
     assert run(digits_recipe(LIGHT, limit=20), out)
     build_dataset(digits_recipe(LIGHT, limit=40), out, processes=2)

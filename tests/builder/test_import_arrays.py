@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from noisezoo.builder.sources.source import Source, open_source
 from noisezoo.errors import UsageError
 from noisezoo.record import RECORD, read_record
 from tests.builder.building import in_child
+from tests.fresh import Fresh, module
 
 ROWS, STEPS = 9, 10
 
@@ -308,7 +308,7 @@ def test_the_command_imports_from_the_hub_and_says_how_near_rows_come(tmp_path: 
     X = released_inversion(np.stack(pictures).transpose(0, 3, 1, 2) / 127.5 - 1, 5)
     np.save(tmp_path / "noises_faces-ddpm.npy", X)
     photos = f"imagefolder:{tmp_path / 'photos'}"
-    command = ["-m", "noisezoo", "import", "me/theirs", "--images", photos, "--split", "test", "--out",
+    command = ["import", "me/theirs", "--images", photos, "--split", "test", "--out",
                str(tmp_path / "out"), "--recompute", "3", "--steps", "5,10", "--latents"]  # fmt: skip
     with HubServer() as server, client(server):
         api = HfApi(endpoint=server.url, token=TOKEN)
@@ -316,17 +316,18 @@ def test_the_command_imports_from_the_hub_and_says_how_near_rows_come(tmp_path: 
         api.upload_file(path_or_fileobj=str(tmp_path / "noises_faces-ddpm.npy"), repo_id="me/theirs",
                         path_in_repo="data/noises_faces-ddpm.npy", repo_type="dataset")  # fmt: skip
         environment = server.environment(tmp_path / "home")
-        run = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, check=False)
-        assert run.returncode == 0, run.stderr
-        nearest, other = ([line for line in run.stdout.splitlines() if f"t = {t}" in line] for t in (800, 900))
+        run = Fresh(module("noisezoo"), *command, environment=environment)
+        out, said = run.communicate()
+        assert run.poll() == 0, said
+        nearest, other = ([line for line in out.splitlines() if f"t = {t}" in line] for t in (800, 900))
         medians = [float(line.split("│")[5]) for line in (*nearest, *other)]
-        assert medians[0] < 0.03 < 0.1 < medians[1], run.stdout
+        assert medians[0] < 0.03 < 0.1 < medians[1], out
         record = read_record(tmp_path / "out")
         assert record is not None
         (section,) = record.sections
         told, (view, image, rest) = section.facts["faces-ddpm"], section.views
         assert (image["name"], rest["name"]) == ("pixels", "faces-ddpm-residual") == ("pixels", *section.view_names[2:])
-        assert "faces-ddpm-residual: x_T - a z0, a = " in run.stdout
+        assert "faces-ddpm-residual: x_T - a z0, a = " in out
         assert (view["settings"], view["imported"]["nearest_steps"]) == ({"num_inference_steps": 5}, 5)
         assert told["x_T_time"] == 800 and told["x_T_a"] ** 2 + told["x_T_s"] ** 2 == pytest.approx(1)
         card = (tmp_path / "out" / "README.md").read_text()
@@ -334,9 +335,10 @@ def test_the_command_imports_from_the_hub_and_says_how_near_rows_come(tmp_path: 
             f"| 5 | {view['imported']['median_difference']:.2g} of the norm, 3 rows |" in card and "t = 800: " in card
         )
         assert verify(tmp_path / "out", recompute=2, source=open_source(photos)).ok
-        missing = ["-m", "noisezoo", "import", "me/nothing", "--images", "faces", "--out", str(tmp_path / "no")]
-        run = subprocess.run([sys.executable, *missing], env=environment, capture_output=True, text=True, check=False)
-        assert run.returncode == 2 and "me/nothing: it is no folder here, and the Hub does not have it" in run.stderr
+        missing = ["import", "me/nothing", "--images", "faces", "--out", str(tmp_path / "no")]
+        run = Fresh(module("noisezoo"), *missing, environment=environment)
+        _, said = run.communicate()
+        assert run.poll() == 2 and "me/nothing: it is no folder here, and the Hub does not have it" in said
     assert read_record(tmp_path / "out").sections[0].rows == 4  # type: ignore[union-attr]
 
 

@@ -1,11 +1,11 @@
 """A user's own package adds a network class, a family of encoders, a scheme and a row, without touching ours."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.fresh import Fresh
 
 PLUGIN = """
 from dataclasses import dataclass
@@ -90,11 +90,10 @@ def test_a_package_adds_a_network_an_encoder_a_scheme_and_a_row_that_build_as_ou
     (site / "mine-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1\n")
     (site / "mine-1.dist-info" / "entry_points.txt").write_text("[noisezoo.plugins]\nmine = mine_plugin\n")
     code = f"import sys; sys.path.append({str(site)!r})\n{USE}"
-    found = subprocess.run(
-        [sys.executable, "-c", code, str(folder), str(tmp_path / "noisezoo")], capture_output=True, text=True
-    )
-    assert found.returncode == 0, found.stderr[-2000:]
-    told = json.loads(found.stdout.splitlines()[-1])
+    build = Fresh(code, str(folder), str(tmp_path / "noisezoo"))
+    out, said = build.communicate()
+    assert build.poll() == 0, said[-2000:]
+    told = json.loads(out.splitlines()[-1])
     assert (told["row"], told["twin"], told["network"]) == ("what I made", True, "Negated")
     assert told["families"] == ["open_clip", "timm", "transformers", "means"]
     assert (told["scheme"], told["recognised"], told["means"]) == ("Halved", "Means", True)

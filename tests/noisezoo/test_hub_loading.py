@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.builder.publishing import REPO, send
+from tests.fresh import Fresh, module
 from tests.hub_server import STRANGER, TOKEN, HubServer, client
 
 MISSING = "it is no folder here, and the Hub does not have it, or not for this token"
@@ -138,12 +139,8 @@ print(rows.column_names[-1], rows.num_shards, sum(1 for _ in rows), sum(1 for _ 
 
 
 def test_analyze_says_in_one_line_what_the_hub_refuses(server: HubServer, tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
-    command = [sys.executable, "-m", "noisezoo", "analyze", "me/nothing", "--out", str(tmp_path / "report")]
-    run = subprocess.run(command, env=server.environment(tmp_path), capture_output=True, text=True, check=False)
-    assert run.returncode == 2
-    assert (
-        "me/nothing: it is no folder here, and the Hub does not have it" in run.stderr and "Traceback" not in run.stderr
-    )
+    command = ("analyze", "me/nothing", "--out", str(tmp_path / "report"))
+    analysis = Fresh(module("noisezoo"), *command, environment=server.environment(tmp_path))
+    _, said = analysis.communicate()
+    assert analysis.poll() == 2
+    assert "me/nothing: it is no folder here, and the Hub does not have it" in said and "Traceback" not in said

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
+from itertools import product
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,16 @@ from noisezoo.builder.engine.build import Build, open_build, prepare
 from noisezoo.builder.engine.log import Log
 from noisezoo.builder.recipe import make_recipe
 from noisezoo.builder.sources.source import SOURCES, Source
+from tests.builder.building import in_child
 
 SHAPE = (4, 128, 128)
 """Of one row: 128 KiB, so that few rows weigh much beside the libraries."""
 importing: Any = import_module("noisezoo.builder.dataset.import_arrays")
 BLANKS = {"blanks": "tests.noisezoo.test_memory:Blanks"}
 ROOT = Path(__file__).parents[2]
-CHILD = "from tests.noisezoo.test_memory import child; child({!r}, {!r}, {!r}, {!r}, {!r})"
+CHILD = "from tests.noisezoo.test_memory import peaks; peaks({!r}, {!r})"
 STATUS = Path("/proc/self/status")
+STAGES = ("write", "publish", "import")
 PLAIN = {"OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_MMAP_THRESHOLD_": "65536"}
 """What is freed goes back at once: allocators that keep some for later make a peak vary by a fifth from run to run."""
 
@@ -86,15 +89,15 @@ def import_rows(root: Path, rows: int, shape: tuple[int, ...], block: int) -> No
                             shard_rows=block)  # fmt: skip
 
 
-def child(stage: str, root: str, rows: int, shape: tuple[int, ...], block: int) -> None:
-    """Do one stage of a build of `rows` rows in `root`, `block` rows at a time, and print the peak.
+def do(stage: str, root: Path, rows: int, shape: tuple[int, ...] = SHAPE, block: int = 16) -> None:
+    """Do one stage of a build of `rows` rows in `root`, `block` rows at a time, and print the peak in kB.
 
     Row groups, blocks and the rows of the fit have caps of their own, beyond a test's sizes: they are brought below.
     """
     stages: dict[str, Callable[[], object]] = {
-        "write": partial(write_parts, Path(root), rows, shape, block),
-        "publish": lambda: finish(open_build(Path(root))),
-        "import": partial(import_rows, Path(root), rows, shape, block),
+        "write": partial(write_parts, root, rows, shape, block),
+        "publish": lambda: finish(open_build(root)),
+        "import": partial(import_rows, root, rows, shape, block),
     }
     caps = [
         patch.multiple(published, PCA_ROWS=block, CHUNK=block), patch.object(importing, "CHUNK", block),
@@ -103,17 +106,14 @@ def child(stage: str, root: str, rows: int, shape: tuple[int, ...], block: int) 
     with caps[0], caps[1], caps[2]:
         stages[stage]()
     # not getrusage's maxrss: that begins at what the parent held when it started this process
-    print(re.findall(r"VmHWM:\s+(\d+) kB", STATUS.read_text())[0])
+    print(re.findall(r"VmHWM:\s+(\d+) kB", STATUS.read_text())[0], flush=True)
 
 
-def peak(stage: str, root: Path, rows: int, shape: tuple[int, ...] = SHAPE, block: int = 16) -> float:
-    """Peak resident memory of a process that does one stage, in MiB."""
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    environment = os.environ | PLAIN | {"PYTHONPATH": path}
-    code = CHILD.format(stage, str(root), rows, shape, block)
-    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    return int(run.stdout.split()[-1]) / 1024
+def peaks(root: str, rows: tuple[int, ...]) -> None:
+    """Print the peak of a process for each stage and number of rows; all are forked from one that has the libraries."""
+    import_module("torch")
+    for stage, n in product(STAGES, rows):
+        assert in_child(partial(do, stage, Path(root) / str(n), n), seconds=300) == 0
 
 
 @pytest.mark.skipif("VmHWM" not in (STATUS.read_text() if STATUS.exists() else ""), reason="no peak of its own to read")
@@ -121,7 +121,12 @@ def test_peak_memory_of_each_stage_stays_within_a_tenth_at_four_times_the_rows(
     tmp_path: Path,
 ) -> None:
     few, many = 128, 512
-    added = (many - few) * prod(SHAPE) * 2 / 2**20  # 48 MiB: beside the libraries' 650, ten percent would hide it
-    for stage in ("write", "publish", "import"):
-        small, large = (peak(stage, tmp_path / str(rows), rows) for rows in (few, many))
+    added = (many - few) * prod(SHAPE) * 2 / 2**20  # 48 MiB: beside the libraries' 430, ten percent would hide it
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = os.environ | PLAIN | {"PYTHONPATH": path}
+    code = CHILD.format(str(tmp_path), (few, many))
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    found = np.array([int(line) for line in run.stdout.split()]).reshape(len(STAGES), 2) / 1024
+    for stage, (small, large) in zip(STAGES, found, strict=True):
         assert large - small <= min(small, added) / 10, f"{stage}: {small:.0f} MiB at {few} rows, {large:.0f} at {many}"

@@ -1,7 +1,6 @@
 """A user's own package is a plug-in: what it registers is found in this process and in a builder's."""
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 from noisezoo import zoo
 from noisezoo.errors import UsageError
 from noisezoo.plugins import load_plugins
+from tests.fresh import Fresh
 
 ROW = """
 from dataclasses import replace
@@ -64,7 +64,9 @@ def test_a_builder_s_process_builds_the_view_of_a_user_s_package(installed: Path
 
     path = os.pathsep.join([str(installed), str(Path(__file__).parents[2])])
     environment = {**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1"}
-    subprocess.run([sys.executable, "-c", BUILD], cwd=tmp_path, env=environment, check=True, capture_output=True)
+    build = Fresh(BUILD, environment=environment, folder=tmp_path)
+    _, said = build.communicate()
+    assert build.poll() == 0, said
     assert noisezoo.matrix(noisezoo.load(tmp_path / "out", views=["my-noise"]), "my-noise").shape == (6, 64)
 
 
