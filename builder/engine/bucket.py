@@ -12,6 +12,7 @@ byte, until the build is finished.
 import errno
 import hashlib
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -30,6 +31,12 @@ WORK = "NOISEZOO_WORK"
 
 CLOCK = f".clock{TEMPORARY}"
 """Object that is written to learn the storage's time."""
+
+HUB = "https://s3.hf.co"
+"""Where the Hub's buckets speak the protocol of S3: https://huggingface.co/docs/hub/storage-buckets-s3"""
+
+HUB_CLIENT = "aws-sdk-rust noisezoo"
+"""To a client of this name the Hub sends an object's bytes and version itself; to others, the address of a copy."""
 
 Mode = str | dict[str, str]
 """`create`, `overwrite`, or the version that is replaced."""
@@ -262,6 +269,8 @@ def _is_there(found: Any) -> bool:
 def _connect(url: str) -> Any:
     """The client of a bucket; keys are relative to the URL's path.
 
+    The Hub's own interface has no conditions, but its buckets can also be written by the protocol of S3, which has.
+
     Raises:
         UsageError: The package is missing, or the URL is not one of an object storage that can do this.
     """
@@ -270,8 +279,17 @@ def _connect(url: str) -> Any:
         from obstore.store import from_url
     except ImportError as error:
         raise UsageError(f"{url} needs the package obstore: pip install 'noisezoo[storage]'") from error
-    http = any(value.startswith("http://") for name, value in os.environ.items() if name.startswith("AWS_ENDPOINT"))
+    environment = (value for name, value in os.environ.items() if name.startswith(("AWS_ENDPOINT", "GOOGLE_BASE_URL")))
+    client = {"allow_http": any(value.startswith("http://") for value in environment)}
+    config = {}
+    if url.startswith("hf://"):
+        place = re.fullmatch(r"hf://buckets/([^/]+)/(.+)", url)
+        if place is None:
+            raise UsageError(f"{url} names no bucket: write hf://buckets/NAMESPACE/NAME/PATH")
+        url = f"s3://{place[2]}"
+        config = {"endpoint": f"{HUB}/{place[1]}", "region": "us-east-1", "disable_bulk_delete": "true"}
+        client["user_agent"] = HUB_CLIENT
     try:
-        return from_url(url, client_options={"allow_http": http})
+        return from_url(url, config=config, client_options=client)
     except (BaseError, ValueError) as error:
         raise UsageError(f"{url}: {str(error).splitlines()[0]}") from error

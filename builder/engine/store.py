@@ -329,7 +329,7 @@ LOCAL = Folder(Path())
 """This machine's file system, for paths from the working folder on."""
 
 
-SCHEMES = ("s3", "gs", "az")
+SCHEMES = ("s3", "gs", "az", "hf")
 """How URLs of object storages begin whose writes may have a condition."""
 
 
@@ -344,11 +344,6 @@ def find_store(place: str | Path | Store) -> Store:
     if not is_url(place):
         return Folder(Path(place))
     scheme, _, rest = str(place).partition(":")
-    if scheme == "hf":
-        raise UsageError(
-            f"{place}: the Hub's buckets have no write on a condition, by which processes would share the work: build "
-            "in a folder or on s3://, gs://, az://, and copy the dataset there"
-        )
     if scheme not in SCHEMES:
         raise UsageError(f"{place}: a build is shared in a folder or on {', '.join(f'{each}://' for each in SCHEMES)}")
     if not rest.strip("/"):

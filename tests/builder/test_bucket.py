@@ -24,51 +24,64 @@ from noisezoo.builder.engine.store import Folder, Store, find_store
 from noisezoo.builder.launch import status
 from noisezoo.builder.launch.engines import find_engine
 from noisezoo.errors import UsageError
+from tests.bucket_servers import BUCKET, PLACES, BucketServer, missing
 from tests.builder.building import digits_recipe, in_child, published
+from tests.builder.publishing import REPO, held, versions
 from tests.chaos.hurried import hurried
-from tests.s3_server import BUCKET, S3Server
+from tests.hub_server import HubServer
 
 VIEWS = ("pixels-8", "pixels-8-whitened")
 RECIPE = digits_recipe(VIEWS, limit=24)
 
 
+each_storage = pytest.mark.parametrize("server", list(PLACES), indirect=True)
+s3_alone = pytest.mark.parametrize("server", ["s3"], indirect=True)
+s3_and_slowly_the_others = pytest.mark.parametrize(
+    "server", ["s3", *(pytest.param(each, marks=pytest.mark.slow) for each in ("hf", "gs", "az"))], indirect=True
+)
+
+
 @pytest.fixture(scope="module")
-def server() -> Iterator[S3Server]:
-    with S3Server() as server, pytest.MonkeyPatch.context() as patch:
+def server(request: pytest.FixtureRequest) -> Iterator[BucketServer]:
+    if missing(request.param):
+        pytest.skip(missing(request.param))
+    with BucketServer(request.param) as server, pytest.MonkeyPatch.context() as patch:
         for name, value in server.environment.items():
             patch.setenv(name, value)
+        patch.setattr("noisezoo.builder.engine.bucket.HUB", server.url)
         yield server
 
 
 @pytest.fixture
-def url(server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def url(server: BucketServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A build's place, of which nothing is there yet; its last name is that of the local build's folder."""
     monkeypatch.setenv("NOISEZOO_WORK", str(tmp_path / "work"))
-    return f"s3://{BUCKET}/{tmp_path.name}/noisezoo"
+    return f"{server.place}/{tmp_path.name}/noisezoo"
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The hashes of the same dataset built in a folder."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same dataset built in a folder."""
     folder = tmp_path_factory.mktemp("local") / "noisezoo"
     assert run(RECIPE, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def local(folder: Path) -> dict[str, str]:
+    """The hashes of the folder's files."""
     return published(folder)
 
 
-def keys(server: S3Server, url: str) -> dict[str, int]:
-    return server.keys(url.removeprefix(f"s3://{BUCKET}/"))
-
-
-def dataset(server: S3Server, url: str) -> dict[str, str]:
+def dataset(server: BucketServer, url: str) -> dict[str, str]:
     """Path -> sha256 of every published object."""
-    path = url.removeprefix("s3:/")
-    names = [name for name in keys(server, url) if not name.startswith(STATE)]
-    return {name: sha256(server.ask("GET", f"{path}/{name}")).hexdigest() for name in names}
+    names = [name for name in server.keys(url) if not name.startswith(STATE)]
+    return {name: sha256(server.read(f"{url}/{name}")).hexdigest() for name in names}
 
 
-def leases(server: S3Server, url: str) -> list[str]:
+def leases(server: BucketServer, url: str) -> list[str]:
     """Objects of leases that some process owns."""
-    there = keys(server, url).items()
+    there = server.keys(url).items()
     return [name for name, size in there if "/claims/" in name and size > 1]
 
 
@@ -115,12 +128,14 @@ def test_a_folder_gives_what_leases_ask_for(tmp_path: Path) -> None:
     protocol(Folder(tmp_path))
 
 
+@each_storage
 def test_a_bucket_gives_what_leases_ask_for(url: str) -> None:
     assert in_child(lambda: protocol(find_store(url))) == 0
 
 
+@each_storage
 @pytest.mark.parametrize("how", ["503", "lost"])
-def test_a_write_whose_answer_fails_neither_loses_nor_doubles_a_lease(server: S3Server, url: str, how: str) -> None:
+def test_a_write_whose_answer_fails_neither_loses_nor_doubles_a_lease(server: BucketServer, url: str, how: str) -> None:
     def work() -> None:
         store = find_store(url)
         path = store.root / STATE / "claims" / "1.json"
@@ -148,6 +163,7 @@ def race(url: str, number: int, wins: Path) -> None:
                 time.sleep(0.002)
 
 
+@each_storage
 def test_of_processes_racing_for_leases_in_a_bucket_each_is_won_once(url: str, tmp_path: Path) -> None:
     racers = [started(lambda n=number: race(url, n, tmp_path)) for number in range(3)]  # type: ignore[misc]
     for racer in racers:
@@ -156,8 +172,26 @@ def test_of_processes_racing_for_leases_in_a_bucket_each_is_won_once(url: str, t
     assert len([path for path in tmp_path.iterdir() if path.name.isdigit()]) == 12
 
 
+@pytest.mark.parametrize(  # fake-gcs-server takes no pieces
+    "server", ["s3", *(pytest.param(each, marks=pytest.mark.slow) for each in ("hf", "az"))], indirect=True
+)
+def test_a_file_that_is_sent_in_pieces_is_fetched_whole(url: str, tmp_path: Path) -> None:
+    def work() -> None:
+        store = find_store(url)
+        path, content = store.root / "large", os.urandom(11 << 20)
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content)
+        store.share(path)
+        path.unlink()
+        assert store.size(path) == len(content)
+        assert store.fetch(path).read_bytes() == content and store.tail(path, 10 << 20) == content[10 << 20 :]
+
+    assert in_child(work) == 0
+
+
+@s3_and_slowly_the_others
 def test_processes_share_a_build_in_a_bucket_through_faults_and_give_the_local_build_s_bytes(
-    server: S3Server, url: str, local: dict[str, str], tmp_path: Path
+    server: BucketServer, url: str, local: dict[str, str], tmp_path: Path
 ) -> None:
     server.fail("503", 3, "PUT .*/parts/.*parquet")
     server.fail("lost", 3, "PUT .*/claims/")
@@ -180,18 +214,19 @@ def test_processes_share_a_build_in_a_bucket_through_faults_and_give_the_local_b
     if leases(server, url):  # of the process that was not the last
         assert in_child(work) == 0
     assert dataset(server, url) == local and leases(server, url) == []
-    logs = [name for name in keys(server, url) if name.endswith(".jsonl")]
+    logs = [name for name in server.keys(url) if name.endswith(".jsonl")]
     assert len(logs) >= 2, "each process's log is there for the others"
     here = [path.name for path in (tmp_path / "work").rglob("*") if path.suffix == ".parquet"]
     assert here == ["manifest.parquet"] or here == [], "no copy of a part or of a published file stays behind"
     assert in_child(look) == 0
     shard = next(name for name in local if name.startswith("pixels-8/"))
-    server.ask("PUT", f"{url.removeprefix('s3:/')}/{shard}", b"damaged")
+    server.write(f"{url}/{shard}", b"damaged")
     assert in_child(lambda: os._exit(verify(url).ok)) == 0, "a damaged object is found"
 
 
+@s3_and_slowly_the_others
 def test_a_worker_of_another_machine_killed_in_a_unit_loses_its_lease_and_another_one_finishes(
-    server: S3Server, url: str, local: dict[str, str]
+    server: BucketServer, url: str, local: dict[str, str]
 ) -> None:
     def dies() -> None:
         from noisezoo.builder.engine import worker
@@ -205,14 +240,14 @@ def test_a_worker_of_another_machine_killed_in_a_unit_loses_its_lease_and_anothe
             run(RECIPE, Path(url))
 
     assert in_child(dies) == -signal.SIGKILL
-    path = url.removeprefix("s3:/")
-    assert any(b"elsewhere" in server.ask("GET", f"{path}/{name}") for name in leases(server, url))
+    assert any(b"elsewhere" in server.read(f"{url}/{name}") for name in leases(server, url))
     assert in_child(goes_on) == 0
     assert dataset(server, url) == local and leases(server, url) == []
 
 
+@s3_and_slowly_the_others
 def test_a_publisher_killed_between_two_files_leaves_no_dataset_and_the_next_one_the_same_bytes(
-    server: S3Server, url: str, local: dict[str, str]
+    server: BucketServer, url: str, local: dict[str, str]
 ) -> None:
     def dies() -> None:
         from noisezoo.builder.engine.bucket import Bucket
@@ -234,7 +269,30 @@ def test_a_publisher_killed_between_two_files_leaves_no_dataset_and_the_next_one
     assert dataset(server, url) == local
 
 
-def test_a_storage_that_ignores_conditions_is_refused_before_any_work(server: S3Server, url: str) -> None:
+@s3_and_slowly_the_others
+def test_a_dataset_is_published_from_a_bucket_and_loaded_from_the_hub(
+    server: BucketServer, url: str, folder: Path, local: dict[str, str], tmp_path: Path
+) -> None:
+    for name in local:
+        server.write(f"{url}/{name}", (folder / name).read_bytes())
+    code = f"""
+import noisezoo
+from noisezoo.builder.engine import bucket
+from noisezoo.cli import make_app
+bucket.HUB = {server.url!r}
+for _ in range(2):
+    make_app()(["publish", {url!r}, {REPO!r}], standalone_mode=False)
+sent, built = noisezoo.load({REPO!r}), noisezoo.load({str(folder)!r})
+assert sent.num_rows == 24 and sent.column_names == built.column_names and sent.to_dict() == built.to_dict()
+"""
+    with HubServer() as hub:
+        said = hub.run(code, tmp_path / "home")
+        assert {path: sha256(content).hexdigest() for path, content in held(hub).items()} == local
+        assert len(versions(hub)) == 1 and f"0 files (0.0 MB) sent, {len(local)}" in said
+
+
+@pytest.mark.parametrize("server", ["s3", "hf", "gs"], indirect=True)  # Azure's clients sign the conditions
+def test_a_storage_that_ignores_conditions_is_refused_before_any_work(server: BucketServer, url: str) -> None:
     server.fail("unconditional", 2, "PUT .*/_build/.*tmp")
 
     def work() -> None:
@@ -242,13 +300,15 @@ def test_a_storage_that_ignores_conditions_is_refused_before_any_work(server: S3
             prepare(RECIPE, url)
 
     assert in_child(work) == 0 and server.left() == 0
-    assert keys(server, url) == {}
+    assert server.keys(url) == {}
 
 
-def test_a_bucket_that_is_not_there_is_refused_in_one_line(url: str) -> None:
+@each_storage
+def test_a_bucket_that_is_not_there_is_refused_in_one_line(server: BucketServer, url: str) -> None:
     def work() -> None:
-        with pytest.raises(UsageError, match="cannot write to s3://none/x: there is no such bucket.*another --out"):
-            prepare(RECIPE, "s3://none/x")
+        none = server.place.removesuffix(BUCKET) + "none/x"
+        with pytest.raises(UsageError, match=f"cannot write to {none}: there is no such bucket.*another --out"):
+            prepare(RECIPE, none)
 
     assert in_child(work) == 0
 
@@ -256,8 +316,8 @@ def test_a_bucket_that_is_not_there_is_refused_in_one_line(url: str) -> None:
 @pytest.mark.parametrize(
     ("place", "said"),
     [
-        ("hf://buckets/me/builds", "the Hub's buckets have no write on a condition.*copy the dataset there"),
-        ("ftp://host/x", "a build is shared in a folder or on s3://, gs://, az://"),
+        ("hf://datasets/me", "names no bucket: write hf://buckets/NAMESPACE/NAME/PATH"),
+        ("ftp://host/x", "a build is shared in a folder or on s3://, gs://, az://, hf://"),
         ("s3://", "names no bucket: write s3://BUCKET/PATH"),
     ],
 )
@@ -273,6 +333,7 @@ def test_without_the_package_one_line_names_the_extra(monkeypatch: pytest.Monkey
         find_store("s3://never-asked-for/x")
 
 
+@s3_alone
 def test_an_engine_that_needs_a_folder_refuses_a_bucket(url: str) -> None:
     def work() -> None:
         start = find_engine("ray", {})
