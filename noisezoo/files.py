@@ -4,9 +4,10 @@ import glob
 import hashlib
 import json
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -129,10 +130,12 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def clean_up(folder: Path, name: str = "") -> None:
-    """Remove what killed writers of `name` (of any file, where it is empty) left in a folder."""
+def clean_up(folder: Path, name: str = "", idle: float = 0.0) -> None:
+    """Remove what killed writers of `name` (of any file, where it is empty) left in a folder, `idle` seconds ago."""
     for leftover in folder.glob(f".{glob.escape(name)}*{TEMPORARY}"):
-        leftover.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            if leftover.stat().st_mtime <= time.time() - idle:
+                leftover.unlink()
 
 
 def _sync(path: Path) -> None:

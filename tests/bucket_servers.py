@@ -124,6 +124,7 @@ def faulty(application: Application, faults: list[list[Any]]) -> Application:
     """The same application, which lets requests fail."""
 
     def answer(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        fault: list[Any]
         line = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
         fault = next((each for each in faults if each[1] and re.search(each[2], line)), ["", 0, ""])
         fault[1] -= 1

@@ -38,6 +38,9 @@ HUB = "https://s3.hf.co"
 HUB_CLIENT = "aws-sdk-rust noisezoo"
 """To a client of this name the Hub sends an object's bytes and version itself; to others, the address of a copy."""
 
+IDLE_SECONDS = 3600.0
+"""Nothing is being written or sent any more in a working file that has not changed for so long."""
+
 Mode = str | dict[str, str]
 """`create`, `overwrite`, or the version that is replaced."""
 
@@ -189,8 +192,8 @@ class Bucket(Store):
         self._copies.clear()
 
     def clean_up(self, folder: Path, name: str = "") -> None:
-        """Working files, and the objects of leases that were released."""
-        clean_up(folder, name)
+        """Working files that have lain idle, for a sibling may be fetching here, and the objects of released leases."""
+        clean_up(folder, name, idle=IDLE_SECONDS)
         for each in [] if name else self._list(folder):
             if not _is_there(each):
                 self.remove(self._path(each))
@@ -280,8 +283,8 @@ def _connect(url: str) -> Any:
     except ImportError as error:
         raise UsageError(f"{url} needs the package obstore: pip install 'noisezoo[storage]'") from error
     environment = (value for name, value in os.environ.items() if name.startswith(("AWS_ENDPOINT", "GOOGLE_BASE_URL")))
-    client = {"allow_http": any(value.startswith("http://") for value in environment)}
-    config = {}
+    client: Any = {"allow_http": any(value.startswith("http://") for value in environment)}
+    config: Any = {}
     if url.startswith("hf://"):
         place = re.fullmatch(r"hf://buckets/([^/]+)/(.+)", url)
         if place is None:
