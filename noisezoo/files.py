@@ -134,7 +134,7 @@ def clean_up(folder: Path, name: str = "", idle: float = 0.0) -> None:
     """Remove what killed writers of `name` (of any file, where it is empty) left in a folder, `idle` seconds ago."""
     for leftover in folder.glob(f".{glob.escape(name)}*{TEMPORARY}"):
         with suppress(FileNotFoundError):
-            if leftover.stat().st_mtime <= time.time() - idle:
+            if not idle or leftover.stat().st_mtime < time.time() - idle:
                 leftover.unlink()
 
 
