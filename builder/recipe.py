@@ -260,7 +260,7 @@ class Recipe(_Frozen):
     def _rows(self) -> list[zoo.View]:
         shared = {_source(zoo.get(name)): folder for name, folder in self.folders.items()}
         rows = [self._sized(zoo.get(name)) for name in self.views]
-        return [_located(row, self.folders.get(row.name) or shared.get(_source(row))) for row in rows]
+        return [zoo.at_folder(row, self.folders.get(row.name) or shared.get(_source(row))) for row in rows]
 
     def _sized(self, row: zoo.View) -> zoo.View:
         side = self.own_settings(row.name).get("resolution")
@@ -383,10 +383,6 @@ def _register(row: zoo.View) -> zoo.View:
 
 def _source(row: zoo.View) -> tuple[str, str | None]:
     return row.repo, row.revision
-
-
-def _located(row: zoo.View, folder: str | None) -> zoo.View:
-    return row if folder is None else dataclasses.replace(row, repo=folder, revision=None)
 
 
 def _absolute_path(text: str) -> str:

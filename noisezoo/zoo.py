@@ -234,9 +234,9 @@ def at_resolution(row: View, side: int) -> View:
     )  # fmt: skip
 
 
-def at_folder(row: View, folder: str | Path) -> View:
-    """The row with its model read from a local folder."""
-    return replace(row, repo=str(Path(folder).expanduser().resolve()), revision=None)
+def at_folder(row: View, folder: str | Path | None) -> View:
+    """The row with its model read from a local folder; itself for None."""
+    return row if folder is None else replace(row, repo=str(Path(folder).expanduser().resolve()), revision=None)
 
 
 ROWS: dict[str, View] = {}

@@ -47,7 +47,7 @@ def _row_of_z0(noise: zoo.View) -> zoo.View:
 
 def load_computer(view: zoo.View, settings: Settings, folder: str | None) -> Computer:
     """A view's computer with its model loaded; a local `folder` takes the place of the model's repository."""
-    row = view if folder is None else zoo.at_folder(view, folder)
+    row = zoo.at_folder(view, folder)
     computer = make_computer(row, settings)
     with naming(row):
         computer.load()

@@ -36,6 +36,7 @@ class Inverter:
         self._read = partial(
             read_trajectory, pipeline.scheduler_config, num_inference_steps, span=span, given_sigmas=kind.given_sigmas
         )
+        self._count = 0
         self._make_scheme = partial(make_scheme, scheme, options=scheme_options)
         self.scheme = self._make_scheme(self._read(image_tokens=pipeline.default_image_tokens))
         with reading(f"{pipeline.folder}: the prompt's encoding"):
@@ -117,7 +118,7 @@ class Inverter:
     def faults(self) -> list[int | None]:
         """Of the last inversion: for each image the first step (from 0) whose network output was not finite."""
         times = np.concatenate([self.trajectory.times[1:], [np.inf]])
-        found: list[int | None] = [None] * (len(self.network.finite[0][1]) if self.network.finite else 0)
+        found: list[int | None] = [None] * self._count
         for time, finite in reversed(self.network.finite):
             step = min(int(np.searchsorted(times, time)), self.trajectory.steps - 1)
             found = [old if fine else step for old, fine in zip(found, finite.tolist(), strict=True)]
@@ -153,6 +154,7 @@ class Inverter:
         self.network.check_latents(latents.shape)
         y = latents.to(self.pipeline.device, torch.float32)
         self.network.finite.clear()
+        self._count = len(y)
         with torch.inference_mode():
             self.network.condition(prompts or [self.network.prompt])
             draw = lambda: gaussian(y, seeds or content_seeds(y))  # noqa: E731

@@ -165,7 +165,7 @@ def freeze(source: Source, spec: "SourceSpec") -> tuple[Manifest, list[Refusal]]
         reason = f": {refusals[0].message}" if refusals else ""
         raise UsageError(f"source {spec.name} has no images that can be read{reason}")
     table = table.take(kept).append_column(SHA, [[hashes[i] for i in kept]])
-    return Manifest(_order(_with_splits(table, spec.split_seed))), refusals
+    return Manifest(_order(with_splits(table, spec.split_seed))), refusals
 
 
 def chosen_rows(source: Source, spec: "SourceSpec") -> "pa.Table":
@@ -231,7 +231,7 @@ def _hash(source: Source, table: "pa.Table") -> tuple[list[str | None], list[Ref
     return hashes, refusals
 
 
-def _with_splits(table: "pa.Table", seed: int) -> "pa.Table":
+def with_splits(table: "pa.Table", seed: int) -> "pa.Table":
     """The source's own splits, or a seeded hash of the identity (of the id, if there are no identities)."""
     if SPLIT in table.column_names:
         for fault in name_faults((), (), table.column(SPLIT).unique().to_pylist()):

@@ -42,15 +42,10 @@ def choose_arithmetic(
     if settings.dtype is None and device is not None and not has_arithmetic(dtype, device):
         dtype = "float32"
     compiled = settings.compile
-    if compiled is None:
-        compiled = accelerated and network_seconds(view, settings, images) >= COMPILE_SECONDS and can_compile()
-    return {"dtype": dtype, "compile": compiled}
-
-
-def network_seconds(view: "View", settings: "Settings", images: int) -> float:
-    """Seconds of a view's passes through its network on one H100."""
-    cost = cost_of(view, images, passes=passes(settings), reconstruct=settings.reconstruct)
-    return 0.0 if view.family == "vae" else cost.network / 1e3 / H100_TFLOPS
+    if compiled is None and accelerated and view.family != "vae":
+        cost = cost_of(view, images, passes=passes(settings), reconstruct=settings.reconstruct)
+        compiled = cost.network / 1e3 / H100_TFLOPS >= COMPILE_SECONDS and can_compile()
+    return {"dtype": dtype, "compile": compiled or False}
 
 
 def passes(settings: "Settings") -> tuple[float, float]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from noisezoo.builder.sources import COPIES, Refusal, signed
+from noisezoo.builder.sources import COPIES, Refusal, attempt, signed
 from noisezoo.errors import UsageError
 from .slices import PIECE, Slice, Values, cut
 from .stages import Stages
@@ -32,10 +32,10 @@ class Batch:
     ids: Sequence[str]
     prompts: Sequence[str] | None = None
 
-    def __getitem__(self, part: np.ndarray) -> "Batch":
-        """The images of these indices, (b,) int."""
-        ids = [self.ids[i] for i in part]
-        return Batch(ids, None if self.prompts is None else [self.prompts[i] for i in part])
+    def __getitem__(self, part: Iterable[int]) -> "Batch":
+        """The images of these indices, in their order."""
+        part = list(part)
+        return Batch([self.ids[i] for i in part], self.prompts and [self.prompts[i] for i in part])
 
 
 class Computer(ABC):
@@ -45,17 +45,19 @@ class Computer(ABC):
     sees a batch.
 
     Attributes:
-        stages: The batch sizes and the clock.
+        learns: Whether the view needs a `fit`, which is then in `fitted` before the first batch.
+        encoding: What the computer's `encode` does, where others do the very same: they share its results by this name.
+        quality: Names of the per-row quality columns beside the arrays.
+        facts: What the model's own files decided and a reader of the rows must know; kept with every unit.
         arithmetic: How the network computes, as it was set; kept with every unit. Empty where there is no network.
+        stages: The batch sizes and the clock.
     """
 
     learns: ClassVar[bool] = False
-    """Whether the view needs a `fit`, which is then in `fitted` before the first batch."""
-
     fitted: Mapping[str, np.ndarray]
-
     encoding: str | None = None
-    """What the computer's `encode` does, where others do the very same: they share its results by this name."""
+    quality: tuple[str, ...] = ()
+    facts: Mapping[str, float] = {}
 
     def __init__(self, view: "View", settings: "Settings") -> None:
         self.view, self.settings = view, settings
@@ -73,16 +75,6 @@ class Computer(ABC):
     def arrays(self) -> tuple[str, ...]:
         """Names of the array columns: the view's own, and others of its shape."""
         return (self.view.name,)
-
-    @property
-    def quality(self) -> tuple[str, ...]:
-        """Names of the per-row quality columns beside the arrays."""
-        return ()
-
-    @property
-    def facts(self) -> dict[str, float]:
-        """What the model's own files decided and a reader of the rows must know; kept with every unit."""
-        return {}
 
     def cut_prompts(self, prompts: Sequence[str] | None) -> list[bool]:
         """For each prompt, or for the one of all rows, whether the model reads its beginning alone."""
@@ -149,9 +141,9 @@ class Work:
 
     def prepare(self, piece: range) -> Values:
         """The pictures of one piece as inputs."""
-        return {
-            position: self._prepared(image) for position, image in zip(piece, self.part.pictures(piece), strict=True)
-        }
+        see = self.computer.see
+        return {position: image if isinstance(image, Exception) else attempt(see, image)
+                for position, image in zip(piece, self.part.pictures(piece), strict=True)}  # fmt: skip
 
     def prepare_batch(self, batch: range) -> Values:
         """All pieces of a batch."""
@@ -165,7 +157,7 @@ class Work:
                 self._refuse(position, error)
         kept, array = _stacked(encoded)
         if kept:
-            computer, known = self.computer, self._batch(kept)
+            computer, known = self.computer, Batch(self.part.ids, self.part.prompts)[kept]
             parts = computer.stages.run("network", lambda p: computer.compute(array[p], known[p]), places(batch, kept))
             self._keep(concatenated(parts), kept)
 
@@ -177,36 +169,23 @@ class Work:
         refusals = [self._refusals[position] for position in sorted(self._refusals)]
         return [self.part.ids[position] for position in kept], rows, refusals
 
-    def _prepared(self, image: "Image | Exception") -> np.ndarray | Exception:
-        try:
-            return image if isinstance(image, Exception) else self.computer.see(image)
-        except Exception as error:  # one unreadable image must not end the build
-            return error
-
     def _encoded(self, batch: range, values: Values) -> Values:
         """The batch's pictures as encodings, by this view or by one before it that shares them."""
         computer, key = self.computer, (self.computer.encoding or "", batch.start)
         if computer.encoding is not None and key in self.part.encodings:
             return self.part.encodings[key]
-        self._check_sizes(values)
+        sizes = {value.shape for value in values.values() if isinstance(value, np.ndarray)}
+        if len(sizes) > 1:
+            raise UsageError(
+                f"view {computer.view.name}: its preprocessing leaves pictures at different sizes "
+                f"({', '.join(map(str, sorted(sizes)))}): give pictures of one shape"
+            )
         kept, array = _stacked(values)
         encoded = computer.stages.run("encode", lambda p: computer.encode(array[p]), places(batch, kept))
         found = values | dict(zip(kept, (row for part in encoded for row in part), strict=True))
         if computer.encoding is not None:
             self.part.encodings[key] = found
         return found
-
-    def _check_sizes(self, values: Values) -> None:
-        sizes = {value.shape for value in values.values() if isinstance(value, np.ndarray)}
-        if len(sizes) > 1:
-            raise UsageError(
-                f"view {self.computer.view.name}: its preprocessing leaves pictures at different sizes "
-                f"({', '.join(map(str, sorted(sizes)))}): give pictures of one shape"
-            )
-
-    def _batch(self, positions: Sequence[int]) -> Batch:
-        ids, prompts = self.part.ids, self.part.prompts
-        return Batch([ids[i] for i in positions], None if prompts is None else [prompts[i] for i in positions])
 
     def _keep(self, rows: Rows, positions: list[int]) -> None:
         """Cast to the stored dtype and keep the rows that are finite in it."""
@@ -247,9 +226,14 @@ def check_shape(view: "View", shape: tuple[int, ...]) -> None:
         raise UsageError(f"view {view.name}: its model gives {shape}, its row says {view.shape}")
 
 
-def image_digest(view: str, seed: int, image_id: str) -> bytes:
-    """What a view's own random numbers for an image start from: the same wherever and whenever they are drawn."""
-    return hashlib.sha256(f"{view}/{seed}/{image_id}".encode()).digest()
+def digest_number(text: str, size: int = 16) -> int:
+    """A number of `size` bytes from SHA-256 of a text: what random numbers start from, wherever they are drawn."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:size], "big")
+
+
+def gaussian_of(text: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The standard Gaussian array that a text stands for, float32."""
+    return np.random.Generator(np.random.Philox(digest_number(text))).standard_normal(shape, dtype=np.float32)
 
 
 def places(positions: Sequence[int], kept: Sequence[int]) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 
 from noisezoo.builder.sources import to_channels
 from noisezoo.pca import fit_pca
-from .computer import Batch, Computer, Rows, image_digest
+from .computer import Batch, Computer, Rows, gaussian_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -54,12 +54,8 @@ class RandomComputer(Computer):
 
     def compute(self, values: np.ndarray, batch: Batch) -> Rows:
         """One draw an id, the same wherever and whenever it is made."""
-        draws = [self._generator(image_id).standard_normal(self.view.shape, dtype=np.float32) for image_id in batch.ids]
-        return {self.view.name: np.stack(draws)}
-
-    def _generator(self, image_id: str) -> np.random.Generator:
-        digest = image_digest(self.view.name, self.settings.seed, image_id)
-        return np.random.Generator(np.random.Philox(int.from_bytes(digest[:16], "big")))
+        start = f"{self.view.name}/{self.settings.seed}"
+        return {self.view.name: np.stack([gaussian_of(f"{start}/{each}", self.view.shape) for each in batch.ids])}
 
 
 def whitening(X: np.ndarray) -> dict[str, np.ndarray]:

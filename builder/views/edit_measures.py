@@ -6,12 +6,13 @@ picture is to be edited. What is outside the mask is compared with the inside bl
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from noisezoo import zoo
 from noisezoo.errors import UsageError
-from .quality import gaussian_ssim, lpips_network, psnr
+from .quality import gaussian_ssim, lpips, mse, psnr
 
 if TYPE_CHECKING:
     import torch
@@ -36,23 +37,10 @@ class Edits:
     masks: "Tensor"
     prompts: Sequence[str]
 
-    def outside(self) -> "tuple[Tensor, Tensor]":
-        """The edited and the given pictures, black inside the mask."""
-        import torch
-
-        return tuple(torch.where(self.masks[:, None], -1.0, each) for each in (self.edited, self.given))  # type: ignore[return-value]
-
-
-def mse(images: "Tensor", reference: "Tensor") -> "Tensor":
-    """Mean squared error of values in [0, 1]: (b,) float64."""
-    squares: Tensor = ((images - reference).double() / 2).pow(2).flatten(1).mean(dim=1)
-    return squares
-
-
-def lpips(images: "Tensor", reference: "Tensor") -> "Tensor":
-    """Learned perceptual distance (Zhang et al. 2018; the `lpips` package's SqueezeNet, as theirs): (b,)."""
-    distance: Tensor = lpips_network("squeeze").to(images.device)(images, reference)
-    return distance.reshape(-1)
+    def of_outside(self, measure: "Callable[[Tensor, Tensor], Tensor]") -> "Tensor":
+        """A measure of the edited and the given pictures, black inside the mask; NaN where a mask covers all."""
+        outside = (each.masked_fill(self.masks[:, None], -1.0) for each in (self.edited, self.given))
+        return measure(*outside).float().masked_fill(self.masks.flatten(1).all(dim=1), float("nan"))
 
 
 class Structure:
@@ -112,7 +100,7 @@ class ClipScore:
             raise UsageError(
                 f"view {view.name}: prompts are compared with pictures by an open_clip model, such as {CLIP}"
             )
-        folder = f"local-dir:{resolve(view.folder or view.repo, view.revision, family=view.family)}"
+        folder = f"local-dir:{resolve(view.location, view.revision, family=view.family)}"
         self.model, _, self.preprocess = open_clip.create_model_and_transforms(folder)
         self.tokenize, self.device = open_clip.get_tokenizer(folder), device
         self.model.eval().to(device)
@@ -133,7 +121,7 @@ class ClipScore:
 
 Measure = Callable[[Edits], "Tensor"]
 OUTSIDE: Mapping[str, Callable[["Tensor", "Tensor"], "Tensor"]] = {
-    "psnr": psnr, "lpips": lpips, "mse": mse, "ssim": gaussian_ssim,
+    "psnr": psnr, "lpips": partial(lpips, net="squeeze"), "mse": mse, "ssim": gaussian_ssim,
 }  # fmt: skip
 MEASURES = ("structure", *OUTSIDE, "clip_whole", "clip_edited")
 """In the order of the benchmark's table."""
@@ -169,30 +157,15 @@ def make_measures(
     """
     from noisezoo.builder.models import Encoder
 
-    made: dict[str, Measure] = {name: _of_outside(OUTSIDE[name]) for name in names if name in OUTSIDE}
-    if "structure" in names:
+    made: dict[str, Measure] = {name: partial(Edits.of_outside, measure=each) for name, each in OUTSIDE.items()}
+    if DINO in rows:
         row = rows[DINO]
         structure = Structure(
-            Encoder.from_pretrained(row.folder or row.repo, family=row.family, revision=row.revision, device=device)
+            Encoder.from_pretrained(row.location, family=row.family, revision=row.revision, device=device)
         )
         made["structure"] = lambda edits: structure(edits.edited, edits.given)
     if CLIP in rows:
         clip = ClipScore(rows[CLIP], device)
         made["clip_whole"] = lambda edits: clip(edits.edited, edits.prompts)
-        made["clip_edited"] = lambda edits: clip(_inside(edits), edits.prompts)
+        made["clip_edited"] = lambda edits: clip(edits.edited.masked_fill(~edits.masks[:, None], -1.0), edits.prompts)
     return {name: made[name] for name in names}
-
-
-def _of_outside(measure: Callable[["Tensor", "Tensor"], "Tensor"]) -> Measure:
-    def measured(edits: Edits) -> "Tensor":
-        whole = edits.masks.flatten(1).all(dim=1)
-        return measure(*edits.outside()).float().masked_fill(whole, float("nan"))
-
-    return measured
-
-
-def _inside(edits: Edits) -> "Tensor":
-    """The edited pictures, black outside of the mask."""
-    import torch
-
-    return torch.where(edits.masks[:, None], edits.edited, -1.0)

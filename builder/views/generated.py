@@ -3,9 +3,9 @@
 import hashlib
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,8 @@ from noisezoo.builder.sources import Source, open_source
 from noisezoo.errors import NoiseZooError, UsageError
 from noisezoo.files import committed
 from noisezoo.schema import ID
-from .computer import Batch, Computer, Rows
-from .judge import Classifier, Judge, Probes
+from .computer import Batch, Computer, Rows, gaussian_of
+from .judge import Classifier, Probes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,8 +35,7 @@ HELD = 8
 
 def true_noise(image_id: str, shape: tuple[int, ...]) -> np.ndarray:
     """x_T of a generated picture, (c, h, w) float16: a Gaussian that its id decides, rounded as it is stored."""
-    seed = int.from_bytes(hashlib.sha256(f"true noise/{image_id}".encode()).digest()[:16], "big")
-    return np.random.Generator(np.random.Philox(seed)).standard_normal(shape, dtype=np.float32).astype(np.float16)
+    return gaussian_of(f"true noise/{image_id}", shape).astype(np.float16)
 
 
 class TrueNoiseComputer(Computer):
@@ -115,8 +114,7 @@ class Generated(Source):
 
     def use_folders(self, folders: Mapping[str, str]) -> None:
         """Make the pictures, and judge them, by the models in these folders."""
-        self.row = located(self.row, folders)
-        self.folders = folders
+        self.row, self.folders = zoo.at_folder(self.row, folders.get(self.view)), folders
 
     def scan(self) -> "pa.Table":
         """All pictures, made now where they are not kept from before, with their labels."""
@@ -170,7 +168,9 @@ class Generated(Source):
 
         noise = np.stack([true_noise(self.image_id(k), self.row.shape) for k in numbers]).astype(np.float32)
         prompts = [self.prompts[k % len(self.prompts)] for k in numbers] if self.prompts else None
-        with _one_thread():
+        with ExitStack() as stack:
+            stack.callback(torch.set_num_threads, torch.get_num_threads())
+            torch.set_num_threads(1)
             images = self._inverter.generate(torch.from_numpy(noise), prompts=prompts).cpu().numpy()
         if not np.isfinite(images).all():
             raise NoiseZooError(f"generated:{self.view}: the model makes pictures that are not finite")
@@ -203,10 +203,10 @@ class Generated(Source):
         return Path(constants.HF_HOME) / "noisezoo" / "generated" / hashlib.sha256(text.encode()).hexdigest()[:32]
 
     @cached_property
-    def _judge(self) -> Judge:
+    def _judge(self) -> Classifier | Probes:
         if self.real is None:
             return Classifier(str(self.classifier), self.row.resolution)
-        encoder = None if self.judge is None else located(zoo.get(self.judge), self.folders)
+        encoder = None if self.judge is None else zoo.at_folder(zoo.get(self.judge), self.folders.get(self.judge))
         return Probes(open_source(self.real, self.real_options), self.real, encoder, self.row.resolution)
 
     @cached_property
@@ -219,21 +219,3 @@ class Generated(Source):
                 found.setdefault(name, []).extend(values)
         self.judged = self._judge.counts
         return {name: np.asarray(values) for name, values in found.items()}
-
-
-def located(row: zoo.View, folders: Mapping[str, str]) -> zoo.View:
-    """The row, a local folder in the place of its repository where one is given."""
-    folder = folders.get(row.name)
-    return row if folder is None else replace(row, repo=folder, revision=None)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

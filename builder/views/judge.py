@@ -1,7 +1,7 @@
 """Who labels generated pictures: probes of real pictures' labels, or a classifier that the user gives."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisezoo import zoo
-from noisezoo.builder.sources import Source, hash_unit, signed, split_of, to_rgb
+from noisezoo.builder.sources import Source, hash_unit, signed, to_rgb, with_splits
 from noisezoo.errors import UsageError
 from noisezoo.schema import ID, SPLIT
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from PIL.Image import Image
 
     from noisezoo.builder.models import Encoder
@@ -27,40 +26,23 @@ JUDGED_SIDE = 32
 """Side of the pictures of which a judge without an encoder reads the pixels; less where the model's are smaller."""
 
 
-class Judge(ABC):
-    """Labels pictures; `counts` are its hits on real pictures that it did not learn, None where they are not known."""
+@dataclass
+class Classifier:
+    """`module:function` of the user's: pictures -> label -> yes or no for each."""
 
-    counts: dict[str, dict[str, int]] | None = None
-
-    @abstractmethod
-    def features(self) -> dict[str, Any]:
-        """Label -> its `datasets` feature."""
-
-    @abstractmethod
-    def see(self, images: "Sequence[Image]") -> Seen:
-        """The labels of pictures; raises UsageError where it cannot see."""
-
-
-class Classifier(Judge):
-    """`module:function` of the user's: pictures -> label -> yes or no for each.
-
-    Args:
-        target: The function.
-        resolution: Side of the pictures that it will see.
-    """
-
-    def __init__(self, target: str, resolution: int) -> None:
-        self.target, self.resolution = target, resolution
+    target: str  # the function
+    resolution: int  # side of the pictures that it will see
+    counts: None = None  # no real pictures are known
 
     def features(self) -> dict[str, Any]:
-        """What it says of a black picture."""
+        """Label -> its `datasets` feature, by what it says of a black picture."""
         from datasets import Value
         from PIL import Image
 
         return dict.fromkeys(self.see([Image.new("RGB", (self.resolution, self.resolution))]), Value("bool"))
 
     def see(self, images: "Sequence[Image]") -> Seen:
-        """What the function says."""
+        """What the function says; raises UsageError where there is no such function."""
         try:
             classify: Callable[[Sequence[Image]], Seen] = resolve_name(self.target)
         except (ImportError, AttributeError, ValueError) as error:
@@ -68,22 +50,18 @@ class Classifier(Judge):
         return classify(images)
 
 
-class Probes(Judge):
-    """A logistic probe for each label of real pictures, yes or no or classes, fitted on their training split.
+@dataclass
+class Probes:
+    """A logistic probe for each label of real pictures, yes or no or classes, fitted on their training split."""
 
-    Args:
-        real: The source of real pictures.
-        name: What messages call it.
-        encoder: The encoder whose embeddings the probes read; None for the pixels.
-        resolution: Side of the generated pictures.
-    """
-
-    def __init__(self, real: Source, name: str, encoder: zoo.View | None, resolution: int) -> None:
-        self.real, self.name, self.encoder = real, name, encoder
-        self.side = min(resolution, JUDGED_SIDE)
+    real: Source  # of real pictures
+    name: str  # what messages call it
+    encoder: zoo.View | None  # whose embeddings the probes read; None for the pixels
+    resolution: int  # side of the generated pictures
+    counts: dict[str, dict[str, int]] | None = None  # hits on real pictures that the probes did not learn
 
     def features(self) -> dict[str, Any]:
-        """Those of the real labels that a probe can learn."""
+        """Label -> its `datasets` feature, of the real labels that a probe can learn."""
         from datasets import ClassLabel, Value
 
         features = self.real.label_features().items()
@@ -101,11 +79,11 @@ class Probes(Judge):
 
         table = self.real.scan()
         order = np.argsort([hash_unit(f"judge/{image_id}") for image_id in table.column(ID).to_pylist()])
-        table = table.take(np.sort(order[:REAL_ROWS]))
-        images = self.real.images(table.column("key").to_pylist())
-        kept = [i for i, image in enumerate(images) if not isinstance(image, Exception)]
-        table, X = table.take(kept), self._read([image for image in images if not isinstance(image, Exception)])
-        train = np.array([split == "train" for split in _splits(table)])
+        table = with_splits(table.take(np.sort(order[:REAL_ROWS])), 0)
+        images = dict(enumerate(self.real.images(table.column("key").to_pylist())))
+        kept = {i: image for i, image in images.items() if not isinstance(image, Exception)}
+        table, X = table.take(list(kept)), self._read(list(kept.values()))
+        train = np.array(table.column(SPLIT).to_pylist()) == "train"
         probes, self.counts = {}, {}
         for name, feature in self.features().items():
             y = table.column(name).to_numpy()
@@ -122,7 +100,8 @@ class Probes(Judge):
         """What the probes read of pictures: (n, d)."""
         if self._embedder is not None:
             return self._embedder.embed([to_rgb(image) for image in images])
-        return np.stack([signed(image, self.side).reshape(-1) for image in images])
+        side = min(self.resolution, JUDGED_SIDE)
+        return np.stack([signed(image, side).reshape(-1) for image in images])
 
     @cached_property
     def _embedder(self) -> "Encoder | None":
@@ -133,15 +112,7 @@ class Probes(Judge):
         row = self.encoder
         if row.kind != "embedding":
             raise UsageError(f"generated: judge {row.name} is {row.about}: name an encoder")
-        return Encoder.from_pretrained(row.folder or row.repo, family=row.family, revision=row.revision)
-
-
-def _splits(table: "pa.Table") -> list[str]:
-    """The source's own splits, or hashed ones by identities."""
-    if SPLIT in table.column_names:
-        return [str(split) for split in table.column(SPLIT).to_pylist()]
-    by = "group" if "group" in table.column_names else ID
-    return [split_of(str(value), 0) for value in table.column(by).to_pylist()]
+        return Encoder.from_pretrained(row.location, family=row.family, revision=row.revision)
 
 
 def _probe() -> Any:

@@ -13,7 +13,7 @@ from noisezoo.builder.sources import to_rgb
 from noisezoo.errors import UsageError
 from noisezoo.schema import PREVIOUS
 from .batches import choose_arithmetic, choose_sizes, device_memory, weights_of
-from .computer import FAULT, Batch, Computer, Rows, check_shape, concatenated, image_digest, places
+from .computer import FAULT, Batch, Computer, Rows, check_shape, concatenated, digest_number, places
 from .quality import PREFIX, is_sampled, measure
 from .slices import Slice, cut
 
@@ -108,6 +108,10 @@ class NoiseComputer(LatentComputer):
         self.pipeline = self.inverter.pipeline
         self.inverter.check_picture(self.view.resolution, self.view.resolution)
         self._share_encoding()
+        path, metrics = self.inverter.trajectory, self.settings.metrics if self.settings.reconstruct else ()
+        # where x_T = a x0 + s eps sits: the time the network is told there, and a and s
+        self.facts = {"x_T_time": float(path.times[-1]), "x_T_a": float(path.a[-1]), "x_T_s": float(path.s[-1])}
+        self.quality = ("latent_mean", "latent_std", *(PREFIX + metric for metric in metrics))
 
     @property
     def channels(self) -> int:
@@ -118,18 +122,6 @@ class NoiseComputer(LatentComputer):
     def arrays(self) -> tuple[str, ...]:
         """The noise, and beside it the last state but one where the scheme's way back needs it."""
         return (self.view.name, PREVIOUS) if self.inverter.keeps_previous else (self.view.name,)
-
-    @property
-    def quality(self) -> tuple[str, ...]:
-        """`latent_mean`, `latent_std` and, where rows are regenerated, `reconstruction_METRIC`."""
-        metrics = self.settings.metrics if self.settings.reconstruct else ()
-        return ("latent_mean", "latent_std", *(PREFIX + metric for metric in metrics))
-
-    @property
-    def facts(self) -> dict[str, float]:
-        """Where x_T = a x0 + s eps sits: the time the network is told there, and a and s."""
-        path = self.inverter.trajectory
-        return {"x_T_time": float(path.times[-1]), "x_T_a": float(path.a[-1]), "x_T_s": float(path.s[-1])}
 
     def cut_prompts(self, prompts: Sequence[str] | None) -> list[bool]:
         """Where a prompt has more tokens than the text towers are given."""
@@ -143,7 +135,10 @@ class NoiseComputer(LatentComputer):
         seeds = [image_seed(self.view.name, self.settings.seed, image_id) for image_id in batch.ids]
         noise, previous = self.inverter.invert_states(torch.from_numpy(values), prompts=batch.prompts, seeds=seeds)
         array = noise.cpu().numpy()
-        rows = {self.view.name: array, **latent_statistics(array), FAULT: self._faults(len(array))}
+        steps = self.inverter.trajectory.steps
+        faults = [None if step is None else f"the network's output is not finite at step {step + 1} of {steps}"
+                  for step in self.inverter.faults]  # fmt: skip
+        rows = {self.view.name: array, **latent_statistics(array), FAULT: np.array(faults, dtype=object)}
         return rows if previous is None else {**rows, PREVIOUS: previous.cpu().numpy()}
 
     def measure(self, rows: Rows, positions: Sequence[int], part: Slice) -> Rows:
@@ -155,46 +150,36 @@ class NoiseComputer(LatentComputer):
         if not s.reconstruct:
             return {}
         added = {PREFIX + metric: np.full(len(positions), np.nan, np.float32) for metric in s.metrics}
-        added[FAULT] = np.full(len(positions), None, dtype=object)
+        faults = np.full(len(positions), None, dtype=object)
         sample = [i for i, image_id in enumerate(part.ids) if is_sampled(image_id, s.seed, s.reconstruct)]
         for batch in cut(range(len(sample)), s.batch_size):
             at = places([sample[i] for i in batch], positions)
+            made = self.stages.run("reconstruct", lambda p: self._generate(rows, p, positions, part), at)
             chosen = at[at >= 0]
-            found = self.stages.run("reconstruct", lambda p: self._generate(rows, p, positions, part), at)
-            if found:
-                for name, column in self._measures(np.concatenate(found), chosen, positions, part).items():
-                    added[name][chosen] = column
-        return added
+            for name, column in self._measured(made, [positions[i] for i in chosen], part).items():
+                added[name][chosen] = column
+                faults[chosen[~np.isfinite(column)]] = "the picture regenerated from the row is not finite"
+        return {**added, FAULT: faults}
 
     def _generate(self, rows: Rows, chosen: np.ndarray, positions: Sequence[int], part: Slice) -> np.ndarray:
         """Pictures of the chosen rows, (b,) int: (b, 3, h, w) float32."""
         import torch
 
         states = {name: torch.from_numpy(rows[name][chosen].astype(np.float32)) for name in self.arrays}
-        prompts = None if part.prompts is None else [part.prompts[positions[i]] for i in chosen]
+        prompts = Batch(part.ids, part.prompts)[[positions[i] for i in chosen]].prompts
         noise, previous = states[self.view.name], states.get(PREVIOUS)
         return np.asarray(self.inverter.generate(noise, previous=previous, prompts=prompts).cpu().numpy())
 
-    def _measures(self, images: np.ndarray, chosen: np.ndarray, positions: Sequence[int], part: Slice) -> Rows:
-        """The metrics of the chosen rows' pictures; a fault where one is not finite."""
+    def _measured(self, made: Sequence[np.ndarray], positions: Sequence[int], part: Slice) -> Rows:
+        """The metrics of regenerated pictures; nothing of none."""
 
         def measured(p: np.ndarray) -> Rows:
-            given = np.stack([self.see(_opened(part.picture(positions[i]))) for i in chosen[p]])
+            given = np.stack([self.see(part.picture(positions[i])) for i in p])
             return measure(self.settings.metrics, images[p], given, self.device)
 
-        columns = concatenated(self.stages.run("metrics", measured, np.arange(len(chosen))))
-        fine = np.all([np.isfinite(column) for column in columns.values()], axis=0)
-        faults = [None if each else "the picture regenerated from the row is not finite" for each in fine]
-        return {**columns, FAULT: np.array(faults, dtype=object)}
-
-    def _faults(self, n: int) -> np.ndarray:
-        """At which step the network's output stopped being finite, in words; None for rows where it did not."""
-        steps = self.inverter.trajectory.steps
-        faults = [
-            None if fault is None else f"the network's output is not finite at step {fault + 1} of {steps}"
-            for fault in self.inverter.faults
-        ]
-        return np.array(faults or [None] * n, dtype=object)
+        images = np.concatenate(made) if made else np.empty(0)
+        found = self.stages.run("metrics", measured, np.arange(len(positions)))
+        return concatenated(found) if found else {}
 
 
 class EmbeddingComputer(ModelComputer):
@@ -228,12 +213,16 @@ def make_inverter(view: "View", settings: "Settings", device: "torch.device | No
     device = network_device(device)
     s = settled(view, settings, device)
     return Inverter.from_pretrained(
-        view.location, num_inference_steps=s.num_inference_steps, guidance_scale=s.guidance_scale,
-        prompt=s.prompt if s.prompt_column is None else None, negative_prompt=s.negative_prompt,
-        scheme=s.scheme, scheme_options=s.scheme_options,
-        span=s.span, dtype=s.dtype or "float32", device=device, revision=view.revision, untrained_seed=view.start_seed,
-        pickled=view.pickled, runtime=make_runtime(s),
+        view.location, prompt=s.prompt if s.prompt_column is None else None, dtype=s.dtype or "float32", device=device,
+        revision=view.revision, untrained_seed=view.start_seed, pickled=view.pickled, runtime=make_runtime(s),
+        **sampling(s),
     )  # fmt: skip
+
+
+def sampling(settings: "Settings") -> dict[str, Any]:
+    """The settings of an inversion, as `Inverter` takes them."""
+    names = ("num_inference_steps", "guidance_scale", "negative_prompt", "scheme", "scheme_options", "span")
+    return {name: getattr(settings, name) for name in names}
 
 
 def settled(view: "View", settings: "Settings", device: "torch.device") -> "Settings":
@@ -258,7 +247,7 @@ def latent_statistics(array: np.ndarray) -> Rows:
 
 def image_seed(view: str, seed: int, image_id: str) -> int:
     """A seed of 63 bits for the noise that a scheme draws for one image of one view."""
-    return int.from_bytes(image_digest(view, seed, image_id)[:8], "big") >> 1
+    return digest_number(f"{view}/{seed}/{image_id}", size=8) >> 1
 
 
 def module_digest(module: Any) -> str:
@@ -271,9 +260,3 @@ def module_digest(module: Any) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def _opened(image: "Image | Exception") -> "Image":
-    if isinstance(image, Exception):
-        raise image
-    return image

@@ -19,10 +19,15 @@ Metric = Callable[["Tensor", "Tensor"], "Tensor"]
 PREFIX = "reconstruction_"
 
 
+def mse(images: "Tensor", reference: "Tensor") -> "Tensor":
+    """Mean squared error of (b, 3, h, w) pictures in [-1, 1], their values taken to [0, 1]: (b,) float64."""
+    squares: Tensor = ((images - reference).double() / 2).pow(2)
+    return squares.flatten(1).mean(dim=1)
+
+
 def psnr(images: "Tensor", reference: "Tensor") -> "Tensor":
     """Peak signal-to-noise ratio in dB of (b, 3, h, w) pictures in [-1, 1]: (b,) float64."""
-    error = (images - reference).double().flatten(1)
-    return 10 * (4 / (error**2).mean(dim=1).clamp(min=1e-12)).log10()
+    return 10 * (1 / mse(images, reference).clamp(min=2.5e-13)).log10()
 
 
 def ssim(images: "Tensor", reference: "Tensor") -> "Tensor":
@@ -62,9 +67,9 @@ def _similarity(
     return (light * (2 * covariance + c2) / (variances + c2)).mean(dim=(1, 2, 3))
 
 
-def lpips(images: "Tensor", reference: "Tensor") -> "Tensor":
-    """Learned perceptual distance (Zhang et al. 2018; the `lpips` package's AlexNet), 0 for equal: (b,) float32."""
-    distance: Tensor = lpips_network("alex").to(images.device)(images, reference)
+def lpips(images: "Tensor", reference: "Tensor", net: str = "alex") -> "Tensor":
+    """Learned perceptual distance (Zhang et al. 2018) of the `lpips` package's `net`, 0 for equal: (b,) float32."""
+    distance: Tensor = lpips_network(net).to(images.device)(images, reference)
     return distance.reshape(-1)
 
 

@@ -27,12 +27,7 @@ class ResidualComputer(Computer):
     def load(self) -> None:
         """Read the diffusers folder."""
         self.noise.load()
-        self.stages = self.noise.stages
-
-    @property
-    def facts(self) -> dict[str, float]:
-        """Where x_T sits."""
-        return self.noise.facts
+        self.stages, self.facts = self.noise.stages, self.noise.facts
 
     def prepare(self, image: "Image") -> np.ndarray:
         """As for the noise."""

@@ -92,9 +92,12 @@ class Slice:
                 self._pictures |= zip(piece, self._read(piece), strict=True)
         return [self._pictures[position] for position in piece]
 
-    def picture(self, position: int) -> "Image | Exception":
-        """One decoded picture."""
-        return self._pictures[position] if position in self._pictures else self._read(range(position, position + 1))[0]
+    def picture(self, position: int) -> "Image":
+        """One decoded picture; raises what kept it from being read."""
+        found = self._pictures.get(position) or self._read(range(position, position + 1))[0]
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     def promise(self, encoding: str | None, batch: range) -> bool:
         """Whether the asker must encode this batch itself: the first to ask, and every view that shares with none."""

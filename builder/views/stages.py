@@ -4,7 +4,7 @@ import gc
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -22,7 +22,6 @@ LIBRARY_FAULTS = (
     "cublas_status_alloc_failed", "cublas_status_not_initialized", "cudnn_status_alloc_failed",
     "cudnn_status_internal_error", "cudnn_status_not_initialized", "cusolver_status_alloc_failed",
     "cusolver_status_internal_error", "cufft_alloc_failed", "unable to find an engine", "no valid engine configs",
-    "get was unable to find an engine",
 )  # fmt: skip
 """What a GPU's libraries say where their workspace does not fit, but for other reasons too."""
 
@@ -50,9 +49,9 @@ class Stages:
         shortages: Batches that did not fit since `take_shortages`.
     """
 
-    def __init__(self, view: str, batch_size: int, sizes: Mapping[str, int] | None = None) -> None:
+    def __init__(self, view: str, batch_size: int) -> None:
         self.view, self.batch_size, self.filled = view, batch_size, False
-        self.sizes: dict[str, int] = dict(sizes or {})
+        self.sizes: dict[str, int] = {}
         self._shortages: list[Shortage] = []
         self._seconds: defaultdict[str, float] = defaultdict(float)
 
@@ -125,15 +124,10 @@ class Stages:
             )
         self.sizes[stage] = tried // 2
         self._shortages.append(Shortage(stage, tried, tried // 2, reason))
-        release_memory()
-
-
-def release_memory() -> None:
-    """Give freed tensors' memory back to the device."""
-    gc.collect()
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        gc.collect()
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
