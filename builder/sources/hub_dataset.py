@@ -6,7 +6,7 @@ A repository is a folder at one commit: it is downloaded into the Hub's own cach
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 from datasets import ClassLabel, Dataset, Features, Value
+from datasets.data_files import sanitize_patterns
 from datasets.exceptions import DatasetsError
 from datasets.info import DatasetInfosDict
 from fsspec.utils import glob_translate  # type: ignore[import-untyped]
@@ -28,7 +29,8 @@ from noisezoo.zoo import is_path
 from .imagefolder import ARCHIVES, Folder
 from .metadata import METADATA
 from .rows import SPLIT_NAMES, ImageRows, Pictures
-from .tables import Groups, ParquetRows, Rows, SavedRows, Tables
+from .source import first_of
+from .tables import ParquetRows, Rows, SavedRows, Tables
 
 SHARD = re.compile(r"(.+?)-(\d{5})-of-(\d{5})(-[0-9a-f]+)?\.parquet")
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -155,8 +157,8 @@ def read_files(root: Path, where: str, config: str | None = None) -> list[Rows]:
         if any((root / name).is_file() for name in SAVED):
             files: list[Rows] = list(_saved_rows(root))
         else:
-            groups, declared = Groups(), _features(root, config)
-            files = [ParquetRows(root / path, split, groups, declared)
+            declared = _features(root, config)
+            files = [ParquetRows(root / path, split, declared)
                      for split, paths in split_files(root, where, config).items() for path in paths]  # fmt: skip
     except (OSError, ValueError, KeyError, DatasetsError, pa.ArrowException) as error:
         raise UsageError(f"{where} cannot be loaded: {reason(error)}") from error
@@ -182,27 +184,24 @@ def reason(error: BaseException) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
+def files_below(root: Path, pattern: str = "*") -> list[Path]:
+    """Paths below a folder of what matches a pattern, sorted, but for what is hidden."""
+    paths = sorted(path.relative_to(root) for path in root.rglob(pattern))
+    return [path for path in paths if not any(part.startswith(".") for part in path.parts)]
+
+
 def parquet_files(root: Path) -> list[str]:
     """Paths below a folder of its Parquet files, but for hidden ones and those of an image folder's labels."""
-    paths = sorted(path.relative_to(root) for path in root.rglob("*.parquet"))
-    return [path.as_posix() for path in paths if path.name not in METADATA and not str(path).startswith(".")
-            and "/." not in path.as_posix()]  # fmt: skip
+    return [path.as_posix() for path in files_below(root, "*.parquet") if path.name not in METADATA]
 
 
 def left_out(root: Path, read: Sequence[Path]) -> list[str]:
     """What a user should know of pictures and Parquet files below a folder that are not among the files read."""
-    pictures = PIL.Image.registered_extensions()
-    kinds: dict[str, list[str]] = {"files of pictures": [], "Parquet files": []}
-    for path in sorted(set(root.rglob("*")) - set(read)):
-        place, ending = path.relative_to(root).as_posix(), path.suffix.lower()
-        if not place.startswith(".") and "/." not in place and path.is_file():
-            kinds["files of pictures"] += [place] if ending in pictures else []
-            kinds["Parquet files"] += [place] if ending == ".parquet" and pq.read_metadata(path).num_rows else []
-    return [
-        f"{len(places)} {kind} beside the rows that are read are left out: {', '.join(places[:3])}"
-        + (", ..." if len(places) > 3 else "")
-        for kind, places in kinds.items() if places
-    ]  # fmt: skip
+    others = [path for path in files_below(root) if root / path not in read and (root / path).is_file()]
+    pictures = [path for path in others if path.suffix.lower() in PIL.Image.registered_extensions()]
+    tables = [path for path in others if path.suffix.lower() == ".parquet" and pq.read_metadata(root / path).num_rows]
+    return [f"{len(paths)} {kind} beside the rows that are read are left out: {first_of([*map(str, paths)])}"
+            for kind, paths in (("files of pictures", pictures), ("Parquet files", tables)) if paths]  # fmt: skip
 
 
 def split_files(root: Path, where: str, config: str | None = None) -> dict[str, list[str]]:
@@ -243,14 +242,10 @@ def _declared(root: Path, where: str, config: str | None) -> dict[str, list[str]
         raise UsageError(f"{where} has several configurations: set the option config to one of {', '.join(configs)}")
     if config is not None and config not in configs:
         raise UsageError(f"{where} cannot be loaded: it has no configuration {config!r}; it has: {', '.join(configs)}")
-    files = configs[config or default[0]].get("data_files", [])
-    if not files and "data_dir" in configs[config or default[0]]:
-        return {ANY: [str(configs[config or default[0]]["data_dir"]).strip("./")]}
-    splits = files if isinstance(files, list) and files and isinstance(files[0], Mapping) else []
-    if not splits and files:
-        splits = [{"split": "train", "path": files}]
-    paths = [(str(each["split"]), each["path"]) for each in splits]
-    return {split: [path] if isinstance(path, str) else list(map(str, path)) for split, path in paths}
+    chosen = configs[config or default[0]]
+    if not chosen.get("data_files"):
+        return {ANY: [str(chosen["data_dir"]).strip("./")]} if "data_dir" in chosen else {}
+    return {split: list(map(str, paths)) for split, paths in sanitize_patterns(chosen["data_files"]).items()}
 
 
 def _matching(paths: Iterable[str], patterns: Iterable[str]) -> list[str]:
@@ -263,8 +258,8 @@ def _by_names(paths: Sequence[str]) -> dict[str, list[str]]:
     named = [_split_of(path) for path in paths]
     found: dict[str, list[str]] = defaultdict(list)
     for path, split in zip(paths, named, strict=True):
-        found["train" if split is None or None in named else split].append(path)
-    return dict(found)
+        found["train" if None in named else str(split)].append(path)
+    return found
 
 
 def _split_of(path: str) -> str | None:

@@ -18,7 +18,7 @@ from noisezoo.errors import UsageError
 from .labels import Piece
 from .metadata import METADATA, read_metadata
 from .rows import SPLIT_NAMES, ImageRows, Pictures
-from .source import Refusal
+from .source import Refusal, first_of
 
 OTHER_PICTURES = {".mpo", ".heic", ".heif", ".hif", ".jxl", ".svg", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf",
                   ".raf", ".rw2"}  # fmt: skip
@@ -176,8 +176,7 @@ class Folder(Pictures):
         rest = sorted({*found.others} - {*archives})
         for paths, what in ((archives, "archives are left out, unpack them"), (rest, "files that are no pictures")):
             if paths:
-                told = ", ".join(printable(path) for path in paths[:3]) + (", ..." if len(paths) > 3 else "")
-                self.said.append(f"{what} ({len(paths)}): {told}")
+                self.said.append(f"{what} ({len(paths)}): {first_of([*map(printable, paths)])}")
 
 
 def _first(path: str) -> str:

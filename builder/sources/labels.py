@@ -22,23 +22,6 @@ TEXT = ("string", "large_string", "string_view")
 MEND = "leave it out, or say in the option labels which columns are wanted"
 
 
-class Column(NamedTuple):
-    """A label column of one file, as it is stored there; `split` is the file's, for messages."""
-
-    split: str
-    values: pa.ChunkedArray
-    feature: Any
-
-    @property
-    def words(self) -> pa.Array:
-        """The values as text: a class by its name, all else as Arrow writes it (`1`, `-1`, `true`)."""
-        values = self.values.combine_chunks()
-        if isinstance(self.feature, ClassLabel) and pa.types.is_integer(values.type):
-            known = pc.and_(pc.greater_equal(values, 0), pc.less(values, len(self.feature.names)))
-            return pa.array(self.feature.names, pa.string()).take(pc.if_else(known, values, None))
-        return pc.cast(values, pa.string())
-
-
 class Piece(NamedTuple):
     """Rows of one file or folder: a split of its own name, ids, keys, and the label columns as they are stored."""
 
@@ -48,12 +31,22 @@ class Piece(NamedTuple):
     labels: pa.Table
     features: Features
 
-    def column(self, name: str) -> Column:
-        """One label column; nulls if this piece has none of that name, or one that cannot be a label."""
-        feature = self.features.get(name, Value("null"))
-        if name not in self.labels.column_names:
-            return Column(self.split, pa.chunked_array([pa.nulls(len(self.ids))]), feature)
-        return Column(self.split, self.labels.column(name), feature)
+    def feature(self, name: str) -> Any:
+        """The feature of a label column; null if this piece has none of that name."""
+        return self.features.get(name, Value("null"))
+
+    def values(self, name: str) -> pa.ChunkedArray:
+        """A label column as it is stored; nulls if this piece has none of that name, or one that cannot be a label."""
+        has = name in self.labels.column_names
+        return self.labels.column(name) if has else pa.chunked_array([pa.nulls(len(self.ids))])
+
+    def words(self, name: str) -> pa.Array:
+        """A label column as text: a class by its name, all else as Arrow writes it (`1`, `-1`, `true`)."""
+        values, feature = self.values(name).combine_chunks(), self.feature(name)
+        if isinstance(feature, ClassLabel) and pa.types.is_integer(values.type):
+            known = pc.and_(pc.greater_equal(values, 0), pc.less(values, len(feature.names)))
+            return pa.array(feature.names, pa.string()).take(pc.if_else(known, values, None))
+        return pc.cast(values, pa.string())
 
 
 class Labels(NamedTuple):
@@ -83,13 +76,12 @@ def read_labels(
     stored = dict.fromkeys(name for piece in pieces for name in piece.features)
     found, answers = Labels({}, Features(), {}, []), defaultdict(list)
     for name, feature in (stored if wanted is None else wanted).items():
-        columns = [piece.column(name) for piece in pieces]
         lacking = dict.fromkeys(piece.split for piece in pieces if name not in piece.features)
         if name not in stored or (feature is not None and lacking):
             where = f" in {', '.join(lacking)}" if name in stored else ""
             raise UsageError(f"{source}: there is no label column {name!r}{where}; there are: {', '.join(stored)}")
         if feature is None:
-            values, feature = unify(name, columns, source)
+            values, feature = unify(name, pieces, source)
             plain = isinstance(feature, Value) and feature.dtype != "bool" and name != identity
             if plain and (pair := _pair(values)):
                 values, feature = _look_up(_lower(values), dict(zip(pair, (False, True), strict=True))), Value("bool")
@@ -97,39 +89,29 @@ def read_labels(
             if lacking:
                 found.notes.append(f"column {name!r} has no values in {', '.join(lacking)}, which has no such column")
         else:
-            values, wrong = _read_all(name, columns, feature, source)
+            values, wrong = _read_all(name, pieces, feature, source)
             found.faults.update(wrong | found.faults)
         found.columns[name], found.features[name] = values, feature
     found.notes.extend(f"read as no ({no}) or yes ({yes}): {', '.join(names)}" for (no, yes), names in answers.items())
     return found
 
 
-def _read_all(
-    name: str, columns: Sequence[Column], feature: Any, source: str
-) -> tuple[pa.ChunkedArray, dict[int, str]]:
+def _read_all(name: str, pieces: Sequence[Piece], feature: Any, source: str) -> tuple[pa.ChunkedArray, dict[int, str]]:
     """A declared label's values, and by row what is wrong with them."""
-    values: list[pa.Array] = []
-    faults: dict[int, str] = {}
-    for column in columns:
-        try:
-            read, instead = _read(column.words, feature)
-        except ValueError as error:
-            raise UsageError(f"{source}: label {name!r} {error}") from error
-        for row in pc.indices_nonzero(pc.is_null(read)).to_pylist():
-            faults[sum(map(len, values)) + row] = f"label {name} is {column.words[row].as_py()!r}; write {instead}"
-        values.append(read)
-    return pa.chunked_array(values), faults
+    words = pa.chunked_array([piece.words(name) for piece in pieces])
+    if feature == Value("bool") and any({"-1", "0"} <= set(chunk.unique().to_pylist()) for chunk in words.chunks):
+        raise UsageError(f"{source}: label {name!r} holds both -1 and 0, and which of them means no cannot be told: "
+                         "write -1 and 1, or 0 and 1")  # fmt: skip
+    values, instead = _read(words, feature)
+    rows = pc.indices_nonzero(pc.is_null(values)).to_pylist()
+    return values, {row: f"label {name} is {words[row].as_py()!r}; write {instead}" for row in rows}
 
 
-def _read(words: pa.Array, feature: Any) -> tuple[pa.Array, str]:
+def _read(words: pa.ChunkedArray, feature: Any) -> tuple[pa.ChunkedArray, str]:
     """Values of a class, bool or int64, null for a word that is none; and what to write instead of such a word."""
     if isinstance(feature, ClassLabel):
         return _look_up(words, {name: k for k, name in enumerate(feature.names)}), f"one of {', '.join(feature.names)}"
     if feature.dtype == "bool":
-        if {"-1", "0"} <= set(words.unique().to_pylist()):
-            raise ValueError(
-                "holds both -1 and 0, and which of them means no cannot be told: write -1 and 1, or 0 and 1"
-            )
         return _look_up(_lower(words), YES_NO), "-1 or 1, 0 or 1, or false or true"
     whole = pc.if_else(pc.match_substring_regex(words, r"^-?\d{1,18}$"), words, None)
     return pc.cast(whole, pa.int64()), "a whole number"
@@ -149,13 +131,13 @@ def _pair(values: pa.ChunkedArray) -> tuple[str, str] | None:
     return next((pair for pair in PAIRS if set(pair) == set(_lower(distinct).to_pylist())), None)
 
 
-def unify(name: str, columns: Sequence[Column], source: str) -> tuple[pa.ChunkedArray, Any]:
+def unify(name: str, pieces: Sequence[Piece], source: str) -> tuple[pa.ChunkedArray, Any]:
     """A label column of several files as values of one feature: classes by their names, numbers by promotion.
 
     Raises:
         UsageError: The column cannot be a label, or is of kinds that no feature holds.
     """
-    plain = [_plain(column.feature, name, source) for column in columns]
+    plain = [_plain(piece.feature(name), name, source) for piece in pieces]
     classes = [feature for feature in plain if isinstance(feature, ClassLabel)]
     others = [pa.schema([(name, feature.pa_type)]) for feature in plain if not isinstance(feature, ClassLabel)]
     try:
@@ -164,12 +146,12 @@ def unify(name: str, columns: Sequence[Column], source: str) -> tuple[pa.Chunked
             raise pa.ArrowTypeError("classes beside other values")
         if any(feature != classes[0] for feature in classes):
             one = ClassLabel(names=list(dict.fromkeys(word for feature in classes for word in feature.names)))
-            return pa.chunked_array([_read(column.words, one)[0] for column in columns]), one
+            return _read(pa.chunked_array([piece.words(name) for piece in pieces]), one)[0], one
         one = classes[0] if classes else generate_from_arrow_type(pa.string() if pa.types.is_null(kind) else kind)
-        return pa.chunked_array([chunk for c in columns for chunk in c.values.cast(one.pa_type).chunks]), one
+        return pa.chunked_array([c for piece in pieces for c in piece.values(name).cast(one.pa_type).chunks]), one
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        kinds = {"classes" if isinstance(feature, ClassLabel) else str(feature.dtype): column.split
-                 for feature, column in zip(plain, columns, strict=True)}  # fmt: skip
+        kinds = {"classes" if isinstance(feature, ClassLabel) else str(feature.dtype): piece.split
+                 for feature, piece in zip(plain, pieces, strict=True)}  # fmt: skip
         told = " and ".join(f"{kind} in {split}" for kind, split in kinds.items())
         raise UsageError(f"{source}: column {name!r} holds {told}: make them alike, {MEND}") from error
 

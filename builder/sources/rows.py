@@ -101,7 +101,7 @@ class ImageRows(Source):
         if self.splits == OFFICIAL and len(set(splits)) > 1:
             columns[SPLIT] = splits
         if self.identity is not None:  # a person who is not known is nobody else
-            people = [word for piece in pieces for word in piece.column(self.identity).words.to_pylist()]
+            people = [word for piece in pieces for word in piece.words(self.identity).to_pylist()]
             columns["group"] = [ids[row] if word is None else word for row, word in enumerate(people)]
         kept = pa.array([row not in labels.faults for row in range(len(ids))], pa.bool_())
         return pa.table(columns).filter(kept).sort_by(ID)

@@ -131,10 +131,9 @@ class Source(ABC):
         read = {key: content for key, content in zip(keys, contents, strict=True) if isinstance(content, bytes)}
         changed = [key for key in frozen if key in read and hashlib.sha256(read[key]).hexdigest() != frozen[key]]
         if changed:
-            names = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
             raise IncompleteError(
-                f"{names}: no longer the picture that the manifest froze; put the old file back and run the same "
-                "command again, or build into a new folder"
+                f"{first_of(changed)}: no longer the picture that the manifest froze; put the old file back and run "
+                "the same command again, or build into a new folder"
             )
         return [content if isinstance(content, Exception) else attempt(self.decode, content)
                 for content in contents]  # fmt: skip
@@ -171,6 +170,11 @@ def attempt(function: Callable[[T], R], value: T) -> R | Exception:
         return error
 
 
+def first_of(names: Sequence[str]) -> str:
+    """The first three of some names, for messages."""
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
 def keys_of(source: Source, ids: Sequence[str]) -> list[str]:
     """The keys by which a source reads these images.
 
@@ -182,8 +186,7 @@ def keys_of(source: Source, ids: Sequence[str]) -> list[str]:
     keys = dict(scanned)  # of an id that comes twice, the first row counts
     missing = [image_id for image_id in ids if image_id not in keys]
     if missing:
-        names = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-        raise UsageError(f"the source lacks {len(missing)} of {len(ids)} images: {names}")
+        raise UsageError(f"the source lacks {len(missing)} of {len(ids)} images: {first_of(missing)}")
     return [keys[image_id] for image_id in ids]
 
 

@@ -3,11 +3,11 @@
 import threading
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections import Counter, OrderedDict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,47 +21,32 @@ HELD = 2
 """Row groups whose pictures are kept: rows are read in order, and by a few threads at a time."""
 
 
-class Groups:
-    """The row groups that were read last; safe to use from several threads."""
-
-    def __init__(self) -> None:
-        self._held: OrderedDict[tuple[Path, int], pa.ChunkedArray] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def read(self, file: "ParquetRows", group: int, image: str) -> pa.ChunkedArray:
-        """The pictures of one row group, as they are stored."""
-        key = file.path, group
-        with self._lock:
-            if key not in self._held:
-                with pq.ParquetFile(file.path, metadata=file.metadata, pre_buffer=False) as opened:
-                    self._held[key] = opened.read_row_group(group, columns=[image]).column(image)
-            self._held.move_to_end(key)
-            while len(self._held) > HELD:
-                self._held.popitem(last=False)
-            return self._held[key]
-
-
 class Rows(ABC):
     """Rows of one split that have the same columns."""
 
     split: str  # as the dataset calls it
-    count: int
     features: Features  # of the columns, by their own file
+    starts: list[int]  # the first row of each group, and the number of rows
+
+    @property
+    def count(self) -> int:
+        """Number of rows."""
+        return self.starts[-1]
 
     @abstractmethod
     def table(self, image: str) -> pa.Table:
         """The columns that may be labels, as they are stored, and at least the paths of the pictures."""
 
     @abstractmethod
-    def cell(self, row: int, image: str) -> Mapping[str, Any]:
-        """A picture as it is stored: `{bytes, path}`."""
+    def pictures(self, group: int, image: str) -> pa.ChunkedArray:
+        """The pictures of one group as they are stored: `{bytes, path}` each."""
 
 
 class ParquetRows(Rows):
     """The rows of one Parquet file."""
 
-    def __init__(self, path: Path, split: str, groups: Groups, declared: Features | None = None) -> None:
-        self.path, self.split, self._groups = path, split, groups
+    def __init__(self, path: Path, split: str, declared: Features | None = None) -> None:
+        self.path, self.split = path, split
         try:
             self.metadata = pq.read_metadata(path)
         except (pa.ArrowException, OSError) as error:
@@ -69,9 +54,8 @@ class ParquetRows(Rows):
                 pointer = file.read(23) == b"version https://git-lfs"
             told = "it is a git-lfs pointer: run `git lfs pull`" if pointer else str(error).splitlines()[0]
             raise ValueError(f"{path}: {told}") from None
-        self.count = self.metadata.num_rows
-        counts = [self.metadata.row_group(k).num_rows for k in range(self.metadata.num_row_groups)]
-        self._starts = [0, *accumulate(counts)]
+        counts = (self.metadata.row_group(k).num_rows for k in range(self.metadata.num_row_groups))
+        self.starts = [0, *accumulate(counts)]
         self.features = _features(self.metadata.schema.to_arrow_schema(), declared)
 
     def table(self, image: str) -> pa.Table:
@@ -79,28 +63,26 @@ class ParquetRows(Rows):
         plain = [name for name, feature in self.features.items() if isinstance(feature, Value | ClassLabel)]
         return pq.ParquetFile(self.path, metadata=self.metadata).read(columns=[*plain, f"{image}.path"])
 
-    def cell(self, row: int, image: str) -> Mapping[str, Any]:
-        """The picture, from its row group."""
-        group = bisect_right(self._starts, row) - 1
-        cell: Mapping[str, Any] = self._groups.read(self, group, image)[row - self._starts[group]].as_py()
-        return cell or {"bytes": None, "path": None}
+    def pictures(self, group: int, image: str) -> pa.ChunkedArray:
+        """Those of a row group, read now."""
+        with pq.ParquetFile(self.path, metadata=self.metadata, pre_buffer=False) as opened:
+            return opened.read_row_group(group, columns=[image]).column(image)
 
 
 class SavedRows(Rows):
     """The rows of one split that `save_to_disk` wrote."""
 
     def __init__(self, rows: Dataset, split: str) -> None:
-        self.split, self.count, self.features = split, len(rows), rows.features
+        self.split, self.features, self.starts = split, rows.features, [0, len(rows)]
         self._rows = rows.with_format("arrow")
 
     def table(self, image: str) -> pa.Table:
         """The columns, mapped from the file."""
         return self._rows[:]
 
-    def cell(self, row: int, image: str) -> Mapping[str, Any]:
-        """The picture, from the file."""
-        cell: Mapping[str, Any] = self._rows[row : row + 1].column(image)[0].as_py()
-        return cell or {"bytes": None, "path": None}
+    def pictures(self, group: int, image: str) -> pa.ChunkedArray:
+        """All of them, mapped from the file."""
+        return self.table(image).column(image)
 
 
 class Tables(Pictures):
@@ -118,41 +100,44 @@ class Tables(Pictures):
         self.files, self.id = files, id
         self.image = _image_column(files, image, where)
         counts: Counter[str] = Counter()
-        self._starts: list[tuple[str, int]] = []
+        self._rows: list[tuple[Rows, range]] = []  # each file, and its rows by their places in the split
         for file in files:
-            self._starts.append((file.split, counts[file.split]))
+            self._rows.append((file, range(counts[file.split], counts[file.split] + file.count)))
             counts[file.split] += file.count
+        self._pictures = lru_cache(HELD)(lambda file, group: file.pictures(group, self.image))
+        self._lock = threading.Lock()
 
     def keys(self) -> Collection[str]:
         """The keys of all rows."""
-        return [f"{split}:{start + row}" for file, (split, start) in zip(self.files, self._starts, strict=True)
-                for row in range(file.count)]  # fmt: skip
+        return [f"{file.split}:{row}" for file, rows in self._rows for row in rows]
 
     def pieces(self) -> Iterator[Piece]:
         """The rows, file by file."""
-        for file, (split, start) in zip(self.files, self._starts, strict=True):
+        for file, rows in self._rows:
             table = file.table(self.image)
             features = Features({n: f for n, f in file.features.items() if n not in (self.image, self.id)})
-            rows = range(start, start + file.count)
             known = [None] * file.count if self.id is None else table.column(self.id).to_pylist()
-            ids = [
-                f"{split}-{row:09d}" if value is None else str(value) for row, value in zip(rows, known, strict=True)
-            ]
-            yield Piece(split, ids, [f"{split}:{row}" for row in rows], table, features)
+            named = zip(rows, known, strict=True)
+            ids = [f"{file.split}-{row:09d}" if value is None else str(value) for row, value in named]
+            yield Piece(file.split, ids, [f"{file.split}:{row}" for row in rows], table, features)
 
     def content(self, key: str) -> bytes:
         """The picture's bytes, or those of the file that it names."""
         split, _, number = key.rpartition(":")
-        row = int(number)
-        for file, (own, start) in zip(self.files, self._starts, strict=True):
-            if own == split and start <= row < start + file.count:
-                cell = file.cell(row - start, self.image)
-                break
-        else:
-            raise IndexError(f"there is no row {row} in split {split}")
-        if cell["bytes"] is None and cell["path"] is None:
+        found = [(file, int(number) - rows.start) for file, rows in self._rows
+                 if file.split == split and int(number) in rows]  # fmt: skip
+        if not found:
+            raise IndexError(f"there is no row {number} in split {split}")
+        ((file, row),) = found
+        group = bisect_right(file.starts, row) - 1
+        with self._lock:
+            pictures = self._pictures(file, group)
+        cell = pictures[row - file.starts[group]].as_py() or {}
+        if cell.get("bytes") is not None:
+            return bytes(cell["bytes"])
+        if cell.get("path") is None:
             raise ValueError("the row has no image")
-        return bytes(cell["bytes"]) if cell["bytes"] is not None else Path(cell["path"]).read_bytes()
+        return Path(cell["path"]).read_bytes()
 
 
 def _features(schema: pa.Schema, declared: Features | None) -> Features:
