@@ -34,8 +34,7 @@ ATTENTION = {
 def attention(kernel: str | None) -> Iterator[None]:
     """Compute attention by a kernel of `ATTENTION`; None: by torch's choice.
 
-    Raises:
-        UsageError: The kernel does not serve this network, in its dtype, on this device.
+    Raises UsageError where the kernel does not serve this network, in its dtype, on this device.
     """
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -52,11 +51,7 @@ def attention(kernel: str | None) -> Iterator[None]:
 
 
 def network_dtype(name: str) -> "torch.dtype":
-    """Torch's dtype of an arithmetic.
-
-    Raises:
-        UsageError: There is no such arithmetic.
-    """
+    """Torch's dtype of an arithmetic; raises UsageError where there is no such arithmetic."""
     import torch
 
     if name not in DTYPES:
@@ -66,11 +61,7 @@ def network_dtype(name: str) -> "torch.dtype":
 
 
 def network_device(device: "str | torch.device | None") -> "torch.device":
-    """A device by name; without a name, the first GPU where there is one.
-
-    Raises:
-        UsageError: There is no such device here.
-    """
+    """A device by name, or the first GPU where there is one; raises UsageError where there is no such device here."""
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -106,11 +97,7 @@ def has_arithmetic(dtype: str, device: "torch.device") -> bool:
 
 
 def check_arithmetic(dtype: str, device: "torch.device", *, compiled: bool = False) -> None:
-    """Refuse, before any work, what a device cannot compute.
-
-    Raises:
-        UsageError: The device lacks the arithmetic, or `compile` is asked for where `can_compile` says no.
-    """
+    """Raise UsageError where a device lacks the arithmetic, or is to be compiled for where `can_compile` says no."""
     import torch
 
     if compiled and not can_compile():

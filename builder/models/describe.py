@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,16 +24,12 @@ if TYPE_CHECKING:
 
 
 def describe(family: str, folder_or_hub_id: str | Path, revision: str | None = None, *, pickled: bool = False) -> View:
-    """A row for any diffusers folder, or any model of one of the encoders' families.
+    """A row for any diffusers folder, or any model of one of the encoders' families; it is not registered.
 
-    Runs the model once, on one image: seconds for an encoder, and for a diffusion model what one step costs.
-
-    Returns:
-        A row, not registered. Its `gflops` are of one forward on one image, two a multiply-add; its licence is
-        `unknown` unless the folder's README says it.
-
-    Raises:
-        UsageError: Not a folder of this family, it cannot be loaded, or its files do not say what the row needs.
+    Runs the model once, on one image: seconds for an encoder, and for a diffusion model what one step costs. The row's
+    `gflops` are of one forward on one image, two a multiply-add; its licence is `unknown` unless the folder's README
+    says it. Raises UsageError for a folder that is not of this family or cannot be loaded, or whose files do not say
+    what the row needs.
     """
     known = ("diffusers", *families())
     if family not in known:
@@ -52,11 +48,8 @@ def row_yaml(view: View) -> str:
     """The row as a recipe's `rows`, ready to be pasted; fields that stand at their default are left out."""
     import yaml
 
-    row = {
-        field.name: list(value) if isinstance(value := getattr(view, field.name), tuple) else value
-        for field in fields(View)
-        if field.default is MISSING or getattr(view, field.name) != field.default
-    }
+    row = {field.name: list(value) if isinstance(value := getattr(view, field.name), tuple) else value
+           for field in fields(View) if getattr(view, field.name) != field.default}  # fmt: skip
     text: str = yaml.safe_dump({"rows": [row]}, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
     return text
 

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
-POINTER, POINTER_BYTES = b"version https://git-lfs", 1024
-"""How a git-lfs pointer begins, and more bytes than it has."""
+POINTER, POINTER_BYTES = b"version https://git-lfs", 1024  # how a git-lfs pointer begins, and more bytes than it has
 DENOISERS, AUTOENCODERS = ("unet", "transformer"), ("vae", "vqvae")
 TOWERS = tuple(f"{part}{number}" for part in ("tokenizer", "text_encoder") for number in ("", "_2", "_3"))
 
@@ -216,10 +215,8 @@ def resolve(
 ) -> Path:  # fmt: skip
     """The local folder of a model: itself, or a snapshot of what its family (a key of `Layout.TABLE`) needs.
 
-    Raises:
-        UsageError: There is neither such a folder nor such a repository, it is gated and access is not granted, or it
-            does not hold a whole model of the family.
-        NoiseZooError: The Hub is busy or cannot be reached.
+    Raises UsageError where there is neither such a folder nor such a repository, it is gated and access is not granted,
+    or it does not hold a whole model of the family; NoiseZooError where the Hub is busy or cannot be reached.
     """
     if _is_local(folder_or_hub_id):
         return _local(folder_or_hub_id)
@@ -233,8 +230,7 @@ def resolve(
 def list_files(folder_or_hub_id: str | Path, revision: str | None, marks: Sequence[str]) -> Listing:
     """The files of a folder or of a Hub repository, `marks` fetched; where the Hub is out of reach, those in the cache.
 
-    Raises:
-        NoiseZooError: There is no such folder or repository, access is not granted, or the Hub cannot be reached.
+    Raises as `resolve` does.
     """
     from huggingface_hub import get_cached_repo_tree
     from huggingface_hub.errors import CachedRepoTreeNotFoundError
@@ -258,10 +254,7 @@ def snapshot_of(folder: Path) -> tuple[str, str] | None:
 
 
 def cached_snapshot(view: View, *, texts: bool = True) -> Path | None:
-    """The snapshot in the Hub's cache, if it has all that the view needs, with the weights of text towers or without.
-
-    None for a view that is not on the Hub.
-    """
+    """The snapshot in the Hub's cache, if it has all that the view needs, with text towers' weights or without them."""
     if not view.repo or view.folder is not None:
         return None
     return _cached(view.repo, view.revision, view.family, view.pickled, texts)
@@ -270,10 +263,8 @@ def cached_snapshot(view: View, *, texts: bool = True) -> Path | None:
 def check_access(view: View, *, texts: bool = True) -> None:
     """Refuse, before any work, a view whose model cannot be had; a complete snapshot in the cache is enough.
 
-    Without `texts` a snapshot is complete without the weights of its text towers.
-
-    Raises:
-        NoiseZooError: The folder or the repository is missing, gated or out of reach; says how to get access.
+    Without `texts` a snapshot is complete without the weights of its text towers. Raises NoiseZooError where the folder
+    or the repository is missing, gated or out of reach; it says how to get access.
     """
     folder = view.folder
     if folder is None and view.repo and cached_snapshot(view, texts=texts) is None:
@@ -298,11 +289,7 @@ def pin(view: View, commits: Mapping[str, str]) -> View:
 def commit_of(view: View) -> str | None:
     """The commit on the Hub that a view's numbers come from: its pin, or where its branch stands now.
 
-    Returns:
-        40 hexadecimal digits; None for a model that is not on the Hub.
-
-    Raises:
-        NoiseZooError: The branch is neither in the cache nor within reach.
+    None for a model that is not on the Hub; raises NoiseZooError where the branch is neither in the cache nor in reach.
     """
     if not view.repo or view.folder is not None:
         return None

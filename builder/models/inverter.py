@@ -105,15 +105,6 @@ class Inverter:
         """The levels that are visited, clean first."""
         return self.scheme.trajectory
 
-    def cut_prompts(self, prompts: Sequence[str]) -> list[bool]:
-        """For each prompt, whether it has more tokens than the text towers are given (CLIP: 77)."""
-        return [self.network.is_cut(prompt) for prompt in prompts]
-
-    @property
-    def keeps_previous(self) -> bool:
-        """Whether the scheme's way back needs the last two states."""
-        return self.scheme.keeps_previous
-
     @property
     def faults(self) -> list[int | None]:
         """Of the last inversion: for each image the first step (from 0) whose network output was not finite."""
@@ -148,7 +139,7 @@ class Inverter:
     def invert_states(
         self, latents: "Tensor", *, prompts: Sequence[str] | None = None, seeds: Sequence[int] | None = None
     ) -> "tuple[Tensor, Tensor | None]":
-        """As `invert_latents`, and the last state but one where the scheme's way back needs it (`keeps_previous`)."""
+        """As `invert_latents`, and the last state but one where the scheme's way back needs it."""
         import torch
 
         self.network.check_latents(latents.shape)
@@ -164,15 +155,9 @@ class Inverter:
     def generate(
         self, noise: "Tensor", *, previous: "Tensor | None" = None, prompts: Sequence[str] | None = None
     ) -> "Tensor":
-        """Noise to images, with the same steps and the sampler that the scheme inverts.
+        """Noise (b, c, h', w') to images (b, 3, h, w) float32 in about [-1, 1], by the sampler that the scheme inverts.
 
-        Args:
-            noise: (b, c, h', w').
-            previous: What `invert_states` gave beside it.
-            prompts: A prompt for each image; by default the inverter's one.
-
-        Returns:
-            (b, 3, h, w) float32 in about [-1, 1].
+        `previous` is what `invert_states` gave beside the noise; prompts are as in `invert`.
         """
         import torch
 

@@ -96,13 +96,9 @@ class Coordinates:
         n = self.trajectory.norm
         image, noise = (1 - tau, tau) if self.straight else (1.0, tau)
         c = (image**n + noise**n) ** (-1 / n)
-        times, taus = self._grid
-        return self._level(float(np.interp(tau, taus, times)), c * image, c * noise, seen=(c * image, c * noise))
-
-    @cached_property
-    def _grid(self) -> tuple[np.ndarray, np.ndarray]:
         times, a, s = self.trajectory.schedule
-        return times, s / (a + s if self.straight else a)
+        time = float(np.interp(tau, s / (a + s if self.straight else a), times))
+        return self._level(time, c * image, c * noise, seen=(c * image, c * noise))
 
     def _level(self, time: float, a: float, s: float, seen: Coefficients) -> Level:
         """The direction's coefficients are those of the level that the network takes the state for.
@@ -136,8 +132,7 @@ LIKE_EULER = ("KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler")
 """Samplers that visit, between Euler's timesteps, further ones."""
 OF_THEIR_OWN = ("UnCLIPScheduler", "CogVideoXDDIMScheduler", "CogVideoXDPMScheduler")
 """Samplers whose schedule is not what their config's betas give."""
-FLOOR = 2.0**-24
-"""Least alpha-bar that has a finite s / a; Euler's sampler takes zero terminal SNR for it."""
+FLOOR = 2.0**-24  # least alpha-bar that has a finite s / a; Euler's sampler takes zero terminal SNR for it
 
 
 def read_trajectory(
@@ -241,10 +236,7 @@ def _timesteps(config: Mapping[str, Any], ddim: Any, steps: int) -> np.ndarray:
     """The timesteps of the folder's own sampler, ascending.
 
     A sampler of sigmas steps from one of its timesteps to the next. DDIM's family steps by trained // steps, which
-    leads elsewhere than to its timesteps where the spacing is not that.
-
-    Raises:
-        UsageError: There are more steps than timesteps, or the sampler steps elsewhere than to its timesteps.
+    leads elsewhere than to its timesteps where the spacing is not that: UsageError then, as for too many steps.
     """
     name, trained = config.get("_class_name", "DDIMScheduler"), config["num_train_timesteps"]
     if steps > trained:

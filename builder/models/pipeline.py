@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-UNLIMITED = 10**6
-"""A number of tokens that stands for no limit."""
+UNLIMITED = 10**6  # a number of tokens that stands for no limit
 UNSCALED = {"VQModel": 1.0}
 """Scale of latents of autoencoders for which diffusers' default, Stable Diffusion's 0.18215, is wrong: no
 vector-quantised model was trained by it (diffusers issue 6725)."""
@@ -45,8 +44,7 @@ class Runtime:
 
     channels_last: bool | None = None
     """Memory format of the denoiser's convolutions; None: the faster one, as `on` says."""
-    attention_backend: str | None = None
-    """Torch's kernel for attention, a key of `arithmetic.ATTENTION`; None: torch's choice."""
+    attention_backend: str | None = None  # torch's kernel, a key of `arithmetic.ATTENTION`; None: torch's choice
     vae_slicing: bool = False  # encode and decode one image at a time
     vae_tiling: bool = False  # encode and decode large images tile by tile; blends at the seams
     compile: bool | str = False
@@ -54,9 +52,9 @@ class Runtime:
     `max-autotune`, which replay CUDA graphs."""
 
     def __post_init__(self) -> None:
-        kernel = self.attention_backend
-        if kernel is not None and kernel not in ATTENTION:
-            raise UsageError(f"unknown attention_backend {kernel!r}; choose one of: {', '.join(ATTENTION)}")
+        if self.attention_backend not in (None, *ATTENTION):
+            known = ", ".join(ATTENTION)
+            raise UsageError(f"unknown attention_backend {self.attention_backend!r}; choose one of: {known}")
 
     def on(self, device: "torch.device") -> "Runtime":
         """With a memory format chosen where none was asked for.
@@ -78,8 +76,7 @@ class Pipeline:
     runtime: Runtime  # how they are run
     denoise: bool = True  # whether the denoiser is wanted, and not the autoencoder alone
     pickled: bool = False  # where a component has no safetensors, read its `.bin`, through `weights_only`
-    untrained_seed: int | None = None
-    """Start the denoiser anew from its configuration and this seed instead of reading its weights."""
+    untrained_seed: int | None = None  # start the denoiser anew from its configuration and this seed
 
     @cached_property
     def index(self) -> dict[str, Any]:
@@ -138,15 +135,14 @@ class Pipeline:
         for name in listed(self.index, AUTOENCODERS):
             said, kind = self._config(name), self._class(name)
             library_s = signature(kind.__init__).parameters["scaling_factor"].default
-            unsaid = UNSCALED.get(kind.__name__, library_s)
-            scale = said.get("scaling_factor") or unsaid
-            # diffusers writes its own default into every config that it saves
-            scale, shift = float(unsaid if scale == library_s else scale), float(said.get("shift_factor") or 0.0)
+            scale = said.get("scaling_factor") or library_s
+            if scale == library_s:  # diffusers writes its own default into every config that it saves
+                scale = UNSCALED.get(kind.__name__, library_s)
             moments = [said.get(f"latents_{moment}") for moment in ("mean", "std")]
             if None in moments:
-                return scale, shift
-            mean, deviation = (torch.tensor(m, device=self.device, dtype=torch.float32)[:, None, None] for m in moments)
-            return (scale / deviation)[None], mean[None]
+                return float(scale), float(said.get("shift_factor") or 0.0)
+            mean, deviation = torch.tensor(moments, dtype=torch.float32, device=self.device)[:, None, :, None, None]
+            return scale / deviation, mean
         return 1.0, 0.0
 
     @cached_property
@@ -345,10 +341,8 @@ def load_pipeline(
 ) -> Pipeline:  # fmt: skip
     """A diffusers folder with its denoiser and autoencoder loaded; text towers are read when a prompt is encoded.
 
-    `dtype` is a key of `arithmetic.DTYPES`; the others are as `Pipeline` has them.
-
-    Raises:
-        UsageError: A component is missing or of a class that is not known, or it cannot be run so.
+    `dtype` is a key of `arithmetic.DTYPES`; the others are as `Pipeline` has them. Raises UsageError where a component
+    is missing or of a class that is not known, or it cannot be run so.
     """
     runtime = (runtime or Runtime()).on(device)
     check_arithmetic(dtype, device, compiled=bool(runtime.compile) and denoise)

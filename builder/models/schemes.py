@@ -21,12 +21,9 @@ if TYPE_CHECKING:
 
 Network = Callable[["Tensor", float], "Tensor"]
 """(state (b, c, h, w) float32, time) -> output (b, c, h, w) float32, in the network's own prediction type."""
-Draw = Callable[[], "Tensor"]
-"""Fresh Gaussian noise in the state's shape, from each image's own seed."""
-ETA = 1e-6
-"""What keeps a Newton step finite where the derivative is none."""
-SCHEMES: "dict[str, type[Scheme]]" = {}
-"""Name in a recipe -> scheme; a subclass enters by its `name`."""
+Draw = Callable[[], "Tensor"]  # fresh Gaussian noise in the state's shape, from each image's own seed
+ETA = 1e-6  # what keeps a Newton step finite where the derivative is none
+SCHEMES: "dict[str, type[Scheme]]" = {}  # name in a recipe -> scheme; a subclass enters by its `name`
 
 
 @dataclass
@@ -37,10 +34,12 @@ class Scheme(ABC):
     """
 
     trajectory: Trajectory
+    name: ClassVar[str]
     keeps_previous: ClassVar[bool] = False
     straight: ClassVar[bool] = True
 
     def __init_subclass__(cls, *, name: str) -> None:
+        cls.name = name
         SCHEMES[name] = cls
 
     @property
@@ -110,7 +109,7 @@ class FixedPoint(Ddim, name="ddim-fixed-point"):
 
     def __post_init__(self) -> None:
         if self.iterations < 1:
-            raise UsageError(f"ddim-fixed-point with {self.iterations} iterations: at least one is needed")
+            raise UsageError(f"{self.name} with {self.iterations} iterations: at least one is needed")
 
     def step(self, y: "Tensor", network: Network, here: Level, there: Level) -> "Tensor":
         """`iterations` calls towards noise, from the step's own beginning; DDIM's one call towards the image."""
@@ -124,7 +123,7 @@ class FixedPoint(Ddim, name="ddim-fixed-point"):
 
 
 @dataclass
-class GuidedNewton(Ddim, name="gnri"):
+class GuidedNewton(FixedPoint, name="gnri"):
     """Solves each of DDIM's own steps by guided Newton-Raphson iterations (Samuel et al. 2025, GNRI).
 
     F is the step reversed, as in `FixedPoint`, and D the numbers in a state z. From z = the step's beginning y, the
@@ -138,10 +137,6 @@ class GuidedNewton(Ddim, name="gnri"):
     iterations: int = 2
     guidance: float = 0.1
 
-    def __post_init__(self) -> None:
-        if self.iterations < 1:
-            raise UsageError(f"gnri with {self.iterations} iterations: at least one is needed")
-
     @property
     def passes_each(self) -> float:
         """Passes through the network that one call costs, the passes back included."""
@@ -152,7 +147,7 @@ class GuidedNewton(Ddim, name="gnri"):
         import torch
 
         if there.tau <= here.tau:
-            return super().step(y, network, here, there)
+            return Ddim.step(self, y, network, here, there)
         ratio, ones = there.a / here.a, [1] * (y.dim() - 1)
         beta = 1.0 if self.trajectory.norm == 1 else 1 - ratio**2
         with torch.inference_mode(False), torch.enable_grad():

@@ -5,8 +5,9 @@ torchvision makes. An image's id is its number in CelebA's own list, as in the f
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -35,8 +36,7 @@ ATTRIBUTES = (
 )  # fmt: skip
 """In the order of the official list."""
 
-SPLITS = ("train", "validation", "test")
-"""In the order of CelebA's numbers, and of the partition file's 0, 1 and 2."""
+SPLITS = ("train", "validation", "test")  # in the order of CelebA's numbers, and of the partition file's 0, 1 and 2
 
 IDENTITY = "celeb_id"
 PICTURES, LISTED, PARTITION, PEOPLE = (
@@ -74,10 +74,10 @@ class CelebA(ImageRows):
         if not self.paper_split:
             return table
         splits = np.asarray(table.column(SPLIT).to_pylist()) if SPLIT in table.column_names else np.zeros(len(table))
-        train = np.empty(len(table), dtype=np.bool_)
+        part = np.empty(len(table), dtype=object)
         for split in np.unique(splits):
-            train[splits == split] = release_split(int((splits == split).sum()))
-        return table.append_column(PAPER_SPLIT, pa.array(np.where(train, "train", "test"), pa.string()))
+            part[splits == split] = np.where(release_split(int((splits == split).sum())), "train", "test")
+        return table.append_column(PAPER_SPLIT, pa.array(part, pa.string()))
 
     def label_features(self) -> Features:
         """The person, the attributes, and the part in the split of the released code, if it was asked for."""
@@ -102,36 +102,23 @@ class CelebA(ImageRows):
 
 
 class Numbered(Tables):
-    """Rows under CelebA's own numbers."""
+    """Rows under CelebA's own numbers: by their files' names, or counted from 1 over train, validation and test."""
 
     def pieces(self) -> Iterator[Piece]:
-        """The rows, file by file.
-
-        Raises:
-            UsageError: The rows name no files and a split is missing, so that counting would go wrong.
-        """
-        pieces = list(super().pieces())
+        """The rows, file by file; raises UsageError where counting would go wrong, as a split is missing."""
+        pieces = [piece._replace(split=SPLIT_NAMES.get(piece.split, piece.split)) for piece in super().pieces()]
         paths = [pc.struct_field(piece.labels.column("image"), "path").to_pylist() for piece in pieces]
         named = [[PurePosixPath(path or "").stem for path in each] for each in paths]
         if not all(NUMBER.fullmatch(stem) for stems in named for stem in stems):
-            named = _counted(pieces)
+            splits, numbers = list(dict.fromkeys(piece.split for piece in pieces)), count(1)
+            if set(splits) != set(SPLITS):
+                raise UsageError(
+                    "celeba: the rows name no files, and can be numbered only where the splits are "
+                    f"{', '.join(SPLITS)}; here they are {', '.join(splits)}"
+                )
+            pieces.sort(key=lambda piece: SPLITS.index(piece.split))
+            named = [[f"{next(numbers):06d}" for _ in piece.ids] for piece in pieces]
         yield from (piece._replace(ids=ids) for piece, ids in zip(pieces, named, strict=True))
-
-
-def _counted(pieces: Sequence[Piece]) -> list[list[str]]:
-    """Numbers from 1 over train, validation and test."""
-    splits = [SPLIT_NAMES.get(piece.split, piece.split) for piece in pieces]
-    if set(splits) != set(SPLITS):
-        raise UsageError(
-            f"celeba: the rows name no files, and can be numbered only where the splits are {', '.join(SPLITS)}; "
-            f"here they are {', '.join(dict.fromkeys(splits))}"
-        )
-    numbers: dict[int, list[str]] = {}
-    start = 1
-    for k in sorted(range(len(pieces)), key=lambda k: SPLITS.index(splits[k])):
-        numbers[k] = [f"{start + row:06d}" for row in range(len(pieces[k].ids))]
-        start += len(pieces[k].ids)
-    return [numbers[k] for k in range(len(pieces))]
 
 
 class Listing(NamedTuple):
@@ -140,13 +127,6 @@ class Listing(NamedTuple):
     columns: list[str]
     rows: dict[str, str]  # file name -> the rest of its first line
     repeated: list[str]  # file names of further lines
-
-    def fault(self, name: str, where: str) -> str | None:
-        """What is wrong with the row of a file name, if anything is."""
-        if name not in self.rows:
-            return f"{where} has no row for it"
-        had, wanted = len(self.rows[name].split()), len(self.columns)
-        return f"its row in {where} has {had} values, not {wanted}" if had != wanted else None
 
 
 def read_list(path: Path, column: str | None = None) -> Listing:
@@ -182,10 +162,9 @@ class Lists(Folder):
         pictures = self.keys()
         names = sorted(pictures.union(*(listing.rows for listing in lists.values())))
         faults = {name: why for name in names if (why := _fault(name, pictures, lists))}
-        again = [(name, f"{where} lists it again; its first row is kept")
-                 for where, listing in lists.items() for name in listing.repeated]  # fmt: skip
-        told = [(Path(printable(name)).stem, why) for name, why in [*faults.items(), *again]]
-        self.refused = [Refusal(image_id, "source", "ValueError", why) for image_id, why in told]
+        told = [*faults.items(), *((name, f"{where} lists it again; its first row is kept")
+                                   for where, listing in lists.items() for name in listing.repeated)]  # fmt: skip
+        self.refused = [Refusal(Path(printable(name)).stem, "source", "ValueError", why) for name, why in told]
         for k, split in enumerate(SPLITS):
             kept = [n for n in names if n not in faults and lists[PARTITION].rows[n].strip() == str(k)]
             labels = _labels(kept, lists[PEOPLE], lists[LISTED])
@@ -197,9 +176,11 @@ def _fault(name: str, pictures: set[str], lists: Mapping[str, Listing]) -> str |
     """Why a file name cannot be used, if it cannot."""
     if name not in pictures:
         return f"{PICTURES} has no such file"
-    faults = (listing.fault(name, where) for where, listing in lists.items())
-    if why := next(filter(None, faults), None):
-        return why
+    for where, listing in lists.items():
+        if name not in listing.rows:
+            return f"{where} has no row for it"
+        if (had := len(listing.rows[name].split())) != (wanted := len(listing.columns)):
+            return f"its row in {where} has {had} values, not {wanted}"
     part = lists[PARTITION].rows[name].strip()
     return None if part in ("0", "1", "2") else f"its partition is {part!r}; write 0, 1 or 2"
 

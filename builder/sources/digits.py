@@ -13,11 +13,9 @@ from .source import Source, hash_unit
 TABLE = "sklearn/datasets/data/digits.csv.gz"
 """Where scikit-learn has them: 64 grey values from 0 to 16 and the class, a row each."""
 
-TRAINING_SHARE = 0.5
-"""Share of the digits, by hash, that trained `digits-ddpm` and so is never in a dataset."""
+TRAINING_SHARE = 0.5  # share of the digits, by hash, that trained `digits-ddpm` and so is never in a dataset
 
-HEAVY_INK = 4.9
-"""Mean grey, of 16, above which a digit is heavy: about the median digit's."""
+HEAVY_INK = 4.9  # mean grey, of 16, above which a digit is heavy: about the median digit's
 
 
 def digit_id(index: int) -> str:

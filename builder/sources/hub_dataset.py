@@ -34,8 +34,7 @@ from .tables import ParquetRows, Rows, SavedRows, Tables
 
 SHARD = re.compile(r"(.+?)-(\d{5})-of-(\d{5})(-[0-9a-f]+)?\.parquet")
 COMMIT = re.compile(r"[0-9a-f]{40}")
-ANY = ""
-"""In the place of a split: a folder whose files say their splits by their names."""
+ANY = ""  # in the place of a split: a folder whose files say their splits by their names
 
 FACTS = ["README.md", "dataset_infos.json"]
 NOT_READ = [f"*{ending}" for ending in sorted(ARCHIVES)]
@@ -120,8 +119,7 @@ def commit_of(folder: Path) -> str | None:
 def dataset_folder(path: str, source: str, config: str | None = None, revision: str | None = None) -> Path:
     """A local folder; or the snapshot of a repository at one commit, with the files of one configuration.
 
-    Raises:
-        UsageError: There is no such repository, revision or configuration, or it cannot be had.
+    Raises UsageError where there is no such repository, revision or configuration, or it cannot be had.
     """
     local = Path(path).expanduser()
     if local.is_dir():
@@ -150,8 +148,7 @@ def _snapshot(repo: str, revision: str | None, where: str, patterns: list[str] |
 def read_files(root: Path, where: str, config: str | None = None) -> list[Rows]:
     """The rows of a dataset's folder, split by split; none where it holds neither Parquet nor a saved dataset.
 
-    Raises:
-        UsageError: Files are missing or damaged, or there is no such configuration.
+    Raises UsageError where files are missing or damaged, or there is no such configuration.
     """
     try:
         if any((root / name).is_file() for name in SAVED):
@@ -207,8 +204,7 @@ def left_out(root: Path, read: Sequence[Path]) -> list[str]:
 def split_files(root: Path, where: str, config: str | None = None) -> dict[str, list[str]]:
     """A folder's Parquet files by split: as its README says, or by their names where all of them name a split.
 
-    Raises:
-        UsageError: Files are missing, or there is no such configuration.
+    Raises UsageError where files are missing, or there is no such configuration.
     """
     paths = parquet_files(root)
     declared = _declared(root, where, config)

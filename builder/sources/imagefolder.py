@@ -33,8 +33,7 @@ SIGNATURES = (
 )  # fmt: skip
 """(place, bytes) by which a picture is known whose ending says nothing."""
 
-TYPES = MimeTypes()
-"""Python's own table of endings, not the machine's."""
+TYPES = MimeTypes()  # Python's own table of endings, not the machine's
 
 ARCHIVES = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst"}
 
@@ -58,11 +57,7 @@ class Found(NamedTuple):
 
 
 def walk(root: Path, source: str) -> Found:
-    """List a folder and all below it, links followed.
-
-    Raises:
-        UsageError: A folder cannot be listed; names it.
-    """
+    """List a folder and all below it, links followed; raises UsageError for a folder that cannot be listed."""
     found = Found([], [], [])
     facts = root.stat()
     for path, entry in _entries(str(root), "", frozenset([(facts.st_dev, facts.st_ino)]), source):
@@ -72,9 +67,7 @@ def walk(root: Path, source: str) -> Found:
         elif entry is not None and _is_picture(entry):
             kind = found.pictures
         kind.append(path)
-    for paths in found:
-        paths.sort()
-    return found
+    return Found(*map(sorted, found))
 
 
 def _entries(

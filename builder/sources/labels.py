@@ -134,8 +134,7 @@ def _pair(values: pa.ChunkedArray) -> tuple[str, str] | None:
 def unify(name: str, pieces: Sequence[Piece], source: str) -> tuple[pa.ChunkedArray, Any]:
     """A label column of several files as values of one feature: classes by their names, numbers by promotion.
 
-    Raises:
-        UsageError: The column cannot be a label, or is of kinds that no feature holds.
+    Raises UsageError where the column cannot be a label, or is of kinds that no feature holds.
     """
     plain = [_plain(piece.feature(name), name, source) for piece in pieces]
     classes = [feature for feature in plain if isinstance(feature, ClassLabel)]

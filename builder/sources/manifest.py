@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from noisezoo.builder.recipe import SourceSpec
 
 KEY, SHA, GROUP = "key", "sha256", "group"
-RANK = ".rank"
-"""Column of a limited manifest: each row's place in the sample, which a larger limit goes on with."""
+RANK = ".rank"  # column of a limited manifest: each row's place in the sample, which a larger limit goes on with
 
 READ_TOGETHER = 64
 SPARE_ROWS = 1000
@@ -146,7 +145,7 @@ def freeze(source: Source, spec: "SourceSpec") -> tuple[Manifest, list[Refusal]]
 
     Raises:
         UsageError: No image is left, a label column has the name of one of the manifest's own, or the source's own
-            splits have an identity on both sides.
+            splits have an unfit name, or an identity on both sides.
     """
     taken = [name for name in source.label_features() if name in (ID, SPLIT, KEY, SHA, GROUP, RANK)]
     if taken:
@@ -154,7 +153,7 @@ def freeze(source: Source, spec: "SourceSpec") -> tuple[Manifest, list[Refusal]]
             f"source {spec.name}: its label column {taken[0]!r} has a name of the manifest's own: rename it"
         )
     table = chosen_rows(source, spec)
-    _refuse_divided(table, spec)
+    _check_splits(table, spec)
     if spec.limit is not None:
         table = table.take(_first(table, spec, min(spec.limit, len(table)), source.stratify))
         table = table.append_column(RANK, [range(len(table))])
@@ -177,8 +176,7 @@ def chosen_rows(source: Source, spec: "SourceSpec") -> "pa.Table":
 def rows_of_split(source: Source, name: str, split: str, mend: str) -> "pa.Table":
     """The rows of one of a source's own splits, in its own order.
 
-    Raises:
-        UsageError: It has no splits, which `mend` says what to do about, or none of that name.
+    Raises UsageError where it has no splits, which `mend` says what to do about, or none of that name.
     """
     import pyarrow.compute as pc
 
@@ -234,20 +232,20 @@ def _hash(source: Source, table: "pa.Table") -> tuple[list[str | None], list[Ref
 def with_splits(table: "pa.Table", seed: int) -> "pa.Table":
     """The source's own splits, or a seeded hash of the identity (of the id, if there are no identities)."""
     if SPLIT in table.column_names:
-        for fault in name_faults((), (), table.column(SPLIT).unique().to_pylist()):
-            raise UsageError(f"the source's {fault}: rename it, or set the source's option splits: hash")
         return table
     by = GROUP if GROUP in table.column_names else ID
     return table.append_column(SPLIT, [[split_of(str(value), seed) for value in table.column(by).to_pylist()]])
 
 
-def _refuse_divided(table: "pa.Table", spec: "SourceSpec") -> None:
-    """Refuse a source whose own splits have an identity on both sides: a test would meet people of the training."""
-    if SPLIT not in table.column_names or GROUP not in table.column_names:
+def _check_splits(table: "pa.Table", spec: "SourceSpec") -> None:
+    """Refuse own splits with an unfit name, or an identity on both sides: a test would meet people of the training."""
+    if SPLIT not in table.column_names:
         return
-    splits: dict[str, str] = {}
-    for group, split in zip(table.column(GROUP).to_pylist(), table.column(SPLIT).to_pylist(), strict=True):
-        if splits.setdefault(group, split) != split:
+    for fault in name_faults((), (), table.column(SPLIT).unique().to_pylist()):
+        raise UsageError(f"the source's {fault}: rename it, or set the source's option splits: hash")
+    if GROUP in table.column_names:
+        sides = table.group_by(GROUP).aggregate([(SPLIT, "count_distinct")]).to_pylist()
+        for group in (each[GROUP] for each in sides if each[f"{SPLIT}_count_distinct"] > 1):
             raise UsageError(
                 f"source {spec.name}: identity {group} is in two of its splits; set its option splits: hash"
             )

@@ -22,8 +22,7 @@ from .source import Refusal
 
 FILE_NAME = "file_name"
 WHOLE, NUMBER = re.compile(r"0|-?[1-9]\d*"), re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")
-EXACT = 2**53
-"""Whole numbers beyond it are not all exact as floats."""
+EXACT = 2**53  # whole numbers beyond it are not all exact as floats
 
 
 class Written(str):
@@ -54,8 +53,7 @@ class Listing(NamedTuple):
 def read_metadata(root: Path, files: Sequence[str], pictures: Sequence[str], source: str) -> Listing:
     """Read all metadata files below `root`.
 
-    Raises:
-        UsageError: A file cannot be read, has no `file_name`, or names a file outside of its folder; names the file.
+    Raises UsageError, naming the file, where it cannot be read, has no `file_name`, or names one outside its folder.
     """
     found, known = Listing(set(), {}, {}, []), set(pictures)
     columns: dict[str, list[Any]] = {}
@@ -144,8 +142,7 @@ READERS: Mapping[str, Callable[[Path], Iterator[dict[str, Any]]]] = {
     ".csv": _read_csv, ".jsonl": _read_lines, ".parquet": _read_parquet
 }  # fmt: skip
 
-METADATA = frozenset(f"metadata{ending}" for ending in READERS)
-"""Names of the files that are read."""
+METADATA = frozenset(f"metadata{ending}" for ending in READERS)  # names of the files that are read
 
 
 def _check_names(names: Sequence[str]) -> None:

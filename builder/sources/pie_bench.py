@@ -5,20 +5,17 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from datasets import ClassLabel, Features, Value
 
 from noisezoo.errors import UsageError, describe
 from .source import Source
 
-if TYPE_CHECKING:
-    from datasets import Features
-
 MAPPING, PICTURES = "mapping_file.json", "annotation_images"
-SIDE = 512
-"""Side of the pictures, and so of the masks."""
+SIDE = 512  # side of the pictures, and so of the masks
 EDIT_TYPES = ("random", "change_object", "add_object", "delete_object", "change_content", "change_pose", "change_color",
               "change_material", "change_background", "change_style")  # fmt: skip
 """By the number `editing_type_id` of the mapping file."""
@@ -28,11 +25,7 @@ TEXTS = {"original_prompt": "original_prompt", "editing_prompt": "editing_prompt
 
 
 class PieBench(Source):
-    """A folder as the benchmark's authors distribute it: `mapping_file.json` beside `annotation_images/`.
-
-    Args:
-        folder: That folder.
-    """
+    """A `folder` as the benchmark's authors distribute it: `mapping_file.json` beside `annotation_images/`."""
 
     name = "pie-bench"
     sensitive = True
@@ -43,21 +36,16 @@ class PieBench(Source):
 
     def scan(self) -> pa.Table:
         """A row an entry of the mapping file, in its order; `mask` is the run lengths as JSON, for `decode_mask`."""
-        entries = self._entries
-        prompts = {
-            column: [str(entry[key]).replace("[", "").replace("]", "") for entry in entries.values()]
-            for column, key in TEXTS.items()
-        }
-        return pa.table({
-            "image_id": list(entries), "key": [str(entry["image_path"]) for entry in entries.values()], **prompts,
-            "edit_type": pa.array([int(entry["editing_type_id"]) for entry in entries.values()], pa.int64()),
-            "mask": [json.dumps(entry["mask"]) for entry in entries.values()],
-        })  # fmt: skip
+        rows = [{
+            "image_id": image_id, "key": str(entry["image_path"]),
+            **{column: str(entry[key]).replace("[", "").replace("]", "") for column, key in TEXTS.items()},
+            "edit_type": int(entry["editing_type_id"]), "mask": json.dumps(entry["mask"]),
+        } for image_id, entry in self._entries.items()]  # fmt: skip
+        features = Features({"image_id": Value("string"), "key": Value("string"), **self.label_features()})
+        return pa.Table.from_pylist(rows, features.arrow_schema.remove_metadata())
 
-    def label_features(self) -> "Features":
+    def label_features(self) -> Features:
         """Texts, the type of edit as a class, and the mask."""
-        from datasets import ClassLabel, Features, Value
-
         texts = {column: Value("string") for column in TEXTS}
         return Features({**texts, "edit_type": ClassLabel(names=list(EDIT_TYPES)), "mask": Value("string")})
 
@@ -94,16 +82,11 @@ def _refuse_entry(image_id: str, entry: dict[str, Any]) -> None:
 
 
 def decode_mask(runs: Sequence[int], side: int = SIDE) -> np.ndarray:
-    """The part of a picture that is to be edited: (side, side) bool.
+    """The part of a picture of `side` pixels that is to be edited: (side, side) bool.
 
-    Args:
-        runs: Start and length of each run of ones, over the rows one after the other; a run may reach past the end.
-        side: Of the picture.
-
-    The frame of one pixel is always part of it: the authors set it so against errors of annotation.
-
-    Raises:
-        ValueError: An odd number of them, or a start that is not in the picture.
+    `runs` are start and length of each run of ones, over the rows one after the other; a run may reach past the end.
+    The frame of one pixel is always part of it: the authors set it so against errors of annotation. Raises ValueError
+    for an odd number of them, or a start that is not in the picture.
     """
     pairs = np.asarray(runs, np.int64)
     if pairs.size % 2:

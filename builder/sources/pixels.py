@@ -32,7 +32,9 @@ def to_rgb(image: "Image") -> "Image":
         upright = _eight_bits(upright)
     profile = upright.info.get("icc_profile")
     if upright.has_transparency_data:
-        _narrow_transparency(upright)
+        clear = upright.info.get("transparency")
+        if isinstance(clear, tuple) and max(clear) > 255:  # Pillow reads a PNG's 16 bits as 8, but not this colour's
+            upright.info["transparency"] = tuple(value >> 8 for value in clear)
         layer = upright.convert("RGBA")
         alpha = layer.getchannel("A")
         layer = to_srgb(layer.convert("RGB"), profile)
@@ -82,13 +84,6 @@ def _eight_bits(picture: "Image") -> "Image":
     return grey
 
 
-def _narrow_transparency(picture: "Image") -> None:
-    """Pillow reads the colours of a PNG of 16 bits as 8, and leaves its transparent colour at 16."""
-    clear = picture.info.get("transparency")
-    if isinstance(clear, tuple) and max(clear) > 255:
-        picture.info["transparency"] = tuple(value >> 8 for value in clear)
-
-
 def to_srgb(picture: "Image", profile: bytes | None) -> "Image":
     """A picture without alpha as sRGB: by its colour profile (ICC), or as Pillow converts its mode.
 
@@ -120,13 +115,10 @@ def _transform(profile: bytes, mode: str) -> Any:
 
 
 def square(image: "Image", resolution: int, *, crop: str = "center", resample: str = "bicubic") -> "Image":
-    """A square of `resolution` pixels a side, RGB; antialiased where it shrinks.
+    """Any picture as a square of `resolution` pixels a side, RGB; antialiased where it shrinks.
 
-    Args:
-        image: Any picture.
-        resolution: Pixels a side.
-        crop: `center` takes the largest square in the middle, `none` squeezes the whole picture.
-        resample: The filter, as Pillow names it: `bicubic`, `lanczos`, `bilinear` or `box`.
+    `crop` is `center` for the largest square in the middle, or `none` to squeeze the whole picture; `resample` is the
+    filter as Pillow names it: `bicubic`, `lanczos`, `bilinear` or `box`.
     """
     from PIL import Image
 

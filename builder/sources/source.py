@@ -65,13 +65,11 @@ class Source(ABC):
     """
 
     name: ClassVar[str]
-    license: str = "unknown"
-    """The licence, as the Hub spells it; `other` if `license_name` names it."""
+    license: str = "unknown"  # the licence, as the Hub spells it; `other` if `license_name` names it
     license_name: str = ""
     sensitive: ClassVar[bool] = False
     """Whether the pictures may show people: the dataset is then published with the same care."""
-    stratify: tuple[str, ...] = ()
-    """Labels (bool or ClassLabel) whose rates a `limit` keeps."""
+    stratify: tuple[str, ...] = ()  # labels (bool or ClassLabel) whose rates a `limit` keeps
     counts: Mapping[str, int] = MappingProxyType({})
     """Split -> images, where they are known before the source is read."""
     identity: str | None = None
@@ -119,17 +117,13 @@ class Source(ABC):
     def images(self, keys: Sequence[str], hashes: Sequence[str] | None = None) -> "list[Image | Exception]":
         """Read and decode several images; a failure takes its image's place.
 
-        Args:
-            keys: The images' keys.
-            hashes: SHA-256 of the content of each, as the manifest froze it, to be compared with what is read.
-
-        Raises:
-            IncompleteError: A picture is another one than the manifest froze: a row would pair different pictures.
+        Raises IncompleteError where a picture is another one than that of its frozen SHA-256, if `hashes` are given: a
+        row would pair different pictures.
         """
         contents = self.contents(keys)
-        frozen = dict(zip(keys, hashes, strict=True)) if hashes is not None else {}
-        read = {key: content for key, content in zip(keys, contents, strict=True) if isinstance(content, bytes)}
-        changed = [key for key in frozen if key in read and hashlib.sha256(read[key]).hexdigest() != frozen[key]]
+        each = zip(keys, contents, hashes or [""] * len(keys), strict=True)
+        changed = [key for key, read, frozen in each
+                   if frozen and isinstance(read, bytes) and hashlib.sha256(read).hexdigest() != frozen]  # fmt: skip
         if changed:
             raise IncompleteError(
                 f"{first_of(changed)}: no longer the picture that the manifest froze; put the old file back and run "
@@ -176,14 +170,10 @@ def first_of(names: Sequence[str]) -> str:
 
 
 def keys_of(source: Source, ids: Sequence[str]) -> list[str]:
-    """The keys by which a source reads these images.
-
-    Raises:
-        UsageError: It has no images of some ids; names the first of them.
-    """
-    table = source.scan().select(["image_id", "key"])
-    scanned = zip(*(column.to_pylist()[::-1] for column in table.columns), strict=True)
-    keys = dict(scanned)  # of an id that comes twice, the first row counts
+    """The keys by which a source reads these images; raises UsageError where it lacks some."""
+    table = source.scan()
+    scanned = (table.column(name).to_pylist()[::-1] for name in ("image_id", "key"))
+    keys = dict(zip(*scanned, strict=True))  # of an id that comes twice, the first row counts
     missing = [image_id for image_id in ids if image_id not in keys]
     if missing:
         raise UsageError(f"the source lacks {len(missing)} of {len(ids)} images: {first_of(missing)}")
@@ -198,8 +188,7 @@ def hash_unit(text: str) -> float:
 def register_source(name: str, target: str) -> None:
     """Add a source of your own, found at `module:class`; `NAME` or `NAME:ARGUMENT` then opens it everywhere.
 
-    Raises:
-        UsageError: Another class has that name.
+    Raises UsageError where another class has that name.
     """
     if SOURCES.setdefault(name, target) != target:
         raise UsageError(f"there is a source {name!r} already ({SOURCES[name]}): choose another name")
@@ -208,8 +197,7 @@ def register_source(name: str, target: str) -> None:
 def open_source(name: str, options: Mapping[str, Any] | None = None) -> Source:
     """Open `NAME` or `NAME:ARGUMENT` (as in `imagefolder:photos`, `celeba:data/celeba`, `hf:beans`).
 
-    Raises:
-        UsageError: There is no such source, or it does not take those options.
+    Raises UsageError where there is no such source, or it does not take those options.
     """
     load_plugins()
     kind, _, argument = name.partition(":")

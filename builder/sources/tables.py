@@ -17,8 +17,7 @@ from noisezoo.errors import UsageError
 from .labels import Piece
 from .rows import Pictures
 
-HELD = 2
-"""Row groups whose pictures are kept: rows are read in order, and by a few threads at a time."""
+HELD = 2  # row groups whose pictures are kept: rows are read in order, and by a few threads at a time
 
 
 class Rows(ABC):

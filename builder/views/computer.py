@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from noisezoo.zoo import View
 
 Rows = dict[str, np.ndarray]
-FAULT = "fault"
-"""Column that a computer may add: why a row is to be refused (str), or None; it is never stored."""
+FAULT = "fault"  # column that a computer may add: why a row is to be refused (str), or None; it is never stored
 
 
 @dataclass(frozen=True)

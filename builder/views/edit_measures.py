@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
     from noisezoo.builder.models import Encoder
 
-SIDE = 224
-"""Side of the pictures that the structure distance compares."""
+SIDE = 224  # side of the pictures that the structure distance compares
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 KEYS = ("k_proj", "key", "qkv")
 """Last parts of the names of modules whose output is, or holds in its middle third, an attention's keys."""
@@ -123,8 +122,7 @@ Measure = Callable[[Edits], "Tensor"]
 OUTSIDE: Mapping[str, Callable[["Tensor", "Tensor"], "Tensor"]] = {
     "psnr": psnr, "lpips": partial(lpips, net="squeeze"), "mse": mse, "ssim": gaussian_ssim,
 }  # fmt: skip
-MEASURES = ("structure", *OUTSIDE, "clip_whole", "clip_edited")
-"""In the order of the benchmark's table."""
+MEASURES = ("structure", *OUTSIDE, "clip_whole", "clip_edited")  # in the order of the benchmark's table
 EDIT_TITLES = {"structure": ("structure", 1e3), "psnr": ("PSNR", 1), "lpips": ("LPIPS", 1e3), "mse": ("MSE", 1e4),
           "ssim": ("SSIM", 1e2), "clip_whole": ("CLIP whole", 1), "clip_edited": ("CLIP edited", 1)}  # fmt: skip
 """Measure -> its heading, and by what the benchmark's tables multiply it."""

@@ -22,8 +22,7 @@ COMPUTERS = {
     "residual": "noisezoo.builder.views.residual:ResidualComputer",
 }
 """A row's `family` -> `module:class`, but for the families of encoders."""
-ENCODERS = "noisezoo.builder.views.networks:EmbeddingComputer"
-"""What computes every family of encoders."""
+ENCODERS = "noisezoo.builder.views.networks:EmbeddingComputer"  # what computes every family of encoders
 
 
 def register_family(family: str, target: str) -> None:

@@ -27,10 +27,8 @@ if TYPE_CHECKING:
 
     from noisezoo.builder.models import Inverter
 
-BLOCK = 16
-"""Pictures that are made together, always the same ones: a picture's last bits may depend on its batch."""
-HELD = 8
-"""Blocks that a process keeps in memory."""
+BLOCK = 16  # pictures that are made together, always the same ones: a picture's last bits may depend on its batch
+HELD = 8  # blocks that a process keeps in memory
 
 
 def true_noise(image_id: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -185,7 +183,7 @@ class Generated(Source):
             row.location, num_inference_steps=self.num_inference_steps, guidance_scale=self.guidance_scale,
             scheme=self.scheme, revision=row.revision, untrained_seed=row.start_seed, pickled=row.pickled,
         )  # fmt: skip
-        if made.keeps_previous:
+        if made.scheme.keeps_previous:
             raise UsageError(f"generated:{self.view}: the sampler of scheme {self.scheme} needs more than x_T")
         return made
 

@@ -18,10 +18,8 @@ if TYPE_CHECKING:
 
     from noisezoo.builder.models import Encoder
 
-Seen = Mapping[str, Sequence[Any]]
-"""Label -> its value for each picture."""
-REAL_ROWS = 5000
-"""At most this many real pictures teach and test a judge."""
+Seen = Mapping[str, Sequence[Any]]  # label -> its value for each picture
+REAL_ROWS = 5000  # at most this many real pictures teach and test a judge
 JUDGED_SIDE = 32
 """Side of the pictures of which a judge without an encoder reads the pixels; less where the model's are smaller."""
 

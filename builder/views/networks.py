@@ -121,11 +121,12 @@ class NoiseComputer(LatentComputer):
     @property
     def arrays(self) -> tuple[str, ...]:
         """The noise, and beside it the last state but one where the scheme's way back needs it."""
-        return (self.view.name, PREVIOUS) if self.inverter.keeps_previous else (self.view.name,)
+        return (self.view.name, PREVIOUS) if self.inverter.scheme.keeps_previous else (self.view.name,)
 
     def cut_prompts(self, prompts: Sequence[str] | None) -> list[bool]:
         """Where a prompt has more tokens than the text towers are given."""
-        return self.inverter.cut_prompts([self.settings.prompt] if prompts is None else prompts)
+        prompts = [self.settings.prompt] if prompts is None else prompts
+        return [self.inverter.network.is_cut(prompt) for prompt in prompts]
 
     def compute(self, values: np.ndarray, batch: Batch) -> Rows:
         """Invert."""

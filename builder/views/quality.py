@@ -82,8 +82,7 @@ def lpips_network(net: str) -> Any:
 METRICS: Mapping[str, Metric] = {"psnr": psnr, "ssim": ssim, "lpips": lpips}
 """Name in a recipe -> measure of (images, reference), (b, 3, h, w) float32 in [-1, 1] both, on one device."""
 
-PACKAGES = {"lpips": "lpips"}
-"""Metric -> the package it needs beyond NoiseZoo's own."""
+PACKAGES = {"lpips": "lpips"}  # metric -> the package it needs beyond NoiseZoo's own
 
 TITLES = {"psnr": "PSNR, dB", "ssim": "SSIM", "lpips": "LPIPS"}
 

@@ -19,11 +19,9 @@ R = TypeVar("R")
 Values = dict[int, np.ndarray | Exception]
 """Position in a slice -> the picture there as a model's input or as an encoding, or why it could not become one."""
 
-PIECE = 16
-"""Pictures that one thread reads at a time: few, so that several threads share a batch."""
+PIECE = 16  # pictures that one thread reads at a time: few, so that several threads share a batch
 
-ALONE_FROM = 5000.0
-"""GFLOP of one forward from which a model is held in memory alone."""
+ALONE_FROM = 5000.0  # GFLOP of one forward from which a model is held in memory alone
 
 
 def groups(views: Sequence["View"]) -> list[list["View"]]:

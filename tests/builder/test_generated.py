@@ -20,7 +20,7 @@ from noisezoo.builder.__main__ import run
 from noisezoo.builder.audit.verify import verify
 from noisezoo.builder.models.encoders import Encoder
 from noisezoo.builder.models.inverter import Inverter
-from noisezoo.builder.models.schemes import make_scheme
+from noisezoo.builder.models.schemes import SCHEMES, make_scheme
 from noisezoo.builder.recipe import read_recipe
 from noisezoo.builder.sources.source import Source, open_source, register_source
 from noisezoo.builder.views.generated import Generated, true_noise
@@ -57,7 +57,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 class ClosedForm:
     """The perfect denoiser of two equal Gaussians at +m and -m, of one width, sampled by DDIM."""
 
-    keeps_previous = False
+    scheme = SCHEMES["ddim"]
 
     def __init__(self, m: np.ndarray, width: float) -> None:
         self.m, self.width, self.path = m, width, diffusion(25)

@@ -200,7 +200,7 @@ def test_v_prediction_is_read_from_the_folder_and_never_from_its_name(tmp_path: 
 def test_every_scheme_inverts_and_generates_through_a_folder(stable_diffusion: Path, scheme: str) -> None:
     inverter = Inverter.from_pretrained(stable_diffusion, num_inference_steps=4, scheme=scheme)
     noise, previous = inverter.invert_states(inverter.encode(pictures(size=16)))
-    assert (previous is not None) == inverter.keeps_previous
+    assert (previous is not None) == inverter.scheme.keeps_previous
     assert noise.shape == (2, 4, 8, 8)
     assert noise.dtype == torch.float32
     images = inverter.generate(noise, previous=previous)

@@ -25,10 +25,8 @@ if TYPE_CHECKING:
     from noisezoo.builder.recipe import Settings
     from noisezoo.zoo import View
 
-Conditions = dict[str, "Tensor"]
-"""What a network is told beside state and time, a row an image: name -> (b, ...)."""
-PROMPTS_KEPT = 256
-"""Number of encoded prompts that are kept, for sources where every image has its own."""
+Conditions = dict[str, "Tensor"]  # what a network is told beside state and time, a row an image: name -> (b, ...)
+PROMPTS_KEPT = 256  # number of encoded prompts that are kept, for sources where every image has its own
 
 
 class Denoiser(ABC):
@@ -61,13 +59,15 @@ class Denoiser(ABC):
     def __init__(
         self, pipeline: "Pipeline", *, prompt: str, negative_prompt: str | None, guidance_scale: float | None
     ) -> None:
+        import torch
+
         self.pipeline, self.network = pipeline, pipeline.denoiser
         self._check_channels()
         self.prompt, self.negative_prompt, self.guidance_scale = prompt, negative_prompt, guidance_scale
         self.forwards = 0
         self.finite: list[tuple[float, Tensor]] = []
         self._encoded = lru_cache(maxsize=PROMPTS_KEPT)(self._encode_alone)
-        self._constants = lru_cache(maxsize=PROMPTS_KEPT)(_constant)
+        self._constants = lru_cache(maxsize=PROMPTS_KEPT)(torch.tensor)
         self.condition([prompt])
         self._check_width()
 
@@ -83,7 +83,8 @@ class Denoiser(ABC):
         self.unconditional = self._rows([self.negative_prompt])
         pairs = [(self.conditional[name], self.unconditional[name]) for name in self.conditional]
         same = all(torch.equal(c, u.expand_as(c)) for c, u in pairs)
-        self.guided = not self.embeds_guidance and self.guidance_scale not in (None, 1.0) and not same
+        embedded = self.guidance(self.network.config, self.pipeline.index) == "input"
+        self.guided = not embedded and self.guidance_scale not in (None, 1.0) and not same
 
     def __call__(self, y: "Tensor", time: float) -> "Tensor":
         """The guided output for the whole batch at one time: (b, c, h, w) float32 both."""
@@ -106,11 +107,6 @@ class Denoiser(ABC):
         if config.get("time_cond_proj_dim") is not None:
             return "input"
         return "text" if cls.takes == "zeros" and not index.get("force_zeros_for_empty_prompt") else cls.takes
-
-    @cached_property
-    def embeds_guidance(self) -> bool:
-        """Whether the network takes the guidance scale as an input, so that it needs no second forward."""
-        return self.guidance(self.network.config, self.pipeline.index) == "input"
 
     @cached_property
     def tower(self) -> Any:
@@ -199,7 +195,7 @@ class Denoiser(ABC):
 
         A copy in the loop over steps would make the host wait for the device.
         """
-        return self._constants(values, like.dtype, like.device)
+        return self._constants((values,), dtype=like.dtype, device=like.device)
 
     def call(self, *inputs: "Tensor", **named: Any) -> "Tensor":
         """The network's output for its own arguments."""
@@ -262,12 +258,6 @@ def keep(path: Path | None, device: "torch.device", encode: Callable[[], Conditi
         with committed(path) as temporary:
             save_file(found, temporary)
     return load_file(path, device=str(device))
-
-
-def _constant(values: tuple[float, ...], dtype: "torch.dtype", device: "torch.device") -> "Tensor":
-    import torch
-
-    return torch.tensor([values], dtype=dtype, device=device)
 
 
 def denoiser_of(config: Mapping[str, Any]) -> type[Denoiser]:

@@ -7,8 +7,7 @@ from noisezoo.builder.models.denoisers import Conditions, Denoiser
 if TYPE_CHECKING:
     from torch import Tensor
 
-CLASSES = ("class_embed_type", "num_class_embeds")
-"""Keys of configs of class-conditional UNets."""
+CLASSES = ("class_embed_type", "num_class_embeds")  # keys of configs of class-conditional UNets
 
 
 class Unconditional(Denoiser, network="UNet2DModel"):

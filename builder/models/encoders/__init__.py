@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-BLANK_SIDE = 256
-"""Side of a blank picture, in pixels; a preprocessing that resizes or crops makes its own of it."""
+BLANK_SIDE = 256  # side of a blank picture, in pixels; a preprocessing that resizes or crops makes its own of it
 
 
 class Encoder(ABC):
@@ -106,7 +105,7 @@ class Encoder(ABC):
         stored = frozenset(key for name in weights for key in tensors(folder / name))
         with reading(f"{folder}: {family} model"), torch.random.fork_rng(devices=[]), filled(folder):
             if untrained_seed is not None:
-                seed_start(untrained_seed)
+                torch.default_generator.manual_seed(untrained_seed)  # the GPUs' generators have no part in it
             encoder.load(folder, stored, untrained_seed)
         encoder.model.eval()
         with torch.inference_mode(), reading(f"{folder}: its preprocessing does not suit its network, which"):
@@ -128,9 +127,8 @@ class Encoder(ABC):
     def embed(self, pil_images: "Sequence[Image]") -> np.ndarray:
         """Embeddings of PIL pictures of any mode and size: (b, d) float32.
 
-        Raises:
-            NoiseZooError: The network gave a number that is not finite; names the pictures by position.
-            UsageError: The folder's preprocessing leaves pictures at sizes that differ.
+        Raises NoiseZooError for numbers that are not finite, by the pictures' positions, and UsageError where the
+        folder's preprocessing leaves pictures at sizes that differ.
         """
         import torch
 
@@ -154,13 +152,6 @@ class Encoder(ABC):
         with torch.inference_mode():
             embedding: np.ndarray = self.forward(pixels.to(self.device, self.dtype)).float().cpu().numpy()
         return embedding
-
-
-def seed_start(seed: int) -> None:
-    """Fix the random start of the network that is built next; the GPUs' generators have no part in it."""
-    import torch
-
-    torch.default_generator.manual_seed(seed)
 
 
 @contextmanager

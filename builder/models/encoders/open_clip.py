@@ -4,7 +4,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from noisezoo.builder.models.encoders import Encoder, seed_start
+from noisezoo.builder.models.encoders import Encoder
 from noisezoo.builder.models.files import Layout, read_json
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ class OpenClip(Encoder, name="open_clip", layout=LAYOUT, package="open_clip_torc
     def load(self, folder: Path, stored: frozenset[str], untrained_seed: int | None) -> None:
         """By open_clip's own factory, from `local-dir:`, and its validation transform; the text tower is let go."""
         import open_clip
+        import torch
 
         model, _, self.preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
         if untrained_seed is not None:
@@ -31,7 +32,7 @@ class OpenClip(Encoder, name="open_clip", layout=LAYOUT, package="open_clip_torc
             settings.pop("custom_text", None)
             settings["vision_cfg"]["timm_model_pretrained"] = False  # else towers of other libraries' are downloaded
             settings["text_cfg"]["hf_model_pretrained"] = False
-            seed_start(untrained_seed)
+            torch.default_generator.manual_seed(untrained_seed)
             model = type(model)(**settings)
         for name in [name for name, _ in model.named_children() if name != "visual"]:
             delattr(model, name)

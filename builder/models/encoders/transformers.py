@@ -63,11 +63,7 @@ class Transformers(
         _refuse_further_inputs(self.model)
 
     def forward(self, pixels: "Tensor") -> "Tensor":
-        """The first read-out of the class's list that the model offers.
-
-        Raises:
-            UsageError: None of them gives one vector a picture.
-        """
+        """The first read-out of the class's list that the model offers; raises UsageError where none is a vector."""
         features = getattr(self.model, "get_image_features", None)
         output = features(pixels) if features is not None else self.model(pixels, **self._in_order(pixels))
         embedding = _read_out(self.model, output, pixels)
@@ -145,12 +141,9 @@ def _refuse_custom_code(folder: Path) -> None:
 def _refuse_further_inputs(model: "torch.nn.Module") -> None:
     """An encoder sees one square picture and nothing else; NaFlex models want a mask and a shape for each as well."""
     tower = getattr(model, "vision_model", model)
-    further = [
-        name
-        for name, p in inspect.signature(tower.forward).parameters.items()
-        if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD and name != "pixel_values"
-    ]
-    if further:
+    needed = {name for name, p in inspect.signature(tower.forward).parameters.items()
+              if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD}  # fmt: skip
+    if further := sorted(needed - {"pixel_values"}):
         raise UsageError(
             f"{type(model).__name__} wants {', '.join(further)} beside the picture: use its fixed-resolution weights"
         )
