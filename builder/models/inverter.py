@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,12 +33,12 @@ class Inverter:
     ) -> None:  # fmt: skip
         self.pipeline = pipeline
         kind = denoiser_of({**pipeline.denoiser.config, "_class_name": type(pipeline.denoiser).__name__})
-        self._read = partial(
+        read = partial(
             read_trajectory, pipeline.scheduler_config, num_inference_steps, span=span, given_sigmas=kind.given_sigmas
         )
         self._count = 0
-        self._make_scheme = partial(make_scheme, scheme, options=scheme_options)
-        self.scheme = self._make_scheme(self._read(image_tokens=pipeline.default_image_tokens))
+        self._scheme_of = cache(lambda tokens: make_scheme(scheme, read(image_tokens=tokens), scheme_options))
+        self.scheme: Scheme = self._scheme_of(pipeline.default_image_tokens)
         with reading(f"{pipeline.folder}: the prompt's encoding"):
             self.network = kind(
                 pipeline, prompt=prompt or "", negative_prompt=negative_prompt, guidance_scale=guidance_scale
@@ -178,7 +178,7 @@ class Inverter:
         `check_picture` does.
         """
         self.check_picture(*images.shape[-2:])
-        return encode(self.pipeline, images, channels=self.pipeline.denoiser.config.in_channels)
+        return encode(self.pipeline, images)
 
     def check_picture(self, height: int, width: int) -> None:
         """Raise UsageError for pictures of a size, in pixels, that autoencoder and network do not take."""
@@ -198,21 +198,19 @@ class Inverter:
 
     def _scheme_for(self, y: "Tensor") -> Scheme:
         """The scheme on the trajectory of these latents, as a flow's shift may depend on their size."""
-        tokens = self.pipeline.image_tokens(y.shape[1:])
-        if tokens != self.pipeline.default_image_tokens:
-            return self._make_scheme(self._read(image_tokens=tokens))
-        return self.scheme
+        return self._scheme_of(self.pipeline.image_tokens(y.shape[1:]))
 
 
-def encode(pipeline: Pipeline, images: "Tensor", channels: int) -> "Tensor":
-    """What `Inverter.encode` does, for a pipeline whose denoiser need not be loaded; float32."""
+def encode(pipeline: Pipeline, images: "Tensor") -> "Tensor":
+    """What `Inverter.encode` does; where there is an autoencoder, the denoiser need not be loaded; float32."""
     import torch
 
     pipeline.check_picture(*images.shape[-2:])
     images = images.to(pipeline.device, torch.float32)
     vae = pipeline.autoencoder
     if vae is None:
-        return images if images.shape[1] == channels else images.mean(dim=1, keepdim=True)
+        alike = images.shape[1] == pipeline.denoiser.config.in_channels
+        return images if alike else images.mean(dim=1, keepdim=True)
     with torch.inference_mode():
         encoded = vae.encode(images)
         latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()

@@ -226,7 +226,7 @@ class AdamsBashforth(Scheme, name="ab2"):
 
     def walk(self, y: "Tensor", network: Network, levels: Sequence[Level]) -> "Tensor":
         """The slope carried on to the middle of the step: g + (h / 2 h') (g - g'), h' and g' the last step's."""
-        levels = distinct(levels)
+        levels = [levels[0], *(there for here, there in pairwise(levels) if there.tau != here.tau)]  # no empty steps
         before = slope(y, levels[0], network)
         ahead = slope(move(y, before, *levels[:2]), levels[1], network)
         y = move(y, (before + ahead) / 2, *levels[:2])
@@ -235,11 +235,6 @@ class AdamsBashforth(Scheme, name="ab2"):
             lean = (there.tau - here.tau) / (2 * (here.tau - last.tau))
             y, before = move(y, g + lean * (g - before), here, there), g
         return y
-
-
-def distinct(levels: Sequence[Level]) -> list[Level]:
-    """The levels without steps of no width, which spacings that visit time 0 begin with."""
-    return [levels[0], *(there for here, there in pairwise(levels) if there.tau != here.tau)]
 
 
 class Bdia(Heun, name="bdia"):

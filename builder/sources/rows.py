@@ -136,18 +136,13 @@ class ImageRows(Source):
 
     @cached_property
     def _read(self) -> tuple[list[Piece], Labels]:
-        """All rows and their labels, those of `train` first."""
-        pieces = sorted((piece for piece in self.pictures.pieces() if piece.ids), key=_rank)
+        """All rows and their labels: train, validation, test, and then all other splits as they come."""
+        order = [*dict.fromkeys(SPLIT_NAMES.values()), None]
+        pieces = [piece for piece in self.pictures.pieces() if piece.ids]
+        pieces.sort(key=lambda piece: order.index(SPLIT_NAMES.get(piece.split)))
         if not pieces:
             refused = [refusal.message for refusal in self.pictures.refused]
             told = "".join(f": {why}" for why in [*refused, *self.pictures.said][:1])
             mend = "" if refused or not self.reads else f"; {self.reads}"
             raise UsageError(f"{self.name}: {self.where} has no images that can be read{told}{mend}")
         return pieces, read_labels(pieces, self.wanted, self.name, self.identity)
-
-
-def _rank(piece: Piece) -> int:
-    """The place of a piece's split: train, validation, test, and then all others as they come."""
-    known = list(dict.fromkeys(SPLIT_NAMES.values()))
-    name = SPLIT_NAMES.get(piece.split)
-    return len(known) if name is None else known.index(name)

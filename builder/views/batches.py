@@ -24,7 +24,7 @@ and saves 28 % of the network's time (SD 1.5 on an H200: 9.3 images a second for
 def choose_arithmetic(
     view: "View", settings: "Settings", *, accelerated: bool, images: int = 0, device: "torch.device | None" = None
 ) -> dict[str, Any]:
-    """Arithmetic and compilation of a view, where the recipe leaves them open.
+    """Arithmetic and compilation of a view, `dtype` and `compile`, where the recipe's settings leave them open.
 
     Args:
         view: The view.
@@ -32,9 +32,6 @@ def choose_arithmetic(
         accelerated: Whether it is computed on a GPU: there in the half precision that its row names, or in tf32.
         images: How many; compiling must pay for itself.
         device: The GPU, which may lack the arithmetic; float32 then.
-
-    Returns:
-        `dtype` and `compile`.
     """
     from noisezoo.builder.models import can_compile, has_arithmetic
 
@@ -51,8 +48,7 @@ def choose_arithmetic(
 def passes(settings: "Settings") -> tuple[float, float]:
     """Passes of one inversion and of one generation by the recipe's scheme, counted on a state of one number.
 
-    Raises:
-        UsageError: No such scheme, or it has no such option.
+    Raises UsageError where there is no such scheme, or it has no such option.
     """
     import torch
 

@@ -248,6 +248,5 @@ def concatenated(parts: Sequence[Rows]) -> Rows:
 
 def _stacked(values: Values) -> tuple[list[int], np.ndarray]:
     """Positions of the values that are no failures, and these values, (b, ...)."""
-    kept = [position for position, value in values.items() if isinstance(value, np.ndarray)]
-    arrays = [value for value in values.values() if isinstance(value, np.ndarray)]
-    return kept, np.stack(arrays) if arrays else np.empty(0)
+    kept = {position: value for position, value in values.items() if isinstance(value, np.ndarray)}
+    return list(kept), np.stack(list(kept.values())) if kept else np.empty(0)

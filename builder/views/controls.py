@@ -59,17 +59,11 @@ class RandomComputer(Computer):
 
 
 def whitening(X: np.ndarray) -> dict[str, np.ndarray]:
-    """ZCA with a scale-free ridge.
-
-    Args:
-        X: (n, d), n >= 2.
+    """ZCA of X (n, d), n >= 2, with a scale-free ridge; raises NoiseZooError for pictures that are all the same.
 
     Returns:
         `mean` (d,), `axes` (k, d) of nonzero variance, `gains` (k,) = (l_i + r)^(-1/2), `floor` (1,) = r^(-1/2),
         with r = RIDGE * mean variance; float32.
-
-    Raises:
-        NoiseZooError: The pictures are all the same.
     """
     basis = fit_pca(X, min(X.shape))
     ridge = RIDGE * basis.explained_variance.sum() / X.shape[1]

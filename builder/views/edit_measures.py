@@ -52,11 +52,11 @@ class Structure:
 
     def __init__(self, encoder: "Encoder") -> None:
         self.encoder = encoder
-        places = [module for name, module in encoder.model.named_modules() if name.rpartition(".")[2] in KEYS]
+        places = [each for each in encoder.model.named_modules() if each[0].rpartition(".")[2] in KEYS]
         if not places:
             raise UsageError(f"{type(encoder.model).__name__} has no attention whose keys are known: {', '.join(KEYS)}")
-        self._fused = next(n for n, m in encoder.model.named_modules() if m is places[-1]).endswith("qkv")
-        self._place = places[-1]
+        (name, self._place) = places[-1]
+        self._fused = name.endswith("qkv")
 
     def __call__(self, images: "Tensor", reference: "Tensor") -> "Tensor":
         """(b,) float64."""
@@ -83,12 +83,7 @@ class Structure:
 
 
 class ClipScore:
-    """100 times the cosine of a picture and its prompt, 0 where it is negative (Hessel et al. 2021), by open_clip.
-
-    Args:
-        view: A row of the zoo of the family `open_clip`.
-        device: Where to compute.
-    """
+    """100 times the cosine of a picture and its prompt, 0 where it is negative (Hessel et al. 2021), by open_clip."""
 
     def __init__(self, view: zoo.View, device: "torch.device | str") -> None:
         import open_clip
@@ -129,11 +124,7 @@ EDIT_TITLES = {"structure": ("structure", 1e3), "psnr": ("PSNR", 1), "lpips": ("
 
 
 def encoders_of(names: Sequence[str]) -> list[str]:
-    """The zoo's rows that some measures read.
-
-    Raises:
-        UsageError: An unknown measure, or one whose package is not there.
-    """
+    """The zoo's rows that some measures read; raises UsageError for one unknown, or whose package is not there."""
     unknown = [name for name in names if name not in MEASURES]
     if unknown:
         raise UsageError(f"no measure {unknown[0]!r}; choose of: {', '.join(MEASURES)}")
@@ -146,12 +137,9 @@ def encoders_of(names: Sequence[str]) -> list[str]:
 def make_measures(
     names: Sequence[str], rows: Mapping[str, zoo.View], device: "torch.device | str"
 ) -> dict[str, Measure]:
-    """Name -> the measure of a batch of edits, (b,); those of what is outside are NaN where a mask covers all.
+    """Name, of `MEASURES`, -> the measure of a batch of edits, (b,).
 
-    Args:
-        names: Of `MEASURES`.
-        rows: The rows of `encoders_of`, each local folder in its place.
-        device: Where to compute.
+    Those of what is outside are NaN where a mask covers all. `rows` are those of `encoders_of`, local folders in place.
     """
     from noisezoo.builder.models import Encoder
 

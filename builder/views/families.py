@@ -28,30 +28,21 @@ ENCODERS = "noisezoo.builder.views.networks:EmbeddingComputer"  # what computes 
 def register_family(family: str, target: str) -> None:
     """Add a family of views of your own, computed by the `Computer` at `module:class`; rows of the zoo name it.
 
-    Raises:
-        UsageError: Another class computes that family.
+    Raises UsageError where another class computes that family.
     """
     if COMPUTERS.setdefault(family, target) != target:
         raise UsageError(f"there is a family {family!r} already ({COMPUTERS[family]}): choose another name")
 
 
 def check_family(view: "View") -> None:
-    """Refuse a row whose family nothing computes.
-
-    Raises:
-        UsageError: There is no such family; names those that there are.
-    """
+    """Raise UsageError for a row whose family nothing computes."""
     known = _computers()
     if view.family not in known:
         raise UsageError(f"view {view.name}: unknown family {view.family!r}; choose one of: {', '.join(known)}")
 
 
 def make_computer(view: "View", settings: "Settings") -> "Computer":
-    """The computer of a view, its model not yet loaded.
-
-    Raises:
-        UsageError: The row names a family that does not exist.
-    """
+    """The computer of a view, its model not yet loaded; raises as `check_family` does."""
     check_family(view)
     computer: Computer = resolve_name(_computers()[view.family])(view, settings)
     return computer

@@ -44,11 +44,7 @@ class TrueNoiseComputer(Computer):
         return np.empty(0, np.float32)
 
     def compute(self, values: np.ndarray, batch: Batch) -> Rows:
-        """One draw an id.
-
-        Raises:
-            UsageError: The pictures are not of the source `generated:VIEW`.
-        """
+        """One draw an id; raises UsageError for pictures that are not of the source `generated:VIEW`."""
         maker = self.view.name.removesuffix(zoo.TRUE)
         if not all(image_id.startswith(f"{maker}-seed") for image_id in batch.ids):
             raise UsageError(f"view {self.view.name}: only pictures of the source generated:{maker} have a known noise")

@@ -81,12 +81,7 @@ class LatentComputer(ModelComputer):
 
         from noisezoo.builder.models import encode
 
-        return encode(self.pipeline, torch.from_numpy(inputs), channels=self.channels).cpu().numpy()
-
-    @property
-    def channels(self) -> int:
-        """Channels of a picture without an autoencoder."""
-        return 3
+        return encode(self.pipeline, torch.from_numpy(inputs)).cpu().numpy()
 
     def compute(self, values: np.ndarray, batch: Batch) -> Rows:
         """As they are encoded."""
@@ -112,11 +107,6 @@ class NoiseComputer(LatentComputer):
         # where x_T = a x0 + s eps sits: the time the network is told there, and a and s
         self.facts = {"x_T_time": float(path.times[-1]), "x_T_a": float(path.a[-1]), "x_T_s": float(path.s[-1])}
         self.quality = ("latent_mean", "latent_std", *(PREFIX + metric for metric in metrics))
-
-    @property
-    def channels(self) -> int:
-        """Channels that the denoiser takes."""
-        return int(self.pipeline.denoiser.config.in_channels)
 
     @property
     def arrays(self) -> tuple[str, ...]:
@@ -233,11 +223,10 @@ def settled(view: "View", settings: "Settings", device: "torch.device") -> "Sett
 
 
 def make_runtime(settings: "Settings") -> "Runtime":
-    """The recipe's settings of how networks are run."""
+    """How networks are run, by settings that are `settled`."""
     from noisezoo.builder.models import Runtime
 
-    chosen = {field.name: getattr(settings, field.name) for field in fields(Runtime)}
-    return Runtime(**chosen | {"compile": settings.compile or False})
+    return Runtime(**{field.name: getattr(settings, field.name) for field in fields(Runtime)})
 
 
 def latent_statistics(array: np.ndarray) -> Rows:

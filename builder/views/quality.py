@@ -102,13 +102,9 @@ def is_sampled(image_id: str, seed: int, share: float) -> bool:
 def measure(
     names: Iterable[str], images: np.ndarray, reference: np.ndarray, device: "torch.device | str" = "cpu"
 ) -> dict[str, np.ndarray]:
-    """The named metrics' columns, computed on a device: name of the column -> (b,) float32.
+    """The columns of the named `METRICS`, computed on a device: name of the column -> (b,) float32.
 
-    Args:
-        names: Keys of `METRICS`.
-        images: (b, 3, h, w) regenerated pictures, which are clipped to [-1, 1] first.
-        reference: (b, 3, h, w) the given ones.
-        device: Where to compute.
+    Both are (b, 3, h, w): the regenerated pictures, which are clipped to [-1, 1] first, and the given ones.
     """
     import torch
 

@@ -174,8 +174,8 @@ class Denoiser(ABC):
     def _check_width(self) -> None:
         """Refuse text towers whose hidden states are of another width than the network takes."""
         config, hidden = self.network.config, self.conditional.get("encoder_hidden_states")
-        widths = (config.get(f"{part}_dim") for part in ("joint_attention", "cross_attention"))
-        wanted = config.get("caption_channels") or next((width for width in widths if width), None)
+        widths = map(config.get, ("caption_channels", "joint_attention_dim", "cross_attention_dim"))
+        wanted = next(filter(None, widths), None)
         if hidden is not None and isinstance(wanted, int) and hidden.shape[-1] != wanted:
             raise UsageError(
                 f"{self.pipeline.folder}: its text towers give {hidden.shape[-1]} numbers a token, and the "

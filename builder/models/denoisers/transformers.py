@@ -1,6 +1,5 @@
 """Transformers: DiT, PixArt, Stable Diffusion 3, FLUX."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from noisezoo.builder.models.denoisers import Conditions, Denoiser
@@ -26,8 +25,7 @@ class ClassConditioned(Denoiser, network="DiTTransformer2DModel"):
     def _number(self, prompt: str) -> int:
         if prompt.isdecimal():
             return int(prompt)
-        names: Mapping[str, str] = self.pipeline.index.get("id2label") or {}
-        for number, label in names.items():
+        for number, label in (self.pipeline.index.get("id2label") or {}).items():
             if prompt in [name.strip() for name in str(label).split(",")]:
                 return int(number)
         raise UsageError(f"{prompt!r} is no class of this model: give a class's name or number, or an empty prompt")

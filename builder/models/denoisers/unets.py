@@ -60,8 +60,7 @@ class TextAndSizeConditioned(Denoiser, network="UNet2DConditionModel", embeds="t
     def predict(self, y: "Tensor", time: "Tensor", conditions: Conditions) -> "Tensor":
         """One pass; the picture counts as uncropped and of its own size."""
         size = [side * self.pipeline.downscale for side in y.shape[-2:]]
-        original, corner, target = size, (0, 0), size
-        sizes = self.constant(*original, *corner, *target, like=y).expand(len(y), -1)
+        sizes = self.constant(*size, *(0, 0), *size, like=y).expand(len(y), -1)  # original, corner, target
         given = dict(conditions)
         added = {"text_embeds": given.pop("text_embeds"), "time_ids": sizes}
         return self.call(y, time, **given, added_cond_kwargs=added)
