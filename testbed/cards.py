@@ -27,8 +27,7 @@ from noisezoo.builder.models.inverter import Inverter
 from noisezoo.builder.sources.faces.factors import ATTRIBUTES
 from noisezoo.builder.sources.pixels import signed
 from noisezoo.builder.sources.source import open_source
-from noisezoo.builder.views.networks import latent_statistics
-from noisezoo.builder.views.quality import measure
+from noisezoo.builder.views.quality import latent_statistics, measure
 
 IMAGES, PROBED = 64, 1000
 SHIPPED = ("faces-ddpm", "faces-ldm-uncond", "faces-ldm", "digits-ddpm", "faces-clip", "faces-ssl")

@@ -162,9 +162,9 @@ def local_files(
 
 def model_files(view: View) -> list[Path]:
     """The files of a view's local folder that are read, sorted by name; raises as `needed` does."""
-    folder, untrained = view.folder, view.start_seed is not None
-    names = [] if folder is None else local_files(folder, view.family, view.pickled, untrained)
-    return [folder / name for name in names if folder is not None]
+    if (folder := view.folder) is None:
+        return []
+    return [folder / name for name in local_files(folder, view.family, view.pickled, view.start_seed is not None)]
 
 
 def read_json(path: Path) -> dict[str, Any]:

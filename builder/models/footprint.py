@@ -81,12 +81,11 @@ def _of_folder(row: "View", folder: Path) -> Footprint:
 def _guidance(folder: Path) -> str:
     """How the folder's denoiser takes guidance; `none` where it has no denoiser."""
     index = read_json(folder / "model_index.json") or {}
-    for config in (read_json(folder / name / "config.json") for name in DENOISERS):
-        if config is not None:
-            with suppress(UsageError):
-                return denoiser_of(config).guidance(config, index)
-            return "text"
-    return "none"
+    found = (read_json(folder / name / "config.json") for name in DENOISERS)
+    config = next((each for each in found if each is not None), None)
+    with suppress(UsageError):
+        return "none" if config is None else denoiser_of(config).guidance(config, index)
+    return "text"
 
 
 def is_guided(kind: str, settings: "Settings") -> bool:

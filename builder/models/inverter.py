@@ -4,9 +4,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from .arithmetic import network_device, set_arithmetic
 from .denoisers import denoiser_of
@@ -14,10 +16,6 @@ from .files import reading, resolve
 from .noise_schedule import Trajectory, read_trajectory
 from .pipeline import Pipeline, Runtime, load_pipeline
 from .schemes import Scheme, make_scheme
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
 
 
 class Inverter:
@@ -140,8 +138,6 @@ class Inverter:
         self, latents: "Tensor", *, prompts: Sequence[str] | None = None, seeds: Sequence[int] | None = None
     ) -> "tuple[Tensor, Tensor | None]":
         """As `invert_latents`, and the last state but one where the scheme's way back needs it."""
-        import torch
-
         self.network.check_latents(latents.shape)
         y = latents.to(self.pipeline.device, torch.float32)
         self.network.finite.clear()
@@ -159,8 +155,6 @@ class Inverter:
 
         `previous` is what `invert_states` gave beside the noise; prompts are as in `invert`.
         """
-        import torch
-
         self.network.check_latents(noise.shape)
         y = noise.to(self.pipeline.device, torch.float32)
         before = None if previous is None else previous.to(self.pipeline.device, torch.float32)
@@ -188,8 +182,6 @@ class Inverter:
 
     def decode(self, latents: "Tensor") -> "Tensor":
         """Latents to images: (b, c, h', w') -> (b, 3, h, w) float32, grey repeated to three channels."""
-        import torch
-
         vae = self.pipeline.autoencoder
         with torch.inference_mode():
             scale, shift = self.pipeline.scaling
@@ -203,8 +195,6 @@ class Inverter:
 
 def encode(pipeline: Pipeline, images: "Tensor") -> "Tensor":
     """What `Inverter.encode` does; where there is an autoencoder, the denoiser need not be loaded; float32."""
-    import torch
-
     pipeline.check_picture(*images.shape[-2:])
     images = images.to(pipeline.device, torch.float32)
     vae = pipeline.autoencoder
@@ -221,8 +211,6 @@ def encode(pipeline: Pipeline, images: "Tensor") -> "Tensor":
 
 def gaussian(like: "Tensor", seeds: Sequence[int]) -> "Tensor":
     """Standard Gaussian noise of each seed, the same on every device and in every batch: (b, c, h, w) float32."""
-    import torch
-
     shape = tuple(like.shape[1:])
     draws = [np.random.Generator(np.random.Philox(seed)).standard_normal(shape, dtype=np.float32) for seed in seeds]
     return torch.from_numpy(np.stack(draws)).to(like.device)

@@ -11,7 +11,13 @@ from functools import cached_property
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+from huggingface_hub import constants
+from torch import Tensor
 
 from noisezoo.errors import UsageError
 from .arithmetic import ATTENTION, check_arithmetic, network_dtype
@@ -27,10 +33,6 @@ from .files import (
     resolve,
     snapshot_of,
 )
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
 
 UNLIMITED = 10**6  # a number of tokens that stands for no limit
 UNSCALED = {"VQModel": 1.0}
@@ -93,8 +95,6 @@ class Pipeline:
     @cached_property
     def denoiser(self) -> Any:
         """The denoising network; raises UsageError where there is none."""
-        import torch
-
         network = self.first(DENOISERS)
         if network is None:
             raise UsageError(
@@ -130,8 +130,6 @@ class Pipeline:
 
         Both are numbers, or (1, c, 1, 1) where the autoencoder has a mean and a standard deviation for each channel.
         """
-        import torch
-
         for name in listed(self.index, AUTOENCODERS):
             said, kind = self._config(name), self._class(name)
             library_s = signature(kind.__init__).parameters["scaling_factor"].default
@@ -155,10 +153,6 @@ class Pipeline:
 
         Its name stands for all that decides the encoding's bits: repository, commit, software, device and dtype.
         """
-        import diffusers
-        import torch
-        import transformers
-
         if (stem := prompt_stem(self.folder, kind, prompt)) is None:
             return None
         device = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else str(self.device)
@@ -167,8 +161,6 @@ class Pipeline:
 
     def text_pipeline(self, kind: str) -> Any:
         """Diffusers' pipeline called `kind`, around text towers that are read now; UsageError where there are none."""
-        import diffusers
-
         if len(listed(self.index, ("tokenizer", "text_encoder"))) < 2:
             raise UsageError(
                 f"{self.folder} takes a prompt, but has no tokenizer and text_encoder: its index names none, as SDXL's "
@@ -192,8 +184,6 @@ class Pipeline:
 
     def cast(self, y: "Tensor") -> "Tensor":
         """A float32 state as the network takes it."""
-        import torch
-
         layout = torch.channels_last if self.runtime.channels_last else torch.contiguous_format
         return y.to(self.dtype, memory_format=layout)
 
@@ -227,16 +217,12 @@ class Pipeline:
     @cached_property
     def prompt_tokens(self) -> int:
         """The length that T5's prompts are padded to: PixArt's own, of its version (alpha 120, sigma 300)."""
-        import diffusers
-
         pipeline = getattr(diffusers, str(self.index.get("_class_name")), diffusers.PixArtAlphaPipeline)
         length: int = signature(pipeline.encode_prompt).parameters["max_sequence_length"].default
         return length
 
     def first(self, names: Sequence[str]) -> Any:
         """The first of the named components that the index lists, loaded; None where it lists none."""
-        import torch
-
         for name in listed(self.index, names):
             kind, place = self._class(name), self._place(name)
             with reading(f"{self.folder}: component {name}"):
@@ -256,16 +242,12 @@ class Pipeline:
 
     def _started(self, kind: Any, place: Path) -> Any:
         """The network before training: its configuration, and a random start that the seed fixes."""
-        import torch
-
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.untrained_seed)
             network = kind.from_config(kind.load_config(place))
         return network if network.dtype == self.dtype else network.to(self.dtype)
 
     def _trained(self, name: str, kind: Any, place: Path) -> Any:
-        import torch
-
         component = place.relative_to(self.folder).as_posix() + "/" if place != self.folder else ""
         stored = [each for each in self.files if each.startswith(component) and each.endswith((".safetensors", ".bin"))]
         network, report = kind.from_pretrained(
@@ -290,8 +272,6 @@ class Pipeline:
         A class reads its own keys. What it does not know must stand at the default of the class that the config names
         (a former one), or say nothing.
         """
-        import diffusers
-
         config, where = self._config(name), f"{self.folder}: component {name}"
         if config.get("quantization_config"):
             raise UsageError(f"{where} is quantised (quantization_config): give the folder of the unquantised model")
@@ -324,8 +304,6 @@ class Pipeline:
 
 def prompt_stem(folder: Path, kind: str, prompt: str | None) -> Path | None:
     """How the files begin that keep a prompt's encoding; None for a folder that is no Hub snapshot."""
-    from huggingface_hub import constants
-
     if (snapshot := snapshot_of(folder)) is None:
         return None
     return Path(constants.HF_HOME) / "noisezoo" / "prompts" / _digest(*snapshot, kind, prompt)

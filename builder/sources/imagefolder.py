@@ -93,12 +93,10 @@ def _entries(
 
 def _is_picture(entry: "os.DirEntry[str]") -> bool:
     """Whether a file is a picture: by its ending, or by its first bytes if the ending says nothing."""
-    if not entry.is_file() and os.path.exists(entry.path):
-        return False  # a pipe or a device; a link to nothing goes on, and is refused when it is read
-    ending = os.path.splitext(entry.name)[1].lower()
-    if ending in picture_endings():
-        return True
-    if ending in ARCHIVES or not entry.is_file() or (ending and TYPES.guess_type("a" + ending)[0]):
+    ending, is_file = os.path.splitext(entry.name)[1].lower(), entry.is_file()
+    if ending in picture_endings():  # a link to nothing is refused when it is read; a pipe or a device is no picture
+        return is_file or not os.path.exists(entry.path)
+    if ending in ARCHIVES or not is_file or (ending and TYPES.guess_type("a" + ending)[0]):
         return False
     try:
         with open(entry.path, "rb") as file:

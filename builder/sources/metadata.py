@@ -11,7 +11,7 @@ import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import isfinite
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -32,22 +32,20 @@ class Written(str):
 class Listing(NamedTuple):
     """What the metadata files say."""
 
-    folders: set[str]  # whose pictures they speak of, each with a closing "/"; "" for the root
-    rows: dict[str, dict[str, Any]]  # picture -> its labels by name
-    columns: dict[str, pa.DataType]  # type of every label, in the files' order
+    folders: set[str]  # whose pictures they speak of; "." for the root
+    rows: dict[str, dict[str, Any]]  # picture -> its labels by name, as they are written
+    columns: dict[str, tuple[pa.DataType, Callable[[Any], Any]]]  # of every label, in the files' order, as `_type_of`
     refusals: list[Refusal]  # rows that name no picture, or one that was named before
 
     def covers(self, picture: str) -> bool:
         """Whether a metadata file should have a row for this picture."""
-        if not self.folders:
-            return False
-        ends = [0, *(place + 1 for place, character in enumerate(picture) if character == "/")]
-        return any(picture[:end] in self.folders for end in ends)
+        return bool(self.folders) and any(str(folder) in self.folders for folder in PurePosixPath(picture).parents)
 
     def table(self, pictures: Sequence[str]) -> dict[str, pa.Array]:
         """The labels of these pictures by name, null where there is none."""
         rows = [self.rows.get(picture, {}) for picture in pictures]
-        return {name: pa.array([row.get(name) for row in rows], kind) for name, kind in self.columns.items()}
+        return {name: pa.array([None if row.get(name) is None else convert(row[name]) for row in rows], kind)
+                for name, (kind, convert) in self.columns.items()}  # fmt: skip
 
 
 def read_metadata(root: Path, files: Sequence[str], pictures: Sequence[str], source: str) -> Listing:
@@ -59,7 +57,7 @@ def read_metadata(root: Path, files: Sequence[str], pictures: Sequence[str], sou
     columns: dict[str, list[Any]] = {}
     for file in files:
         folder = file.rpartition("/")[0]
-        found.folders.add(f"{folder}/" if folder else "")
+        found.folders.add(folder or ".")
         for number, row in _rows(root, file, source):
             name = row.pop(FILE_NAME, None)
             if not isinstance(name, str) or not name:
@@ -78,11 +76,7 @@ def read_metadata(root: Path, files: Sequence[str], pictures: Sequence[str], sou
                 found.refusals.append(Refusal(path, "source", "FileNotFoundError", why))
             else:
                 found.rows[path] = row
-    for label, values in columns.items():
-        found.columns[label], convert = _type_of(label, values, source)
-        for row in found.rows.values():
-            if row.get(label) is not None:
-                row[label] = convert(row[label])
+    found.columns.update({label: _type_of(label, values, source) for label, values in columns.items()})
     return found
 
 

@@ -9,12 +9,14 @@ from .computer import Batch as Batch, Computer as Computer, Rows as Rows, Work a
 from .edit_measures import EDIT_TITLES as EDIT_TITLES, MEASURES as MEASURES, encoders_of as encoders_of
 from .families import check_family as check_family, make_computer as make_computer, register_family as register_family
 from .inversion_table import inversion_table as inversion_table
-from .networks import (
-    ModelComputer as ModelComputer,
+from .networks import ModelComputer as ModelComputer, make_inverter as make_inverter
+from .quality import (
+    METRICS as METRICS,
+    PREFIX as PREFIX,
+    TITLES as TITLES,
+    check_metrics as check_metrics,
     latent_statistics as latent_statistics,
-    make_inverter as make_inverter,
 )
-from .quality import METRICS as METRICS, PREFIX as PREFIX, TITLES as TITLES, check_metrics as check_metrics
 from .slices import (
     PIECE as PIECE,
     Slice as Slice,

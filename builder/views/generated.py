@@ -190,8 +190,7 @@ class Generated(Source):
 
         from noisezoo.builder.models import model_files
 
-        files = model_files(self.row) if self.row.folder else ()
-        model = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+        model = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in model_files(self.row)]
         sampled = (self.seed, self.num_inference_steps, self.scheme, self.guidance_scale, list(self.prompts))
         text = json.dumps([self.row.name, self.row.repo, self.row.revision, self.row.shape, model, sampled])
         return Path(constants.HF_HOME) / "noisezoo" / "generated" / hashlib.sha256(text.encode()).hexdigest()[:32]
@@ -206,10 +205,7 @@ class Generated(Source):
     @cached_property
     def _labels(self) -> dict[str, np.ndarray]:
         """What the judge sees in each picture."""
-        found: dict[str, list[Any]] = {}
-        for start in range(0, self.count, BLOCK):
-            images = [self.picture(str(k)) for k in range(start, min(start + BLOCK, self.count))]
-            for name, values in self._judge.see(images).items():
-                found.setdefault(name, []).extend(values)
+        blocks = (range(start, min(start + BLOCK, self.count)) for start in range(0, self.count, BLOCK))
+        seen = [self._judge.see([self.picture(str(k)) for k in block]) for block in blocks]
         self.judged = self._judge.counts
-        return {name: np.asarray(values) for name, values in found.items()}
+        return {name: np.concatenate([each[name] for each in seen]) for name in seen[0]}

@@ -6,17 +6,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from noisezoo import zoo
+from noisezoo.builder.models import Inverter
 from noisezoo.builder.sources import EDIT_TYPES, Refusal, Source, decode_mask, signed
 from noisezoo.errors import UsageError
 from .edit_measures import Edits, make_measures
 from .networks import make_inverter, sampling
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from noisezoo.builder.models import Inverter
     from noisezoo.builder.recipe import Settings
 
 
@@ -42,8 +42,6 @@ def inversion_table(
     Raises:
         UsageError: The view's model reads no prompts, or what loading a model refuses.
     """
-    import torch
-
     pairs = _load(rows[view], settings, edit_guidance)
     device = next(iter(pairs.values()))[0].pipeline.device
     measured = make_measures(measures, rows, device)
@@ -65,8 +63,6 @@ def _load(
     row: zoo.View, settings: Mapping[str, "Settings"], edit_guidance: float
 ) -> "dict[str, tuple[Inverter, Inverter]]":
     """Scheme -> what inverts and reconstructs, and what edits; all share one model."""
-    from noisezoo.builder.models import Inverter
-
     first = make_inverter(row, next(iter(settings.values())))
     if not first.network.text_pipeline:
         raise UsageError(f"view {row.name}: its model reads no prompts, so nothing can be edited through it")
@@ -79,8 +75,6 @@ def _batches(
     source: Source, labels: Sequence[dict[str, Any]], size: int, side: int, refused: list[Refusal]
 ) -> "Iterator[tuple[list[dict[str, Any]], Tensor, Tensor]]":
     """Labels of the pictures that can be read, these pictures (b, 3, h, w) in [-1, 1], and masks (b, h, w) bool."""
-    import torch
-
     for start in range(0, len(labels), size):
         rows, kept, given = labels[start : start + size], [], []
         for row, image in zip(rows, source.images([row["key"] for row in rows]), strict=True):

@@ -8,20 +8,21 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from accelerate import PartialState
 
+from noisezoo.builder import models
 from noisezoo.builder.sources import to_rgb
 from noisezoo.errors import UsageError
 from noisezoo.schema import PREVIOUS
 from .batches import choose_arithmetic, choose_sizes, device_memory, weights_of
 from .computer import FAULT, Batch, Computer, Rows, check_shape, concatenated, digest_number, places
-from .quality import PREFIX, is_sampled, measure
+from .quality import PREFIX, is_sampled, latent_statistics, measure
 from .slices import Slice, cut
 
 if TYPE_CHECKING:
-    import torch
     from PIL.Image import Image
 
-    from noisezoo.builder.models import Inverter, Pipeline, Runtime
     from noisezoo.builder.recipe import Settings
     from noisezoo.zoo import View
 
@@ -32,19 +33,15 @@ class ModelComputer(Computer):
     @property
     def device(self) -> "torch.device":
         """The device accelerate gave this process."""
-        from accelerate import PartialState
-
         device: torch.device = PartialState().device
         return device
 
     def set_up(self) -> None:
         """Set the arithmetic; batches on an accelerator are filled up, so that all have one shape."""
-        from noisezoo.builder.models import check_arithmetic, set_arithmetic
-
         self.settings = settled(self.view, self.settings, self.device)
         compiled, dtype = bool(self.settings.compile), self.settings.dtype or "float32"
-        check_arithmetic(dtype, self.device, compiled=compiled)
-        self.arithmetic = set_arithmetic(dtype, compiled=compiled)
+        models.check_arithmetic(dtype, self.device, compiled=compiled)
+        self.arithmetic = models.set_arithmetic(dtype, compiled=compiled)
         self.stages.filled = self.device.type != "cpu"
         if self.stages.filled:
             memory, weights = device_memory(self.device) or inf, weights_of([self.view], self.settings)
@@ -54,15 +51,15 @@ class ModelComputer(Computer):
 class LatentComputer(ModelComputer):
     """The autoencoder's latent that a latent diffusion inverts: what its noise is made from."""
 
-    pipeline: "Pipeline"
+    pipeline: models.Pipeline
 
     def load(self) -> None:
         """Read the autoencoder alone."""
         self.set_up()
-        from noisezoo.builder.models import load_pipeline, resolve
-
-        folder = resolve(self.view.location, self.view.revision, family=self.view.family, pickled=self.view.pickled)
-        self.pipeline = load_pipeline(
+        folder = models.resolve(
+            self.view.location, self.view.revision, family=self.view.family, pickled=self.view.pickled
+        )
+        self.pipeline = models.load_pipeline(
             folder, dtype=self.arithmetic["dtype"], device=self.device, denoise=False, pickled=self.view.pickled,
             runtime=make_runtime(self.settings),
         )  # fmt: skip
@@ -77,11 +74,7 @@ class LatentComputer(ModelComputer):
 
     def encode(self, inputs: np.ndarray) -> np.ndarray:
         """The posterior's mode, shifted and scaled; the images themselves for a model without an autoencoder."""
-        import torch
-
-        from noisezoo.builder.models import encode
-
-        return encode(self.pipeline, torch.from_numpy(inputs)).cpu().numpy()
+        return models.encode(self.pipeline, torch.from_numpy(inputs)).cpu().numpy()
 
     def compute(self, values: np.ndarray, batch: Batch) -> Rows:
         """As they are encoded."""
@@ -120,8 +113,6 @@ class NoiseComputer(LatentComputer):
 
     def compute(self, values: np.ndarray, batch: Batch) -> Rows:
         """Invert."""
-        import torch
-
         check_shape(self.view, values.shape[1:])  # before a long inversion, not after it
         seeds = [image_seed(self.view.name, self.settings.seed, image_id) for image_id in batch.ids]
         noise, previous = self.inverter.invert_states(torch.from_numpy(values), prompts=batch.prompts, seeds=seeds)
@@ -154,8 +145,6 @@ class NoiseComputer(LatentComputer):
 
     def _generate(self, rows: Rows, chosen: np.ndarray, positions: Sequence[int], part: Slice) -> np.ndarray:
         """Pictures of the chosen rows, (b,) int: (b, 3, h, w) float32."""
-        import torch
-
         states = {name: torch.from_numpy(rows[name][chosen].astype(np.float32)) for name in self.arrays}
         prompts = Batch(part.ids, part.prompts)[[positions[i] for i in chosen]].prompts
         noise, previous = states[self.view.name], states.get(PREVIOUS)
@@ -179,9 +168,7 @@ class EmbeddingComputer(ModelComputer):
     def load(self) -> None:
         """Read the encoder's folder."""
         self.set_up()
-        from noisezoo.builder.models import Encoder
-
-        self.encoder = Encoder.from_pretrained(
+        self.encoder = models.Encoder.from_pretrained(
             self.view.location, family=self.view.family, dtype=self.arithmetic["dtype"], device=self.device,
             revision=self.view.revision, untrained_seed=self.view.start_seed,
         )  # fmt: skip
@@ -192,18 +179,14 @@ class EmbeddingComputer(ModelComputer):
 
     def compute(self, values: np.ndarray, batch: Batch) -> Rows:
         """One forward."""
-        import torch
-
         return {self.view.name: self.encoder.embed_prepared(torch.from_numpy(values))}
 
 
-def make_inverter(view: "View", settings: "Settings", device: "torch.device | None" = None) -> "Inverter":
+def make_inverter(view: "View", settings: "Settings", device: torch.device | None = None) -> models.Inverter:
     """The inverter of a noise view, as a recipe's settings want it."""
-    from noisezoo.builder.models import Inverter, network_device
-
-    device = network_device(device)
+    device = models.network_device(device)
     s = settled(view, settings, device)
-    return Inverter.from_pretrained(
+    return models.Inverter.from_pretrained(
         view.location, prompt=s.prompt if s.prompt_column is None else None, dtype=s.dtype or "float32", device=device,
         revision=view.revision, untrained_seed=view.start_seed, pickled=view.pickled, runtime=make_runtime(s),
         **sampling(s),
@@ -222,17 +205,9 @@ def settled(view: "View", settings: "Settings", device: "torch.device") -> "Sett
     return settings.model_copy(update=choose_arithmetic(view, settings, accelerated=accelerated, device=device))
 
 
-def make_runtime(settings: "Settings") -> "Runtime":
+def make_runtime(settings: "Settings") -> models.Runtime:
     """How networks are run, by settings that are `settled`."""
-    from noisezoo.builder.models import Runtime
-
-    return Runtime(**{field.name: getattr(settings, field.name) for field in fields(Runtime)})
-
-
-def latent_statistics(array: np.ndarray) -> Rows:
-    """Mean and standard deviation of each row of (b, c, h, w), float32: a standard Gaussian's are 0 and 1."""
-    flat = array.reshape(len(array), -1).astype(np.float64)
-    return {"latent_mean": flat.mean(axis=1).astype(np.float32), "latent_std": flat.std(axis=1).astype(np.float32)}
+    return models.Runtime(**{field.name: getattr(settings, field.name) for field in fields(models.Runtime)})
 
 
 def image_seed(view: str, seed: int, image_id: str) -> int:
@@ -242,8 +217,6 @@ def image_seed(view: str, seed: int, image_id: str) -> int:
 
 def module_digest(module: Any) -> str:
     """SHA-256 of a diffusers model's weights, dtypes and configuration, wherever they were read from."""
-    import torch
-
     config = {name: value for name, value in module.config.items() if not name.startswith("_")}
     digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
     for name, tensor in module.state_dict().items():

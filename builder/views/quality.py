@@ -79,6 +79,12 @@ def lpips_network(net: str) -> Any:
     return import_module("lpips").LPIPS(net=net, verbose=False).eval()
 
 
+def latent_statistics(array: np.ndarray) -> dict[str, np.ndarray]:
+    """Mean and standard deviation of each row of (b, c, h, w), float32: a standard Gaussian's are 0 and 1."""
+    flat = array.reshape(len(array), -1).astype(np.float64)
+    return {"latent_mean": flat.mean(axis=1).astype(np.float32), "latent_std": flat.std(axis=1).astype(np.float32)}
+
+
 METRICS: Mapping[str, Metric] = {"psnr": psnr, "ssim": ssim, "lpips": lpips}
 """Name in a recipe -> measure of (images, reference), (b, 3, h, w) float32 in [-1, 1] both, on one device."""
 

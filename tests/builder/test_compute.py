@@ -11,7 +11,7 @@ from PIL import Image
 from noisezoo.builder.recipe import Settings
 from noisezoo.builder.views.computer import FAULT, Batch, Computer, Rows
 from noisezoo.builder.views.families import make_computer
-from noisezoo.builder.views.networks import latent_statistics
+from noisezoo.builder.views.quality import latent_statistics
 from noisezoo.errors import NoiseZooError, UsageError
 from noisezoo.zoo import View
 

@@ -1,12 +1,12 @@
 """Transformers: DiT, PixArt, Stable Diffusion 3, FLUX."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from noisezoo.builder.models.denoisers import Conditions, Denoiser
 from noisezoo.errors import UsageError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 class ClassConditioned(Denoiser, network="DiTTransformer2DModel"):
@@ -14,8 +14,6 @@ class ClassConditioned(Denoiser, network="DiTTransformer2DModel"):
 
     def encode(self, prompt: str | None) -> Conditions:
         """The class as a number, (1,) int64."""
-        import torch
-
         null = self.network.config.num_embeds_ada_norm
         number = self._number(prompt) if prompt else null
         if not 0 <= number <= null:
@@ -61,8 +59,6 @@ class Flux(Denoiser, network="FluxTransformer2DModel"):
 
     def scale(self) -> Conditions:
         """The guidance scale, (1,), where the network was distilled under it."""
-        import torch
-
         if not self.network.config.guidance_embeds:
             return {}
         if self.guidance_scale is None:
@@ -81,8 +77,6 @@ class Flux(Denoiser, network="FluxTransformer2DModel"):
 
 def position_ids(y: "Tensor", rows: int, columns: int) -> "Tensor":
     """FLUX's place of each image token, (rows columns, 3): 0, row, column."""
-    import torch
-
     sides = (torch.arange(side, device=y.device) for side in (rows, columns))
     row, column = torch.meshgrid(*sides, indexing="ij")
     return torch.stack([torch.zeros_like(row), row, column], dim=-1).reshape(-1, 3).to(y.dtype)

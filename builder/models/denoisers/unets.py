@@ -1,11 +1,9 @@
 """UNets: unconditional, Stable Diffusion 1 and 2, latent consistency models, Stable Diffusion XL."""
 
-from typing import TYPE_CHECKING
+import torch
+from torch import Tensor
 
 from noisezoo.builder.models.denoisers import Conditions, Denoiser
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 CLASSES = ("class_embed_type", "num_class_embeds")  # keys of configs of class-conditional UNets
 
@@ -48,8 +46,6 @@ class TextAndSizeConditioned(Denoiser, network="UNet2DConditionModel", embeds="t
 
     def encode(self, prompt: str | None) -> Conditions:
         """Hidden states of both towers, and the second one's pooled embedding."""
-        import torch
-
         hidden, _, pooled, _ = self.tower.encode_prompt(
             prompt or "", device=self.pipeline.device, do_classifier_free_guidance=False
         )

@@ -85,7 +85,9 @@ def face_factors(indices: Sequence[int], *, seed: int = 0, correlations: Sequenc
         UsageError: An attribute does not exist or is in two pairs, or no joint distribution with those rates reaches
             that `phi`.
     """
-    _check_disjoint(correlations)
+    tied = Counter(name for c in correlations for name in {c.first, c.second})
+    for name in (name for name, count in tied.items() if count > 1):  # a chain would tie pairs that nobody named
+        raise UsageError(f"{name} is in two correlations, which would tie pairs that were not named: plant one of them")
     u = uniforms(indices, seed)  # (n, slots)
     m = len(ATTRIBUTES)
     rank = dict(zip(ATTRIBUTES, u[:, :m].T, strict=True))
@@ -98,16 +100,6 @@ def face_factors(indices: Sequence[int], *, seed: int = 0, correlations: Sequenc
     for (name, (low, high)), column in zip(NUISANCES.items(), u[:, m:].T, strict=False):
         factors[name] = low + (high - low) * column
     return factors
-
-
-def _check_disjoint(correlations: Sequence[Correlation]) -> None:
-    """A chain of correlations would tie pairs that nobody named, and a second leader would undo the first."""
-    counts = Counter(name for c in correlations for name in {c.first, c.second})
-    for name, count in counts.items():
-        if count > 1:
-            raise UsageError(
-                f"{name} is in two correlations, which would tie pairs that were not named: plant one of them"
-            )
 
 
 def follow_share(c: Correlation) -> float:

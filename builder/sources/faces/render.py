@@ -74,22 +74,16 @@ def color(r: float, g: float, b: float) -> Array:
 
 def _render_chunk(factors: Factors, size: int) -> np.ndarray:
     face = _Face(factors, size)
-    face.pixels, face.skin, face.hair = _background(face), _skin_color(face), _hair_color(face)
+    ramp = (face["gradient_x"] * face.x + face["gradient_y"] * face.y)[..., None]
+    face.pixels = np.asarray(np.clip(face.rgb("background") + ramp * face.rgb("contrast"), 0, 1))
+    tone = face.mix("skin_tone", (0.90, 0.69, 0.53), (0.50, 0.32, 0.22))
+    face.skin = tone + np.float32(0.78) * face["Pale_Skin"][..., None] * (color(0.99, 0.95, 0.93) - tone)
+    face.hair = _hair_color(face)
     for layer in (_body, _back_hair, _head, _cheeks, _eyes, _nose, _mouth, _front_hair, _brows, _glasses, _hat):
         layer(face)
     light = 1 + np.float32(0.13) * (face["light_x"] * face.u + face["light_y"] * face.v)
     pixels = np.clip(face.pixels * (light * face["exposure"])[..., None], 0, 1)
     return np.asarray(np.floor(pixels * np.float32(255) + np.float32(0.5)), dtype=np.uint8)
-
-
-def _background(face: _Face) -> Array:
-    ramp = (face["gradient_x"] * face.x + face["gradient_y"] * face.y)[..., None]
-    return np.asarray(np.clip(face.rgb("background") + ramp * face.rgb("contrast"), 0, 1))
-
-
-def _skin_color(face: _Face) -> Array:
-    tone = face.mix("skin_tone", (0.90, 0.69, 0.53), (0.50, 0.32, 0.22))
-    return np.asarray(tone + np.float32(0.78) * face["Pale_Skin"][..., None] * (color(0.99, 0.95, 0.93) - tone))
 
 
 def _hair_color(face: _Face) -> Array:
