@@ -20,19 +20,8 @@ from huggingface_hub import constants
 from torch import Tensor
 
 from noisezoo.errors import UsageError
+from . import files
 from .arithmetic import ATTENTION, check_arithmetic, network_dtype
-from .files import (
-    AUTOENCODERS,
-    DENOISERS,
-    TOWERS,
-    Listing,
-    listed,
-    local_files,
-    read_json,
-    reading,
-    resolve,
-    snapshot_of,
-)
 
 UNLIMITED = 10**6  # a number of tokens that stands for no limit
 UNSCALED = {"VQModel": 1.0}
@@ -85,7 +74,7 @@ class Pipeline:
         """The folder's `model_index.json`."""
         if not (self.folder / "model_index.json").is_file():
             raise UsageError(f"{self.folder} is not a diffusers pipeline: it has no model_index.json")
-        return read_json(self.folder / "model_index.json")
+        return files.read_json(self.folder / "model_index.json")
 
     @cached_property
     def files(self) -> list[str]:
@@ -95,10 +84,10 @@ class Pipeline:
     @cached_property
     def denoiser(self) -> Any:
         """The denoising network; raises UsageError where there is none."""
-        network = self.first(DENOISERS)
+        network = self.first(files.DENOISERS)
         if network is None:
             raise UsageError(
-                f"{self.folder} has no denoiser: expected one of {', '.join(DENOISERS)} in model_index.json"
+                f"{self.folder} has no denoiser: expected one of {', '.join(files.DENOISERS)} in model_index.json"
             )
         if self.runtime.channels_last:
             network.to(memory_format=torch.channels_last)
@@ -109,10 +98,10 @@ class Pipeline:
     @cached_property
     def autoencoder(self) -> Any:
         """The autoencoder; None in pixel space."""
-        vae = self.first(AUTOENCODERS)
+        vae = self.first(files.AUTOENCODERS)
         for setting, switch in (("vae_slicing", "enable_slicing"), ("vae_tiling", "enable_tiling")):
             if getattr(self.runtime, setting) and vae is not None:
-                with reading(f"{self.folder}: {setting} of a {type(vae).__name__}"):
+                with files.reading(f"{self.folder}: {setting} of a {type(vae).__name__}"):
                     getattr(vae, switch)()
         return vae
 
@@ -121,7 +110,7 @@ class Pipeline:
         """The folder's noise schedule, in `scheduler/` or, in repositories of one network, beside the index."""
         for path in (self.folder / "scheduler" / "scheduler_config.json", self.folder / "scheduler_config.json"):
             if path.is_file():
-                return read_json(path)
+                return files.read_json(path)
         raise UsageError(f"{self.folder} has no scheduler/scheduler_config.json, so its noise schedule is unknown")
 
     @cached_property
@@ -130,7 +119,7 @@ class Pipeline:
 
         Both are numbers, or (1, c, 1, 1) where the autoencoder has a mean and a standard deviation for each channel.
         """
-        for name in listed(self.index, AUTOENCODERS):
+        for name in files.listed(self.index, files.AUTOENCODERS):
             said, kind = self._config(name), self._class(name)
             library_s = signature(kind.__init__).parameters["scaling_factor"].default
             scale = said.get("scaling_factor") or library_s
@@ -146,7 +135,7 @@ class Pipeline:
     @cached_property
     def tokenizers(self) -> dict[str, Any]:
         """Name -> tokenizer, or None where the index lists none."""
-        return {name: self.first((name,)) for name in TOWERS if "tokenizer" in name}
+        return {name: self.first((name,)) for name in files.TOWERS if "tokenizer" in name}
 
     def prompt_file(self, kind: str, prompt: str | None) -> Path | None:
         """Where a prompt's encoding is kept for all processes of a user; None for a folder that is no Hub snapshot.
@@ -161,7 +150,7 @@ class Pipeline:
 
     def text_pipeline(self, kind: str) -> Any:
         """Diffusers' pipeline called `kind`, around text towers that are read now; UsageError where there are none."""
-        if len(listed(self.index, ("tokenizer", "text_encoder"))) < 2:
+        if len(files.listed(self.index, ("tokenizer", "text_encoder"))) < 2:
             raise UsageError(
                 f"{self.folder} takes a prompt, but has no tokenizer and text_encoder: its index names none, as SDXL's "
                 "refiner does; give the folder of a whole text-to-image model"
@@ -169,15 +158,15 @@ class Pipeline:
         try:
             self.files = self._files(texts=True)
         except UsageError:
-            if (snapshot := snapshot_of(self.folder)) is None:
+            if (snapshot := files.snapshot_of(self.folder)) is None:
                 raise
-            resolve(*snapshot, pickled=self.pickled)  # text towers' weights stay on the Hub until now
+            files.resolve(*snapshot, pickled=self.pickled)  # text towers' weights stay on the Hub until now
             self.files = self._files(texts=True)
         factory = getattr(diffusers, kind)
         parameters = {name: p for name, p in signature(factory.__init__).parameters.items() if name != "self"}
         required = [name for name, parameter in parameters.items() if parameter.default is parameter.empty]
         parts = dict.fromkeys(required) | {name: v for name, v in self.index.items() if isinstance(v, bool)}
-        parts |= self.tokenizers | {name: self.first((name,)) for name in TOWERS if "encoder" in name}
+        parts |= self.tokenizers | {name: self.first((name,)) for name in files.TOWERS if "encoder" in name}
         parts["transformer"] = self.denoiser  # SD3's gives the width of the zeros for a missing T5
         parts["requires_safety_checker"] = False  # nothing is generated by it
         return factory(**{name: part for name, part in parts.items() if name in parameters})
@@ -223,13 +212,13 @@ class Pipeline:
 
     def first(self, names: Sequence[str]) -> Any:
         """The first of the named components that the index lists, loaded; None where it lists none."""
-        for name in listed(self.index, names):
+        for name in files.listed(self.index, names):
             kind, place = self._class(name), self._place(name)
-            with reading(f"{self.folder}: component {name}"):
+            with files.reading(f"{self.folder}: component {name}"):
                 if "tokenizer" in name:
                     return self._limited(name, kind.from_pretrained(place))
                 self._check_config(name, kind)
-                started = name in DENOISERS and self.untrained_seed is not None
+                started = name in files.DENOISERS and self.untrained_seed is not None
                 network = self._started(kind, place) if started else self._trained(name, kind, place)
             if isinstance(network, torch.nn.Module):
                 network.to(self.device).eval().requires_grad_(False)
@@ -238,7 +227,7 @@ class Pipeline:
 
     def _files(self, texts: bool) -> list[str]:
         family, untrained = "diffusers" if self.denoise else "vae", self.untrained_seed is not None
-        return local_files(self.folder, family, self.pickled, untrained, texts)
+        return files.local_files(self.folder, family, self.pickled, untrained, texts)
 
     def _started(self, kind: Any, place: Path) -> Any:
         """The network before training: its configuration, and a random start that the seed fixes."""
@@ -251,7 +240,7 @@ class Pipeline:
         component = place.relative_to(self.folder).as_posix() + "/" if place != self.folder else ""
         stored = [each for each in self.files if each.startswith(component) and each.endswith((".safetensors", ".bin"))]
         network, report = kind.from_pretrained(
-            place, torch_dtype=torch.float32 if name in AUTOENCODERS else self.dtype,
+            place, torch_dtype=torch.float32 if name in files.AUTOENCODERS else self.dtype,
             use_safetensors=stored[0].endswith(".safetensors"), output_loading_info=True,
         )  # fmt: skip
         if report["missing_keys"]:  # the libraries fill these with random numbers, and warn at most
@@ -261,7 +250,7 @@ class Pipeline:
     def _limited(self, name: str, tokenizer: Any) -> Any:
         """The tokenizer; where its files name no greatest length, with that of its text tower."""
         tower = name.replace("tokenizer", "text_encoder")
-        if tokenizer.model_max_length > UNLIMITED and listed(self.index, [tower]):
+        if tokenizer.model_max_length > UNLIMITED and files.listed(self.index, [tower]):
             config = self._class(tower).config_class.from_pretrained(self._place(tower))
             tokenizer.model_max_length = getattr(config, "max_position_embeddings", tokenizer.model_max_length)
         return tokenizer
@@ -275,7 +264,7 @@ class Pipeline:
         config, where = self._config(name), f"{self.folder}: component {name}"
         if config.get("quantization_config"):
             raise UsageError(f"{where} is quantised (quantization_config): give the folder of the unquantised model")
-        if name in AUTOENCODERS and config.get("latents_mean") and "XL" not in str(self.index.get("_class_name")):
+        if name in files.AUTOENCODERS and config.get("latents_mean") and "XL" not in str(self.index.get("_class_name")):
             raise UsageError(f"{where} has latents_mean, which a {self.index.get('_class_name')} does not read")
         if not issubclass(kind, diffusers.ModelMixin):
             return
@@ -290,10 +279,10 @@ class Pipeline:
                 )
 
     def _config(self, name: str) -> dict[str, Any]:
-        return read_json(self._place(name) / "config.json")
+        return files.read_json(self._place(name) / "config.json")
 
     def _place(self, name: str) -> Path:
-        return self.folder / Listing.of(self.folder).component(name)
+        return self.folder / files.Listing.of(self.folder).component(name)
 
     def _class(self, name: str) -> Any:
         library, kind = self.index[name]
@@ -304,7 +293,7 @@ class Pipeline:
 
 def prompt_stem(folder: Path, kind: str, prompt: str | None) -> Path | None:
     """How the files begin that keep a prompt's encoding; None for a folder that is no Hub snapshot."""
-    if (snapshot := snapshot_of(folder)) is None:
+    if (snapshot := files.snapshot_of(folder)) is None:
         return None
     return Path(constants.HF_HOME) / "noisezoo" / "prompts" / _digest(*snapshot, kind, prompt)
 

@@ -312,10 +312,10 @@ def test_the_own_prompt_of_a_hub_model_is_encoded_once_for_all_processes(
     images = pictures(size=16)
     expected = load(stable_diffusion, prompt="a face").invert(images)
     assert not (tmp_path / "home").exists(), "a local folder may change"
-    monkeypatch.setattr(pipelines, "resolve", lambda *place, pickled: snapshot)
+    monkeypatch.setattr(pipelines.files, "resolve", lambda *place, pickled: snapshot)
     assert torch.equal(load(snapshot, prompt="a face").invert(images), expected)
     fetched: list[tuple[str, str]] = []
-    monkeypatch.setattr(pipelines, "resolve", lambda repo, commit, pickled: fetched.append((repo, commit)))
+    monkeypatch.setattr(pipelines.files, "resolve", lambda repo, commit, pickled: fetched.append((repo, commit)))
     read, text_pipeline = [], Pipeline.text_pipeline
     monkeypatch.setattr(Pipeline, "text_pipeline", lambda self, kind: read.append(kind) or text_pipeline(self, kind))  # type: ignore[func-returns-value]
     again = load(snapshot, prompt="a face")
