@@ -19,16 +19,17 @@ from .arrays import (
     like as like,
     namespace as namespace,
     refuse_one_class as refuse_one_class,
+    same_rows as same_rows,
     single as single,
     to_numpy as to_numpy,
 )
 from .blocks import Blocks as Blocks, Rows as Rows, as_rows as as_rows
 from .halves import (
     Estimate as Estimate,
+    Resampling as Resampling,
     Scored as Scored,
     assign_folds as assign_folds,
     half_samples as half_samples,
-    parts_of as parts_of,
 )
 from .intervals import (
     Interval as Interval,

@@ -5,7 +5,7 @@ what they spell differently is here, and small statistics at the end of a comput
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -63,6 +63,23 @@ def as_array(X: AnyArray, name: str = "X", *, min_rows: int = 2) -> AnyArray:
     A = single(A) if is_float and A.dtype.itemsize <= 4 else double(A)
     finite_sum(A, name)
     return A
+
+
+def same_rows(views: Iterable[tuple[str, AnyArray]], *, min_rows: int = 2, varying: bool = True) -> list[AnyArray]:
+    """`as_array` of several views, (name, (n, d)), of the same rows in the same order; all where the first one is.
+
+    Raises:
+        ValueError: different numbers of rows, a view whose rows are all equal if they must be `varying`, or what
+            `as_array` refuses.
+    """
+    arrays = [(name, as_array(X, name, min_rows=min_rows)) for name, X in views]
+    if len({len(A) for _, A in arrays}) > 1:
+        counts = " and ".join(f"{name} has {len(A)} rows" for name, A in arrays)
+        raise ValueError(f"{counts}: give the same images, in the same order, in every view")
+    for name, A in arrays:
+        if varying and bool((A == A[:1]).all()):
+            raise ValueError(f"all rows of {name} are equal: nothing varies")
+    return [along(A, arrays[0][1]) for _, A in arrays]
 
 
 def as_matrix(X: ArrayLike, name: str = "X", *, min_rows: int = 2) -> Matrix:

@@ -15,19 +15,23 @@ times too wide. mean c^2 is too wide itself, because a half learns less, so that
 Hastie and Tibshirani (2024, JASA 119) do for the naive standard error of cross-validation.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arrays import Floats
-from .intervals import Interval
-from .result import refuse_settings
-from .units import Units, units_of
+from .intervals import Interval, Measured, Null, null_of_draws
+from .result import Draws, refuse_settings
+from .units import Units, shuffled, units_of
 
 Scored = tuple[Floats, Floats]
 """Values (k,), and the influence of each row on them (n, k)."""
+Law = Callable[[float, Floats, float], Null]
+"""An estimate, what permutations gave (b,) and a confidence -> the null."""
 
 
 def assign_folds(n: int, n_folds: int, *, seed: int = 42, groups: ArrayLike | None = None) -> NDArray[np.intp]:
@@ -77,12 +81,6 @@ def half_samples(
     return halves[:, units]
 
 
-def parts_of(halves: NDArray[np.bool_]) -> list[Units]:
-    """Numbers of all rows, then of the rows of both halves (splits, n) of each split."""
-    sides = (side for half in halves for side in (half, ~half))
-    return [np.arange(halves.shape[1]), *map(np.flatnonzero, sides)]
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Estimate:
     """A metric of k attributes on all rows, then its contrast (m_A - m_B) / 2 in each split, with influences.
@@ -95,7 +93,7 @@ class Estimate:
 
     @classmethod
     def of(cls, scored: Iterable[Scored], parts: Sequence[Units], units: Units) -> "Estimate":
-        """From what each of the parts of `parts_of` scores; rows of one of `units` (n,) count as one."""
+        """From what each of `Resampling.parts` scores; rows of one of `units` (n,) count as one."""
         (value, influence), *sides = scored
         values, influences = [value], [influence]
         for (a, of_a), (b, of_b), first, second in zip(sides[::2], sides[1::2], parts[1::2], parts[2::2], strict=True):
@@ -154,3 +152,53 @@ class Estimate:
 def _mean(values: Floats, told: NDArray[np.bool_]) -> Floats:
     with np.errstate(invalid="ignore"):
         return np.asarray(np.where(told, values, 0.0).sum(axis=0) / told.sum(axis=0))
+
+
+@dataclass(frozen=True, eq=False)
+class Resampling:
+    """Folds, halves and permutations of n rows, whole groups together: where intervals and nulls come from.
+
+    What is fitted must not cross folds. A score of all rows gets its interval from the halves of every split, each
+    scored by the whole procedure, and its null from rows in the orders of a permutation.
+    """
+
+    folds: Units  # (n,)
+    units: Units  # (n,) of chance: rows, or groups
+    draws: Draws
+
+    @classmethod
+    def of(cls, n: int, groups: ArrayLike | None, draws: Draws) -> "Resampling":
+        """Of n rows, or `groups` (n,) of them; ValueError where `units_of` or `assign_folds` refuses them."""
+        units = units_of(n, groups)
+        return cls(assign_folds(n, draws.n_folds, seed=draws.seed, groups=units), units, draws)
+
+    @cached_property
+    def parts(self) -> list[Units]:
+        """Numbers of all rows, then of the rows of both halves of each split; ValueError as `half_samples`."""
+        halves = half_samples(self.folds, self.draws.n_splits, seed=self.draws.seed, groups=self.units)
+        sides = (side for half in halves for side in (half, ~half))
+        return [np.arange(len(self.folds)), *map(np.flatnonzero, sides)]
+
+    def orders(self, stream: int) -> Iterator[Units]:
+        """Orders (n,) of `shuffled`, `n_permutations` of them, from a stream of random numbers of the study's own."""
+        return shuffled(self.units, self.draws.n_permutations, np.random.default_rng([self.draws.seed, stream]))
+
+    def intervals(self, scored: Iterable[Scored], *, least: float = -np.inf, most: float = 1.0) -> list[Interval]:
+        """Of the k values that each of `parts` scores."""
+        every = Estimate.of(scored, self.parts, self.units)
+        return every.intervals(self.draws.confidence, least=least, most=most)
+
+    def measured(
+        self,
+        scored: Iterable[Scored],
+        null: Iterable[Floats],
+        laws: Sequence[Law] = (),
+        *,
+        least: float = -np.inf,
+        most: float = 1.0,
+    ) -> list[Measured]:
+        """`intervals`, each with its null: values (k,) of every permutation, by k laws (`null_of_draws` unasked)."""
+        intervals = self.intervals(scored, least=least, most=most)
+        columns = np.array(list(null)).reshape(-1, len(intervals)).T
+        judged = zip(intervals, columns, laws or repeat(null_of_draws), strict=False)
+        return [Measured.of(i, law(i.estimate, column, self.draws.confidence)) for i, column, law in judged]

@@ -57,7 +57,18 @@ def plain(value: Any) -> Any:
 class Draws:
     """How often chance is asked, and from which seed; 0 where an analysis draws nothing of that kind.
 
-    A result holds it as its field `draws`, and its `settings` list what is not 0.
+    A result holds it as its field `draws`, and its `settings` list what is not 0. Functions take its fields by name:
+
+    - n_folds: folds of cross-validation. Nothing is scored that was fitted on its fold.
+    - n_splits: random splits of the rows in halves for the intervals, also their degrees of freedom (`core.halves`).
+      Each runs the whole procedure twice.
+    - n_permutations: times that rows are permuted for the null, which is NaN below 2 (of ranks, at 0).
+    - n_boot: resamples of the bootstrap.
+    - confidence: of the intervals.
+    - seed: decides all of these draws.
+
+    With `groups` (n,), identities of the rows, a group never straddles folds or halves, counts as one in intervals, and
+    is permuted whole.
 
     Raises:
         ValueError: what `refuse_settings` refuses.

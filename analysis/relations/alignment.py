@@ -11,26 +11,21 @@ from numpy.typing import ArrayLike
 from noisezoo.analysis.core import (
     AnyArray,
     Draws,
-    Estimate,
     Floats,
     Measured,
     Null,
+    Resampling,
     Result,
     Scored,
     Units,
-    along,
-    as_array,
-    assign_folds,
     double,
-    half_samples,
     interval_of_influences,
     like,
     null_of_draws,
     null_of_moments,
     null_of_ranks,
     null_of_rates,
-    parts_of,
-    shuffled,
+    same_rows,
     to_numpy,
     units_of,
 )
@@ -156,22 +151,20 @@ def alignment(
         measures: name -> f(X, Y), larger where views are more alike, 1 where they are the same, and defined on half of
             the rows. Of a distance give 1 less it.
         k: neighbours.
-        groups: (n,) identities: a group never straddles folds or halves, counts as one in intervals, and is permuted
-            whole. Units of one identity are no pair in CKA and no neighbours. There each identity counts as much as
-            another, in the other measures each row.
+        groups: (n,) as in `Draws`. Rows of one identity are no pair in CKA and no neighbours. In CKA each identity
+            counts as much as another, in the other measures each row.
         max_rows: of more rows than this, a random subset (whole groups are not kept together) is used for all measures,
             for neighbours cost n^2. None uses all.
         max_axes: leading axes that svcca and procrustes keep at most.
-        n_folds: folds of the held-out measures.
-        n_splits: splits in halves for the intervals, also their degrees of freedom.
-        n_permutations: permuted pairings for the nulls, below 2 NaN; CKA needs none where every row is its own group.
+        n_folds: of svcca and procrustes; as in `Draws`, as are the following.
+        n_splits: for the intervals.
+        n_permutations: for the nulls; CKA needs none where every row is its own group.
         confidence: of the intervals.
-        seed: decides the subset, folds, halves and permutations.
+        seed: also decides the subset.
 
     Raises:
-        ValueError: different numbers of rows, fewer than 20, a view whose rows are all equal, k out of range, a measure
-            that has the name of ours or gives no finite number, or what `as_array`, `assign_folds` and `half_samples`
-            refuse.
+        ValueError: fewer than 20 rows, k out of range, a measure that has the name of ours or gives no finite number,
+            or what `same_rows` and `Resampling` refuse.
     """
     return alignment_matrix(
         {"X": X, "Y": Y}, measures=measures, k=k, groups=groups, max_rows=max_rows, max_axes=max_axes, n_folds=n_folds,
@@ -201,25 +194,22 @@ def alignment_matrix(
         ValueError: as `alignment`, or fewer than two views.
     """
     draws = Draws(n_folds, n_splits, n_permutations, confidence=confidence, seed=seed)
-    arrays = _same_rows(views)
-    given = len(next(iter(arrays.values())))
+    if len(views) < 2:
+        raise ValueError("alignment needs two views or more")
+    arrays = same_rows(views.items(), min_rows=20)
+    if any(double(X[:1]).dtype == X.dtype for X in arrays):
+        arrays = [double(X) for X in arrays]
+    given = len(arrays[0])
     n = min(given, max_rows or given)
     chosen = np.sort(np.random.default_rng([seed, 4]).choice(given, n, replace=False))
     if not 1 <= k < n // 4:
         raise ValueError(f"k must lie between 1 and a quarter of the {n} rows, not {k}")
-    units = np.unique(units_of(given, groups)[chosen], return_inverse=True)[1]
-    folds = assign_folds(n, n_folds, seed=seed, groups=units)
-    parts = parts_of(half_samples(folds, n_splits, seed=seed, groups=units))
-    orders = list(shuffled(units, n_permutations, np.random.default_rng([seed, 5])))
-    plan = _Plan(folds, parts, units, orders, k, min(max_axes, n // 10), draws, _refuse_taken(measures or {}))
-    prepared = {name: _prepare(X[chosen], name, plan) for name, X in arrays.items()}
+    rows = Resampling.of(n, units_of(given, groups)[chosen], draws)
+    plan = _Plan(rows, list(rows.orders(5)), k, min(max_axes, n // 10), _refuse_taken(measures or {}))
+    prepared = {name: _prepare(X[like(chosen, X)], name, plan) for name, X in zip(views, arrays, strict=True)}
     sampled = (f"a random {n} of {given} rows were used",) if n < given else ()
-    pairs = {}
-    for a, b in combinations(prepared, 2):
-        x, y = prepared[a], prepared[b]
-        said = (*sampled, *x.caveats, *y.caveats)
-        axes = (x.scores.shape[1], y.scores.shape[1])
-        pairs[a, b] = Alignment(
+    pairs = {
+        (a, b): Alignment(
             **_measure(x, y, plan),
             others={name: _measure_by(f, name, x.given, y.given, plan) for name, f in plan.measures.items()},
             index=chosen,
@@ -227,10 +217,12 @@ def alignment_matrix(
             n=n,
             rows=given,
             k=k,
-            axes=axes,
+            axes=(x.scores.shape[1], y.scores.shape[1]),
             draws=draws,
-            caveats=said,
+            caveats=(*sampled, *x.caveats, *y.caveats),
         )
+        for (a, x), (b, y) in combinations(prepared.items(), 2)
+    }
     return AlignmentMatrix(tuple(prepared), pairs)
 
 
@@ -241,29 +233,14 @@ def _refuse_taken(measures: Mapping[str, Function]) -> Mapping[str, Function]:
     return measures
 
 
-def _same_rows(views: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
-    arrays = {name: as_array(X, name, min_rows=20) for name, X in views.items()}
-    if len(arrays) < 2:
-        raise ValueError("alignment needs two views or more")
-    rows = {name: len(X) for name, X in arrays.items()}
-    if len(set(rows.values())) > 1:
-        raise ValueError(f"views must have the same images, row by row, but their numbers of rows differ: {rows}")
-    first = next(iter(arrays.values()))
-    precise = any(double(X[:1]).dtype == X.dtype for X in arrays.values())
-    return {name: along(double(X) if precise else X, first) for name, X in arrays.items()}
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Plan:
     """What all pairs share but the views."""
 
-    folds: Units  # (n,)
-    parts: list[Units]  # all rows, then both halves of each split
-    units: Units  # (n,)
+    rows: Resampling
     orders: list[Units]  # rows (n,) of the second view after each permutation of identities
     k: int
     max_axes: int
-    draws: Draws
     measures: Mapping[str, Function]
 
 
@@ -280,13 +257,12 @@ class _View:
 
 
 def _prepare(X: AnyArray, name: str, plan: _Plan) -> _View:
-    if bool((X == X[:1]).all()):
-        raise ValueError(f"all rows of {name} are equal: nothing varies")
-    kernel, k = LinearKernel.of(X, plan.units), plan.k
-    found = nearest(kernel.X, min(4 * k + 8, len(X) - 1), plan.units)
-    neighbours = [found[:, :k], *(among(found, rows, k) for rows in plan.parts[1:])]
+    units, k = plan.rows.units, plan.k
+    kernel = LinearKernel.of(X, units)
+    found = nearest(kernel.X, min(4 * k + 8, len(X) - 1), units)
+    neighbours = [found[:, :k], *(among(found, rows, k) for rows in plan.rows.parts[1:])]
     alone = len(kernel.means) == len(X)
-    shuffled = [reordered(found[:, :k], order) if alone else nearest(kernel.X[like(order, X)], k, plan.units)
+    shuffled = [reordered(found[:, :k], order) if alone else nearest(kernel.X[like(order, X)], k, units)
                 for order in plan.orders]  # fmt: skip
     scores, held = leading_scores(kernel.X, _SHARE, plan.max_axes)
     tied = tied_rows(kernel.X, found, k)
@@ -313,18 +289,15 @@ def _caveats(X: AnyArray, name: str, kernel: LinearKernel, axes: int, held: floa
 
 def _measure(a: _View, b: _View, plan: _Plan) -> dict[str, Any]:
     """Each of MEASURES with its interval and null."""
-    confidence = plan.draws.confidence
+    rows = plan.rows
     value, influence = unbiased_cka(a.kernel, b.kernel)
-    cka = interval_of_influences(value, influence, np.arange(len(influence)), confidence)
-    pairs = zip(plan.parts, a.neighbours, b.neighbours, strict=True)
-    scored = [_score((x, y), a.scores[rows], b.scores[rows], plan.folds[rows]) for rows, x, y in pairs]
-    others = Estimate.of(scored, plan.parts, plan.units).intervals(confidence, least=-1.0)
+    cka = interval_of_influences(value, influence, np.arange(len(influence)), rows.draws.confidence)
+    pairs = zip(rows.parts, a.neighbours, b.neighbours, strict=True)
+    scored = (_score((x, y), a.scores[part], b.scores[part], rows.folds[part]) for part, x, y in pairs)
     shuffled = zip(b.shuffled, plan.orders, strict=True)
-    null = [_score((a.neighbours[0], y), a.scores, b.scores[order], plan.folds)[0] for y, order in shuffled]
-    columns = np.array(null).reshape(len(null), 3).T
-    laws = zip((null_of_rates, null_of_draws, null_of_draws), others, columns, strict=True)
-    nulls = [_null_of_cka(value, a, b, plan), *(law(i.estimate, column, confidence) for law, i, column in laws)]
-    return dict(zip(MEASURES, map(Measured.of, [cka, *others], nulls), strict=True))
+    null = (_score((a.neighbours[0], y), a.scores, b.scores[order], rows.folds)[0] for y, order in shuffled)
+    others = rows.measured(scored, null, (null_of_rates, null_of_draws, null_of_draws), least=-1.0)
+    return dict(zip(MEASURES, (Measured.of(cka, _null_of_cka(value, a, b, plan)), *others), strict=True))
 
 
 def _measure_by(f: Function, name: str, X: AnyArray, Y: AnyArray, plan: _Plan) -> Measured:
@@ -336,11 +309,9 @@ def _measure_by(f: Function, name: str, X: AnyArray, Y: AnyArray, plan: _Plan) -
             raise ValueError(f"the measure {name!r} gave {value} on {len(X)} rows: it must give a finite number")
         return np.array([value]), np.zeros((len(X), 1))
 
-    scored = [score(X[like(rows, X)], Y[like(rows, Y)]) for rows in plan.parts]
-    confidence, every = plan.draws.confidence, Estimate.of(scored, plan.parts, plan.units)
-    (interval,) = every.intervals(confidence, least=-np.inf)
-    null = np.array([score(X, Y[like(order, Y)])[0][0] for order in plan.orders])
-    return Measured.of(interval, null_of_ranks(interval.estimate, null, confidence))
+    scored = (score(X[like(part, X)], Y[like(part, Y)]) for part in plan.rows.parts)
+    null = (score(X, Y[like(order, Y)])[0] for order in plan.orders)
+    return plan.rows.measured(scored, null, [null_of_ranks])[0]
 
 
 def _calibrated(m: Measured) -> dict[str, float]:
@@ -350,13 +321,14 @@ def _calibrated(m: Measured) -> dict[str, float]:
 
 def _null_of_cka(value: float, a: _View, b: _View, plan: _Plan) -> Null:
     """In closed form where every row is its own identity; else of permuted identities, whatever their sizes."""
-    if len(a.kernel.means) == len(plan.units):
-        return null_of_moments(value, *cka_null(a.kernel, b.kernel), plan.draws.confidence)
+    rows = plan.rows
+    if len(a.kernel.means) == len(rows.units):
+        return null_of_moments(value, *cka_null(a.kernel, b.kernel), rows.draws.confidence)
     with np.errstate(invalid="ignore"):
         norm = np.sqrt(a.kernel.hsic[0] * b.kernel.hsic[0])
-    others = (LinearKernel.of(b.kernel.X[like(order, b.kernel.X)], plan.units) for order in plan.orders)
+    others = (LinearKernel.of(b.kernel.X[like(order, b.kernel.X)], rows.units) for order in plan.orders)
     draws = np.array([unbiased_hsic(a.kernel, other)[0] / norm for other in others])
-    return null_of_draws(value, draws, plan.draws.confidence)
+    return null_of_draws(value, draws, rows.draws.confidence)
 
 
 def _score(found: tuple[Neighbours, Neighbours], T: Floats, U: Floats, folds: Units) -> Scored:

@@ -13,20 +13,19 @@ from noisezoo.analysis.core import (
     Draws,
     Floats,
     Interval,
+    Resampling,
     Result,
     Scored,
     Units,
-    as_array,
-    assign_folds,
     caveats,
     double,
     like,
     namespace,
     null_columns,
     principal_frame,
+    same_rows,
     single,
     to_numpy,
-    units_of,
 )
 from .maxvar import (
     Maxvar,
@@ -74,7 +73,7 @@ class SharedSpace(Result):
         """
         if len(views) != len(self.weights):
             raise ValueError(f"{len(views)} views were given and {len(self.weights)} fitted")
-        rows = _checked(views, min_rows=1)
+        rows = _checked(views, min_rows=1, varying=False)
         for i, (X, W) in enumerate(zip(rows, self.weights, strict=True)):
             if X.shape[1] != len(W):
                 raise ValueError(f"view {i} has {X.shape[1]} columns and {len(W)} were fitted")
@@ -85,7 +84,7 @@ class SharedSpace(Result):
     @cached_property
     def held_out_values(self) -> Floats:
         """Held-out correlation of every shared dimension, (dim,)."""
-        return agreement(self.problem, self.sample.U, self.sample.folds)[0]
+        return agreement(self.problem, self.sample.U, self.sample.rows.folds)[0]
 
     @cached_property
     def held_out(self) -> tuple[Interval, ...]:
@@ -122,7 +121,7 @@ class SharedSpace(Result):
     @cached_property
     def out_of_fold(self) -> Floats:
         """Shared coordinates (n, dim) of each row from maps fitted without its fold, for probes and neighbours."""
-        return aligned_coordinates(self.problem, self.sample.U, training_moments(self.sample.U, self.sample.folds))
+        return aligned_coordinates(self.problem, self.sample.U, training_moments(self.sample.U, self.sample.rows.folds))
 
     def _agreement(self, U: AnyArray, folds: Units, units: Units) -> Scored:
         return agreement(self.problem, U, folds)
@@ -174,27 +173,26 @@ def gcca(
         dim: shared dimensions, at most the rank of the second widest view.
         ridge: c, a share of a view's mean variance; 0 is allowed where every training set has more rows than columns.
         ids: one sequence of image ids a view, which must be equal.
-        groups: (n,) identities: a group never straddles folds or halves, counts as one, and is permuted whole.
-        n_folds: folds of the held-out values.
-        n_splits: splits in halves for the intervals.
+        groups: (n,) as in `Draws`, and so are the following.
+        n_folds: of the held-out values.
+        n_splits: for the intervals.
         n_permutations: of the null; 0 leaves it NaN.
         confidence: of the intervals; 1 - confidence is the error rate of `n_shared`.
-        seed: decides folds, halves and permutations.
+        seed: of folds, halves and permutations.
 
     Raises:
-        ValueError: fewer than two views, unequal rows or ids, n <= d without ridge (eigenvalues would be exactly 1,
-            whatever the data), `dim` out of range, or what `as_matrix` and `assign_folds` refuse.
+        ValueError: fewer than two views, unequal ids, n <= d without ridge (eigenvalues would be exactly 1, whatever
+            the data), `dim` out of range, or what `same_rows` and `Resampling` refuse.
     """
     rows = _checked(views)
     _refuse_different_ids(ids, len(rows[0]), len(rows))
     draws = Draws(n_folds, n_splits, n_permutations, confidence=confidence, seed=seed)
-    folds = assign_folds(len(rows[0]), n_folds, seed=seed, groups=groups)
-    return _fitted(rows, dim, ridge, folds, units_of(len(folds), groups), draws)
+    return _fitted(rows, dim, ridge, Resampling.of(len(rows[0]), groups, draws))
 
 
-def _fitted(rows: list[AnyArray], dim: int, ridge: float, folds: Units, units: Units, draws: Draws) -> SharedSpace:
-    n, widths = len(folds), tuple(X.shape[1] for X in rows)
-    training = n - int(np.bincount(folds).max())
+def _fitted(rows: list[AnyArray], dim: int, ridge: float, drawn: Resampling) -> SharedSpace:
+    n, widths, draws = len(rows[0]), tuple(X.shape[1] for X in rows), drawn.draws
+    training = n - int(np.bincount(drawn.folds).max())
     _refuse_saturated(widths, n, training, ridge)
     frames = [principal_frame(double(X), f"view {i}") for i, X in enumerate(rows)]
     most = min(sorted(len(frame.eigenvalues) for frame in frames)[-2], training - 1)
@@ -206,7 +204,7 @@ def _fitted(rows: list[AnyArray], dim: int, ridge: float, folds: Units, units: U
     shared = found.combined(U)
     sign = np.sign(shared[np.abs(shared).argmax(axis=0), np.arange(dim)])  # in whatever axes the views were solved
     lifted = zip(frames, spectra, found.weights, strict=True)
-    said = [one for i, X in enumerate(rows) for one in caveats(to_numpy(X), folds, f"view {i}")]
+    said = [one for i, X in enumerate(rows) for one in caveats(to_numpy(X), drawn.folds, f"view {i}")]
     return SharedSpace(
         shared=shared * sign,
         eigenvalues=found.total / len(rows),
@@ -218,20 +216,16 @@ def _fitted(rows: list[AnyArray], dim: int, ridge: float, folds: Units, units: U
         draws=draws,
         caveats=tuple(said) if problem.halves_suffice(n, draws.n_folds) else (*said, _NO_HALVES),
         problem=problem,
-        sample=Sample(single(U), problem.blocks, folds, units, draws),
+        sample=Sample(single(U), problem.blocks, drawn),
     )
 
 
-def _checked(views: Sequence[AnyArray], *, min_rows: int = 2) -> list[AnyArray]:
+def _checked(views: Sequence[AnyArray], *, min_rows: int = 2, varying: bool = True) -> list[AnyArray]:
     if len(views) < 2:
         raise ValueError(f"a shared space needs at least two views, not {len(views)}")
-    rows = [as_array(X, f"view {i}", min_rows=min_rows) for i, X in enumerate(views)]
-    if len({namespace(X) for X in rows}) > 1:
+    if len({namespace(X) for X in views}) > 1:
         raise ValueError("give all views as numpy arrays or all as tensors")
-    counts = [len(X) for X in rows]
-    if len(set(counts)) > 1:
-        raise ValueError(f"views have {counts} rows: give the same images, in the same order, in every view")
-    return rows
+    return same_rows(((f"view {i}", X) for i, X in enumerate(views)), min_rows=min_rows, varying=varying)
 
 
 def _refuse_different_ids(ids: Sequence[ArrayLike] | None, n: int, views: int) -> None:

@@ -46,7 +46,7 @@ def shared_probes(
         ValueError: as `probe_table`.
     """
     draws: dict[str, Any] = {"n_splits": n_splits, "n_permutations": n_permutations, "confidence": confidence}
-    groups, fixed = space.sample.units, space.draws
+    groups, fixed = space.sample.rows.units, space.draws
     return probe_table(space.out_of_fold, Y, names, groups=groups, n_folds=fixed.n_folds, seed=fixed.seed, **draws)
 
 
@@ -60,7 +60,7 @@ def shared_neighbours(space: SharedSpace, k: int = 10) -> NDArray[np.intp]:
         ValueError: k not between 1 and n - 1.
     """
     _refuse_k(k, len(space.shared))
-    return nearest(space.out_of_fold, k, space.sample.units)
+    return nearest(space.out_of_fold, k, space.sample.rows.units)
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +165,7 @@ def _agreement(spaces: Mapping[Subset, SharedSpace], names: tuple[str, ...], k: 
         dim=first.problem.dim,
         spaces=spaces,
         subsets=tuple(" + ".join(names[i] for i in s) for s in spaces),
-        neighbours=dict(zip(spaces, statistic.neighbours(sample.U, sample.folds, sample.units), strict=True)),
+        neighbours=dict(zip(spaces, statistic.neighbours(sample.U, sample.rows.folds, sample.rows.units), strict=True)),
         agreement=dict(zip(pairs, sample.intervals(statistic, fit=suffice), strict=True)),
         null=sample.permuted(statistic).reshape(-1, len(pairs)),
         k=k,

@@ -9,18 +9,15 @@ from numpy.typing import NDArray
 
 from noisezoo.analysis.core import (
     AnyArray,
-    Draws,
-    Estimate,
     Floats,
     Frame,
     Interval,
+    Resampling,
     Scored,
     Units,
     eigh,
-    half_samples,
     like,
     namespace,
-    parts_of,
     shuffled,
     to_numpy,
 )
@@ -156,24 +153,22 @@ class Sample:
 
     U: AnyArray  # (n, m) float32
     blocks: Sequence[slice]  # of the m columns, one a view
-    folds: Units  # (n,)
-    units: Units  # (n,) number of each row's group, or of the row
-    draws: Draws
+    rows: Resampling
 
     def intervals(self, statistic: Statistic, *, fit: bool) -> tuple[Interval, ...]:
         """A statistic with its intervals by half-samples; ends are NaN unless half of the rows can `fit` the views."""
-        draws = self.draws
+        U, folds, units = self.U, self.rows.folds, self.rows.units
         if not fit:
-            return tuple(Interval(float(v), np.nan, np.nan) for v in statistic(self.U, self.folds, self.units)[0])
-        parts = parts_of(half_samples(self.folds, draws.n_splits, seed=draws.seed, groups=self.units))
-        scored = (statistic(self.U[like(rows, self.U)], self.folds[rows], self.units[rows]) for rows in parts)
-        return tuple(Estimate.of(scored, parts, self.units).intervals(draws.confidence, least=-1.0))
+            return tuple(Interval(float(v), np.nan, np.nan) for v in statistic(U, folds, units)[0])
+        scored = (statistic(U[like(part, U)], folds[part], units[part]) for part in self.rows.parts)
+        return tuple(self.rows.intervals(scored, least=-1.0))
 
     def permuted(self, statistic: Statistic) -> Floats:
         """A statistic (k,) after each permutation of the views' rows against each other, (n_permutations, k)."""
-        drawn = (np.random.default_rng([self.draws.seed, 3, b]) for b in range(self.draws.n_permutations))
-        views = (permute_views(self.U, self.blocks, self.units, rng) for rng in drawn)
-        return np.array([statistic(U, self.folds, self.units)[0] for U in views])
+        folds, units, draws = self.rows.folds, self.rows.units, self.rows.draws
+        drawn = (np.random.default_rng([draws.seed, 3, b]) for b in range(draws.n_permutations))
+        views = (permute_views(self.U, self.blocks, units, rng) for rng in drawn)
+        return np.array([statistic(U, folds, units)[0] for U in views])
 
 
 def permute_views(U: AnyArray, blocks: Sequence[slice], units: Units, rng: np.random.Generator) -> AnyArray:

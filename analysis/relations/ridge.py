@@ -182,6 +182,12 @@ class Regression:
         return total
 
 
+def explained(errors: Floats, spreads: Floats) -> tuple[float, Floats]:
+    """R2 of squared errors of rows (n,), held against their squared distances from a mean (n,); and influences (n,)."""
+    r2 = 1 - errors.sum() / spreads.sum()
+    return float(r2), ((1 - r2) * spreads - errors) / spreads.sum()
+
+
 def regress(source: Source, Y: AnyArray) -> Regression:
     """Meet a target Y (n, e) with a source on the same rows."""
     parts = [(source.T[r], Y[r]) for r in source.rows]

@@ -13,11 +13,9 @@ from noisezoo.analysis.core import (
     Floats,
     Interval,
     Measured,
+    Resampling,
     Result,
-    along,
-    as_array,
     as_matrix,
-    assign_folds,
     caveats,
     double_sum,
     interval_of_influences,
@@ -25,9 +23,8 @@ from noisezoo.analysis.core import (
     no_narrower,
     null_of_draws,
     null_of_rates,
-    shuffled,
+    same_rows,
     to_numpy,
-    units_of,
 )
 from .retrieval import chance, galleries, hits
 from .ridge import Regression, Rows, cut, regress
@@ -107,17 +104,16 @@ def stitch(
         Y: rows of the target, of the same images.
         ridge: one strength, or several to choose among by held-out error. None: `RIDGES`. A fold's own error never
             chooses the strength that it is scored with.
-        groups: (n,) identities: a group never straddles folds, counts as one in intervals, and is permuted whole.
+        groups: (n,) as in `Draws`.
         max_gallery: a fold of more rows is cut at random in galleries, for retrieval gets harder as a gallery grows.
-        n_folds: folds.
-        n_permutations: shuffled copies of Y; below 2 the null is NaN. With 6, independent views of 60 rows were called
+        n_folds: as in `Draws`, as are the following.
+        n_permutations: shuffled copies of Y. With 6, independent views of 60 rows were called
             predictable at 5 % in 8 to 10 % of simulations, with 20 in 5 to 7 %.
         confidence: of the intervals.
-        seed: decides folds, galleries and permutations.
+        seed: also decides galleries.
 
     Raises:
-        ValueError: different numbers of rows, a constant X or Y, ridge not positive, or what `as_matrix` and
-            `assign_folds` refuse.
+        ValueError: ridge not positive, or what `same_rows` and `Resampling` refuse.
     """
     settings: Any = {"n_permutations": n_permutations, "confidence": confidence, "seed": seed}
     settings |= {"ridge": ridge, "groups": groups, "n_folds": n_folds, "max_gallery": max_gallery}
@@ -144,16 +140,15 @@ def stitch_many(
     Raises:
         ValueError: as `stitch`.
     """
-    draws = Draws(n_folds, 0, n_permutations, confidence=confidence, seed=seed)
-    X, ridges = as_array(X), strengths(ridge)
-    views = {name: as_target(Y, X, name) for name, Y in targets.items()}
-    source = cut(X, assign_folds(len(X), draws.n_folds, seed=draws.seed, groups=groups))
-    among = galleries(source.rows, max_gallery, np.random.default_rng([draws.seed, 3]))
-    warned = caveats(to_numpy(X), source.folds)
-    units = units_of(len(X), groups)
+    ridges, draws = strengths(ridge), Draws(n_folds, 0, n_permutations, confidence=confidence, seed=seed)
+    X, *views = same_rows([("X", X), *targets.items()])
+    rows = Resampling.of(len(X), groups, draws)
+    source = cut(X, rows.folds)
+    among = galleries(source.rows, max_gallery, np.random.default_rng([seed, 3]))
+    warned = caveats(to_numpy(X), rows.folds)
     return {
-        name: _stitch(regress(source, Y), ridges, among, units, (*warned, *caveats(to_numpy(Y), None, name)), draws)
-        for name, Y in views.items()
+        name: _stitch(regress(source, Y), ridges, among, rows, (*warned, *caveats(to_numpy(Y), None, name)))
+        for name, Y in zip(targets, views, strict=True)
     }
 
 
@@ -165,29 +160,12 @@ def strengths(ridge: ArrayLike | None) -> Floats:
     return ridges
 
 
-def as_target(Y: AnyArray, X: AnyArray, name: str) -> AnyArray:
-    """Rows `Y` (n, e) where `X` (n, d) is.
-
-    Raises:
-        ValueError: not as many rows as X, all rows equal, or what `as_array` refuses.
-    """
-    target = as_array(Y, name)
-    if len(target) != len(X):
-        raise ValueError(f"{name} has {len(target)} rows and X has {len(X)}: stitching needs the same images in both")
-    if bool((target == target[:1]).all()):
-        raise ValueError(f"all rows of {name} are equal: there is nothing to predict")
-    return along(target, X)
-
-
-def _stitch(
-    fitted: Regression, ridges: Floats, among: Rows, units: NDArray[np.intp], warned: tuple[str, ...], draws: Draws
-) -> Stitch:
-    source, scores = fitted.source, score(fitted, ridges, among)
-    retrieval = [interval_of_rate(column, units, draws.confidence) for column in scores.hits.T]
-    intervals = [_r2_interval(fitted, scores, units, draws.confidence), *retrieval]
-    orders = shuffled(units, draws.n_permutations, np.random.default_rng([draws.seed, 1]))
-    copies = (regress(source, fitted.Y[order]) for order in orders)
-    null = np.array([score(copy, ridges, among).values() for copy in copies]).reshape(-1, len(intervals))
+def _stitch(fitted: Regression, ridges: Floats, among: Rows, rows: Resampling, warned: tuple[str, ...]) -> Stitch:
+    source, scores, draws = fitted.source, held_out_scores(fitted, ridges, among), rows.draws
+    retrieval = [interval_of_rate(column, rows.units, draws.confidence) for column in scores.hits.T]
+    intervals = [_r2_interval(fitted, scores, rows.units, draws.confidence), *retrieval]
+    copies = (regress(source, fitted.Y[order]) for order in rows.orders(1))
+    null = np.array([held_out_scores(copy, ridges, among).values() for copy in copies]).reshape(-1, len(intervals))
     laws = (null_of_draws, *(null_of_rates for _ in KS))
     nulls = [law(i.estimate, c, draws.confidence) for law, i, c in zip(laws, intervals, null.T, strict=True)]
     if ridges.size > 1:
@@ -209,10 +187,10 @@ def _stitch(
         retrieval=dict(zip(KS, retrieved, strict=True)),
         chance=dict(zip(KS, chance(among, KS).tolist(), strict=True)),
         caveats=warned,
-        n=len(units),
+        n=len(rows.units),
         d=coef.shape[0],
         e=coef.shape[1],
-        gallery=float(np.mean([len(rows) for rows in among])),
+        gallery=float(np.mean([len(each) for each in among])),
         draws=draws,
     )
 
@@ -237,7 +215,7 @@ class Scores:
         return np.array([self.r2, *self.hits.mean(axis=0)])
 
 
-def score(fitted: Regression, ridges: Floats, among: Rows) -> Scores:
+def held_out_scores(fitted: Regression, ridges: Floats, among: Rows) -> Scores:
     """Predict every row without its fold, at the strength that the other folds choose among ridges (s,)."""
     chosen = fitted.choose(ridges)
     predicted, targets = fitted.out_of_fold(chosen)

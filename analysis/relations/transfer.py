@@ -15,10 +15,10 @@ from noisezoo.analysis.core import (
     Interval,
     Measured,
     Result,
-    as_array,
     caveats,
     chosen,
     null_of_draws,
+    same_rows,
     shuffled,
     to_numpy,
 )
@@ -34,7 +34,7 @@ from noisezoo.analysis.probes import (
     search_path,
 )
 from .ridge import cut, regress
-from .stitch import as_target, strengths
+from .stitch import strengths
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,28 +86,17 @@ def transfer(
     are for the whole procedure, by half-samples. The null fits probes to labels whose rows, or
     whole groups, are shuffled, and applies them to the same stitched rows.
 
-    Args:
-        X: rows of the source, numpy or torch.
-        Y: rows of the view that is probed, of the same images.
-        labels: (n, k) attributes, zeros and ones.
-        names: (k,) their names.
-        ridge: as for `stitch`.
-        groups: (n,) identities: a group never straddles folds.
-        n_folds: folds.
-        n_splits: splits in halves for the intervals, also their degrees of freedom; each fits everything twice.
-        n_permutations: shuffled copies of the labels; below 2 the null is NaN.
-        confidence: of the intervals.
-        seed: decides folds and permutations.
+    X and Y are rows of the same images, numpy or torch, and `labels` are attributes (n, k) of zeros and ones with k
+    `names`. `ridge` is as for `stitch`; `groups` and the draws are as in `Draws`.
 
     Returns:
         The table; an attribute that cannot be cross-validated is in `.refused` with its reason and nowhere else.
 
     Raises:
-        ValueError: what `stitch`, `as_labels`, `assign_folds` and `half_samples` refuse.
+        ValueError: what `stitch`, `as_labels` and `Resampling` refuse.
     """
     draws = Draws(n_folds, n_splits, n_permutations, confidence=confidence, seed=seed)
-    X, ridges = as_array(X), strengths(ridge)
-    Y = as_target(Y, X, "Y")
+    (X, Y), ridges = same_rows([("X", X), ("Y", Y)]), strengths(ridge)
     design = Design.of(len(X), labels, names, groups, n_folds=n_folds, n_splits=n_splits, seed=seed, what="labels")
     own, found, null = _scored(design, X, scaled_scores(Y), ridges, n_permutations)
     measured = {m: _measured(m, e, null, confidence) for m, e in found.items()}

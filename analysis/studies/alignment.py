@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from noisezoo.analysis.controls import neighbour_curve
 from noisezoo.analysis.core import interval_of_rate, units_of
 from noisezoo.analysis.figures import curves, lines, matrix
-from noisezoo.analysis.relations import Alignment as Aligned, alignment_matrix, neighbour_curve
+from noisezoo.analysis.relations import Alignment as Aligned, alignment_matrix
 from noisezoo.schema import ID
 from .claims import Json
 from .data import Data, Part

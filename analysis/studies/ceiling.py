@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from noisezoo.analysis.controls import Ceiling as Shared, share_of_ceiling
 from noisezoo.analysis.figures import dots, hue
-from noisezoo.analysis.relations import Ceiling as Shared, share_of_ceiling
 from .claims import Claim, Evidence, Json, beyond_twins
 from .data import Data
 from .study import NOISE, Analysis, Options, Page, Requirement, Study, independent_rows, register_study, spread

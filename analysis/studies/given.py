@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from noisezoo.analysis.controls import Given as Partial, PartialCCA, partial_cca, shared_given
 from noisezoo.analysis.figures import dots, hue
-from noisezoo.analysis.relations import Given as Partial, PartialCCA, partial_cca, shared_given
 from .claims import MEAN, Claim, Evidence, Json, beyond_twins
 from .data import Data
 from .study import (

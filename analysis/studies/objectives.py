@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator
 
+from noisezoo.analysis.controls import ByGroup, r2_by_group
 from noisezoo.analysis.figures import dots, hue
-from noisezoo.analysis.relations import ByGroup, r2_by_group
 from .claims import Claim, Evidence, Json
 from .data import Data
 from .study import NOISE, Analysis, Options, Page, Requirement, Study, independent_rows, register_study, spread

@@ -4,8 +4,8 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from noisezoo.analysis.controls import PairingCurve, Unpaired, match_unpaired, pairing_curve
 from noisezoo.analysis.figures import curves, lines
-from noisezoo.analysis.relations import PairingCurve, Unpaired, match_unpaired, pairing_curve
 from .claims import Claim, Evidence, Json, beyond_twins
 from .data import Data
 from .study import ENCODER, NOISE, Analysis, Options, Page, Study, register_study, spread

@@ -11,10 +11,10 @@ from sklearn.cross_decomposition import CCA
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.neighbors import NearestNeighbors
 
+from noisezoo.analysis.controls.neighbour_curve import neighbour_curve
 from noisezoo.analysis.core.intervals import null_of_draws, null_of_moments, null_of_ranks, null_of_rates
 from noisezoo.analysis.relations.alignment import MEASURES, Alignment, alignment, alignment_matrix
 from noisezoo.analysis.relations.cka import LinearKernel, cka_null, unbiased_cka, unbiased_hsic
-from noisezoo.analysis.relations.neighbour_curve import neighbour_curve
 from noisezoo.analysis.relations.neighbours import among, nearest, overlap, reordered
 from noisezoo.analysis.relations.svcca import PROCRUSTES, SVCCA, canonical_maps, held_out, leading_scores, rotation_maps
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from noisezoo.analysis.relations import r2_by_group, stitch
+from noisezoo.analysis import r2_by_group, stitch
 
 Views = dict[str, np.ndarray]  # type: ignore[type-arg]
 GROUPS = {"a": "one", "b": "one", "c": "two"}
@@ -59,5 +59,5 @@ def test_bad_input_is_refused() -> None:
     X, B, targets = planted(60, 1.0, 2)
     with pytest.raises(ValueError, match="at least one target"):
         r2_by_group(X, {}, {})
-    with pytest.raises(ValueError, match="X has 60 rows and the baseline 30"):
+    with pytest.raises(ValueError, match="X has 60 rows and the baseline has 30"):
         r2_by_group(X, targets, GROUPS, baseline=B[:30])

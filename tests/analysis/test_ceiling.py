@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from noisezoo.analysis.relations import alignment, share_of_ceiling, stitch
+from noisezoo.analysis import alignment, share_of_ceiling, stitch
 
 
 def planted(n: int, own: float, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # type: ignore[type-arg]
@@ -67,5 +67,5 @@ def test_a_ceiling_at_chance_gives_no_share_and_bad_input_is_refused() -> None:
     found = share_of_ceiling(X, Y, other, n_splits=4)
     assert np.isnan([one.estimate for one in found.share[:2]]).all() and found.found[0].estimate > 0.1
     assert [(row["what"], row["measure"]) for row in found.records()][3::3] == [("ceiling", "r2"), ("share", "r2")]
-    with pytest.raises(ValueError, match="X has 60 rows and the copy 120"):
+    with pytest.raises(ValueError, match="X has 60 rows and the copy has 120"):
         share_of_ceiling(X[:60], Y, copy)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from noisezoo.analysis.relations.given import shared_given
+from noisezoo.analysis.controls.given import shared_given
 
 
 def planted(n: int, own: float, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # type: ignore[type-arg]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
+from noisezoo.analysis.controls.pairing_curve import pairing_curve
 from noisezoo.analysis.controls.simulation import simulate_une
-from noisezoo.analysis.relations.pairing_curve import pairing_curve
-from noisezoo.analysis.relations.unpaired import METHODS, match_unpaired
+from noisezoo.analysis.controls.unpaired import METHODS, match_unpaired
 
 pytestmark = pytest.mark.filterwarnings("ignore:FastICA did not converge")
 FEW = {"n_splits": 3, "n_permutations": 3}
@@ -64,7 +64,7 @@ def test_people_never_straddle_and_what_cannot_be_asked_is_refused() -> None:
         pairing_curve(X, Y, sizes=[4])
     with pytest.raises(ValueError, match="sizes must lie between 8 and the 160 pairs"):
         pairing_curve(X, Y, sizes=[200])
-    with pytest.raises(ValueError, match="Y has 100 rows and X has 240"):
+    with pytest.raises(ValueError, match="X has 240 rows and Y has 100"):
         pairing_curve(X, Y[:100])
     with pytest.raises(ValueError, match="methods must be some of moments"):
         match_unpaired(X, Y, methods=["wishes"])

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LinearRegression
 
+from noisezoo.analysis.controls.partial_cca import partial_cca
 from noisezoo.analysis.core import assign_folds
-from noisezoo.analysis.relations.partial_cca import partial_cca
 
 
 def planted(n: int, own: float, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # type: ignore[type-arg]

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from noisezoo.analysis import ProbeTable, over_trainings, probe_table
-from noisezoo.analysis.core.halves import Estimate, half_samples, parts_of
+from noisezoo.analysis import Draws, ProbeTable, over_trainings, probe_table
+from noisezoo.analysis.core.halves import Estimate, Resampling
 from noisezoo.analysis.probes.trainings import _over_both, between_trainings
 from noisezoo.analysis.report import report
 from noisezoo.analysis.studies.run import analyze
@@ -25,12 +25,12 @@ TRUTH = 0.1
 def measured(scores: Floats, seed: int) -> Estimate:
     """Means of scores (n, trainings) as an estimate: on all rows and on the halves of 16 splits."""
     n = len(scores)
-    halves = half_samples(np.arange(n) % 5, 16, seed=seed)
+    plan = Resampling(np.arange(n) % 5, np.arange(n), Draws(n_splits=16, seed=seed))
     scored = []
-    for rows in parts_of(halves):
+    for rows in plan.parts:
         mean = scores[rows].mean(axis=0)
         scored.append((mean, (scores[rows] - mean) / len(rows)))
-    return Estimate.of(scored, parts_of(halves), np.arange(n))
+    return Estimate.of(scored, plan.parts, plan.units)
 
 
 def scores_of(rng: np.random.Generator, trainings: int, spread: float, shared: float, own: float) -> Floats:

@@ -9,26 +9,20 @@ from numpy.typing import ArrayLike, NDArray
 
 from noisezoo.analysis.core import (
     Draws,
-    Estimate,
     Floats,
     Measured,
+    Resampling,
     Result,
     Scored,
     Units,
-    as_array,
     assign_folds,
-    half_samples,
     null_of_draws,
     null_of_rates,
-    parts_of,
-    shuffled,
+    same_rows,
     to_numpy,
-    units_of,
 )
 from noisezoo.analysis.probes import METRICS, Fits, OutOfFold, scaled_scores, search_path
-from .retrieval import chance, hits
-from .ridge import cut, regress
-from .stitch import RIDGES, as_target
+from noisezoo.analysis.relations import RIDGES, chance, cut, explained, hits, regress
 
 METRIC, CHANCE = "balanced_accuracy", 0.5
 _INNER, _FEWEST, _KS = 3, 16, (1, 10)  # folds that choose the ridge, the least pairs that are tried unasked
@@ -74,46 +68,34 @@ def pairing_curve(
     what is carried over. Intervals are by half-samples, with half as many pairs; they take the probes as given.
     The null shuffles Y's rows and labels together against X, or whole groups, and fits the maps again.
 
-    Args:
-        X: rows of the source.
-        Y: rows of the target, of the same images.
-        labels: (n, k) attributes, zeros and ones, for `transfer`; None leaves it out.
-        sizes: numbers of pairs; None: 16, 32, ... and all rows of a training set.
-        groups: (n,) identities: a group never straddles folds or halves and enters the pairs whole.
-        n_folds: folds.
-        n_splits: splits in halves for the intervals, also their degrees of freedom.
-        n_permutations: of the null; below 2 NaN.
-        confidence: of the intervals.
-        seed: decides folds, halves, permutations and which pairs come first.
+    `labels` are attributes (n, k) of zeros and ones, without which there is no `transfer`. `sizes` are numbers of
+    pairs; None: 16, 32, ... and all rows of a training set. Groups enter the pairs whole; `groups` and the draws are as
+    in `Draws`.
 
     Raises:
-        ValueError: sizes below 8 or above the rows of a training set, or what `stitch` refuses.
+        ValueError: sizes below 8 or above the rows of a training set, or what `same_rows` and `Resampling` refuse.
     """
     draws = Draws(n_folds, n_splits, n_permutations, confidence=confidence, seed=seed)
-    source, units = to_numpy(as_array(X)), units_of(len(np.asarray(X)), groups)
-    T = to_numpy(scaled_scores(as_target(np.asarray(Y), source, "Y")))
-    n, folds = len(T), assign_folds(len(T), n_folds, seed=seed, groups=groups)
-    L, refused = _attributes(labels, folds)
-    most = n - int(np.bincount(folds).max())
+    source, target = map(to_numpy, same_rows([("X", X), ("Y", Y)]))
+    rows, T = Resampling.of(len(source), groups, draws), to_numpy(scaled_scores(target))
+    folds, units, (L, refused) = rows.folds, rows.units, _attributes(labels, rows.folds)
+    most = len(T) - int(np.bincount(folds).max())
     doubled = [_FEWEST * 2**i for i in range(20) if _FEWEST * 2**i < most]
     wanted = sorted({*sizes} if sizes is not None else {*doubled, most})
     if not wanted or wanted[0] < 8 or wanted[-1] > most:
         raise ValueError(f"sizes must lie between 8 and the {most} pairs of a training set, not {wanted}")
     arrival = np.random.default_rng([seed, 8]).random(units.max() + 1)[units]
     plan = _Plan(source, T, L, search_path(T, L, folds).fits if L.shape[1] else [], folds, units, arrival)
-    parts = parts_of(half_samples(folds, n_splits, seed=seed, groups=units))
-    orders = list(shuffled(units, n_permutations, np.random.default_rng([seed, 9])))
+    laws = {name: law for name, law in _LAWS.items() if name != "transfer" or L.shape[1]}
     points: dict[tuple[int, str], Measured] = {}
-    names = [name for name in _LAWS if name != "transfer" or L.shape[1]]
     for size in wanted:
-        scored = [plan.score(rows, rows, size / most) for rows in parts]
-        intervals = Estimate.of(scored, parts, units).intervals(confidence, least=-np.inf)
-        null = np.array([plan.score(parts[0], order, size / most)[0] for order in orders]).reshape(-1, len(names))
-        for name, interval, column in zip(names, intervals, null.T, strict=True):
-            points[size, name] = Measured.of(interval, _LAWS[name](interval.estimate, column, confidence))
+        scored = (plan.score(some, some, size / most) for some in rows.parts)
+        null = (plan.score(rows.parts[0], order, size / most)[0] for order in rows.orders(9))
+        found = rows.measured(scored, null, [*laws.values()])
+        points |= {(size, name): one for name, one in zip(laws, found, strict=True)}
     galleries = [np.flatnonzero(folds == f) for f in range(n_folds)]
     levels = dict(zip(_LAWS, (0.0, *chance(galleries, _KS).tolist(), CHANCE), strict=True))
-    return PairingCurve(points, levels, n, tuple(refused), draws)
+    return PairingCurve(points, levels, len(T), tuple(refused), draws)
 
 
 def _attributes(labels: ArrayLike | None, folds: Units) -> tuple[Floats, list[str]]:
@@ -168,10 +150,9 @@ def _scored(
     predicted: NDArray[Any], targets: NDArray[Any], logits: NDArray[Any], L: Floats, folds: Units
 ) -> Scored:  # fmt: skip
     errors, spreads = (np.square(A, dtype=np.float64).sum(axis=1) for A in (predicted - targets, targets))
-    r2 = 1 - errors.sum() / spreads.sum()
+    r2, of_r2 = explained(errors, spreads)
     found = hits(predicted, targets, [np.flatnonzero(folds == f) for f in np.unique(folds)], _KS)
-    values, influences = [r2, *found.mean(axis=0)], [((1 - r2) * spreads - errors) / spreads.sum()]
-    influences += list((found - found.mean(axis=0)).T / len(found))
+    values, influences = [r2, *found.mean(axis=0)], [of_r2, *(found - found.mean(axis=0)).T / len(found)]
     if L.shape[1]:
         each, influence = METRICS[METRIC](OutOfFold.of(logits, L, folds))
         values.append(each.mean())

@@ -20,13 +20,14 @@ from noisezoo.analysis.core import (
     Measured,
     Null,
     Result,
-    as_matrix,
     interval_of_rate,
     mean_intervals,
     no_narrower,
     null_of_ranks,
     one_of_each,
     principal_frame,
+    same_rows,
+    to_numpy,
     units_of,
 )
 
@@ -119,28 +120,20 @@ def match_unpaired(
 
     Each view enters by its whitened leading axes; both orders are shuffled before a method sees them.
 
-    Args:
-        X: rows of one view.
-        Y: rows of the other, of the same images.
-        methods: of METHODS; None for all that are installed (the extra `unpaired` installs all).
-        axes: leading axes of each view, at most.
-        max_rows: a random subset of more rows is taken, for transport costs the cube.
-        groups: (n,) identities, of each of which one row is taken.
-        n_permutations: Gaussian datasets of the same joint covariance, which the null is made of.
-        confidence: of the intervals.
-        seed: decides rows, orders, starts and Gaussian rows.
+    `methods` are some of METHODS; None for all that are installed (the extra `unpaired` installs all). At most so many
+    leading `axes` of each view are taken, and of more than `max_rows` rows a random subset, for transport costs the
+    cube; of each of `groups` (n,) one row. The null is of `n_permutations` Gaussian datasets of the same joint
+    covariance; the draws are as in `Draws`.
 
     Raises:
-        ValueError: different numbers of rows, fewer than 20, or an unknown method.
+        ValueError: fewer than 20 rows, an unknown method, or what `same_rows` refuses.
     """
     draws = Draws(n_permutations=n_permutations, confidence=confidence, seed=seed)
     known = [name for name in METHODS if name not in NEEDS or find_spec(NEEDS[name])]
     chosen = known if methods is None else list(methods)
     if not set(chosen) <= set(METHODS):
         raise ValueError(f"methods must be some of {', '.join(METHODS)}, not {chosen}")
-    A, B = (as_matrix(V, name, min_rows=20).astype(np.float64) for V, name in ((X, "X"), (Y, "Y")))
-    if len(A) != len(B):
-        raise ValueError(f"Y has {len(B)} rows and X has {len(A)}: give the same images in both")
+    A, B = (to_numpy(V).astype(np.float64) for V in same_rows([("X", X), ("Y", Y)], min_rows=20))
     rng = np.random.default_rng([seed, 12])
     rows = np.sort(rng.permutation(one_of_each(units_of(len(A), groups), seed))[:max_rows])
     T, U = (principal_frame(V[rows], name, leading=axes).scores for V, name in ((A, "X"), (B, "Y")))

@@ -8,10 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from noisezoo.analysis.core import Draws, Floats, Measured, Result, Scored, Units, as_matrix
-from .pair_scores import Halved, r2_of
-from .ridge import cut
-from .stitch import as_target
+from noisezoo.analysis.core import (
+    AnyArray,
+    Draws,
+    Floats,
+    Measured,
+    Resampling,
+    Result,
+    Scored,
+    Units,
+    same_rows,
+    to_numpy,
+)
+from noisezoo.analysis.relations import RIDGES, Source, cut, explained, regress
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,51 +59,45 @@ def r2_by_group(
     Intervals are by half-samples, for these targets: they say nothing of other targets of the same groups. The null
     pairs the rows of the targets with those of X and the baseline at random.
 
-    Args:
-        X: rows of the view that predicts.
-        targets: name -> (n, e).
-        group_of: name -> its group.
-        baseline: rows of another view that predicts.
-        groups: (n,) identities: a group never straddles folds or halves, and is permuted whole.
-        n_folds: folds.
-        n_splits: splits in halves for the intervals, also their degrees of freedom.
-        n_permutations: of the null; below 2 NaN.
-        confidence: of the intervals.
-        seed: decides folds, halves and permutations.
+    `targets` are name -> rows (n, e), and `group_of` name -> its group. `groups` (n,) are identities; they and the
+    draws are as in `Draws`.
 
     Raises:
-        ValueError: no target, different numbers of rows, a view whose rows are all equal, or what `as_matrix` and
-            `assign_folds` refuse.
+        ValueError: no target, or what `same_rows` and `Resampling` refuse.
     """
     if not targets:
         raise ValueError("give at least one target")
     draws = Draws(n_folds, n_splits, n_permutations, confidence=confidence, seed=seed)
-    sources = [as_matrix(A, name) for name, A in (("X", X), ("the baseline", baseline)) if A is not None]
-    if len({len(A) for A in sources}) > 1:
-        raise ValueError(f"X has {len(sources[0])} rows and the baseline {len(sources[1])}: give the same images")
-    rows = {name: as_target(Y, sources[0], name) for name, Y in targets.items()}
-    names = list(dict.fromkeys(group_of[name] for name in rows))
-    of = [[k for k, name in enumerate(rows) if group_of[name] == group] for group in names]
-    plan = Halved.of(len(sources[0]), groups, draws)
+    given = [("X", X), ("the baseline", baseline)][: 1 if baseline is None else 2]
+    views = list(map(to_numpy, same_rows([*given, *targets.items()])))
+    sources, found = views[: len(given)], dict(zip(targets, views[len(given) :], strict=True))
+    names = list(dict.fromkeys(group_of[name] for name in found))
+    of = [[k for k, name in enumerate(found) if group_of[name] == group] for group in names]
+    rows = Resampling.of(len(views[0]), groups, draws)
 
-    def scored(first: Units, others: Units) -> Scored:
-        folds = plan.folds[others]
-        cuts = [cut(A[others], folds) for A in sources]
-        each = [[r2_of(one, Y[first]) for Y in rows.values()] for one in cuts]
+    def score(first: Units, others: Units) -> Scored:
+        """Of targets' rows (m,) with rows (m,) of what predicts them."""
+        cuts = [cut(A[others], rows.folds[others]) for A in sources]
+        each = [[_r2(one, Y[first]) for Y in found.values()] for one in cuts]
         values = np.array([[value for value, _ in line] for line in each])  # (sources, targets)
         influences = np.array([[influence for _, influence in line] for line in each])  # (sources, targets, m)
-        return _combined(values, of), np.stack(_columns(influences, of), axis=-1)
+        return np.array(_columns(values, of)), np.stack(_columns(influences, of), axis=-1)
 
-    found = iter(plan.measured(scored, len(sources[0])))
+    null = (score(order, rows.parts[0])[0] for order in rows.orders(16))
+    measured = iter(rows.measured((score(some, some) for some in rows.parts), null, most=np.inf))
     measures = ("r2", "r2 of the baseline", "gain")[: 3 if baseline is not None else 1]
-    listed = [(group, "", measure, len(those), next(found)) for measure in measures
+    listed = [(group, "", measure, len(those), next(measured)) for measure in measures
               for group, those in zip(names, of, strict=True)]  # fmt: skip
-    pairs = [(a, b, measures[-1], 0, next(found)) for a, b in combinations(names, 2)]
-    return ByGroup((*listed, *pairs), len(sources[0]), draws)
+    pairs = [(a, b, measures[-1], 0, next(measured)) for a, b in combinations(names, 2)]
+    return ByGroup((*listed, *pairs), len(views[0]), draws)
 
 
-def _combined(values: Floats, of: list[list[int]]) -> Floats:
-    return np.array(_columns(values, of))
+def _r2(source: Source, Y: AnyArray) -> tuple[float, Floats]:
+    """Held-out R2 of ridge from a source to Y (m, e) at the strengths that other folds choose, and influences (m,)."""
+    fitted = regress(source, Y)
+    predicted, truth = fitted.out_of_fold(fitted.choose(RIDGES))
+    errors, spreads = (np.square(A).sum(axis=1, dtype=np.float64) for A in (predicted - truth, truth))
+    return explained(errors, spreads)
 
 
 def _columns(values: Floats, of: list[list[int]]) -> list[Any]:

@@ -7,24 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from noisezoo.analysis.core import (
-    Draws,
-    Estimate,
-    Floats,
-    Measured,
-    Result,
-    Scored,
-    Units,
-    as_matrix,
-    assign_folds,
-    half_samples,
-    null_of_draws,
-    parts_of,
-    shuffled,
-    units_of,
-)
-from .ridge import Regression, cut, regress
-from .stitch import RIDGES, as_target
+from noisezoo.analysis.core import Draws, Floats, Measured, Resampling, Result, Scored, Units, same_rows, to_numpy
+from noisezoo.analysis.relations import RIDGES, Regression, cut, explained, regress
 
 SHARES = (0.0, 0.1, 0.3, 0.6, 0.9)
 """Of the variance of both views together that the predicting view may have; 0 is the given view alone."""
@@ -68,46 +52,32 @@ def shared_given(
     Intervals are by half-samples. The null keeps what Z tells of X, and shuffles the rest (Freedman and Lane 1983): X
     is replaced by its out-of-fold prediction from Z plus the residuals of other rows, or whole groups.
 
-    Args:
-        X: rows of the view that may add, such as a noise.
-        Y: rows of the view that is predicted, such as an encoder's.
-        Z: rows of what is given, such as the pixels.
-        groups: (n,) identities: a group never straddles folds or halves, and is permuted whole.
-        n_folds: folds.
-        n_splits: splits in halves for the intervals, also their degrees of freedom.
-        n_permutations: of the null; below 2 NaN.
-        confidence: of the intervals.
-        seed: decides folds, halves and permutations.
+    X are rows of the view that may add, such as a noise, Y of the view that is predicted, such as an encoder's, and Z
+    of what is given, such as the pixels. `groups` and the draws are as in `Draws`.
 
     Raises:
-        ValueError: different numbers of rows, a view whose rows are all equal, or what `as_matrix` and `assign_folds`
-            refuse.
+        ValueError: what `same_rows` and `Resampling` refuse.
     """
     draws = Draws(n_folds, n_splits, n_permutations, confidence=confidence, seed=seed)
-    given = _scaled(as_matrix(Z, "Z"))
-    target, adds = (np.asarray(as_target(A, given, name), np.float64) for A, name in ((Y, "Y"), (X, "X")))
-    adds, n = _scaled(adds), len(given)
-    units, folds = units_of(n, groups), assign_folds(n, n_folds, seed=seed, groups=groups)
-    parts = parts_of(half_samples(folds, n_splits, seed=seed, groups=units))
-    scored = [_score(adds[rows], target[rows], given[rows], folds[rows]) for rows in parts]
-    intervals = Estimate.of(scored, parts, units).intervals(confidence, least=-np.inf)
-    fitted = regress(cut(given, folds), adds)
+    adds, target, given = map(to_numpy, same_rows(zip("XYZ", (X, Y, Z), strict=True)))
+    adds, target, given = _scaled(adds), np.asarray(target, np.float64), _scaled(given)
+    rows = Resampling.of(len(given), groups, draws)
+    fitted = regress(cut(given, rows.folds), adds)
     predicted, truth = fitted.out_of_fold(fitted.choose(RIDGES))
-    orders = shuffled(units, n_permutations, np.random.default_rng([seed, 14]))
-    redrawn = (predicted + (truth - predicted)[order] for order in orders)
-    null = np.array([_score(copy, target, given, folds)[0] for copy in redrawn]).reshape(-1, len(MEASURES))
-    laws = [null_of_draws(i.estimate, column, confidence) for i, column in zip(intervals, null.T, strict=True)]
-    alone, both, partial = map(Measured.of, intervals, laws)
-    return Given(alone, both, partial, n, draws)
+
+    def score(adds: Floats, some: Units) -> Scored:
+        return _score(adds[some], target[some], given[some], rows.folds[some])
+
+    redrawn = (predicted + (truth - predicted)[order] for order in rows.orders(14))
+    null = (score(copy, rows.parts[0])[0] for copy in redrawn)
+    alone, both, partial = rows.measured((score(adds, some) for some in rows.parts), null)
+    return Given(alone, both, partial, len(given), draws)
 
 
 def _scaled(A: NDArray[Any]) -> Floats:
     """Centred rows (n, d) of mean squared norm 1."""
     A = A - A.mean(axis=0, dtype=np.float64)
-    norm = np.sqrt(np.square(A).sum() / len(A))
-    if not norm > 0:
-        raise ValueError("all rows of a view are equal: nothing varies")
-    return np.asarray(A / norm, np.float64)
+    return np.asarray(A / np.sqrt(np.square(A).sum() / len(A)), np.float64)
 
 
 def _score(X: Floats, Y: Floats, Z: Floats, folds: Units) -> Scored:
@@ -116,10 +86,8 @@ def _score(X: Floats, Y: Floats, Z: Floats, folds: Units) -> Scored:
     fitted = [regress(cut(features, folds), Y) for features in beside]
     without, spread = _errors(fitted[:1], folds)
     errors, _ = _errors(fitted, folds)
-    pairs = ((without, spread), (errors, spread), (errors, without))
-    values = [1 - top.sum() / bottom.sum() for top, bottom in pairs]
-    influences = [((1 - v) * bottom - top) / bottom.sum() for v, (top, bottom) in zip(values, pairs, strict=True)]
-    return np.array(values), np.stack(influences, axis=1)
+    each = [explained(without, spread), explained(errors, spread), explained(errors, without)]
+    return np.array([value for value, _ in each]), np.stack([influence for _, influence in each], axis=1)
 
 
 def _errors(fitted: Iterable[Regression], folds: Units) -> tuple[Floats, Floats]:

@@ -6,23 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from noisezoo.analysis.core import (
-    Draws,
-    Estimate,
-    Floats,
-    Measured,
-    Result,
-    Scored,
-    Units,
-    as_matrix,
-    assign_folds,
-    half_samples,
-    null_of_draws,
-    parts_of,
-    shuffled,
-    units_of,
-)
-from .svcca import canonical_maps, leading_scores, mean_correlation, out_of_fold
+from noisezoo.analysis.core import Draws, Floats, Measured, Resampling, Result, Scored, Units, same_rows, to_numpy
+from noisezoo.analysis.relations import canonical_maps, leading_scores, mean_correlation, out_of_fold
 
 MEASURES = ("canonical correlation", "partial canonical correlation")
 MEAN = "mean"
@@ -73,56 +58,33 @@ def partial_cca(
     Intervals are by half-samples. The null shuffles the rows of X, or whole groups; given Z, those of what Z leaves of
     X (Freedman and Lane 1983).
 
-    Args:
-        X: rows of one view, such as a noise.
-        Y: rows of the other, such as an encoder's.
-        Z: rows of what is given, such as the pixels.
-        pairs: leading pairs of directions, at most as many as axes.
-        groups: (n,) identities: a group never straddles folds or halves, and is permuted whole.
-        max_axes: leading axes of a view.
-        n_folds: folds.
-        n_splits: splits in halves for the intervals, also their degrees of freedom.
-        n_permutations: of the null; below 2 NaN.
-        confidence: of the intervals.
-        seed: decides folds, halves and permutations.
+    X are rows of one view, such as a noise, Y of the other, such as an encoder's, and Z of what is given, such as the
+    pixels. At most as many leading `pairs` of directions are given as there are axes. `groups` and the draws are as in
+    `Draws`.
 
     Raises:
-        ValueError: different numbers of rows, fewer than 40, a view whose rows are all equal, or what `as_matrix` and
-            `assign_folds` refuse.
+        ValueError: fewer than 40 rows, or what `same_rows` and `Resampling` refuse.
     """
     draws = Draws(n_folds, n_splits, n_permutations, confidence=confidence, seed=seed)
-    views = [as_matrix(A, name, min_rows=40) for name, A in (("X", X), ("Y", Y), ("Z", Z))]
-    n = _rows(views)
-    units, folds = units_of(n, groups), assign_folds(n, n_folds, seed=seed, groups=groups)
-    independent = int(units.max()) + 1
+    views = list(map(to_numpy, same_rows(zip("XYZ", (X, Y, Z), strict=True), min_rows=40)))
+    rows = Resampling.of(len(views[0]), groups, draws)
+    folds, independent = rows.folds, int(rows.units.max()) + 1
     led = [leading_scores(A, share, max(1, min(max_axes, independent // part)))
            for A, (share, part) in zip(views, ((_SHARE, 20), (_SHARE, 20), (1.0, 5)), strict=True)]  # fmt: skip
     (T, _), (U, _), (C, _) = led
-    q = min(pairs, T.shape[1], U.shape[1])
-    parts = parts_of(half_samples(folds, n_splits, seed=seed, groups=units))
-    scored = [_score(T[rows], U[rows], C[rows], folds[rows], q) for rows in parts]
-    intervals = Estimate.of(scored, parts, units).intervals(confidence, least=-1.0)
-    left = T - C @ np.linalg.lstsq(C, T, rcond=None)[0]
-    orders = list(shuffled(units, n_permutations, np.random.default_rng([seed, 15])))
-    null = np.array([[*_pairs(T[o], U, None, folds, q)[0], *_pairs(left[o], U, C, folds, q)[0]] for o in orders])
-    columns = null.reshape(-1, 2 * (q + 1)).T
-    laws = [null_of_draws(i.estimate, column, confidence) for i, column in zip(intervals, columns, strict=True)]
-    found = tuple(map(Measured.of, intervals, laws))
+    q, left = min(pairs, T.shape[1], U.shape[1]), T - C @ np.linalg.lstsq(C, T, rcond=None)[0]
+    scored = (_score(T[some], T[some], U[some], C[some], folds[some], q) for some in rows.parts)
+    null = (_score(T[order], left[order], U, C, folds, q)[0] for order in rows.orders(15))
+    found = tuple(rows.measured(scored, null, least=-1.0))
     said = tuple(f"partial_cca sees the leading {A.shape[1]} axes of {name}, {held:.0%} of its variance"
                  for name, (A, held) in zip("XYZ", led, strict=True) if held < _SHARE)  # fmt: skip
-    return PartialCCA(found[: q + 1], found[q + 1 :], n, (T.shape[1], U.shape[1], C.shape[1]), draws, said)
+    axes = (T.shape[1], U.shape[1], C.shape[1])
+    return PartialCCA(found[: q + 1], found[q + 1 :], len(T), axes, draws, said)
 
 
-def _rows(views: list[Any]) -> int:
-    counts = [len(A) for A in views]
-    if len(set(counts)) > 1:
-        raise ValueError(f"X, Y and Z have {counts} rows: give the same images, in the same order, in all three")
-    return counts[0]
-
-
-def _score(X: Floats, Y: Floats, Z: Floats, folds: Units, q: int) -> Scored:
-    """Correlations of q pairs and their mean, then those given Z (2 q + 2,), and each row's influence."""
-    both = [_pairs(X, Y, given, folds, q) for given in (None, Z)]
+def _score(X: Floats, of_X: Floats, Y: Floats, Z: Floats, folds: Units, q: int) -> Scored:
+    """Correlations of q pairs of X and Y and their mean, then of `of_X` and Y given Z; and each row's influence."""
+    both = [_pairs(X, Y, None, folds, q), _pairs(of_X, Y, Z, folds, q)]
     return np.concatenate([v for v, _ in both]), np.hstack([influence for _, influence in both])
 
 

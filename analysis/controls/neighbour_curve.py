@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from noisezoo.analysis.core import AnyArray, Draws, Measured, Result
-from .alignment import alignment_matrix
+from noisezoo.analysis.relations import alignment_matrix
 
 _HALVINGS = 4  # sizes that are tried unasked
 
@@ -45,15 +45,9 @@ def neighbour_curve(
     At a fixed k more images make near neighbours nearer, so that a value means nothing without its n: two views that
     share their coarse geometry only agree less and less, and those that share the fine one keep what they have.
 
-    Args:
-        views: name -> (n, d), one image a row, the same in all.
-        sizes: numbers of images; None: all, a half, a quarter and an eighth, while there are more than 4 k.
-        k: neighbours, at every size.
-        groups: (n,) identities, whose rows are never neighbours; as in `alignment`.
-        n_splits: splits in halves for the intervals.
-        n_permutations: permuted pairings for the null.
-        confidence: of the intervals.
-        seed: decides subsets, halves and permutations.
+    `views` are name -> (n, d), one image a row, the same in all. `sizes` are numbers of images; None: all, a half, a
+    quarter and an eighth, while there are more than 4 k. Rows of one of `groups` (n,) are never neighbours; they and
+    the draws are as in `Draws`.
 
     Raises:
         ValueError: a size of 4 k or less or above n, or what `alignment` refuses.

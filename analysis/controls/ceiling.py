@@ -6,12 +6,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from noisezoo.analysis.core import AnyArray, Draws, Floats, Measured, Null, Result, Scored, Units, as_matrix
-from .cka import LinearKernel, unbiased_cka
-from .pair_scores import Halved
-from .retrieval import galleries
-from .ridge import cut, regress
-from .stitch import RIDGES, as_target, score
+from noisezoo.analysis.core import (
+    AnyArray,
+    Draws,
+    Floats,
+    Measured,
+    Null,
+    Resampling,
+    Result,
+    Scored,
+    Units,
+    same_rows,
+    to_numpy,
+)
+from noisezoo.analysis.relations import (
+    RIDGES,
+    LinearKernel,
+    cut,
+    explained,
+    galleries,
+    held_out_scores,
+    regress,
+    unbiased_cka,
+)
 
 MEASURES = ("r2", "cka", "retrieval@1")
 GALLERY = 100
@@ -56,36 +73,25 @@ def share_of_ceiling(
     Intervals are by half-samples, of the share as a whole. The null pairs the rows of Y with those of X and the copy at
     random. A share is NaN where the interval of the ceiling holds what the null does.
 
-    Args:
-        X: rows of a view, such as a noise.
-        Y: rows of the other, such as an encoder's.
-        copy: rows of the other's view of the mirrored or cropped pictures.
-        groups: (n,) identities: a group never straddles folds or halves, and is permuted whole; in CKA pairs within
-            one are left out.
-        n_folds: folds.
-        n_splits: splits in halves for the intervals, also their degrees of freedom.
-        n_permutations: of the null; below 2 NaN.
-        confidence: of the intervals.
-        seed: decides folds, halves and permutations.
+    `copy` are rows of Y's view of the mirrored or cropped pictures. `groups` (n,) are identities, whose pairs CKA
+    leaves out; they and the draws are as in `Draws`.
 
     Raises:
-        ValueError: different numbers of rows, a view whose rows are all equal, or what `as_matrix` and `assign_folds`
-            refuse.
+        ValueError: what `same_rows` and `Resampling` refuse.
     """
     draws = Draws(n_folds, n_splits, n_permutations, confidence=confidence, seed=seed)
-    sources = [as_matrix(X, "X"), as_matrix(copy, "the copy")]
-    if len(sources[0]) != len(sources[1]):
-        raise ValueError(f"X has {len(sources[0])} rows and the copy {len(sources[1])}: give the same images")
-    target = as_target(Y, sources[0], "Y")
-    plan = Halved.of(len(sources[0]), groups, draws)
+    *sources, target = map(to_numpy, same_rows([("X", X), ("the copy", copy), ("Y", Y)]))
+    rows = Resampling.of(len(target), groups, draws)
 
-    def scored(first: Units, others: Units) -> Scored:
-        folds, units = plan.folds[others], np.unique(plan.units[others], return_inverse=True)[1]
+    def score(first: Units, others: Units) -> Scored:
+        """Of rows (m,) of Y with rows (m,) of X and the copy."""
+        folds, units = rows.folds[others], np.unique(rows.units[others], return_inverse=True)[1]
         values, influences = zip(*(_score(A[others], target[first], folds, units, seed) for A in sources), strict=True)
         share, told = _ratio(values, influences)
         return np.concatenate([*values, share]), np.hstack([*influences, told])
 
-    every = plan.measured(scored, len(sources[0]))
+    null = (score(order, rows.parts[0])[0] for order in rows.orders(16))
+    every = rows.measured((score(some, some) for some in rows.parts), null, most=np.inf)
     k = len(MEASURES)
     found, ceiling, share = every[:k], every[k : 2 * k], every[2 * k :]
     return Ceiling(tuple(found), tuple(ceiling), tuple(map(_told, share, found, ceiling)), len(target), draws)
@@ -94,13 +100,15 @@ def share_of_ceiling(
 def _score(X: AnyArray, Y: AnyArray, folds: Units, units: Units, seed: int) -> Scored:
     """MEASURES of X with Y (3,), and each row's influence (m, 3)."""
     source = cut(X, folds)
-    found = score(regress(source, Y), RIDGES, galleries(source.rows, GALLERY, np.random.default_rng([seed, 17])))
+    found = held_out_scores(
+        regress(source, Y), RIDGES, galleries(source.rows, GALLERY, np.random.default_rng([seed, 17]))
+    )
     hits = found.hits[:, 0]
     cka, of_unit = unbiased_cka(LinearKernel.of(X, units), LinearKernel.of(Y, units))
     of_row = np.zeros(len(X))
     of_row[np.unique(units, return_index=True)[1]] = of_unit
-    r2 = ((1 - found.r2) * found.spreads - found.errors) / found.spreads.sum()
-    return np.array([found.r2, cka, hits.mean()]), np.stack([r2, of_row, (hits - hits.mean()) / len(hits)], axis=1)
+    r2, of_r2 = explained(found.errors, found.spreads)
+    return np.array([r2, cka, hits.mean()]), np.stack([of_r2, of_row, (hits - hits.mean()) / len(hits)], axis=1)
 
 
 def _ratio(values: tuple[Floats, ...], influences: tuple[Floats, ...]) -> Scored:
