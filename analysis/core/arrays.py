@@ -73,13 +73,15 @@ def same_rows(views: Iterable[tuple[str, AnyArray]], *, min_rows: int = 2, varyi
             `as_array` refuses.
     """
     arrays = [(name, as_array(X, name, min_rows=min_rows)) for name, X in views]
-    if len({len(A) for _, A in arrays}) > 1:
-        counts = " and ".join(f"{name} has {len(A)} rows" for name, A in arrays)
-        raise ValueError(f"{counts}: give the same images, in the same order, in every view")
+    first, X = arrays[0]
     for name, A in arrays:
+        if len(A) != len(X):
+            raise ValueError(
+                f"{first} has {len(X)} rows and {name} has {len(A)}: give the same images, in the same order, in each"
+            )
         if varying and bool((A == A[:1]).all()):
             raise ValueError(f"all rows of {name} are equal: nothing varies")
-    return [along(A, arrays[0][1]) for _, A in arrays]
+    return [along(A, X) for _, A in arrays]
 
 
 def as_matrix(X: ArrayLike, name: str = "X", *, min_rows: int = 2) -> Matrix:

@@ -116,7 +116,7 @@ def test_a_solution_has_the_leading_eigenpairs_also_where_one_is_repeated(dtype:
 def plain_held_out(views: list[Any], space: SharedSpace, ridge: float) -> Floats:
     total = np.zeros(len(space.eigenvalues))
     for fold in range(space.draws.n_folds):
-        test = space.sample.folds == fold
+        test = space.sample.rows.folds == fold
         fit = gcca([X[~test] for X in views], total.size, ridge=ridge)
         Z = [X[test].astype(float) @ W for X, W in zip(views, fit.weights, strict=True)]
         pairs = [(i, j) for i in range(len(Z)) for j in range(i)]
@@ -163,7 +163,7 @@ def test_the_same_seed_gives_the_same_numbers() -> None:
 def test_no_row_has_a_part_in_its_own_out_of_fold_coordinates() -> None:
     views = planted(300)
     space = gcca(views, 3, ridge=0.05)
-    row, *others = np.flatnonzero(space.sample.folds == 0)
+    row, *others = np.flatnonzero(space.sample.rows.folds == 0)
     moved = [X.copy() for X in views]
     for X in moved:
         X[row] *= 20
@@ -202,7 +202,7 @@ def test_permuted_views_give_every_group_the_rows_of_one_group_whatever_its_size
 def test_identities_never_straddle_folds() -> None:
     groups = np.repeat(np.arange(50), 4)
     space = gcca(planted(), 2, groups=groups, n_permutations=3, n_splits=3)
-    assert all(len(set(space.sample.folds[groups == g])) == 1 for g in range(50))
+    assert all(len(set(space.sample.rows.folds[groups == g])) == 1 for g in range(50))
     assert np.isfinite([i.low for i in space.held_out]).all()
 
 
@@ -237,7 +237,7 @@ ROWS = np.random.default_rng(2).standard_normal((40, 6))
     ("views", "dim", "settings", "said"),
     [
         ([ROWS], 1, {}, "at least two views"),
-        ([ROWS, ROWS[:30]], 1, {}, r"\[40, 30\] rows"),
+        ([ROWS, ROWS[:30]], 1, {}, "view 0 has 40 rows and view 1 has 30"),
         ([ROWS, np.full((40, 3), np.nan)], 1, {}, "view 1 holds 120 NaN"),
         ([ROWS, ROWS[:, :5]], 1, {"ids": [range(40), range(1, 41)]}, "views 0 and 1 hold different images in 40 rows"),
         ([ROWS, ROWS[:, :5]], 1, {"ids": [range(40)]}, "ids must be 2 sequences of 40"),
@@ -302,7 +302,7 @@ def test_a_column_that_varies_in_one_fold_only_is_of_no_use_elsewhere_and_no_err
     views = [X.astype(np.float64) for X in planted(seed=seed)]
     plain = gcca(views, 3, n_permutations=3)
     rare = np.zeros((200, 1))
-    rare[np.flatnonzero(plain.sample.folds == 2)[:5]] = rng.standard_normal((5, 1))
+    rare[np.flatnonzero(plain.sample.rows.folds == 2)[:5]] = rng.standard_normal((5, 1))
     with_rare = gcca([np.hstack([views[0], rare]), *views[1:]], 3, n_permutations=3)
     np.testing.assert_allclose(with_rare.held_out_values, plain.held_out_values, atol=0.02)
     assert np.isfinite(with_rare.null).all()

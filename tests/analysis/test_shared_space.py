@@ -17,7 +17,7 @@ def test_probes_of_the_shared_space_have_its_folds_and_beat_chance() -> None:
     groups = np.repeat(np.arange(300), 2)
     space = gcca(data.views, 4, groups=groups, n_folds=4, seed=7)
     table = shared_probes(space, data.attributes, data.names, n_splits=2)
-    np.testing.assert_array_equal(table.out_of_fold.folds, space.sample.folds)
+    np.testing.assert_array_equal(table.out_of_fold.folds, space.sample.rows.folds)
     assert table.mean["balanced_accuracy"].estimate > 0.8
 
 

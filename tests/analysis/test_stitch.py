@@ -196,7 +196,7 @@ def test_the_same_seed_gives_the_same_numbers_and_plain_json() -> None:
 def test_bad_input_is_refused_by_name() -> None:
     X, Y = pair(40, 5, 3)
     for views, settings, complaint in (
-        ((X, Y[:30]), {}, "Y has 30 rows and X has 40"),
+        ((X, Y[:30]), {}, "X has 40 rows and Y has 30"),
         ((X * 0, Y), {}, "all rows of X are equal"),
         ((X, Y * 0 + 1), {}, "all rows of Y are equal"),
         ((X, Y), {"ridge": 0.0}, "ridge must be positive"),
