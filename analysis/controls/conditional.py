@@ -14,13 +14,11 @@ from noisezoo.analysis.core import (
     Floats,
     Interval,
     Result,
-    along,
-    as_array,
     caveats,
     like,
     namespace,
     null_columns,
-    refuse_settings,
+    same_rows,
     shuffled,
     to_numpy,
     with_mean,
@@ -103,31 +101,18 @@ def conditional_value(
 
     The null shuffles the rows of the view that is added, groups whole.
 
-    Args:
-        A: rows of one view, numpy or torch, float32 or float64.
-        B: rows of the other.
-        Y: (n, k) attributes, zeros and ones.
-        names: (k,) their names.
-        views: names of A and B in the records.
-        groups: as in `probe_table`, as are the following.
-        n_folds: folds.
-        seed: decides folds, half-samples and shuffles.
-        n_splits: for the intervals.
-        n_permutations: shuffled copies of each view; 0 leaves the null NaN.
-        confidence: of the intervals.
+    A and B are numpy or torch, float32 or float64, and records call them by the names in `views`; Y are attributes
+    (n, k) of zeros and ones with k `names`. `groups` and the draws are as in `probe_table`.
 
     Returns:
         For every metric of SCORES: A, B, "both", "B given A" and "A given B". Log-loss is in nats a row, and lower is
         better: there, a view adds what is below zero.
 
     Raises:
-        ValueError: views of different rows, or what `probe_table` refuses.
+        ValueError: what `same_rows` or `probe_table` refuses.
     """
-    refuse_settings(n_permutations=n_permutations, confidence=confidence, seed=seed)
-    A = as_array(A, "A")
-    B = along(as_array(B, "B"), A)
-    if len(A) != len(B):
-        raise ValueError(f"A has {len(A)} rows and B has {len(B)}: both must be views of the same images, in order")
+    draws = Draws(n_folds, n_splits, n_permutations, confidence=confidence, seed=seed)
+    A, B = same_rows([("A", A), ("B", B)])
     design = Design.of(len(A), Y, names, groups, n_folds=n_folds, n_splits=n_splits, seed=seed)
     TA, TB = (scaled_scores(view) for view in (A, B))
     blends = _blends(TA, TB, design)
@@ -145,7 +130,7 @@ def conditional_value(
         share=np.asarray(SHARES)[which],
         n=len(A),
         d=(A.shape[1], B.shape[1]),
-        draws=Draws(n_folds, n_splits, n_permutations, confidence=confidence, seed=seed),
+        draws=draws,
         caveats=tuple(said),
     )
 

@@ -17,7 +17,6 @@ from noisezoo.analysis.core import (
     as_array,
     caveats,
     null_columns,
-    refuse_settings,
     to_numpy,
     with_mean,
 )
@@ -85,17 +84,9 @@ def learning_curve(
     all else is learnt from the sample of that size, and half of it in a half-sample. The largest size, all n (1 - 1 /
     n_folds) training rows, gives the table itself.
 
-    Args:
-        X: rows of the view, numpy or torch, float32 or float64.
-        Y: (n, k) attributes, zeros and ones.
-        names: (k,) their names.
-        sizes: training rows of a probe; None: all, a half, a quarter and an eighth of them, while there are 50.
-        groups: as in `probe_table`; a group comes into the sample whole.
-        n_folds: as in `probe_table`, as are the following.
-        seed: also decides the order in which rows come into the sample.
-        n_splits: for the intervals.
-        n_permutations: for the null.
-        confidence: of the intervals.
+    X is numpy or torch, float32 or float64; Y are attributes (n, k) of zeros and ones with k `names`. `sizes` are
+    numbers of training rows; None: all, a half, a quarter and an eighth of them, while there are 50. `groups`, which
+    come into the sample whole, and the draws are as in `probe_table`.
 
     Returns:
         The curve; an attribute with too few rows of a class in the smallest sample is in `.refused` with the reason,
@@ -104,7 +95,7 @@ def learning_curve(
     Raises:
         ValueError: sizes below 2 or above n (1 - 1 / n_folds), or what `probe_table` refuses.
     """
-    refuse_settings(n_permutations=n_permutations, confidence=confidence, seed=seed)
+    draws = Draws(n_folds, n_splits, n_permutations, confidence=confidence, seed=seed)
     X = as_array(X)
     every = Design.of(len(X), Y, names, groups, n_folds=n_folds, n_splits=n_splits, seed=seed)
     most = round(len(X) * (1 - 1 / n_folds))
@@ -121,7 +112,6 @@ def learning_curve(
         rises = {m: (found.estimates[m] - e).every_interval(confidence, least=-1.0) for m, e in before.items()}
         points.append(CurvePoint(size, intervals, rises or unknown, {m: with_mean(n) for m, n in found.null.items()}))
         before = found.estimates
-    draws = Draws(n_folds, n_splits, n_permutations, confidence=confidence, seed=seed)
     warned = caveats(to_numpy(X), design.folds)
     return LearningCurve(design.names, design.refused, tuple(points), wanted, len(X), X.shape[1], draws, warned)
 

@@ -8,11 +8,11 @@ from math import ceil
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
 
 from noisezoo.analysis.core import (
     AnyArray,
     Blocks,
+    Floats,
     Matrix,
     Result,
     Rows,
@@ -25,7 +25,6 @@ from noisezoo.analysis.core import (
 from noisezoo.analysis.gaussian import FAMILIES, examine, null_replicates, sample_of
 from .simulation import MODE, bimodal, laplace, row_scales, shell
 
-Floats = NDArray[np.float64]
 _DEGREES = 10  # of freedom of the shared scale
 _ROWS, _COLUMNS = 1000, 500  # at most, of a planted sample: some 10 s for all of them on one core
 

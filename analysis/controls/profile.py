@@ -80,14 +80,9 @@ def profile_correlation(
     Attributes whose labels nearly repeat each other are scored alike in every view, by chance too, and are no
     independent evidence: each cluster of them counts once, with its mean score.
 
-    Args:
-        a: the view in question, such as a noise view.
-        b: the reference, such as CLIP.
-        controls: control -> its table; pixels, VAE latent, untrained network.
-        views: names of a and b in the records.
-        metric: one of METRICS.
-        n_permutations: of attributes, for the null of no correlation.
-        seed: of the permutations.
+    a is the view in question, such as a noise view, b the reference, such as CLIP, and records call them by the names
+    in `views`; `controls` are control -> its table: pixels, VAE latent, untrained network. Attributes are permuted
+    `n_permutations` times for the null of no correlation.
 
     Raises:
         ValueError: fewer than 4 attributes in common, a view with equal scores, an unknown metric, or tables of

@@ -7,7 +7,8 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from noisezoo.analysis.core import Floats
+
 Singles = NDArray[np.float32]
 Rows = NDArray[np.floating]
 _DEGREES = 5  # of freedom of the Student's t that random scales make: heavy tails with a finite kurtosis

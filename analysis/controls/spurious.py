@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from noisezoo.analysis.core import (
     Draws,
+    Floats,
     Interval,
     Matrix,
     Result,
@@ -27,7 +28,6 @@ from noisezoo.analysis.core import (
 )
 from noisezoo.analysis.edits import MAKERS, PROBE, directions_on, orthogonalize, strengths_on
 
-Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from noisezoo.analysis.core import (
+    Floats,
     Matrix,
     Result,
     Rows,
@@ -24,7 +25,6 @@ from noisezoo.analysis.core import (
     wilson,
 )
 
-Floats = NDArray[np.float64]
 _CHUNK = 2**20  # numbers of noise in hand at a time
 _LAGS = (1, 2, 4)
 _PATCH = 2
@@ -144,15 +144,10 @@ def noise_structure(
     Every channel of a row is first centred and scaled, so that neither its mean nor its variance counts: only where in
     the row they lie. Pictures are averaged over the areas of the noise's grid.
 
-    Args:
-        Z: (n, c h w) noise rows.
-        images: (n, C, H, W) their pictures, in any unit.
-        shape: (c, h, w) of a row of noise; h and w at least 4.
-        n_rows: rows to use, drawn without replacement; all where there are fewer.
-        n_null: iid replicates of each row; 1 / (1 - confidence) - 1 are the fewest that can reject a row.
-        groups: (n,) identities: the bootstrap draws whole groups.
-        confidence: of the intervals; rows are tested at one minus it.
-        seed: of rows, replicates and resamples.
+    Z are noise rows (n, c h w) of a `shape` (c, h, w), h and w at least 4, and `images` (n, C, H, W) their pictures, in
+    any unit. At most `n_rows` rows are used, drawn without replacement; each has `n_null` iid replicates, of which
+    1 / (1 - confidence) - 1 are the fewest that can reject a row. The bootstrap draws whole `groups` (n,).
+    `confidence` and `seed` are as in `Draws`.
 
     Raises:
         ValueError: shapes that do not match, a row with a constant channel, a grid smaller than 4 x 4, fewer than 2

@@ -48,11 +48,8 @@ def compare_variants(
     seed, are projected on the same directions. Families that are a census of coordinates or axes have no such
     interval, and theirs is NaN.
 
-    Args:
-        tables: variant -> probes of the same images, with the same seed.
-        reference: the variant to subtract.
-        gaussianity: variant -> the tests of its rows, where acceptances are wanted.
-        metrics: of the probes.
+    `tables` are variant -> probes of the same images with the same seed, by `metrics`; `gaussianity` variant -> the
+    tests of its rows, where acceptances are wanted.
 
     Raises:
         ValueError: a reference that is not among the variants, or tables that `compare` refuses.
@@ -79,10 +76,7 @@ def difference_of_differences(
     with encoders may be inherited. All four tables are of the same images, with the same seed, and so the interval is
     paired over them, training included, as in `compare`.
 
-    Args:
-        conditioned: probes of its noise, and of its untrained twin's.
-        unconditional: the same of the unconditional model.
-        metrics: of the probes.
+    Each is a pair: probes, by `metrics`, of a model's noise, and of its untrained twin's.
 
     Raises:
         ValueError: tables of different rows, folds or labels, or with no attribute in common.

@@ -55,17 +55,15 @@ def fresh_projections(
     That is how the released notebook of the UNE paper tests. Anderson-Darling is judged by scipy's critical values of
     that time and by today's, which are lower; the other two by p >= 5 %.
 
-    Args:
-        X: (n, d) rows, any real dtype, an array or `Blocks`.
-        n_projections: directions, uniform on the sphere.
-        n_samples: rows of each, without replacement; drawn from a panel's pool of rows where n is large.
-        confidence: of the intervals.
-        seed: of directions and rows.
+    X (n, d) are rows of any real dtype, an array or `Blocks`. The directions of `n_projections` are uniform on the
+    sphere; the `n_samples` rows of each are drawn without replacement, from a panel's pool of rows where n is large.
+    `confidence` and `seed` are as in `Draws`.
 
     Raises:
         ValueError: fewer rows than `n_samples`, that fewer than 20, or what `as_rows` refuses.
     """
-    refuse_settings(n_projections=n_projections, confidence=confidence, seed=seed)
+    refuse_settings(n_projections=n_projections)
+    draws = Draws(confidence=confidence, seed=seed)
     rows = as_rows(X, min_rows=20)
     n, d = rows.shape
     if not 20 <= n_samples <= n:
@@ -78,7 +76,6 @@ def fresh_projections(
         P = np.asarray(rows.take(pool), np.float32) @ (W / np.linalg.norm(W, axis=0))  # (pool, width)
         order = rng.random(P.shape).argpartition(n_samples - 1, axis=0)[:n_samples]
         Z[:, start : start + width] = np.take_along_axis(P, order, axis=0)
-    draws = Draws(confidence=confidence, seed=seed)
     null = _tested(np.random.default_rng([seed, 32]).standard_normal(Z.shape), confidence)
     return FreshProjections(*_tested(Z, confidence), *null, n, d, n_projections, n_samples, draws)
 

@@ -63,14 +63,8 @@ def row_likelihood(
     them. For a Gaussian row x, D^2 = (x - mean) S^-1 (x - mean)^T has m (m - k) D^2 / ((m^2 - 1) k) ~ F(k, m - k)
     (Hotelling 1931), whatever n, d and the covariance, as the axes are independent of x and of S.
 
-    Args:
-        X: An array or torch tensor.
-        axes: Leading axes, at most a quarter of the rows that S is of.
-        groups: (n,) identities: a group never straddles folds, nor axes and covariance.
-        n_folds: Folds.
-        false_discovery_rate: Of the rows that are called outliers.
-        confidence: Of the interval of the share.
-        seed: Decides folds and which rows give the axes.
+    X is an array or torch tensor. There are at most a quarter as many `axes` as rows that S is of. Outliers have the
+    `false_discovery_rate`. `groups`, which do not straddle axes and covariance either, and the draws are as in `Draws`.
 
     Raises:
         ValueError: fewer than 60 rows, or what `as_matrix` and `assign_folds` refuse.

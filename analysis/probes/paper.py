@@ -24,7 +24,6 @@ from noisezoo.analysis.core import (
     interval_of_share,
     null_columns,
     principal_frame,
-    refuse_settings,
     units_of,
 )
 from .fit import Probes
@@ -129,7 +128,7 @@ def paper_probes(
     for what, value, known in choices:
         if value not in known:
             raise ValueError(f"{what} must be one of {', '.join(known)}, not {value!r}")
-    refuse_settings(n_permutations=n_permutations, confidence=confidence, seed=seed)
+    draws = Draws(n_permutations=n_permutations, confidence=confidence, seed=seed)
     X = as_matrix(X)
     labels, mask, units = as_labels(Y, rows=len(X), names=names), as_mask(train, len(X)), units_of(len(X), groups)
     kept = np.setdiff1d(np.arange(len(names)), constant_columns(labels[mask]))
@@ -158,7 +157,7 @@ def paper_probes(
         n_components=n_components,
         n_train=len(Y_train),
         n_test=len(Y_test),
-        draws=Draws(n_permutations=n_permutations, confidence=confidence, seed=seed),
+        draws=draws,
         caveats=_caveats(X, mask, units, n_components, DIMENSIONS[kind]),
     )
 

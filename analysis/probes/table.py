@@ -21,7 +21,6 @@ from noisezoo.analysis.core import (
     null_columns,
     null_of_draws,
     null_of_rates,
-    refuse_settings,
     single,
     to_numpy,
 )
@@ -101,16 +100,8 @@ def probe_table(
 
     The null sends Y with its rows permuted, attributes together, through the same folds, path and metrics.
 
-    Args:
-        X: rows of the view.
-        Y: attributes.
-        names: (k,) their names.
-        groups: (n,) identities: a group never straddles folds or halves.
-        n_folds: folds.
-        seed: decides folds, permutations and half-samples.
-        n_splits: splits in halves for the intervals, also their degrees of freedom.
-        n_permutations: shuffled copies of Y; 0 leaves the null NaN.
-        confidence: of the intervals.
+    Y is given with k `names`. `groups` and the draws are as in `Draws`: shuffled copies of Y, of which 0 leave the null
+    NaN.
 
     Returns:
         The table; an attribute with one class, with fewer than 2 n_folds rows or groups of a class, or with a
@@ -139,7 +130,6 @@ def _table(
     X: AnyArray, Y: ArrayLike, names: Sequence[str], groups: ArrayLike | None, task: Task, draws: Draws
 ) -> ProbeTable:
     X = as_array(X)
-    refuse_settings(n_permutations=draws.n_permutations, confidence=draws.confidence, seed=draws.seed)
     design = Design.of(
         len(X), Y, names, groups, n_folds=draws.n_folds, n_splits=draws.n_splits, seed=draws.seed, task=task
     )

@@ -66,10 +66,8 @@ def over_trainings(
     Simulated with 3 to 8 trainings whose own spread was 0 to 5 times the images', a nominal 95 % held the mean of all
     trainings and images in 94 to 97 %.
 
-    Args:
-        trained: Probes of each training's network, on the same rows with the same seed.
-        untrained: Probes of the network that each training began from, in the same order.
-        metric: As of `compare`.
+    `trained` are probes of each training's network, on the same rows with the same seed, and `untrained` those of the
+    network that each training began from, in the same order; `metric` is as of `compare`.
 
     Raises:
         ValueError: fewer than 3 trainings, unequal numbers of tables, an unknown metric, tables of different rows, or

@@ -65,16 +65,9 @@ def fixed_transfer(
     The strength, alpha |X|_F^2 / d, is chosen by cross-validation on the training rows; the probes are the paper's
     (`paper_probes`), fitted on the encoder's training rows and never refitted.
 
-    Args:
-        X: (n, d) the noise.
-        Y: (n, e) the encoder's rows of the same images.
-        labels: (n, k) attributes, zeros and ones.
-        names: (k,) their names.
-        train: (n,) true for training rows.
-        groups: (n,) identities, which count as one.
-        n_permutations: maps fitted to shuffled rows.
-        confidence: of the intervals.
-        seed: of folds and shuffles.
+    X are the rows (n, d) of the noise and Y (n, e) the encoder's of the same images; `labels` are attributes (n, k) of
+    zeros and ones with k `names`, and `train` (n,) is true for training rows. The null fits `n_permutations` maps to
+    shuffled rows; `groups` and the draws are as in `Draws`.
 
     Raises:
         ValueError: what `paper_probes` or `stitch` refuses.

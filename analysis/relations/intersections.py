@@ -32,15 +32,7 @@ def shared_probes(
 
     The folds, groups and seed are the space's, so that no row helped to fit the map or the probe that scores it. The
     space never sees labels. Intervals are `probe_table`'s, for probes on these coordinates: they take the space as
-    given.
-
-    Args:
-        space: what `gcca` gave.
-        Y: zeros and ones.
-        names: (k,) of the attributes.
-        n_splits: in halves, for the intervals.
-        n_permutations: shuffled copies of the labels.
-        confidence: of the intervals.
+    given. The other arguments are as in `probe_table`.
 
     Raises:
         ValueError: as `probe_table`.
@@ -127,14 +119,14 @@ def intersections(
         names: of the views; their numbers when None.
         subsets: views of each space, two or more; all such subsets when None.
         k: neighbours, by cosine of out-of-fold shared coordinates; half as many in half-samples.
-        ridge: as for `gcca`, and so are the others.
+        ridge: as for `gcca`, and so are the following.
         ids: of the images in each view.
-        groups: (n,) identities.
+        groups: identities.
         n_folds: of the spaces.
-        n_splits: in halves, for the intervals.
+        n_splits: for the intervals.
         n_permutations: of the null.
         confidence: of the intervals.
-        seed: decides folds, halves and permutations.
+        seed: of all draws.
 
     Raises:
         ValueError: subsets that are not of two or more different views, fewer than two or more than 64 of them, k out

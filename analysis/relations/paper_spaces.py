@@ -93,20 +93,10 @@ def paper_spaces(
     decomposition serves all k. Neighbourhoods are compared by the Spearman correlation, for each query, of its cosines
     with all other queries in the one space and in the other.
 
-    Args:
-        views: name -> (n, d) rows of the same images.
-        labels: (n, k) attributes, zeros and ones.
-        names: (k,) their names.
-        kinds: view -> `noise`, `embedding` or `control`.
-        train: (n,) true for training rows.
-        subsets: name of a shared space -> its views; those with a view that is not there are left out.
-        dims: dimensions; those that a space has not are left out.
-        ridge: as for `gcca`.
-        groups: (n,) identities, which count as one.
-        n_queries: at most so many test rows.
-        n_permutations: of the agreement's null.
-        confidence: of the intervals.
-        seed: of queries and shuffles.
+    `views` are name -> rows (n, d) of the same images, `kinds` view -> `noise`, `embedding` or `control`; `labels` are
+    attributes (n, k) of zeros and ones with k `names`, and `train` (n,) is true for training rows. `subsets` are name
+    of a shared space -> its views; those with a view that is not there are left out, and so are `dims` that a space has
+    not. At most `n_queries` test rows are compared. `ridge` is as for `gcca`; `groups` and the draws are as in `Draws`.
 
     Raises:
         ValueError: no subset is there, no dimension is left, or what `gcca` or `as_labels` refuses.

@@ -21,6 +21,7 @@ from noisezoo.analysis.core import (
     same_rows,
     shuffled,
     to_numpy,
+    with_mean,
 )
 from noisezoo.analysis.probes import (
     METRICS,
@@ -155,8 +156,8 @@ def _half_logits(
 
 def _measured(metric: str, found: Estimate, null: list[OutOfFold], confidence: float) -> tuple[Measured, ...]:
     """Of each attribute, then of their mean."""
-    intervals = [*found.intervals(confidence), found.mean_interval(confidence)]
+    intervals = found.every_interval(confidence)
     values = np.array([METRICS[metric](shuffled)[0] for shuffled in null]).reshape(len(null), len(intervals) - 1)
-    draws = np.column_stack([values, values.mean(axis=1)])
+    draws = with_mean(values)
     nulls = (null_of_draws(i.estimate, d, confidence) for i, d in zip(intervals, draws.T, strict=True))
     return tuple(map(Measured.of, intervals, nulls))
