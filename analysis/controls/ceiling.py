@@ -68,7 +68,7 @@ def share_of_ceiling(
     By the R2 of ridge and the share of rows whose own target is the nearest to the prediction, on rows that no map was
     fitted on, and by unbiased CKA. As in representational similarity analysis (Nili et al. 2014) the ceiling says how
     much of Y depends on more than what the two pictures share, so that no other view need say it. It is no bound: an X
-    of the very picture may say more, and its share be above 1.
+    of the very picture may say more, and its share be above 1, which is why no share is clipped.
 
     Intervals are by half-samples, of the share as a whole. The null pairs the rows of Y with those of X and the copy at
     random. A share is NaN where the interval of the ceiling holds what the null does.

@@ -16,9 +16,7 @@ from numpy.typing import ArrayLike
 from noisezoo.analysis.core import (
     Draws,
     Floats,
-    Interval,
     Measured,
-    Null,
     Result,
     interval_of_rate,
     mean_intervals,
@@ -131,7 +129,7 @@ def match_unpaired(
     draws = Draws(n_permutations=n_permutations, confidence=confidence, seed=seed)
     known = [name for name in METHODS if name not in NEEDS or find_spec(NEEDS[name])]
     chosen = known if methods is None else list(methods)
-    if not set(chosen) <= set(METHODS):
+    if not chosen or not set(chosen) <= set(METHODS):
         raise ValueError(f"methods must be some of {', '.join(METHODS)}, not {chosen}")
     A, B = (to_numpy(V).astype(np.float64) for V in same_rows([("X", X), ("Y", Y)], min_rows=20))
     rng = np.random.default_rng([seed, 12])
@@ -139,22 +137,20 @@ def match_unpaired(
     T, U = (principal_frame(V[rows], name, leading=axes).scores for V, name in ((A, "X"), (B, "Y")))
     r = min(T.shape[1], U.shape[1])
     T, U = T[:, :r], U[:, :r]
-    real = {name: _found(METHODS[name], T, U, rng, seed) for name in chosen}
-    null: dict[str, list[Floats]] = {name: [] for name in chosen}
+
+    def found(T: Floats, U: Floats) -> Floats:
+        return np.stack([_found(METHODS[name], T, U, rng, seed) for name in chosen])  # (methods, n, 2)
+
+    real, null = found(T, U), []
     for _ in range(n_permutations):
         both = rng.standard_normal((len(rows), len(rows))) @ np.hstack([T, U]) / np.sqrt(len(rows))
-        for name in chosen:
-            null[name].append(_found(METHODS[name], both[:, :r], both[:, r:], rng, seed).mean(axis=0))
-    measured = {name: _measured(found, np.array(null[name]).reshape(-1, 2), draws) for name, found in real.items()}
+        null.append(found(both[:, :r], both[:, r:]).mean(axis=1))
+    drawn = np.array(null).reshape(n_permutations, len(chosen), 2)
+    measured = [_measured(each, drawn[:, k], draws) for k, each in enumerate(real)]
     left = sorted(set(METHODS) - set(known)) if methods is None else []
-    return Unpaired(
-        rank={name: pair[0] for name, pair in measured.items()},
-        first={name: pair[1] for name, pair in measured.items()},
-        n=len(rows),
-        axes=r,
-        draws=draws,
-        caveats=tuple(f"{name} was left out: install noisezoo[unpaired]" for name in left),
-    )
+    said = tuple(f"{name} was left out: install noisezoo[unpaired]" for name in left)
+    rank, first = (dict(zip(chosen, each, strict=True)) for each in zip(*measured, strict=True))
+    return Unpaired(rank, first, len(rows), r, draws, said)
 
 
 def _whitened(V: Floats) -> Floats:
@@ -174,15 +170,9 @@ def _found(method: Method, T: Floats, U: Floats, rng: np.random.Generator, seed:
 
 
 def _measured(found: Floats, null: Floats, draws: Draws) -> tuple[Measured, Measured]:
-    units = np.arange(len(found))
-    intervals: list[Interval] = [
-        *mean_intervals(found[:, :1], seed=draws.seed, confidence=draws.confidence),
-        interval_of_rate(found[:, 1], units, draws.confidence),
-    ]
-    laws: list[Null] = [
-        null_of_ranks(i.estimate, column, draws.confidence) for i, column in zip(intervals, null.T, strict=True)
-    ]
-    widened = (no_narrower(i, law) for i, law in zip(intervals, laws, strict=True))
-    ends = (Interval(i.estimate, max(i.low, 0.0), min(i.high, 1.0)) for i in widened)
-    rank, first = map(Measured.of, ends, laws)
-    return rank, first
+    rank = mean_intervals(found[:, :1], seed=draws.seed, confidence=draws.confidence)[0]
+    first = interval_of_rate(found[:, 1], np.arange(len(found)), draws.confidence)
+    laws = [null_of_ranks(i.estimate, each, draws.confidence) for i, each in zip((rank, first), null.T, strict=True)]
+    wide = (no_narrower(i, law) for i, law in zip((rank, first), laws, strict=True))
+    a, b = (Measured(i.estimate, max(i.low, 0.0), min(i.high, 1.0), law) for i, law in zip(wide, laws, strict=True))
+    return a, b

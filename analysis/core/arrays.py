@@ -79,8 +79,9 @@ def same_rows(views: Iterable[tuple[str, AnyArray]], *, min_rows: int = 2, varyi
             raise ValueError(
                 f"{first} has {len(X)} rows and {name} has {len(A)}: give the same images, in the same order, in each"
             )
-        if varying and bool((A == A[:1]).all()):
-            raise ValueError(f"all rows of {name} are equal: nothing varies")
+    constant = [name for name, A in arrays if varying and bool((A == A[:1]).all())]
+    if constant:
+        raise ValueError(f"all rows of {constant[0]} are equal: nothing varies")
     return [along(A, X) for _, A in arrays]
 
 

@@ -14,10 +14,11 @@ from noisezoo.analysis.core import (
     Matrix,
     Result,
     as_labels,
-    as_matrix,
     mean_intervals,
     null_columns,
+    same_rows,
     shuffled,
+    to_numpy,
     units_of,
 )
 from noisezoo.analysis.probes import Probes, as_mask, paper_probes
@@ -72,7 +73,8 @@ def fixed_transfer(
     Raises:
         ValueError: what `paper_probes` or `stitch` refuses.
     """
-    A, B = as_matrix(X, "X"), as_matrix(Y, "Y")
+    draws = Draws(n_permutations=n_permutations, confidence=confidence, seed=seed)
+    A, B = map(to_numpy, same_rows([("X", X), ("Y", Y)]))
     mask, units = as_mask(train, len(A)), units_of(len(A), groups)
     probed = paper_probes(
         B, labels, names, train=mask, kind="embedding", groups=groups, n_permutations=0, confidence=confidence,
@@ -92,7 +94,7 @@ def fixed_transfer(
         ridge=maps[0].ridge,
         n_train=int(mask.sum()),
         n_test=int((~mask).sum()),
-        draws=Draws(n_permutations=n_permutations, confidence=confidence, seed=seed),
+        draws=draws,
     )
 
 

@@ -15,13 +15,14 @@ from noisezoo.analysis.core import (
     Matrix,
     Result,
     as_labels,
-    as_matrix,
     constant_columns,
     interval_of_influences,
     mean_intervals,
     null_columns,
     principal_frame,
+    same_rows,
     shuffled,
+    to_numpy,
     units_of,
 )
 from noisezoo.analysis.probes import DIMENSIONS, as_mask, fit_probes
@@ -101,44 +102,42 @@ def paper_spaces(
     Raises:
         ValueError: no subset is there, no dimension is left, or what `gcca` or `as_labels` refuses.
     """
-    mask = as_mask(train, len(as_matrix(next(iter(views.values())))))
-    units, Y = units_of(len(mask), groups), as_labels(labels, rows=len(mask), names=names)
+    draws = Draws(n_permutations=n_permutations, confidence=confidence, seed=seed)
     members = {space: tuple(of) for space, of in subsets.items() if all(view in views for view in of)}
     if not members:
         raise ValueError(f"no subset has all of its views here: {', '.join(views)}")
-    own = {view: _components(as_matrix(X, view), mask, DIMENSIONS[kinds[view]]) for view, X in views.items()}
-    rng = np.random.default_rng([seed, 43])
+    arrays = [to_numpy(X) for X in same_rows(views.items())]
+    mask, Y = as_mask(train, len(arrays[0])), as_labels(labels, rows=len(arrays[0]), names=names)
+    units, rng = units_of(len(mask), groups), np.random.default_rng([seed, 43])
+    own = {view: _components(X, mask, DIMENSIONS[kinds[view]]) for view, X in zip(views, arrays, strict=True)}
     queries = np.sort(rng.permutation(int((~mask).sum()))[:n_queries])
-    shared = _shared(own, members, units[mask], max(dims), ridge, seed)
-    varied = np.setdiff1d(np.arange(Y.shape[1]), constant_columns(Y[mask]))
-    truth, prior = Y[~mask][:, varied], Y[mask][:, varied].mean(axis=0) > 0.5
-    accuracy = {}
-    for space, (T, S) in {**own, **shared}.items():
-        for k in (k for k in dims if k <= T.shape[1]):
-            answers = _answers(T[:, :k], S[:, :k], Y[mask][:, varied])
-            scores = (answers == (truth > 0)).mean(axis=1)[:, None]
-            accuracy[space, k] = mean_intervals(scores, groups=units[~mask], confidence=confidence, seed=seed)[0]
-    rhos = dict(_agreement(shared, dims, queries))
+
+    def shared(own: Mapping[str, Space]) -> dict[str, Space]:
+        return _shared(own, members, units[mask], max(dims), ridge, seed)
+
+    spaces = shared(own)
+    rhos = dict(_agreement(spaces, dims, queries))
     if not rhos:
         raise ValueError(f"no space has {min(dims)} dimensions, or there is but one: give more views, or more rows")
-    of = units[~mask][queries]
-    null = [
-        [float(rho.mean()) for _, rho in _agreement(
-            _shared(_apart(own, units, mask, rng), members, units[mask], max(dims), ridge, seed), dims, queries)]
-        for _ in range(n_permutations)
-    ]  # fmt: skip
+    apart = (shared(_apart(own, units, mask, rng)) for _ in range(n_permutations))
+    null = [[float(rho.mean()) for _, rho in _agreement(each, dims, queries)] for each in apart]
+    varied = np.setdiff1d(np.arange(Y.shape[1]), constant_columns(Y[mask]))
+    Y_train, truth = Y[mask][:, varied], Y[~mask][:, varied] > 0
+    right = {(space, k): (_answers(T[:, :k], S[:, :k], Y_train) == truth).mean(axis=1)[:, None]
+             for space, (T, S) in {**own, **spaces}.items() for k in dims if k <= T.shape[1]}  # fmt: skip
+    drawn: Any = {"groups": units[~mask], "confidence": confidence, "seed": seed}
     return PaperSpaces(
-        accuracy=accuracy,
-        majority=float(((truth > 0) == prior).mean()),
-        agreement={key: interval_of_influences(float(rho.mean()), (rho - rho.mean()) / len(rho), of, confidence)
-                   for key, rho in rhos.items()},
+        accuracy={key: mean_intervals(scores, **drawn)[0] for key, scores in right.items()},
+        majority=float((truth == (Y_train.mean(axis=0) > 0.5)).mean()),
+        agreement={key: interval_of_influences(float(rho.mean()), (rho - rho.mean()) / len(rho),
+                                               units[~mask][queries], confidence) for key, rho in rhos.items()},
         null=np.array(null).reshape(n_permutations, len(rhos)),
         members=members,
         names=tuple(names[j] for j in varied),
         n_train=int(mask.sum()),
-        n_test=int((~mask).sum()),
+        n_test=len(truth),
         n_queries=len(queries),
-        draws=Draws(n_permutations=n_permutations, confidence=confidence, seed=seed),
+        draws=draws,
     )  # fmt: skip
 
 
