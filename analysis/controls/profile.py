@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noisezoo.analysis.core import Draws, Estimate, Floats, Interval, Result, null_columns, refuse_settings
-from noisezoo.analysis.probes import METRICS, ProbeTable, refuse_different_rows
+from noisezoo.analysis.probes import METRICS, ProbeTable, shared_names
 
 _FEWEST = 4
 _REPEATS = 0.5  # |phi| from which two attributes are not two pieces of evidence
@@ -92,11 +92,9 @@ def profile_correlation(
     if metric not in METRICS:
         raise ValueError(f"metric must be one of {', '.join(METRICS)}, not {metric!r}")
     tables = {views[0]: a, views[1]: b, **controls}
-    names = tuple(name for name in a.names if all(name in table.names for table in tables.values()))
+    names = shared_names([*tables.values()])
     if len(names) < _FEWEST:
         raise ValueError(f"the tables have {len(names)} attributes in common: a correlation needs {_FEWEST}")
-    for table in tables.values():
-        refuse_different_rows(a, table, names)
     clusters = _clusters(a.out_of_fold.labels[:, [a.names.index(name) for name in names]])
     scores = _averaged_scores(tables, names, metric, clusters)
     view, reference = (scores.pop(name) for name in views)

@@ -98,11 +98,8 @@ def share_of_signal(part: Interval, whole: Interval, difference: Interval, chanc
     Labels that a judge gave attenuate both alike, so their share needs no correction. Where it is not shown that the
     whole is above chance, there is nothing to share: NaN.
 
-    Args:
-        part: Of the view in question.
-        whole: Of the view that it is held against.
-        difference: part - whole, with its paired interval.
-        chance: What reads nothing.
+    `part` is of the view in question, `whole` of the view that it is held against, and `difference` is part - whole
+    with its paired interval; what reads nothing has `chance`.
     """
     if not whole.low > chance:
         return Interval(np.nan, np.nan, np.nan)

@@ -11,13 +11,13 @@ from noisezoo.analysis.core import (
     Draws,
     Floats,
     Interval,
+    Resampling,
     Result,
     as_matrix,
     assign_folds,
     interval_of_rate,
     principal_frame,
     to_numpy,
-    units_of,
 )
 
 _MOST_AXES = 100
@@ -73,8 +73,8 @@ def row_likelihood(
 
     draws = Draws(n_folds=n_folds, confidence=confidence, seed=seed)
     rows = as_matrix(X, min_rows=60)
-    n, units = len(rows), units_of(len(rows), groups)
-    folds = assign_folds(n, n_folds, seed=seed, groups=groups)
+    n, drawn = len(rows), Resampling.of(len(rows), groups, draws)
+    folds = drawn.folds
     thirds = assign_folds(n, 3, seed=seed + 1, groups=groups)
     fewest = min(int(((folds != f) & (thirds > 0)).sum()) for f in range(n_folds))
     k = max(1, min(axes, _MOST_AXES, rows.shape[1], fewest // 4))
@@ -89,7 +89,7 @@ def row_likelihood(
         density[test] = -(own * np.log(2 * np.pi) + np.linalg.slogdet(S)[1] + squares[test]) / 2
         p[test] = fisher.sf(squares[test] * m * (m - own) / ((m**2 - 1) * own), own, m - own)
     outlier = false_discovery_control(p, method="by") <= false_discovery_rate
-    share = interval_of_rate((p <= 0.05).astype(np.float64), units, confidence)
+    share = interval_of_rate((p <= 0.05).astype(np.float64), drawn.units, confidence)
     return RowLikelihood(density, np.sqrt(squares / k), p, outlier, share, n, k, draws)
 
 

@@ -32,7 +32,7 @@ from .table import (
     contrast as contrast,
     probe_difference as probe_difference,
     probe_table as probe_table,
-    refuse_different_rows as refuse_different_rows,
     regression_table as regression_table,
+    shared_names as shared_names,
 )
 from .trainings import Trainings as Trainings, over_trainings as over_trainings
