@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from noisezoo import zoo
-from noisezoo.builder.engine import CUT_PROMPTS, STATE, Build, Unit, public_name, public_recipe, source_refusals
+from noisezoo.builder.engine import CUT_PROMPTS, STATE, Build, public_name, public_recipe, source_refusals
 from noisezoo.builder.recipe import parts_of
 from noisezoo.builder.views import cut
 from noisezoo.errors import IncompleteError, NoiseZooError
@@ -63,7 +63,7 @@ class Rows:
     @cached_property
     def markers(self) -> list[dict[str, Any]]:
         """The markers of all units, view by view."""
-        return [_marker(unit) for unit in self.build.all_units()]
+        return _complete(self.build.markers())
 
     @cached_property
     def refusals(self) -> list[dict[str, Any]]:
@@ -95,11 +95,6 @@ def finish(build: Build) -> None:
     for folder in (build.root, build.sample / "fits"):
         clean_up(folder)  # what killed publishers and fits left; configs' folders are cleaned as they are written
     shutil.rmtree(build.root / STAGED, ignore_errors=True)
-    missing = build.pending()
-    if missing:
-        raise IncompleteError(
-            f"{len(missing)} of {len(list(build.all_units()))} units are missing: run the build again"
-        )
     rows = Rows(build)
     if not rows.splits:
         raise NoiseZooError(f"every image was refused; the first: {rows.refusals[0]['message']}")
@@ -125,7 +120,7 @@ def write_hashes(build: Build, record: Record) -> None:
     hashes = {name: file["sha256"] for name, file in record.files.items()}
     hashes[RECORD] = sha256_of(build.root / RECORD)
     build.store.clean_up(build.state, DATASET)
-    build.store.write_json(build.state / DATASET, {"build": build_digest(build), "sha256": hashes})
+    build.store.write_json(build.state / DATASET, {"build": build_digest(build, build.markers()), "sha256": hashes})
 
 
 def seal(root: Path, sections: Sequence[Section]) -> Record:
@@ -242,32 +237,32 @@ def read_refusals(path: Path) -> list[dict[str, Any]]:
 
 def discard_damaged(build: Build) -> None:
     """Withdraw the markers of parts whose bytes have changed, so that the next run computes them again."""
-    for unit in build.all_units():
-        if unit.marker() is not None and not unit.is_intact():
+    for unit, marker in zip(build.all_units(), build.markers(), strict=True):
+        if marker is not None and sha256_of(build.store.fetch(unit.part)) != marker["sha256"]:
             build.store.remove(unit.marker_path)
 
 
 def is_finished(build: Build) -> bool:
     """Whether the published folder was made of exactly these parts, and its files are there."""
     record = build.store.read_json(build.state / DATASET)
-    if record is None or build.pending() or record["build"] != build_digest(build):
+    if record is None or None in (markers := build.markers()) or record["build"] != build_digest(build, markers):
         return False
     return all(build.store.size(build.root / name) is not None for name in record["sha256"])
 
 
-def build_digest(build: Build) -> str:
+def build_digest(build: Build, markers: Sequence[dict[str, Any] | None]) -> str:
     """SHA-256 over what the published files are made from: the parts, the order and the publishing settings."""
-    parts = [(unit.view.name, unit.number, _marker(unit)["sha256"]) for unit in build.all_units()]
+    parts = [(each["view"], each["slice"], each["sha256"]) for each in _complete(markers)]
     settings = [build.manifest.digest, build.recipe.shard_rows, build.recipe.pca_dims, sorted(removed_ids(build.root))]
     settings += [view.name for view in build.residuals]
     return hashlib.sha256(json.dumps([parts, settings]).encode()).hexdigest()
 
 
-def _marker(unit: Unit) -> dict[str, Any]:
-    marker = unit.marker()
-    if marker is None:
-        raise IncompleteError(f"{unit.view.name} slice {unit.number} is missing: run the build again")
-    return marker
+def _complete(markers: Sequence[dict[str, Any] | None]) -> list[dict[str, Any]]:
+    """The markers of all units, of which none may be missing."""
+    if missing := markers.count(None):
+        raise IncompleteError(f"{missing} of {len(markers)} units are missing: run the build again")
+    return [marker for marker in markers if marker is not None]
 
 
 def _write_view(build: Build, view: zoo.View, rows: Rows, section: Section) -> None:

@@ -9,9 +9,10 @@ from noisezoo.builder.engine import STATE
 from noisezoo.errors import NoiseZooError, UsageError
 from noisezoo.files import sha256_of
 from noisezoo.record import Record, Section, read_record, record_of
+from .bring import bring
 from .finish import sign
 from .layout import STAGED, exchange, place, staging
-from .remove import alone, others
+from .remove import alone, local_folder, others
 
 
 def join(folders: Sequence[str | Path], out: str | Path) -> Record:
@@ -22,14 +23,14 @@ def join(folders: Sequence[str | Path], out: str | Path) -> Record:
     was there. The same folders give the same bytes.
 
     Args:
-        folders: Published folders, each of one source or several.
+        folders: Published folders or URLs in object storage, each of one source or several.
         out: A new folder, or what an earlier join made of some of these sources.
 
     Raises:
         UsageError: A folder holds no dataset, two sources or two configs have one name, or `out` holds something else.
         NoiseZooError: A file is not what its folder's record says, or another process writes into `out`.
     """
-    root, inputs = Path(out), [(Path(folder), record_of(Path(folder))) for folder in folders]
+    root, inputs = local_folder(out), [(folder, record_of(folder)) for folder in map(Path, map(bring, folders))]
     if root.resolve() in [folder.resolve() for folder, _ in inputs]:
         raise UsageError(f"{root} is among the folders to join: name those that it was made of, or change --out")
     parts = _parts(inputs)

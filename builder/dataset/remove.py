@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from noisezoo.builder.engine import STATE, Lease, find_store, open_build, publishing_lease
+from noisezoo.builder.engine import STATE, Lease, find_store, is_url, open_build, publishing_lease
 from noisezoo.errors import NoiseZooError, UsageError
 from noisezoo.files import clean_up, read_state, write_json
 from noisezoo.record import LABELS, RECIPE, REFUSALS, Record, Section, record_of
@@ -42,7 +42,7 @@ def remove(folder: str | Path, ids: Iterable[str], *, source: str | None = None)
             a source would be left. Nothing was changed then.
         NoiseZooError: The dataset is being written by another process.
     """
-    root = Path(folder)
+    root = local_folder(folder)
     with alone(root):
         before = {*removed_ids(root), *(read_state(root / STAGED / REMOVED) or {"image_ids": ()})["image_ids"]}
         exchange(root)
@@ -53,6 +53,17 @@ def remove(folder: str | Path, ids: Iterable[str], *, source: str | None = None)
             record = _new_version(parts, gone)
         _note(root, record)
     return record
+
+
+def local_folder(place: str | Path) -> Path:
+    """A place as a folder on this machine, whose files are replaced by renames: UsageError where it is a URL."""
+    if is_url(place):
+        name = find_store(place).name
+        raise UsageError(
+            f"{name} is in object storage, where no dataset is changed: name a folder; `noisezoo join {name} --out "
+            "FOLDER` brings a dataset from there to a new one"
+        )
+    return Path(place)
 
 
 @contextmanager

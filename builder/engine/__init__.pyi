@@ -15,6 +15,7 @@ from .build import (
     public_name as public_name,
     public_recipe as public_recipe,
     publishing_lease as publishing_lease,
+    read_markers as read_markers,
     source_refusals as source_refusals,
 )
 from .commit import CUT_PROMPTS as CUT_PROMPTS, device_name as device_name, software as software

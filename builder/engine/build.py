@@ -1,8 +1,11 @@
 """A build is a folder: recipe, manifest, parts and markers, leases, logs; the file system is the state."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from itertools import chain
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,6 @@ from noisezoo.builder.recipe import Recipe, make_recipe
 from noisezoo.builder.sources import Manifest, Refusal, Source, freeze, spare_keys
 from noisezoo.builder.views import check_metrics, shared
 from noisezoo.errors import UsageError
-from noisezoo.files import sha256_of
 from noisezoo.schema import name_faults
 from .fingerprint import file_hashes, fingerprint, hashing
 from .leases import LEASES, Lease, once, owners
@@ -32,6 +34,9 @@ FITTED = "fitted"
 
 PREPARING = "prepare.json"
 """The lease of the process that writes recipe, manifest and models."""
+
+READERS = 16
+"""Threads that read markers."""
 
 WEIGHTS = (".safetensors", ".bin")
 """Endings of files of weights."""
@@ -73,19 +78,21 @@ class Unit:
             "manifest": self.build.contents[self.number], "model": self.build.fingerprints[self.view.name],
         }  # fmt: skip
 
-    def marker(self) -> dict[str, Any] | None:
-        """The unit's marker, if it is this unit's and its part is there in full length; None where work is left."""
+    def marker(self, sizes: Mapping[str, tuple[int, float]] | None = None) -> dict[str, Any] | None:
+        """The unit's marker, if it is this unit's and its part is there in full length; None where work is left.
+
+        Args:
+            sizes: What `Store.sizes` has just said of the part's folder; by default the store is asked for the part.
+        """
+        if sizes is not None and self.marker_path.name not in sizes:
+            return None
         marker = self.build.store.read_json(self.marker_path)
         if marker is None or any(marker.get(key) != value for key, value in self.expected().items()):
             return None
         if marker.get(FITTED, self.build.manifest.digest) != self.build.manifest.digest:
             return None
-        return marker if self.build.store.size(self.part) == marker["bytes"] else None
-
-    def is_intact(self) -> bool:
-        """Whether the part's bytes have the hash that its marker says."""
-        marker = self.marker()
-        return marker is not None and sha256_of(self.build.store.fetch(self.part)) == marker["sha256"]
+        there = self.build.store.size(self.part) if sizes is None else sizes.get(self.part.name, (None,))[0]
+        return marker if there == marker["bytes"] else None
 
 
 @dataclass(frozen=True)
@@ -224,14 +231,25 @@ class Build:
         for view in self.views:
             yield from self.units(view)
 
+    def markers(self) -> list[dict[str, Any] | None]:
+        """What `Unit.marker` gives of all units, view by view: a listing a view, and a reading of each marker in it."""
+        folders = ((view, self.store.sizes(self.state / "parts" / view.name)) for view in self.views)
+        return [marker for view, sizes in folders for marker in read_markers(self.units(view), sizes)]
+
     def pending(self) -> list[Unit]:
-        """Units without a valid marker. Only markers that a listing names are read."""
-        found: list[Unit] = []
-        for view in self.views:
-            units = self.units(view)
-            named = listed_units(self.store.names(self.state / "parts" / view.name), len(units), ".json")
-            found += [unit for unit in units if not named[unit.number] or unit.marker() is None]
-        return found
+        """Units without a valid marker."""
+        return [unit for unit, marker in zip(self.all_units(), self.markers(), strict=True) if marker is None]
+
+
+def read_markers(
+    units: Sequence[Unit], sizes: Mapping[str, tuple[int, float]] | None = None
+) -> list[dict[str, Any] | None]:
+    """What `Unit.marker` gives of each, read side by side: on a shared file system or a bucket each waits."""
+    some = max(1, ceil(len(units) / READERS))
+    shares = [units[i : i + some] for i in range(0, len(units), some)]
+    with ThreadPoolExecutor(READERS) as pool:
+        found = pool.map(lambda share: [unit.marker(sizes) for unit in share], shares)
+        return list(chain.from_iterable(found))
 
 
 def listed_units(names: Collection[str], count: int, *suffixes: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-from .cluster import HfJobs as HfJobs, Node as Node, Script as Script, Slurm as Slurm
+from .cluster import HfJobs as HfJobs, Node as Node, Script as Script, Slurm as Slurm, refuse_url as refuse_url
 from .engines import find_engine as find_engine, read_options as read_options, register_engine as register_engine
 from .forecast import REPORT as REPORT, Forecast as Forecast, total_seconds as total_seconds
 from .local import (

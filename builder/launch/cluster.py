@@ -115,7 +115,7 @@ class Slurm:
         Raises:
             UsageError: SLURM could not follow the script; says what to write instead.
         """
-        refuse_url(build, "a job of SLURM")
+        refuse_url(build.store.name, "a job of SLURM")
         self._check(node)
         seconds, build = slurm_seconds(self.time), replace(build, store=find_store(build.root.absolute()))
         made = self._plan(build, node)
@@ -241,12 +241,12 @@ def _follow(build: Build) -> str:
     return f"noisezoo status {shlex.quote(str(build.root))}"
 
 
-def refuse_url(build: Build, what: str) -> None:
-    """Refuse a build in object storage for what needs a folder on every machine: its scripts and logs lie there."""
-    if is_url(build.store.name):
+def refuse_url(place: str | Path, what: str) -> None:
+    """Refuse a place in object storage for what needs a folder on every machine: its scripts and logs lie there."""
+    if is_url(place):
         raise UsageError(
-            f"{what} needs a folder that every machine sees, and {build.store.name} is none: choose another --out, or "
-            "run `noisezoo build` with this --out on each machine"
+            f"{what} needs a folder that every machine sees, and {find_store(place).name} is none: choose another "
+            "--out, or run `noisezoo build` with this --out on each machine"
         )
 
 

@@ -48,7 +48,7 @@ def find_engine(name: str, options: Mapping[str, Any]) -> Engine | None:
         raise UsageError(f"no engine {name!r}; choose one of: {', '.join(['local', *ENGINES])}")
 
     def start(build: Build, processes: int | None) -> Job:
-        refuse_url(build, f"--engine {name}")
+        refuse_url(build.store.name, f"--engine {name}")
         try:
             return ENGINES[name](build, processes, dict(options))
         except (ConnectionError, NameError, RuntimeError, TypeError, ValueError) as error:  # an option, or no cluster

@@ -6,7 +6,6 @@ A scan is one array, a row a view and a column a slice; all else that can be sai
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf
@@ -16,12 +15,10 @@ from typing import Any
 import numpy as np
 
 from noisezoo.builder.dataset import is_finished
-from noisezoo.builder.engine import Build, Lease, Tail, Unit, image_work, listed_units
+from noisezoo.builder.engine import Build, Lease, Tail, Unit, image_work, listed_units, read_markers
 
 RECENT = 900.0
 """The time left is estimated from the most recent seconds of work, this many."""
-READERS = 16
-"""Threads that read markers: on a shared file system each waits for an answer."""
 VIEWS_NAMED = 5
 """An error names at most this many views."""
 UNIT = np.dtype([("done", bool), ("rows", int), ("refused", int), ("started", float), ("seconds", float),
@@ -355,11 +352,8 @@ class Watcher:
         self._units[~there] = 0
         new = [self._places[v][s] for v, s in np.argwhere(there & ~self._units["done"])]
         if new:
-            with ThreadPoolExecutor(READERS) as pool:
-                for found in pool.map(lambda units: [(unit, unit.marker()) for unit in units],
-                                      [new[i::READERS] for i in range(READERS)]):  # fmt: skip
-                    for unit, marker in found:
-                        self._note(unit, marker)
+            for unit, marker in zip(new, read_markers(new), strict=True):
+                self._note(unit, marker)
 
     def _note(self, unit: Unit, marker: dict[str, Any] | None) -> None:
         if marker is not None:

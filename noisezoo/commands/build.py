@@ -16,6 +16,7 @@ from noisezoo.builder.launch import (
     default_processes,
     find_engine,
     read_options,
+    refuse_url,
     total_seconds,
 )
 from noisezoo.builder.recipe import Recipe
@@ -49,7 +50,9 @@ def build(
         raise UsageError(f"--processes {processes}: at least one process must work")
     place = find_store(out)
     console, start, forecast = plain_console(), find_engine(engine, read_options(engine_option or [])), None
-    if start is None:
+    if start is not None:
+        refuse_url(out, f"--engine {engine}")
+    else:
         processes = processes or default_processes(recipe.settings.threads)
         with working(console, f"preparing {place.name}: images, models and this machine"):
             forecast = make_forecast(recipe, place, processes, console)
@@ -87,7 +90,7 @@ def show_outcome(outcome: Outcome, console: Console) -> None:
                 console.print(f"{told}: their ends are without effect")
     here = f"Load it: {load_call(outcome.root)}"
     if is_url(outcome.place):
-        here = f"`noisezoo verify {outcome.place}` brings it to {outcome.root} and checks it"
+        here = f"`noisezoo join {outcome.place} --out FOLDER` brings it to a folder of this machine."
     console.print(f"Built in {outcome.seconds:.0f} s. {here}")
 
 

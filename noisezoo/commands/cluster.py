@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from noisezoo.builder.engine import admit, opened
-from noisezoo.builder.launch import HfJobs, Node, Script, Slurm
+from noisezoo.builder.launch import HfJobs, Node, Script, Slurm, refuse_url
 from noisezoo.builder.recipe import Recipe
 from noisezoo.commands import options, register_command
 from noisezoo.commands.output import plain_console
@@ -60,6 +60,7 @@ def slurm(
 
     Example: noisezoo cluster slurm celeba.yaml --out /shared/celeba --nodes 4 --gpus-per-node 8 --time 04:00:00
     """
+    refuse_url(out, "a job of SLURM")
     mail = {"mail-user": mail_user, "mail-type": "END,FAIL"} if mail_user else {}
     asked = {"partition": partition, "account": account, "constraint": constraint, "qos": qos, **mail}
     node = Node(gpus_per_node, processes_per_node, env_setup, signal_grace)

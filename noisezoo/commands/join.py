@@ -12,7 +12,9 @@ from noisezoo.commands.output import load_call, plain_console, show_record
 
 @register_command("join", "Share")
 def join(
-    folders: Annotated[list[Path], typer.Argument(help="Published folders; the first one's configs keep their names.")],
+    folders: Annotated[
+        list[Path], typer.Argument(help="Published folders or URLs; the first one's configs keep their names.")
+    ],
     out: Annotated[Path, typer.Option("--out", help="A new folder, or that of an earlier join of some of these.")],
 ) -> None:
     """Put several sources into one dataset: the others' configs are called SOURCE.VIEW.

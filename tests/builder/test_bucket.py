@@ -1,31 +1,35 @@
 """Builds in object storage: leases by conditional writes, faults of the storage, and the local build's bytes."""
 
-import json
 import os
 import signal
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
 
+from noisezoo import cli
 from noisezoo.builder.__main__ import run
 from noisezoo.builder.audit import verify
-from noisezoo.builder.dataset import bring, is_finished
+from noisezoo.builder.dataset import bring, is_finished, join, remove
 from noisezoo.builder.engine import leases as leases_module
 from noisezoo.builder.engine.build import STATE, open_build, prepare
 from noisezoo.builder.engine.leases import Lease
 from noisezoo.builder.engine.store import Folder, Store, find_store
-from noisezoo.builder.launch import status
+from noisezoo.builder.launch import Node, Slurm, status
 from noisezoo.builder.launch.engines import find_engine
 from noisezoo.errors import UsageError
+from noisezoo.record import read_record
 from tests.bucket_servers import BUCKET, PLACES, BucketServer, missing
 from tests.builder.building import digits_recipe, in_child, published
+from tests.builder.committed import commit_units
 from tests.builder.publishing import REPO, held, versions
 from tests.chaos.hurried import hurried
 from tests.hub_server import HubServer
@@ -150,6 +154,56 @@ def test_a_write_whose_answer_fails_neither_loses_nor_doubles_a_lease(server: Bu
                 assert not second
             server.fail(how, 1, "PUT .*/claims/1.json")
         assert store.read(path) is None and server.left() == 0
+
+    assert in_child(work) == 0
+
+
+class Counted:
+    """A bucket's client that counts what it is asked, listings as `list` and readings as `get`."""
+
+    def __init__(self, client: Any) -> None:
+        self._client, self.asked = client, Counter[str]()
+
+    def __getattr__(self, name: str) -> Any:
+        self.asked[name.partition("_")[0]] += 1
+        return getattr(self._client, name)
+
+
+@s3_alone
+def test_whether_units_are_left_costs_a_listing_a_view_and_a_reading_a_marker(url: str) -> None:
+    recipe = digits_recipe(("pixels-8", "random-64"), limit=48, slice_rows=8)
+
+    def work() -> None:
+        build = prepare(recipe, url)
+        first, *others = build.all_units()
+        commit_units(build, others)
+        build = open_build(url)
+        build.store._client = client = Counted(build.store._client)  # type: ignore[attr-defined]
+        assert len(build.pending()) == 1
+        build.store.write_json(others[0].marker_path, {**(others[0].marker() or {}), "bytes": 1})
+        build.store.remove(others[1].part)
+        client.asked.clear()
+        assert [unit.number for unit in build.pending()] == [0, 1, 2]
+        assert client.asked == {"list": 2, "get": len(others)}
+
+    assert in_child(work) == 0
+
+
+@s3_alone
+def test_datasets_of_buckets_are_joined_and_what_cannot_be_changed_there_is_refused_in_one_line(
+    url: str, local: dict[str, str], tmp_path: Path
+) -> None:
+    def work() -> None:
+        run(RECIPE, url)  # type: ignore[arg-type]
+        join([Path(url)], tmp_path / "joined")
+        assert read_record(tmp_path / "joined") is not None and verify(tmp_path / "joined").ok
+        views = {name: digest for name, digest in published(tmp_path / "joined").items() if name.startswith("pixels")}
+        assert views == {name: digest for name, digest in local.items() if name.startswith("pixels")}
+        for change in (lambda: remove(Path(url), ["digits-0001"]), lambda: join([tmp_path / "joined"], Path(url))):
+            with pytest.raises(UsageError, match=f"^{url} is in object storage.*`noisezoo join {url} --out FOLDER`"):
+                change()
+        with pytest.raises(UsageError, match="a job of SLURM needs a folder that every machine sees.*--out"):
+            Slurm(1, "1:00:00").write(open_build(url), Node(0))
 
     assert in_child(work) == 0
 
@@ -349,12 +403,18 @@ def test_without_the_package_one_line_names_the_extra(monkeypatch: pytest.Monkey
 
 
 @s3_alone
-def test_an_engine_that_needs_a_folder_refuses_a_bucket(url: str) -> None:
+def test_an_engine_that_needs_a_folder_refuses_a_bucket_before_any_work(
+    server: BucketServer, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def work() -> None:
         start = find_engine("ray", {})
         assert start is not None
         with pytest.raises(UsageError, match="--engine ray needs a folder that every machine sees"):
             start(prepare(RECIPE, url), 1)
-        assert json.loads((open_build(url).store.fetch(open_build(url).state / "recipe.json")).read_text())
+        for command in ("build --engine ray", "cluster slurm --nodes 1 --gpus-per-node 0 --time 1:00:00"):
+            monkeypatch.setattr("sys.argv", ["noisezoo", *command.split(), "digits", "--out", f"{url}-new"])
+            with pytest.raises(SystemExit, match="2"):
+                cli.main()
 
     assert in_child(work) == 0
+    assert keys(server, f"{url}-new") == {}, "nothing was prepared there"

@@ -114,7 +114,7 @@ def test_a_valid_marker_is_read_once_and_a_look_at_nothing_new_opens_no_file(
 ) -> None:
     read: list[Unit] = []
     marker = Unit.marker
-    monkeypatch.setattr(Unit, "marker", lambda unit: (read.append(unit), marker(unit))[1])
+    monkeypatch.setattr(Unit, "marker", lambda unit, *_: (read.append(unit), marker(unit))[1])
     units(build)[0].marker_path.rename(build.root / "aside")
     watcher = Watcher(build)
     first = watcher.scan().views
