@@ -1,4 +1,4 @@
-"""The shared place of a build: what leases, tasks and commits need of it, and a folder that gives it.
+"""The shared place of a build: what leases, tasks and commits need of it, and how a folder gives it.
 
 Every process has a folder of its own to work in, `root`; a file's place is told by its path there. Where the shared
 place is a folder that all processes see, the two are one.
@@ -10,7 +10,6 @@ import re
 import socket
 import time
 import uuid
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
@@ -40,8 +39,11 @@ class Entry(NamedTuple):
     version: Mapping[str, str] = {}  # what the store calls this version
 
 
-class Store(ABC):
-    """The shared files of a build. Of several processes that create or delete one file, only one succeeds.
+@dataclass(unsafe_hash=True)
+class Store:
+    """The shared files of a build, in a folder on a file system that every process sees; `Bucket` keeps them elsewhere.
+
+    Of several processes that create or delete one file, only one succeeds.
 
     Attributes:
         root: The dataset's folder on this machine.
@@ -50,97 +52,143 @@ class Store(ABC):
     root: Path
 
     @property
-    @abstractmethod
     def name(self) -> str:
         """The place as its user calls it."""
+        return str(self.root)
 
     @property
-    @abstractmethod
     def address(self) -> str:
         """The place as any process of this machine finds it."""
+        return str(self.root.absolute())
 
-    @abstractmethod
     def make(self, folder: Path) -> None:
-        """Make a folder where there is none, and find out whether files can be written there: OSError where not."""
+        """Make a folder where there is none, and find out whether files can be written there: OSError where not.
 
-    @abstractmethod
+        Nothing that is written to find out has a name that a kill could leave.
+        """
+        make_folder(folder)
+
     def creation(self, folder: Path) -> str:
-        """How files are created exclusively in a folder.
+        """How files are created exclusively in a folder: by `hard links` or by `exclusive creation`.
 
         Raises:
             UsageError: They cannot be.
         """
+        probe = folder / f".{uuid.uuid4().hex}.tmp"
+        beside = probe.with_suffix(".link.tmp")
+        try:
+            probe.touch()
+            creation = _give_name(probe, beside)
+            with suppress(FileExistsError):
+                _give_name(probe, beside)
+                raise UsageError(
+                    f"the file system of {folder} has neither hard links nor exclusive creation, by which processes "
+                    "would share the work: choose another --out"
+                )
+            return creation
+        finally:
+            probe.unlink(missing_ok=True)
+            beside.unlink(missing_ok=True)
 
-    @abstractmethod
     def time(self, folder: Path) -> float:
-        """Seconds of the epoch by the store's clock, which gives files their times."""
+        """Seconds of the epoch by the store's clock, which gives files their times; by this host's if it is silent."""
+        try:
+            with TemporaryFile(dir=folder) as probe:
+                return os.fstat(probe.fileno()).st_mtime
+        except OSError:
+            return time.time()
 
-    @abstractmethod
     def read(self, path: Path) -> Entry | None:
-        """A file, with the newest version that there is; None where there is none."""
+        """A file, with the newest version that there is; None where there is none.
 
-    @abstractmethod
+        The file is opened: a client of NFS then asks the server, while for a mere stat it answers from its cache.
+        """
+        try:
+            with path.open("rb") as stream:
+                return Entry(os.fstat(stream.fileno()).st_mtime, stream.read())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
     def tail(self, path: Path, start: int) -> bytes:
         """The bytes of a file from `start` on."""
+        with path.open("rb") as stream:
+            stream.seek(start)
+            return stream.read()
 
-    @abstractmethod
     def create(self, path: Path, text: str) -> bool:
         """Create a file whole, of a text that no other process writes; False where there is one of its name."""
+        for _ in range(ATTEMPTS):
+            try:
+                return _create(path, text)
+            except FileNotFoundError as error:  # the folder is not there yet, or is being cleaned up
+                missing = error
+                path.parent.mkdir(parents=True, exist_ok=True)
+        raise missing
 
-    @abstractmethod
     def touch(self, path: Path, seen: Entry) -> None:
-        """Give a file another version, unless it has changed since it was `seen` or is gone; it says the same."""
+        """Give a file another version, unless it has changed since it was `seen` or is gone; it says the same.
 
-    @abstractmethod
+        In a folder the version is the time; where the file is another one by now, that one's.
+        """
+        with suppress(FileNotFoundError):
+            os.utime(path)
+
     def delete(self, path: Path, seen: Entry) -> bool:
         """Delete a file, unless it has changed since it was `seen`; False where it has."""
+        if self.read(path) != seen:
+            return False
+        path.unlink(missing_ok=True)
+        return True
 
-    @abstractmethod
     def remove(self, path: Path) -> None:
         """Remove a file, whatever it holds, if there is one."""
+        path.unlink(missing_ok=True)
 
-    @abstractmethod
     def names(self, folder: Path) -> frozenset[str]:
         """Names of the files and folders in a folder, by one listing, which may be out of date at once."""
+        try:
+            return frozenset(os.listdir(folder))
+        except FileNotFoundError:
+            return frozenset()
 
-    @abstractmethod
     def sizes(self, folder: Path) -> dict[str, tuple[int, float]]:
         """Name -> bytes and time of each file in a folder."""
+        with suppress(FileNotFoundError), os.scandir(folder) as found:
+            stats = [(entry.name, entry.stat()) for entry in found if entry.is_file()]
+            return {name: (stat.st_size, stat.st_mtime) for name, stat in stats}
+        return {}
 
-    @abstractmethod
     def walk(self, folder: Path) -> list[Path]:
         """All files in a folder and below it."""
+        return [Path(place) / name for place, _, names in os.walk(folder) for name in names]
 
-    @abstractmethod
     def size(self, path: Path) -> int | None:
         """Bytes of a file; None where there is none."""
+        return path.stat().st_size if path.is_file() else None
 
-    @abstractmethod
     def committed(self, path: Path, check: Callable[[Path], None] | None = None) -> AbstractContextManager[Path]:
         """Yield a hidden path on this machine; on leaving, `check` it and give the whole file its place at once."""
+        return committed(path, check)
 
-    @abstractmethod
     def fetch(self, path: Path) -> Path:
         """A file as one that this machine can read: FileNotFoundError where there is none."""
+        return path
 
-    @abstractmethod
     def share(self, path: Path) -> None:
         """Let all see a file that was written at its path on this machine."""
 
-    @abstractmethod
     def share_dataset(self, paths: Sequence[Path]) -> None:
         """Let all see a dataset's files, written at their paths here; the last two, card and record, after all others.
 
         Until the record is there, and while files of two versions lie side by side, there is no dataset.
         """
 
-    @abstractmethod
     def forget(self) -> None:
         """Drop this machine's copies of what this process has fetched or shared."""
 
-    @abstractmethod
     def clean_up(self, folder: Path, name: str = "") -> None:
         """Remove what killed writers of `name` (of any file, where it is empty) left in a folder."""
+        clean_up(folder, name)
 
     def read_state(self, path: Path) -> dict[str, Any] | None:
         """A JSON file that only `write_json` writes, or None where there is none.
@@ -161,136 +209,6 @@ class Store(ABC):
         """Commit a JSON file with sorted keys, so that equal values give equal bytes."""
         with self.committed(path) as temporary:
             temporary.write_text(json_text(value))
-
-
-@dataclass(frozen=True)
-class Folder(Store):
-    """A folder on a file system that every process of the build sees."""
-
-    root: Path
-
-    @property
-    def name(self) -> str:
-        """The folder's path."""
-        return str(self.root)
-
-    @property
-    def address(self) -> str:
-        """The folder's whole path."""
-        return str(self.root.absolute())
-
-    def make(self, folder: Path) -> None:
-        """Nothing that is written to find out has a name that a kill could leave."""
-        make_folder(folder)
-
-    def creation(self, folder: Path) -> str:
-        """By `hard links` or by `exclusive creation`."""
-        probe = folder / f".{uuid.uuid4().hex}.tmp"
-        beside = probe.with_suffix(".link.tmp")
-        try:
-            probe.touch()
-            creation = _give_name(probe, beside)
-            with suppress(FileExistsError):
-                _give_name(probe, beside)
-                raise UsageError(
-                    f"the file system of {folder} has neither hard links nor exclusive creation, by which processes "
-                    "would share the work: choose another --out"
-                )
-            return creation
-        finally:
-            probe.unlink(missing_ok=True)
-            beside.unlink(missing_ok=True)
-
-    def time(self, folder: Path) -> float:
-        """The clock of the file system; this host's where it does not answer."""
-        try:
-            with TemporaryFile(dir=folder) as probe:
-                return os.fstat(probe.fileno()).st_mtime
-        except OSError:
-            return time.time()
-
-    def read(self, path: Path) -> Entry | None:
-        """The file is opened: a client of NFS then asks the server, while for a mere stat it answers from its cache."""
-        try:
-            with path.open("rb") as stream:
-                return Entry(os.fstat(stream.fileno()).st_mtime, stream.read())
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-
-    def tail(self, path: Path, start: int) -> bytes:
-        """By a seek."""
-        with path.open("rb") as stream:
-            stream.seek(start)
-            return stream.read()
-
-    def create(self, path: Path, text: str) -> bool:
-        """Written aside, then linked."""
-        for _ in range(ATTEMPTS):
-            try:
-                return _create(path, text)
-            except FileNotFoundError as error:  # the folder is not there yet, or is being cleaned up
-                missing = error
-                path.parent.mkdir(parents=True, exist_ok=True)
-        raise missing
-
-    def touch(self, path: Path, seen: Entry) -> None:
-        """Another time; where the file is another one by now, that one's."""
-        with suppress(FileNotFoundError):
-            os.utime(path)
-
-    def delete(self, path: Path, seen: Entry) -> bool:
-        """After another reading."""
-        if self.read(path) != seen:
-            return False
-        path.unlink(missing_ok=True)
-        return True
-
-    def remove(self, path: Path) -> None:
-        """By its name."""
-        path.unlink(missing_ok=True)
-
-    def names(self, folder: Path) -> frozenset[str]:
-        """None where there is no such folder."""
-        try:
-            return frozenset(os.listdir(folder))
-        except FileNotFoundError:
-            return frozenset()
-
-    def sizes(self, folder: Path) -> dict[str, tuple[int, float]]:
-        """None where there is no such folder."""
-        with suppress(FileNotFoundError), os.scandir(folder) as found:
-            stats = [(entry.name, entry.stat()) for entry in found if entry.is_file()]
-            return {name: (stat.st_size, stat.st_mtime) for name, stat in stats}
-        return {}
-
-    def walk(self, folder: Path) -> list[Path]:
-        """None where there is no such folder."""
-        return [Path(place) / name for place, _, names in os.walk(folder) for name in names]
-
-    def size(self, path: Path) -> int | None:
-        """None for a folder too."""
-        return path.stat().st_size if path.is_file() else None
-
-    def committed(self, path: Path, check: Callable[[Path], None] | None = None) -> AbstractContextManager[Path]:
-        """A hidden path in the same folder, forced to disk and renamed."""
-        return committed(path, check)
-
-    def fetch(self, path: Path) -> Path:
-        """The file itself."""
-        return path
-
-    def share(self, path: Path) -> None:
-        """The file is there."""
-
-    def share_dataset(self, paths: Sequence[Path]) -> None:
-        """The files are there."""
-
-    def forget(self) -> None:
-        """The folder holds no copies."""
-
-    def clean_up(self, folder: Path, name: str = "") -> None:
-        """The hidden files of `committed`."""
-        clean_up(folder, name)
 
 
 def _create(path: Path, text: str) -> bool:
@@ -325,7 +243,7 @@ def _give_name(aside: Path, path: Path) -> str:
     return EXCLUSIVE
 
 
-LOCAL = Folder(Path())
+LOCAL = Store(Path())
 """This machine's file system, for paths from the working folder on."""
 
 
@@ -342,7 +260,7 @@ def find_store(place: str | Path | Store) -> Store:
     if isinstance(place, Store):
         return place
     if not is_url(place):
-        return Folder(Path(place))
+        return Store(Path(place))
     scheme, _, rest = str(place).partition(":")
     if scheme not in SCHEMES:
         raise UsageError(f"{place}: a build is shared in a folder or on {', '.join(f'{each}://' for each in SCHEMES)}")

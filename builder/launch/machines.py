@@ -25,8 +25,8 @@ SHARE = 0.4
 """Share of its dense peak that a GPU reaches on large networks in large batches; small ones reach less."""
 ROW_SECONDS, PIXEL_SECONDS, UNIT_SECONDS = 2e-4, 1e-8, 0.006
 """Seconds on one core to read an image, to resize one pixel of it, and to commit a unit to a local disk."""
-METRIC_SECONDS = 5e-7
-"""Seconds on one core to measure a pixel of a regenerated picture; on a GPU it takes no time to speak of."""
+METRIC_SECONDS, GPU_METRIC_SECONDS = 5e-7, 1e-9
+"""Seconds to measure a pixel of a regenerated picture: on one core; on a GPU, of whose memory it moves some 2 kB."""
 GPU_READERS = 8
 """Threads that read ahead of a GPU."""
 PASS_SECONDS = 2e-3
@@ -57,6 +57,10 @@ class Machine:
     def is_cpu(self) -> bool:
         """Whether the device is the host itself."""
         return self.memory is None
+
+    def metric_seconds(self, images: float, resolution: int) -> float:
+        """Seconds to compare so many regenerated pictures of that size, in pixels a side, with the given ones."""
+        return images * resolution**2 * (METRIC_SECONDS if self.is_cpu else GPU_METRIC_SECONDS)
 
 
 @cache

@@ -9,7 +9,7 @@ from noisezoo.builder.recipe import Recipe, Settings
 from noisezoo.builder.views import choose_arithmetic, groups, passes
 from noisezoo.costs import Cost, cost_of, size_of
 from noisezoo.errors import UsageError
-from .machines import METRIC_SECONDS, UNIT_SECONDS, Machine
+from .machines import UNIT_SECONDS, Machine
 
 START_SECONDS, LOAD_BYTES_PER_SECOND = 20.0, 1e9
 """Seconds in which a process imports what it needs, and how fast it reads weights."""
@@ -211,8 +211,8 @@ def _view_plan(
     spent = cost.network / machine.network + encoding / machine.autoencoder
     spent += machine.read_seconds(images, row.resolution) + slices * UNIT_SECONDS
     spent += cost.forwards / batch * machine.pass_seconds
-    if machine.is_cpu and row.family == "diffusers":
-        spent += s.reconstruct * images * row.resolution**2 * METRIC_SECONDS
+    if row.family == "diffusers":
+        spent += machine.metric_seconds(s.reconstruct * images, row.resolution)
     stored = _stored_bytes(row, images, s)
     unit = spent / images * min(recipe.slice_rows, images)
     weights = None if model is None else model.weights(row, arithmetic["dtype"])

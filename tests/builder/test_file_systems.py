@@ -12,7 +12,7 @@ import pytest
 from noisezoo.builder.__main__ import run
 from noisezoo.builder.engine.build import open_build, prepare
 from noisezoo.builder.engine.leases import Lease
-from noisezoo.builder.engine.store import NO_LINKS, Folder
+from noisezoo.builder.engine.store import NO_LINKS, Store
 from noisezoo.builder.launch import local
 from noisezoo.builder.launch.local import build_dataset
 from noisezoo.errors import UsageError
@@ -36,7 +36,7 @@ def no_links(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) ->
 
 
 def test_the_way_in_which_leases_are_created_is_found_out(tmp_path: Path) -> None:
-    assert Folder(tmp_path).creation(tmp_path) == "hard links"
+    assert Store(tmp_path).creation(tmp_path) == "hard links"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -20,6 +20,7 @@ from noisezoo.builder.launch.plan import LIBRARY_BYTES, UNIT_LEAST, UNIT_MOST, P
 from noisezoo.builder.models import files as hub
 from noisezoo.builder.models.footprint import activations, footprint, is_guided, stage_bytes
 from noisezoo.builder.recipe import Recipe, Settings, make_recipe, read_recipe
+from noisezoo.builder.views.quality import ssim
 from noisezoo.costs import DECODE
 from noisezoo.errors import NoiseZooError, UsageError
 
@@ -215,6 +216,23 @@ def test_what_a_pixel_network_holds_is_what_a_network_of_its_size_holds() -> Non
             network(picture, time)
     assert row.millions[0] == pytest.approx(sum(p.numel() for p in network.parameters()) / 1e6, abs=0.5)
     assert activations(row, Settings(), 1) == pytest.approx(counted.peak, rel=0.15)
+
+
+def test_comparing_regenerated_pictures_holds_less_than_their_network_did() -> None:
+    pictures = torch.zeros(2, 3, 64, 64)
+    with torch.no_grad(), Live() as counted:
+        ssim(pictures, pictures)
+    pixel = counted.peak / (2 * 64**2)
+    rows = [row for row in zoo.ROWS.values() if row.family == "diffusers" and footprint(row) is not None]
+    assert len(rows) > 10 and all(activations(row, Settings(), 1) > pixel * row.resolution**2 for row in rows)
+
+
+def test_comparing_regenerated_pictures_takes_its_time_on_a_gpu_too(monkeypatch: MonkeyPatch) -> None:
+    half, none = (plan_of(["faces-ddpm"], 1000, reconstruct=share) for share in (0.5, 0.0))
+    monkeypatch.setattr(machines, "GPU_METRIC_SECONDS", 1.0)
+    longer = plan_of(["faces-ddpm"], 1000, reconstruct=0.5)
+    assert longer.device_seconds - half.device_seconds == pytest.approx(500 * 32**2)
+    assert plan_of(["faces-ddpm"], 1000).device_seconds == none.device_seconds
 
 
 def test_the_parameters_of_dit_are_those_of_its_class() -> None:
