@@ -28,32 +28,31 @@ SOFTWARE = (
 
 
 def commit(unit: Unit, work: Work, started: float, log: Log) -> None:
-    """Commit a computed unit, begun at `started`: the part first, then the marker with its hash."""
+    """Commit a computed unit, begun at `started`: the part first, then the marker with its hash.
+
+    The caller's `log.about` says which unit it is.
+    """
     stages = work.computer.stages
-    with log.about(view=unit.view.name, slice=unit.number):
-        ids, rows, refusals = work.finish()
-        if sorted(ids + [refusal.image_id for refusal in refusals]) != sorted(unit.ids):
-            raise NoiseZooError(
-                f"{unit.view.name} slice {unit.number}: rows in are not rows out and refused; report this"
-            )
-        with stages.timed("write"):
-            part = _commit_part(unit, work.computer, ids, rows)
-        spent = stages.take_seconds()
-        worker = {"host": socket.gethostname(), "attempt": log.attempt, "started": started,
-                  "seconds": sum(spent.values())}  # fmt: skip
-        short = [vars(shortage) for shortage in stages.take_shortages()]
-        with stages.timed("write"):
-            told = {**worker, "shortages": short, **_cut(work, ids)}
-            told |= {FITTED: unit.build.manifest.digest} if work.computer.learns else {}
-            marker = {**_marker(unit, work.computer, ids, refusals), **part, **told}
-            unit.build.store.write_json(unit.marker_path, marker)
-        spent["write"] += stages.take_seconds()["write"]
-        for each in short:
-            log.write("shortage", message=f"rows of {unit.view.name} slice {unit.number} were computed at batch "
-                      f"{each['then']} instead of {each['tried']} ({each['stage']}: {each['reason']})")  # fmt: skip
-        log.write("unit", rows=len(ids), refused=len(refusals), batch_size=stages.sizes,
-                  seconds=round(sum(spent.values()), 3),
-                  **{f"{stage}_seconds": round(value, 6) for stage, value in spent.items()})  # fmt: skip
+    ids, rows, refusals = work.finish()
+    if sorted(ids + [refusal.image_id for refusal in refusals]) != sorted(unit.ids):
+        raise NoiseZooError(f"{unit.view.name} slice {unit.number}: rows in are not rows out and refused; report this")
+    with stages.timed("write"):
+        part = _commit_part(unit, work.computer, ids, rows)
+    spent = stages.take_seconds()
+    worker = {"host": socket.gethostname(), "attempt": log.attempt, "started": started, "seconds": sum(spent.values())}
+    short = [vars(shortage) for shortage in stages.take_shortages()]
+    with stages.timed("write"):
+        told = {**worker, "shortages": short, **_cut(work, ids)}
+        told |= {FITTED: unit.build.manifest.digest} if work.computer.learns else {}
+        marker = {**_marker(unit, work.computer, ids, refusals), **part, **told}
+        unit.build.store.write_json(unit.marker_path, marker)
+    spent["write"] += stages.take_seconds()["write"]
+    for each in short:
+        log.write("shortage", message=f"rows of {unit.view.name} slice {unit.number} were computed at batch "
+                  f"{each['then']} instead of {each['tried']} ({each['stage']}: {each['reason']})")  # fmt: skip
+    log.write("unit", rows=len(ids), refused=len(refusals), batch_size=stages.sizes,
+              seconds=round(sum(spent.values()), 3),
+              **{f"{stage}_seconds": round(value, 6) for stage, value in spent.items()})  # fmt: skip
 
 
 def _commit_part(unit: Unit, computer: Computer, ids: list[str], rows: Rows) -> dict[str, Any]:

@@ -71,11 +71,7 @@ class Lease:
     @property
     def owner(self) -> dict[str, Any] | None:
         """What the lease says of its owner (`host`, `pid`, ...); None where there is no lease, or a torn one."""
-        try:
-            found = json.loads(_text(self.last_heartbeat()) or "")
-        except json.JSONDecodeError:
-            return None
-        return found if isinstance(found, dict) and {"host", "pid", "process_start"} <= found.keys() else None
+        return owner_in(self.last_heartbeat())
 
     def is_expired(self, now: float | None = None) -> bool:
         """Whether the owner is dead: its process is gone from this host, or its host has been silent for too long.
@@ -83,10 +79,9 @@ class Lease:
         Args:
             now: The store's time, from a caller that has just asked for it.
         """
-        owner, beat = self.owner, self.last_heartbeat()
-        if beat is None:
+        if (beat := self.last_heartbeat()) is None:
             return False
-        if owner is not None and is_here(owner):
+        if (owner := owner_in(beat)) is not None and is_here(owner):
             return bool(process_start(owner["pid"]) != owner["process_start"])
         return (self.store.time(self.path.parent) if now is None else now) - beat.time > EXPIRES_AFTER
 
@@ -125,7 +120,7 @@ class Lease:
 
     def _release(self, written: str) -> None:
         """Delete the file, unless it is the lease of a process that took us for dead."""
-        while (beat := self.last_heartbeat()) is not None and _text(beat) == written:
+        while (beat := self.last_heartbeat()) is not None and _line(beat) == written.encode():
             if self.store.delete(self.path, beat):
                 return
 
@@ -136,12 +131,18 @@ class Lease:
                 self.heartbeat()
 
 
-def _text(beat: Entry | None) -> str | None:
+def _line(beat: Entry) -> bytes:
     """What a lease says, on its first line: a store may write more, so that each heartbeat gives another content."""
+    return beat.content.partition(b"\n")[0]
+
+
+def owner_in(beat: Entry | None) -> dict[str, Any] | None:
+    """What a lease says of its owner (`host`, `pid`, ...); None where there is no lease, or a torn one."""
     try:
-        return None if beat is None else beat.content.partition(b"\n")[0].decode()
-    except UnicodeDecodeError:
+        found = None if beat is None else json.loads(_line(beat))
+    except ValueError:  # not JSON, or not even text
         return None
+    return found if isinstance(found, dict) and {"host", "pid", "process_start"} <= found.keys() else None
 
 
 def leases_in(folder: Path, store: Store = LOCAL) -> list[Lease]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from noisezoo import zoo
 from noisezoo.builder.views import groups, shared
-from .build import Build, Unit, listed_units
+from .build import Build, Unit, listed_units, publishing_lease
 from .leases import PAUSE, Lease, leases_in
 from .scheduler import Scheduler, Task, image_work, point_of
 
@@ -105,7 +105,15 @@ class Queue(Scheduler):
             time.sleep(PAUSE)
 
     def clean_up(self) -> None:
-        """Remove what dead processes left, where no process works any more: temporary files and leases."""
+        """Remove what dead processes left, where no process works any more: temporary files and leases.
+
+        Not while one publishes: it reads parts, which it may be downloading into the folders of this machine.
+        """
+        with publishing_lease(self.store).acquire() as alone:
+            if alone:
+                self._clean_up()
+
+    def _clean_up(self) -> None:
         parts = {units[0].part.parent for units in self._units.values() if units}
         for folder in (self.leases, *(self.leases / group for group in self.views), *sorted(parts)):
             self.store.clean_up(folder)

@@ -134,7 +134,8 @@ class Slurm:
             f"on {made.machine.about}, so that no job finishes anything; give more time or set slice_rows lower",
         )  # fmt: skip
         submit = f"sbatch {shlex.quote(str(path))}"
-        return Script(path, submit, _follow(build), "scancel JOB", warnings if needed > seconds else ())
+        follow = f"noisezoo status {shlex.quote(str(build.root))}"
+        return Script(path, submit, follow, "scancel JOB", warnings if needed > seconds else ())
 
     def _check(self, node: Node) -> None:
         if self.nodes < 1:
@@ -235,10 +236,6 @@ def _is_local(source: str) -> bool:
     kind, colon, where = source.partition(":")
     on_hub = kind == "hf" and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", where) and not Path(where).exists()
     return bool(colon) and not on_hub
-
-
-def _follow(build: Build) -> str:
-    return f"noisezoo status {shlex.quote(str(build.root))}"
 
 
 def refuse_url(place: str | Path, what: str) -> None:

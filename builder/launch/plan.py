@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import ceil, floor, log2
 
 from noisezoo import zoo
-from noisezoo.builder.models import Footprint, activations, footprint, is_guided, keeps_prompts
+from noisezoo.builder.models import SCHEMES, activations, footprint, is_guided, keeps_prompts
 from noisezoo.builder.recipe import Recipe, Settings
 from noisezoo.builder.views import choose_arithmetic, groups, passes
 from noisezoo.costs import Cost, cost_of, size_of
@@ -204,7 +204,8 @@ def _view_plan(
     kept = keeps_prompts(row, settings)
     arithmetic = choose_arithmetic(row, settings, accelerated=not machine.is_cpu)
     s = settings.model_copy(update=arithmetic)
-    guided = row.family == "diffusers" and is_guided((model or _unknown(row)).guidance, s)
+    guidance = model.guidance if model else "none" if row.clip_conditioned is False else "text"
+    guided = row.family == "diffusers" and is_guided(guidance, s)
     cost = cost_of(row, images, guided=guided, passes=passes(s), reconstruct=s.reconstruct)
     encoding = 0.0 if encoded else cost.autoencoder
     batch = min(s.batch_size, recipe.slice_rows, images)
@@ -238,14 +239,7 @@ def _published_bytes(recipe: Recipe, row: zoo.View, images: int, settings: Setti
     return _stored_bytes(row, images, settings) + images * 4 * width * STORED["float32"] + basis
 
 
-def _unknown(row: zoo.View) -> Footprint:
-    """A model of which only the row is known: without CLIP it is taken for unconditional."""
-    return Footprint(0, 0, 0, 0, "none" if row.clip_conditioned is False else "text")
-
-
 def _arrays(row: zoo.View, settings: Settings) -> int:
     """Arrays that a row stores: two where the scheme needs the last two states to generate."""
-    from noisezoo.builder.models import SCHEMES
-
     scheme = SCHEMES.get(settings.scheme)
     return 2 if row.family == "diffusers" and scheme is not None and scheme.keeps_previous else 1

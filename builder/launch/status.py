@@ -245,21 +245,17 @@ class Scan:
         np.maximum.at(last, done["attempt"], done["started"] + done["seconds"])
         tallies = {name: (host, *each) for (name, host), *each in zip(self.attempts, *sums, last, strict=True)}
         latest = {(start.get("host"), start.get("pid")): name for name, start in sorted(self.starts.items())}
-        return [
-            self._process(name, latest, *tallies.get(name, ("", 0, 0.0, 0.0, 0.0)))
-            for name in sorted({*tallies, *self.starts, *self.seen} - {""})
-        ]
-
-    def _process(
-        self, name: str, latest: Mapping[tuple[Any, Any], str], host: str, images: float, seconds: float, mean: float,
-        last: float,
-    ) -> WorkerStatus:  # fmt: skip
-        start = self.starts.get(name, {})
-        process = start.get("host") or host or "?", start.get("pid")
-        heartbeat = self.at_work.get(process, 0.0) if latest.get(process) == name else 0.0  # earlier attempts are dead
-        seen = max(last, self.seen.get(name, 0.0), heartbeat)
-        rank = int(start["rank"]) if "rank" in start else None
-        return WorkerStatus(process[0], int(images), seconds, mean, seen, int(heartbeat > 0), 1, name, process[1], rank)
+        found = []
+        for name in sorted({*tallies, *self.starts, *self.seen} - {""}):
+            host, images, seconds, mean, end = tallies.get(name, ("", 0, 0.0, 0.0, 0.0))
+            start = self.starts.get(name, {})
+            host, pid = start.get("host") or host or "?", start.get("pid")
+            lives = latest.get((host, pid)) == name  # an earlier attempt of the process is dead
+            heartbeat = self.at_work.get((host, pid), 0.0) if lives else 0.0
+            seen = max(end, self.seen.get(name, 0.0), heartbeat)
+            rank = int(start["rank"]) if "rank" in start else None
+            found.append(WorkerStatus(host, int(images), seconds, mean, seen, int(heartbeat > 0), 1, name, pid, rank))
+        return found
 
     @cached_property
     def hosts(self) -> list[WorkerStatus]:

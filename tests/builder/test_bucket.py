@@ -423,4 +423,4 @@ def test_an_engine_that_needs_a_folder_refuses_a_bucket_before_any_work(
                 cli.main()
 
     assert in_child(work) == 0
-    assert keys(server, f"{url}-new") == {}, "nothing was prepared there"
+    assert server.keys(f"{url}-new") == {}, "nothing was prepared there"

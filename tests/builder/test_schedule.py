@@ -15,12 +15,13 @@ from benchmarks.schedule_model import simulate
 from benchmarks.simulate_schedule import GOAL, SMALL
 from noisezoo.builder.__main__ import run
 from noisezoo.builder.engine import leases, queue as queues
-from noisezoo.builder.engine.build import Build, open_build, prepare
+from noisezoo.builder.engine.build import Build, open_build, prepare, publishing_lease
 from noisezoo.builder.engine.leases import MISSED_SCANS, Lease, MissedScans, Monitor, leases_in
 from noisezoo.builder.engine.log import Log
 from noisezoo.builder.engine.queue import Queue
 from noisezoo.builder.engine.scheduler import Scheduler, Task, point_of
 from noisezoo.builder.engine.worker import work
+from noisezoo.files import committed
 from tests.builder.building import digits_recipe, leftovers, published
 from tests.builder.test_leases import dead_pid, write_lease
 from tests.chaos.hurried import HEARTBEAT_SECONDS, hurried
@@ -241,6 +242,20 @@ def test_the_monitor_waits_for_a_sibling_and_takes_over_what_it_leaves(tmp_path:
     sibling.join()
     assert build.pending() == []
     assert not list((build.state / "claims").rglob("*.*"))
+
+
+def test_files_that_a_publisher_is_writing_are_not_cleaned_up_by_a_process_that_leaves(tmp_path: Path) -> None:
+    build = prepare(digits_recipe(("pixels-8",), limit=16), tmp_path / "noisezoo")
+    (unit, *_) = build.all_units()
+    unit.part.parent.mkdir(parents=True)
+    with publishing_lease(build.store).acquire(), committed(unit.part) as download:
+        download.touch()
+        Queue(build).clean_up()
+        assert download.exists()
+    left = unit.part.with_name(f".{unit.part.name}.tmp")
+    left.touch()
+    Queue(build).clean_up()
+    assert not left.exists() and not list((build.state / "claims").rglob("*.*"))
 
 
 def test_who_finds_all_in_living_hands_and_does_not_keep_leaves_at_once(tmp_path: Path) -> None:
