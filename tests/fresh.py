@@ -31,9 +31,9 @@ class Fresh:
     def __init__(
         self, code: str, *arguments: str, environment: Mapping[str, str] | None = None, folder: Path | None = None
     ) -> None:
-        self._said = Path(tempfile.mkdtemp(prefix="noisezoo-fresh-"))
+        self._said = tempfile.TemporaryDirectory(prefix="noisezoo-fresh-")
         given = (code, arguments, dict(os.environ if environment is None else environment), folder or Path.cwd())
-        self._process = _FORKS.Process(target=_run, args=(*given, self._said))
+        self._process = _FORKS.Process(target=_run, args=(*given, Path(self._said.name)))
         self._process.start()
 
     def poll(self) -> int | None:
@@ -60,7 +60,7 @@ class Fresh:
     def communicate(self, timeout: float = 300) -> tuple[str, str]:
         """What it wrote to its output and to its errors, once it has ended."""
         self.wait(timeout)
-        out, err = ((self._said / name).read_text() for name in ("1", "2"))
+        out, err = (Path(self._said.name, name).read_text() for name in ("1", "2"))
         return out, err
 
 
