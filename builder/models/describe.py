@@ -106,14 +106,15 @@ def _side(size: Any, folder: Path) -> int:
 
 @contextmanager
 def _counting() -> "Iterator[FlopCounterMode]":
-    """Count the work of all networks; the fused attention layer would go uncounted, so it is off meanwhile."""
+    """Count the work of all networks; fused attention may go uncounted (by torch 2.7), so it is off meanwhile."""
     import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with FlopCounterMode(display=False) as counter:
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             yield counter
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)

@@ -89,10 +89,10 @@ class Inverter:
         """
         where = network_device(device)
         folder = resolve(folder_or_hub_id, revision, pickled=pickled, texts=False)
-        set_arithmetic(dtype, compiled=runtime is not None and bool(runtime.compile))
         pipeline = load_pipeline(
             folder, dtype=dtype, device=where, untrained_seed=untrained_seed, pickled=pickled, runtime=runtime
         )
+        set_arithmetic(dtype, compiled=runtime is not None and bool(runtime.compile))
         return cls(
             pipeline, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale, prompt=prompt,
             negative_prompt=negative_prompt, scheme=scheme, scheme_options=scheme_options, span=span,

@@ -28,6 +28,7 @@ from noisezoo.builder.views.families import make_computer
 from noisezoo.builder.views.networks import NoiseComputer
 from noisezoo.errors import NoiseZooError, UsageError
 from tests.builder.building import digits_recipe, published, recipe_of
+from tests.builder.models import newer_torch
 from tests.builder.test_noise_views import IDS, digits
 
 CUDA = torch.device("cuda", 0)
@@ -38,11 +39,12 @@ def switches() -> Iterator[None]:
     """torch's switches, as they were, put back."""
     from torch._inductor import config
 
-    before = (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.benchmark,
-              torch.backends.cudnn.deterministic, config.deterministic, config.batch_invariant)  # fmt: skip
+    cudnn, names = torch.backends.cudnn, ("allow_tf32", "benchmark", "deterministic", "batch_invariant")
+    owners = (cudnn, torch.backends.cuda.matmul, config)
+    before = [(owner, name, getattr(owner, name)) for owner in owners for name in names if hasattr(owner, name)]
     yield
-    (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.benchmark,
-     torch.backends.cudnn.deterministic, config.deterministic, config.batch_invariant) = before  # fmt: skip
+    for owner, name, value in before:
+        setattr(owner, name, value)
 
 
 def card(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], name: str = "Tesla T4") -> None:
@@ -61,6 +63,7 @@ def test_tensorfloat_is_used_where_it_is_asked_for_or_the_network_is_coarser(
     assert told["dtype"] == dtype
 
 
+@newer_torch
 def test_what_is_compiled_is_deterministic_and_independent_of_the_batch(switches: None) -> None:
     from torch._inductor import config
 
@@ -180,6 +183,7 @@ def test_a_card_that_lacks_the_arithmetic_of_a_row_gets_float32_and_what_a_recip
         check_arithmetic(own["dtype"], CUDA)
 
 
+@newer_torch
 @pytest.mark.parametrize(
     ("view", "images", "settings", "pays"),
     [("sd15", 30_000, {}, True), ("sd15", 1_000, {}, False), ("sd15", 30_000, {"accuracy": "ddim-50"}, False),

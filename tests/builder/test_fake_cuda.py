@@ -15,6 +15,7 @@ from benchmarks.gpu_models import Diffusion, further, subjects
 from noisezoo.builder.models import SCHEMES, Runtime, inverter as inverters, pipeline as pipelines
 from noisezoo.builder.models.noise_schedule import read_trajectory
 from noisezoo.builder.views import METRICS
+from tests.builder.models import newer_torch
 
 NETWORKS = {name: each for name, each in {**subjects(True), **further(True)}.items() if isinstance(each, Diffusion)}
 CUDA = torch.device("cuda", 0)
@@ -86,6 +87,7 @@ def record(subject: Diffusion, scheme: str, dtype: str, batch: int = 2) -> tuple
     return recorder, inverter, noise
 
 
+@newer_torch
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_class_stays_on_the_device_and_never_waits_in_the_loop(
@@ -99,6 +101,7 @@ def test_every_network_class_stays_on_the_device_and_never_waits_in_the_loop(
     assert not recorder.waits
 
 
+@newer_torch
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_every_scheme_stays_on_the_device_and_never_waits_in_the_loop(
     scheme: str, monkeypatch: pytest.MonkeyPatch
@@ -130,6 +133,7 @@ def test_regenerating_keeps_nothing_of_each_forward_and_not_the_faults_of_the_in
     assert inverter.faults == faults == [None, None]
 
 
+@newer_torch
 def test_the_recorder_sees_a_copy_a_wait_and_a_tensor_made_on_the_host() -> None:
     """The test of the test: a loop that does all three is seen to."""
     with FakeTensorMode(), Recorder() as recorder:

@@ -172,7 +172,7 @@ def test_stored_rows_are_those_of_the_whole_column(built: Path) -> None:
     assert record is not None
     positions = np.array([0, 3, 17, 39])
     table = stored_rows(built, record.sections[0], "pixels-8", positions, ["image_id"])
-    assert table.column(0).to_pylist() == [noisezoo.load(built)["image_id"][i] for i in positions]
+    assert table.column(0).to_pylist() == np.array(noisezoo.load(built)["image_id"])[positions].tolist()
 
 
 def test_rows_of_a_gpu_are_compared_by_the_unit_of_the_half_precision_that_it_chose() -> None:
