@@ -8,7 +8,7 @@ OUT ?= build/demo
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_DISABLE_TELEMETRY = 1
 
-.PHONY: demo test slow chaos lint types docs install compiled lock clean
+.PHONY: demo test slow live explore chaos lint types docs install compiled lock clean
 
 demo: install
 	$(BIN)/noisezoo demo --out $(OUT)
@@ -20,6 +20,15 @@ test: install
 
 slow: compiled
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist load -m slow
+
+# `edit-live` and `explore --atlas`: an environment each, as their libraries clash with the others'; and Chromium or Chrome.
+live: TESTS = tests/noisezoo/test_edit_live.py
+explore: TESTS = tests/noisezoo/test_explore.py
+live explore:
+	$(PYTHON) -m venv build/$@
+	build/$@/bin/python -m pip install --quiet uv
+	build/$@/bin/uv pip install --quiet --python build/$@/bin/python --editable '.[dev,$@]'
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 build/$@/bin/python -m pytest -rs $(TESTS)
 
 # Kill builds at every step, at random instants, with their hosts and with their links: a quarter of an hour.
 chaos: compiled

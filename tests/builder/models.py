@@ -17,15 +17,16 @@ from diffusers import (
 )
 from torch._inductor import config
 
+from noisezoo.builder.models.arithmetic import can_compile
+
 STABLE_DIFFUSION: Mapping[str, Any] = {
     "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1,
     "set_alpha_to_one": False, "clip_sample": False,
 }  # fmt: skip
 """Stable Diffusion's schedule."""
 
-newer_torch = pytest.mark.skipif(
-    not hasattr(config, "deterministic"), reason="torch 2.7 compiles to other bits each time, and fakes no GPU"
-)
+newer_torch = pytest.mark.skipif(not hasattr(config, "deterministic"), reason="a torch as old as 2.7 fakes no GPU")
+compiles = pytest.mark.skipif(not can_compile(), reason="no C++ compiler, or a torch as old as 2.7")
 
 
 def save_unconditional(

@@ -28,7 +28,7 @@ from noisezoo.builder.views.families import make_computer
 from noisezoo.builder.views.networks import NoiseComputer
 from noisezoo.errors import NoiseZooError, UsageError
 from tests.builder.building import digits_recipe, published, recipe_of
-from tests.builder.models import newer_torch
+from tests.builder.models import compiles
 from tests.builder.test_noise_views import IDS, digits
 
 CUDA = torch.device("cuda", 0)
@@ -63,7 +63,7 @@ def test_tensorfloat_is_used_where_it_is_asked_for_or_the_network_is_coarser(
     assert told["dtype"] == dtype
 
 
-@newer_torch
+@compiles
 def test_what_is_compiled_is_deterministic_and_independent_of_the_batch(switches: None) -> None:
     from torch._inductor import config
 
@@ -183,7 +183,7 @@ def test_a_card_that_lacks_the_arithmetic_of_a_row_gets_float32_and_what_a_recip
         check_arithmetic(own["dtype"], CUDA)
 
 
-@newer_torch
+@compiles
 @pytest.mark.parametrize(
     ("view", "images", "settings", "pays"),
     [("sd15", 30_000, {}, True), ("sd15", 1_000, {}, False), ("sd15", 30_000, {"accuracy": "ddim-50"}, False),

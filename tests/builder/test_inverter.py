@@ -27,7 +27,7 @@ from noisezoo.builder.models.schemes import SCHEMES
 from noisezoo.builder.recipe import Settings, make_recipe
 from noisezoo.errors import NoiseZooError, UsageError
 from tests.builder.folders import save_diffusion
-from tests.builder.models import newer_torch, save_stable_diffusion, save_unconditional
+from tests.builder.models import compiles, save_stable_diffusion, save_unconditional
 
 
 def pictures(n: int = 2, size: int = 8) -> torch.Tensor:
@@ -363,7 +363,7 @@ def test_text_towers_are_neither_asked_for_nor_planned_where_the_prompts_are_kep
     assert not keeps_prompts(row, Settings(**prompt)), "all else is needed"
 
 
-@newer_torch
+@compiles
 def test_a_compiled_network_gives_the_same_noise(unconditional: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The graph is captured as always, and then run eagerly, as generating code for it takes a minute.
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
