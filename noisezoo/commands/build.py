@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from noisezoo.builder.dataset import is_finished
+from noisezoo.builder.dataset import count_refused, is_finished, read_refusals
 from noisezoo.builder.engine import CUT_PROMPTS, Store, find_store, is_url, opened
 from noisezoo.builder.launch import (
     REPORT,
@@ -25,7 +25,7 @@ from noisezoo.commands.bars import Bars, working
 from noisezoo.commands.output import load_call, numbers_table, plain_console, rounded, size_text
 from noisezoo.commands.status import views_table
 from noisezoo.errors import UsageError
-from noisezoo.record import read_record
+from noisezoo.record import REFUSALS, read_record
 
 
 @register_command("build", "Build")
@@ -80,9 +80,11 @@ def make_forecast(recipe: Recipe, out: Path | Store, processes: int, console: Co
 def show_outcome(outcome: Outcome, console: Console) -> None:
     """A table of views, the rows refused and how to load the folder."""
     console.print(views_table(outcome.views))
-    if refused := sum(view.refused for view in outcome.views):
-        console.print(f"{refused} refusals, with reasons in {outcome.place or outcome.root}/refusals.jsonl")
     record = read_record(outcome.root)
+    path = outcome.root / REFUSALS
+    if refusals := read_refusals(path) if path.is_file() else []:
+        counted = f"{count_refused(refusals)} refused, with reasons in {outcome.place or outcome.root}/{REFUSALS}"
+        console.print(f"{counted}, as {refusals[0]['image_id']}: {refusals[0]['message']}")
     for section in record.sections if record else ():
         for view, facts in section.facts.items():
             if cut := facts.get(CUT_PROMPTS):
