@@ -11,9 +11,9 @@ from noisezoo.analysis.relations import Alignment as Aligned, alignment_matrix
 from noisezoo.schema import ID
 from .claims import Json
 from .data import Data, Part
-from .study import ROWS, TWO_VIEWS, Analysis, Options, Page, Study, register_study, tidy
+from .study import TWO_VIEWS, Analysis, Options, Page, Requirement, Study, register_study, tidy
 
-MOST_ROWS, SPLITS = 3000, 8
+ROWS, SPLITS = 3000, 8
 """At most so many, as neighbours cost their square, in every half of every split."""
 LEAST_ROWS = 50
 """Of a curve: ten neighbours and as many again in every half."""
@@ -39,7 +39,7 @@ class Alignment(Study):
         "out images, each with a permutation null."
     )
     weight = 4.0
-    requires = (TWO_VIEWS, ROWS)
+    requires = (TWO_VIEWS, Requirement("44 images", lambda analysis: analysis.results["dataset"]["rows"] >= 44))
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """`alignment`: rows by pair and measure; `neighbours`: by pair and size; `agreement`: by pair."""
@@ -47,12 +47,12 @@ class Alignment(Study):
         views = {view: part.leading(view) for view in part.views}
         draws: Any = {"n_splits": min(SPLITS, effort.n_splits), "n_permutations": effort.n_permutations}
         draws |= {"groups": part.groups, "seed": options.seed}
-        found = alignment_matrix(views, max_rows=MOST_ROWS, **draws)
+        found = alignment_matrix(views, max_rows=ROWS, **draws)
         analysis.record(self.name, {(): found}, caveats=part.caveats())
         pairs = _pairs(analysis)
         seen = {view: views[view] for pair in pairs for view in pair}
         if len(part) >= LEAST_ROWS and seen:
-            curve = neighbour_curve(seen, sizes=_sizes(min(MOST_ROWS, len(part))), **draws)
+            curve = neighbour_curve(seen, sizes=_sizes(min(ROWS, len(part))), **draws)
             rows = [row for row in curve.records() if {row["a"], row["b"]} in map(set, pairs)]
             analysis.results["neighbours"] = {**curve.settings(), "rows": rows}
             analysis.rows["neighbours"] = rows

@@ -7,7 +7,7 @@ from noisezoo.analysis.controls import planted_power
 from noisezoo.analysis.gaussian import gaussianity, paper_gaussianity
 from .claims import Claim, Evidence, Json, over
 from .data import Data
-from .study import ROWS, Analysis, Options, Page, Study, independent_rows, register_study, spread, tidy
+from .study import IMAGES, Analysis, Options, Page, Study, independent_rows, register_study, spread, tidy
 
 ENOUGH = 250
 """Rows that the paper tested."""
@@ -85,7 +85,7 @@ class Gaussianity(Study):
         "norm, Mardia's skewness and kurtosis and the BHEP statistic, with Holm's correction over all tests of a view."
     )
     weight = 1.5
-    requires = (ROWS,)
+    requires = (IMAGES,)
     claims = (
         Claim("Noise is near-Gaussian", "as the paper tested it", "Table 1", passes_the_papers_test("noise")),
         Claim("Noise is Gaussian", "by every test, all rows", "Table 1, objection", is_gaussian("noise")),

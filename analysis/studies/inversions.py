@@ -14,7 +14,7 @@ from noisezoo.schema import ID
 from .claims import MEAN, Json
 from .data import Data
 from .probing import SHOWN
-from .study import NOISE, ROWS, Analysis, Options, Page, Study, register_study, tidy
+from .study import IMAGES, NOISE, Analysis, Options, Page, Study, register_study, tidy
 
 REFERENCE = "this dataset"
 
@@ -30,7 +30,7 @@ class Inversions(Study):
     reads = ("variants",)
     template = "templates/inversions.html.j2"
     weight = 2.0
-    requires = (NOISE, ROWS)
+    requires = (NOISE, IMAGES)
 
     def lacks(self, analysis: Analysis, options: Options) -> str:
         """Noise, and other datasets to compare with."""

@@ -8,7 +8,7 @@ from noisezoo.analysis.controls import PairingCurve, Unpaired, match_unpaired, p
 from noisezoo.analysis.figures import curves, lines
 from .claims import Claim, Evidence, Json, beyond_twins
 from .data import Data
-from .study import ENCODER, NOISE, Analysis, Options, Page, Study, register_study, spread
+from .study import ENCODER, IMAGES, NOISE, Analysis, Options, Page, Study, register_study, spread
 
 ROWS, AXES, FEW = 2000, 100, 64
 """Images and leading axes at most, as a map is fitted in each of many subsets; and what the claim calls few pairs."""
@@ -33,7 +33,7 @@ class Pairs(Study):
     about = "how many pairs stitching needs"
     place = 75
     template = "templates/pairs.html.j2"
-    requires = (NOISE, ENCODER)
+    requires = (NOISE, ENCODER, IMAGES)
     claims = (Claim("Few pairs suffice", f"ridge from {FEW} pairs, more than before training", "stitching",
                     few_pairs_suffice),)  # fmt: skip
 

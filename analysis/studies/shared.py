@@ -7,7 +7,7 @@ from noisezoo.analysis.figures import curves, lines
 from noisezoo.analysis.relations import Intersections, intersections, shared_probes
 from .claims import MEAN, POINTS, Claim, Evidence, Json, beyond_twins, noise_views, over
 from .data import Data
-from .study import Analysis, Options, Page, Requirement, Study, register_study, spread, tidy
+from .study import IMAGES, Analysis, Options, Page, Requirement, Study, register_study, spread, tidy
 
 ROWS, AXES, DIM, RIDGE = 2000, 100, 10, 0.1
 """At most so many rows and leading axes of a view, as neighbours cost their square; dimensions sought; ridge."""
@@ -68,6 +68,7 @@ class SharedSpace(Study):
         Requirement(
             "views for two spaces: noise, a control and an encoder", lambda analysis: len(_subsets(analysis)[1]) > 1
         ),
+        IMAGES,
     )
     claims = (
         Claim("One space is shared", "a common dimension, held out", "Figure 6", shares_a_space),

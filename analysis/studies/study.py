@@ -221,7 +221,7 @@ def independent_rows(analysis: Analysis) -> int:
     return int(dataset.get("identities") or dataset["rows"])
 
 
-ROWS = Requirement("20 images, or identities", lambda analysis: independent_rows(analysis) >= 20)
+IMAGES = Requirement("20 images, or identities", lambda analysis: independent_rows(analysis) >= 20)
 TWO_VIEWS = Requirement("two views", lambda analysis: len(analysis.views) > 1)
 NOISE = Requirement("a noise view", lambda analysis: analysis.noise)
 ENCODER = Requirement("an encoder", lambda analysis: analysis.encoders)

@@ -123,6 +123,16 @@ def test_studies_run_alone_where_asked_and_an_unknown_one_is_refused(digits: Pat
         analyze(digits, studies=["telepathy"])
 
 
+def test_of_a_dozen_images_the_studies_that_need_more_say_so_and_the_others_run(tmp_path: Path) -> None:
+    assert run(digits_recipe(VIEWS, limit=12), tmp_path / "few")
+    names = ["gaussianity", "likelihood", "stitching", "alignment"]
+    found = analyze(tmp_path / "few", Options(effort=Effort(n_splits=2, n_permutations=2)), studies=names).results
+    assert found["missing"] == {
+        "gaussianity": "20 images, or identities", "likelihood": "60 images, or identities", "alignment": "44 images",
+    }  # fmt: skip
+    assert found["stitching"]["rows"]
+
+
 def test_regenerating_without_a_pixels_view_is_refused(digits: Path) -> None:
     grey = Model("digits-ddpm", lambda noise: np.zeros((len(noise), 3, 8, 8), dtype=np.float32))
     with pytest.raises(UsageError, match="pixels view"):
