@@ -101,13 +101,11 @@ def line(
     return Line(label, [height for height in y if height is not None], COLOURS[colour], dash, x=at, tips=tips, **ends)
 
 
-def lines(
-    facts: Mapping[str, Json], rows: Iterable[tuple[str, Json]], *, x: str, scale: float = 1.0
-) -> list[Line]:  # fmt: skip
-    """One line a view of (view, row), in its kind's colour; two of a kind get two shades, more get dashes."""
+def lines(facts: Mapping[str, Json], rows: Iterable[Json], *, x: str, scale: float = 1.0) -> list[Line]:
+    """One line a view of the rows, in its kind's colour; two of a kind get two shades, more get dashes."""
     by_view: dict[str, list[Json]] = {}
-    for view, row in rows:
-        by_view.setdefault(view, []).append(row)
+    for row in rows:
+        by_view.setdefault(row["view"], []).append(row)
     seen, found = dict[str, int](), []
     for view, its in by_view.items():
         kind = hue(facts[view])

@@ -1,12 +1,13 @@
 """How alike the geometry of every two views is."""
 
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from noisezoo.analysis.controls import neighbour_curve
 from noisezoo.analysis.core import interval_of_rate, units_of
-from noisezoo.analysis.figures import curves, lines, matrix
+from noisezoo.analysis.figures import matrix
 from noisezoo.analysis.relations import Alignment as Aligned, alignment_matrix
 from noisezoo.schema import ID
 from .claims import Json
@@ -33,7 +34,6 @@ class Alignment(Study):
     name = "alignment"
     about = "how alike the geometry of every two views is"
     place = 80
-    template = "templates/alignment.html.j2"
     methods = (
         "Geometries were compared by unbiased CKA, mutual nearest neighbours, and SVCCA and Procrustes on held- "
         "out images, each with a permutation null."
@@ -49,7 +49,7 @@ class Alignment(Study):
         draws |= {"groups": part.groups, "seed": options.seed}
         found = alignment_matrix(views, max_rows=ROWS, **draws)
         analysis.record(self.name, {(): found}, caveats=part.caveats())
-        pairs = _pairs(analysis)
+        pairs = [(view, encoder) for encoder, view in product(analysis.encoders[:ENCODERS], analysis.noise_and_likes)]
         seen = {view: views[view] for pair in pairs for view in pair}
         if len(part) >= LEAST_ROWS and seen:
             curve = neighbour_curve(seen, sizes=_sizes(min(ROWS, len(part))), **draws)
@@ -68,18 +68,13 @@ class Alignment(Study):
         found = [matrix(f"alignment-{measure}", f"{page.name}: {title}",
                         [cell for cell in both if cell[2]["measure"] == measure], page.facts, title=title)
                  for measure, title in MEASURES.items()]  # fmt: skip
-        by_encoder: dict[str, list[tuple[str, Json]]] = {}
+        by_encoder: dict[str, list[Json]] = {}
         for row in page.rows("neighbours"):
             view, encoder = (row["a"], row["b"]) if row["b"] in page.analysis.encoders else (row["b"], row["a"])
-            by_encoder.setdefault(encoder, []).append((view, row))
+            by_encoder.setdefault(encoder, []).append({**row, "view": view})
         return {"alignments": [chart for chart in found if chart],
                 "neighbours": [_curve(page, encoder, rows) for encoder, rows in by_encoder.items()],
                 "agreement": page.results.get("agreement", ())}  # fmt: skip
-
-
-def _pairs(analysis: Analysis) -> list[tuple[str, str]]:
-    """Each noise view, its untrained twin and the picture, with each of the first encoders."""
-    return [(view, encoder) for encoder in analysis.encoders[:ENCODERS] for view in analysis.noise_and_likes]
 
 
 def _sizes(n: int) -> list[int]:
@@ -87,8 +82,7 @@ def _sizes(n: int) -> list[int]:
 
 
 def _images(part: Part, aligned: Aligned) -> list[Json]:
-    ids = part.data.labels.data.column(ID)
-    return [{ID: ids[int(part.rows[row.pop("row")])].as_py(), **row} for row in aligned.images()]
+    return [{ID: part.data.ids[part.rows[row.pop("row")]], **row} for row in aligned.images()]
 
 
 def _summary(pair: tuple[str, str], images: list[Json], part: Part) -> Json:
@@ -101,8 +95,7 @@ def _summary(pair: tuple[str, str], images: list[Json], part: Part) -> Json:
             "most": [row[ID] for row in best]}  # fmt: skip
 
 
-def _curve(page: Page, encoder: str, rows: list[tuple[str, Json]]) -> Any:
+def _curve(page: Page, encoder: str, rows: list[Json]) -> Any:
     title = f"Neighbours in common with {encoder}, by number of images"
-    top = max(row["chance"] for _, row in rows)
-    return curves(f"neighbours-{encoder}", f"{page.name}: {title}; chance at most {top:.2f}",
-                  lines(page.facts, rows, x="size"), title=title, xlabel="images", logarithmic=True)  # fmt: skip
+    alt = f"{title}; chance at most {max(row['chance'] for row in rows):.2f}"
+    return page.curves(f"neighbours-{encoder}", title, rows, "size", alt=alt, xlabel="images", logarithmic=True)

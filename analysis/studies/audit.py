@@ -61,7 +61,6 @@ class Audit(Study):
     on_request = True
     requires = (NOISE, SPLIT)
     front = "templates/audit_front.html.j2"
-    template = "templates/audit.html.j2"
     claims = (
         Claim("What is read is not the image's share of x_T", "as much without it, and more than from the latent",
               "objection", is_not_the_image_s_share),

@@ -112,14 +112,31 @@ def less(a: Mapping[str, Any], b: Mapping[str, Any]) -> Json:
     return {"estimate": a["estimate"] - b["estimate"], "low": a["low"] - b["high"], "high": a["high"] - b["low"]}
 
 
+def rows_of(results: Json, study: str, **having: Any) -> list[Json]:
+    """Rows of a study's results that have these values; none where it did not run."""
+    return [row for row in results.get(study, {}).get("rows", ()) if having.items() <= row.items()]
+
+
 def beyond_twins(
-    results: Json, rows: Mapping[tuple[str, str], Mapping[str, Any]], what: str, **unit: Any
-) -> Iterator[Evidence]:
-    """Rows by (noise view, another view), less those of the same network before training; `what` names the other."""
-    twins = {v["name"]: v["baseline"] for v in results["views"] if v["kind"] == "noise"}
-    for (view, other), row in rows.items():
-        if view in twins and (twins[view], other) in rows:
-            yield Evidence.of(view, what.format(other), twins[view], less(row, rows[twins[view], other]), **unit)
+    rows: Callable[[Json], Iterable[Json]], what: str, *, view: str = "view", **unit: Any
+) -> Callable[[Json], Iterator[Evidence]]:
+    """Evidence of noise views' rows, less those of the same network before training.
+
+    Args:
+        rows: Of the results.
+        what: What a row is of, made of its columns: the same for a view and its twin.
+        view: The column that names the view.
+        unit: As in `Evidence`.
+    """
+
+    def evidence(results: Json) -> Iterator[Evidence]:
+        twins = {v["name"]: v["baseline"] for v in results["views"] if v["kind"] == "noise"}
+        named = {(row[view], what.format(**row)): row for row in rows(results)}
+        for (name, words), row in named.items():
+            if (twin := (twins.get(name), words)) in named:
+                yield Evidence.of(name, words, twins[name], less(row, named[twin]), **unit)
+
+    return evidence
 
 
 def noise_views(results: Json) -> list[str]:

@@ -1,13 +1,12 @@
 """What the noise adds to the picture itself, and the picture to it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from noisezoo.analysis.controls import ConditionalValue, conditional_value
-from noisezoo.analysis.figures import dots, hue
-from .claims import METRIC, POINTS, Claim, Evidence, Json, beyond_twins
-from .data import Data
-from .study import NOISE, PICTURE, Analysis, Options, Page, Study, register_study, spread
+from .claims import METRIC, POINTS, Claim, Json, beyond_twins, rows_of
+from .data import Data, spread
+from .study import NOISE, PICTURE, Analysis, Options, Page, Study, register_study
 
 MAX_ROWS = 3000
 """Images at most: every pair is fitted at every share of the variance."""
@@ -19,10 +18,9 @@ def added(rows: Iterable[Json]) -> list[Json]:
             if (row["metric"], row["what"]) == (METRIC, f"{row['view']} given {row['control']}")]  # fmt: skip
 
 
-def adds_to_pixels(results: Json) -> Iterator[Evidence]:
-    """What the noise adds to probes of the picture, less what its network adds before training."""
-    rows = {(row["view"], row["control"]): row for row in added(results.get("conditional", {}).get("rows", ()))}
-    return beyond_twins(results, rows, "mean balanced accuracy added to {}", **POINTS)
+adds_to_pixels = beyond_twins(
+    lambda results: added(rows_of(results, "conditional")), "mean balanced accuracy added to {control}", **POINTS
+)
 
 
 @register_study
@@ -32,7 +30,6 @@ class Conditional(Study):
     name = "conditional"
     about = "what noise adds to pixels and to the VAE latent"
     place = 40
-    template = "templates/conditional.html.j2"
     methods = (
         "What noise adds to the picture is the balanced accuracy of probes of both together less that of probes "
         "of the picture alone."
@@ -46,8 +43,7 @@ class Conditional(Study):
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """Rows by control and view: `what` is either alone, both, or one given the other."""
         part = data.part(min(MAX_ROWS, options.effort.max_rows), options.seed)
-        draws: Any = {"n_splits": options.effort.few_splits, "seed": options.seed,
-                      "n_permutations": min(1, options.effort.n_permutations)}  # fmt: skip
+        draws: Any = {**options.few_draws, "n_permutations": min(1, options.effort.n_permutations)}
 
         def both(*pair: str) -> ConditionalValue:
             A, B = map(part.leading, pair)
@@ -58,7 +54,6 @@ class Conditional(Study):
 
     def exhibit(self, page: Page) -> Json:
         """What each noise view adds to each of its controls."""
-        rows = [(f"{row['view']} to {row['control']}", row, hue(page.facts[row["view"]]))
-                for row in added(page.rows(self.name))]  # fmt: skip
         ends = ("the picture alone reads better", "noise adds")
-        return {"chart": dots(self.name, f"{page.name}: what noise adds", rows, ends=ends)}
+        rows = added(page.rows(self.name))
+        return {"chart": page.dots(self.name, "what noise adds", rows, "{view} to {control}", ends=ends)}

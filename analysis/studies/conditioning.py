@@ -1,9 +1,8 @@
 """Is it CLIP's text: what training adds to conditioned models, against unconditional ones."""
 
-from collections.abc import Iterator
+from itertools import product
 
 from noisezoo.analysis.controls import difference_of_differences
-from noisezoo.analysis.figures import dots, hue
 from noisezoo.analysis.probes import Comparison
 from .claims import METRIC, Json
 from .data import Data
@@ -18,12 +17,9 @@ class Conditioning(Study):
     about = "CLIP-conditioned against unconditional models"
     place = 110
     needs = ("probes",)
-    template = "templates/conditioning.html.j2"
     weight = 0.1
     requires = (
-        Requirement(
-            "models with and without CLIP's text, with their untrained views", lambda analysis: any(_pairs(analysis))
-        ),
+        Requirement("models with and without CLIP's text, with their untrained views", lambda found: _pairs(found)),
     )
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
@@ -37,14 +33,14 @@ class Conditioning(Study):
 
     def exhibit(self, page: Page) -> Json:
         """Trained minus untrained, conditioned minus unconditional."""
-        rows = [(f"{row['conditioned']} minus {row['unconditional']}", row, hue(page.facts[row["conditioned"]]))
-                for row in page.rows(self.name)]  # fmt: skip
+        rows = [{**row, "view": row["conditioned"]} for row in page.rows(self.name)]
         ends = ("training adds less with CLIP's text", "training adds more with CLIP's text")
-        return {"chart": dots(self.name, f"{page.name}: conditioned minus unconditional", rows, ends=ends)}
+        label = "{conditioned} minus {unconditional}"
+        return {"chart": page.dots(self.name, "conditioned minus unconditional", rows, label, ends=ends)}
 
 
-def _pairs(analysis: Analysis) -> Iterator[tuple[Json, Json]]:
+def _pairs(analysis: Analysis) -> list[tuple[Json, Json]]:
     here = {view["name"] for view in analysis.views}
     noise = [view for view in analysis.noise if view["baseline"] in here]
-    for conditioned in (view for view in noise if view["clip_conditioned"] is True):
-        yield from ((conditioned, view) for view in noise if view["clip_conditioned"] is False)
+    with_text, without = ([view for view in noise if view["clip_conditioned"] is way] for way in (True, False))
+    return list(product(with_text, without))

@@ -1,15 +1,17 @@
 """A dataset as the analyses read it: labels once, and one view at a time, in full or reduced as it is published."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property
 from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from noisezoo import zoo
 from noisezoo.analysis.core import principal_frame
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 Json = dict[str, Any]
+K = TypeVar("K")
+R = TypeVar("R")
+WORKERS = 2
+"""Pieces of work at a time, each on one thread of arithmetic: memory grows with them, and each keeps a core busy."""
 TRAIN = "train"
 PAPER_AXES = 500
 GRAM_FLOPS = 3e10
@@ -241,6 +247,10 @@ class Part:
         X = self.features(view)
         return principal_frame(X, view, leading=self.most_axes).scores.astype(np.float32) if self.is_led(view) else X
 
+    def spread(self, function: Callable[..., R], items: Iterable[K], **settings: Any) -> dict[K, R]:
+        """`function` of the leading axes of each item's views; people are `groups`."""
+        return spread(lambda *names: function(*map(self.leading, names), groups=self.groups, **settings), items)
+
     def is_led(self, view: str) -> bool:
         """Whether `leading` are fewer than `features`."""
         return bool(self.features(view).shape[1] > self.most_axes)
@@ -251,6 +261,18 @@ class Part:
         few = [f"computed on {len(self)} images, drawn from {n}"] if len(self) < n else []
         wide = [view for view in self.views if led and self.is_led(view)]
         return few + [f"computed on {most} leading principal axes of {', '.join(wide)}"] * bool(wide)
+
+
+def spread(function: Callable[..., R], items: Iterable[K]) -> dict[K, R]:
+    """`function` of every item, a name or a tuple of them, a few at a time with one thread of arithmetic each."""
+    every = list(items)
+    with ThreadPoolExecutor(WORKERS) as pool, threadpool_limits(1):
+        return dict(zip(every, pool.map(lambda item: function(*names_of(item)), every), strict=True))
+
+
+def names_of(item: Any) -> tuple[Any, ...]:
+    """A name, or several, as a tuple."""
+    return item if isinstance(item, tuple) else (item,)
 
 
 def attributes(labels: "Dataset") -> tuple[list[str], NDArray[np.int8]]:

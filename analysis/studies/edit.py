@@ -73,7 +73,6 @@ class Editing(Study):
     about = "pictures through the models at hand"
     place = 140
     reads = ("models", "judge", "edits", "directions")
-    template = "templates/edits.html.j2"
     methods = (
         "Edits move a picture's noise along a direction of an attribute and regenerate it; an encoder that did "
         "not make the direction reads the result, which is held against the same direction added to the pixels."

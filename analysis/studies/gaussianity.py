@@ -6,8 +6,8 @@ from typing import Any
 from noisezoo.analysis.controls import planted_power
 from noisezoo.analysis.gaussian import gaussianity, paper_gaussianity
 from .claims import Claim, Evidence, Json, over
-from .data import Data
-from .study import IMAGES, Analysis, Options, Page, Study, independent_rows, register_study, spread, tidy
+from .data import Data, spread
+from .study import IMAGES, Analysis, Options, Page, Study, independent_rows, register_study, tidy
 
 ENOUGH = 250
 """Rows that the paper tested."""
@@ -78,7 +78,6 @@ class Gaussianity(Study):
     name = "gaussianity"
     about = "is every view Gaussian, with calibration"
     place = 10
-    template = "templates/gaussianity.html.j2"
     methods = (
         "Each view was held against Gaussian rows of its own size and covariance: by Anderson-Darling, "
         "D'Agostino-Pearson and Epps-Pulley tests of coordinates, principal axes and random projections, and by the "
@@ -101,8 +100,8 @@ class Gaussianity(Study):
             analysis.rows[table] = [row for view, one in found.items() for row in tidy(one.records(), view=view)]
             return found
 
-        analysis.gaussianity |= on(data.views, gaussianity, self.name, groups=data.groups)
-        results = analysis.results[self.name] = {view: _said(found) for view, found in analysis.gaussianity.items()}
+        tested = on(data.views, gaussianity, self.name, groups=data.groups)
+        results = analysis.results[self.name] = {view: _said(found) for view, found in tested.items()}
         if independent_rows(analysis) >= ENOUGH:
             for view, found in on(data.views, paper_gaussianity, "paper_gaussianity", groups=data.groups).items():
                 results[view]["paper"] = found.to_dict()

@@ -28,7 +28,6 @@ class Inversions(Study):
     place = 130
     needs = ("probes",)
     reads = ("variants",)
-    template = "templates/inversions.html.j2"
     weight = 2.0
     requires = (NOISE, IMAGES)
 

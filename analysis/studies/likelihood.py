@@ -5,8 +5,8 @@ from typing import Any
 from noisezoo.analysis.gaussian import RowLikelihood, row_likelihood
 from noisezoo.schema import ID
 from .claims import Json
-from .data import Data
-from .study import Analysis, Options, Page, Requirement, Study, independent_rows, register_study, spread
+from .data import Data, spread
+from .study import Analysis, Options, Page, Requirement, Study, independent_rows, register_study
 
 WORST = 3
 LEAST = 60
@@ -19,21 +19,16 @@ class Likelihood(Study):
     name = "likelihood"
     about = "how likely each image is under a Gaussian law"
     place = 15
-    template = "templates/likelihood.html.j2"
     requires = (Requirement("60 images, or identities", lambda analysis: independent_rows(analysis) >= LEAST),)
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """Rows by view; every image's column is in the table."""
-
-        def found(view: str) -> RowLikelihood:
-            return row_likelihood(data.features(view), groups=data.groups, seed=options.seed)
-
-        made = spread(found, data.views)
-        ids = data.labels.data.column(ID).to_pylist()
-        tables = {view: [{ID: ids[row["row"]], "view": view, **row} for row in one.records()]
-                  for view, one in made.items()}  # fmt: skip
-        analysis.rows[self.name] = [row for rows in tables.values() for row in rows]
-        analysis.results[self.name] = {"rows": [_summary(view, one, tables[view]) for view, one in made.items()]}
+        draws: Any = {"groups": data.groups, "seed": options.seed}
+        found = spread(lambda view: row_likelihood(data.features(view), **draws), data.views)
+        tables = {view: [{ID: data.ids[row["row"]], "view": view, **row} for row in one.records()]
+                  for view, one in found.items()}  # fmt: skip
+        analysis.rows[self.name] = sum(tables.values(), [])
+        analysis.results[self.name] = {"rows": [_summary(view, one, tables[view]) for view, one in found.items()]}
 
     def exhibit(self, page: Page) -> Json:
         """The summary of every view."""

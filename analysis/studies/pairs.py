@@ -1,28 +1,25 @@
 """How many pairs of images stitching needs, and what can be matched without any."""
 
 import warnings
-from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
-from noisezoo.analysis.controls import PairingCurve, Unpaired, match_unpaired, pairing_curve
-from noisezoo.analysis.figures import curves, lines
-from .claims import Claim, Evidence, Json, beyond_twins
+from noisezoo.analysis.controls import match_unpaired, pairing_curve
+from .claims import Claim, Json, beyond_twins, rows_of
 from .data import Data
-from .study import ENCODER, IMAGES, NOISE, Analysis, Options, Page, Study, register_study, spread
+from .study import ENCODER, IMAGES, NOISE, Analysis, Options, Page, Study, register_study, small_part
 
-ROWS, AXES, FEW = 2000, 100, 64
-"""Images and leading axes at most, as a map is fitted in each of many subsets; and what the claim calls few pairs."""
+FEW = 64
+"""What the claim calls few pairs."""
 MATCHED = 120
 """Images that are matched without pairs: transport costs the cube."""
+KEYS = ("view", "encoder")
 MEASURES = {"r2": "Held-out R² of ridge into {}", "retrieval@10": "Own target among the 10 nearest in {}",
             "transfer": "Balanced accuracy of probes of {} on carried rows"}  # fmt: skip
 
-
-def few_pairs_suffice(results: Json) -> Iterator[Evidence]:
-    """Held-out R2 of a map from few pairs, less that of the same network before training from as many."""
-    rows = {(row["view"], row["encoder"]): row for row in results.get("pairs", {}).get("rows", ())
-            if (row["measure"], row["pairs"]) == ("r2", FEW)}  # fmt: skip
-    return beyond_twins(results, rows, f"R2 of ridge from {FEW} pairs into {{}}")
+few_pairs_suffice = beyond_twins(
+    lambda results: rows_of(results, "pairs", measure="r2", pairs=FEW), "R2 of ridge from {pairs} pairs into {encoder}"
+)
 
 
 @register_study
@@ -32,38 +29,28 @@ class Pairs(Study):
     name = "pairs"
     about = "how many pairs stitching needs"
     place = 75
-    template = "templates/pairs.html.j2"
     requires = (NOISE, ENCODER, IMAGES)
     claims = (Claim("Few pairs suffice", f"ridge from {FEW} pairs, more than before training", "stitching",
                     few_pairs_suffice),)  # fmt: skip
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """`pairs`: rows by view, encoder, number of pairs and measure; `unpaired`: by view, encoder and method."""
-        part = data.part(min(ROWS, options.effort.max_rows), options.seed, AXES)
-        effort, shared = options.effort, {"groups": part.groups, "seed": options.seed}
-
-        def curve(view: str, encoder: str) -> PairingCurve:
-            draws: Any = {"n_splits": effort.few_splits, "n_permutations": effort.n_permutations, **shared}
-            return pairing_curve(part.leading(view), part.leading(encoder), part.Y, sizes=_sizes(len(part)), **draws)
-
-        def matched(view: str, encoder: str) -> Unpaired:
-            draws: Any = {"n_permutations": effort.n_permutations, "max_rows": MATCHED, **shared}
-            return match_unpaired(part.leading(view), part.leading(encoder), **draws)
-
-        pairs = [(view, encoder) for encoder in analysis.encoders[:1] for view in analysis.noise_and_likes]
-        analysis.record(self.name, spread(curve, pairs), ("view", "encoder"), caveats=part.caveats())
+        part, pairs = small_part(data, options), list(product(analysis.noise_and_likes, analysis.encoders[:1]))
+        curves = part.spread(pairing_curve, pairs, labels=part.Y, sizes=_sizes(len(part)), **options.few_draws)
+        analysis.record(self.name, curves, KEYS, caveats=part.caveats())
+        draws: Any = {"n_permutations": options.effort.n_permutations, "seed": options.seed}
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "FastICA did not converge")  # as it does not on Gaussian rows
-            analysis.record("unpaired", spread(matched, pairs), ("view", "encoder"))
+            analysis.record("unpaired", part.spread(match_unpaired, pairs, max_rows=MATCHED, **draws), KEYS)
 
     def exhibit(self, page: Page) -> Json:
         """A curve a measure; and ranks without pairs."""
         rows = page.rows(self.name)
         charts = [_chart(page, measure, title, [row for row in rows if row["measure"] == measure])
                   for measure, title in MEASURES.items()]  # fmt: skip
-        found = page.results.get("unpaired", {})
-        ranks = [row for row in found.get("rows", ()) if row["measure"] == "rank"]
-        return {"charts": [chart for chart in charts if chart], "ranks": ranks, "matched": found.get("n")}
+        ranks = rows_of(page.results, "unpaired", measure="rank")
+        matched = page.results.get("unpaired", {}).get("n")
+        return {"charts": [chart for chart in charts if chart], "ranks": ranks, "matched": matched}
 
 
 def _sizes(n: int) -> list[int]:
@@ -75,8 +62,6 @@ def _sizes(n: int) -> list[int]:
 def _chart(page: Page, measure: str, title: str, rows: list[Json]) -> Any:
     if not rows:
         return None
-    words = title.format(rows[0]["encoder"])
-    drawn = lines(page.facts, [(row["view"], row) for row in rows], x="pairs")
-    return curves(f"pairs-{measure}", f"{page.name}: {words}, by number of pairs", drawn, title=words,
-                  xlabel="images seen in both views", logarithmic=True,
-                  level=min(row["chance"] for row in rows))  # fmt: skip
+    words, level = title.format(rows[0]["encoder"]), min(row["chance"] for row in rows)
+    return page.curves(f"pairs-{measure}", words, rows, "pairs", alt=f"{words}, by number of pairs", logarithmic=True,
+                       xlabel="images seen in both views", level=level)  # fmt: skip

@@ -12,9 +12,9 @@ from noisezoo.analysis.gaussian import FreshProjections, bimodal, fresh_projecti
 from noisezoo.analysis.probes import CLASSIFIERS, DIMENSIONS, PaperProbes, paper_probes
 from noisezoo.analysis.relations import SUBSETS, FixedTransfer, fixed_transfer, paper_spaces
 from .claims import MEAN, Json
-from .data import Data
+from .data import Data, spread
 from .splits import ROWS, Mask, splits_of
-from .study import Analysis, Options, Page, Study, register_study, spread, tidy
+from .study import Analysis, Options, Page, Study, register_study, tidy
 
 PUBLISHED = Path(__file__).with_name("published.csv")
 BIMODAL = "bimodal control"
@@ -33,7 +33,6 @@ class Paper(Study):
     about = "the paper's own analyses"
     place = 60
     on_request = True
-    template = "templates/paper.html.j2"
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """`rows` of probes, `normality`, `components`, `transfer`, `spaces`; `comparison` with what is published."""

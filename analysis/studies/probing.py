@@ -7,8 +7,8 @@ from noisezoo.analysis.figures import Line, dots, has_interval, is_wide, line, r
 from noisezoo.analysis.probes import ProbeTable, compare, probe_table
 from noisezoo.zoo import RESIDUAL
 from .claims import MEAN, METRIC, POINTS, UNTRAINED, Claim, Evidence, Json, are_identical, direction, noise_views, over
-from .data import Data
-from .study import Analysis, Options, Page, Study, register_study, spread, tidy
+from .data import Data, spread
+from .study import Analysis, Options, Page, Study, register_study, tidy
 
 CONTROL_NAMES = {
     UNTRAINED: "the same network before training",
@@ -54,7 +54,6 @@ class Probing(Study):
     name = "probes"
     about = "what can be read from every view"
     place = 20
-    template = "templates/probes.html.j2"
     methods = (
         "Attributes were read by L2-regularised logistic regression, cross-validated (rows of one identity share "
         "a fold), with the strength chosen on the other folds; we report balanced accuracy at the training prior, "
@@ -72,16 +71,13 @@ class Probing(Study):
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """`probes` by view, `differences` by view and control."""
-
-        def probe(view: str) -> ProbeTable:
-            return probe_table(data.features(view), data.Y, data.names, groups=data.groups, seed=options.seed)
-
-        analysis.tables |= spread(probe, data.views)
-        found = differences(analysis.tables, analysis.views)
-        analysis.results[self.name] = {view: table.to_dict() for view, table in analysis.tables.items()}
-        analysis.results["differences"] = found
-        probes = [row for view, table in analysis.tables.items() for row in tidy(table.records(), view=view)]
-        analysis.rows |= {"probes": probes, "differences": [row for d in found for row in flat(d)]}
+        draws: Any = {"groups": data.groups, "seed": options.seed}
+        found = spread(lambda view: probe_table(data.features(view), data.Y, data.names, **draws), data.views)
+        analysis.tables |= found
+        analysis.results[self.name] = {view: table.to_dict() for view, table in found.items()}
+        analysis.results["differences"] = held = differences(found, analysis.views)
+        probes = [row for view, table in found.items() for row in tidy(table.records(), view=view)]
+        analysis.rows |= {"probes": probes, "differences": [row for d in held for row in flat(d)]}
 
     def say(self, results: Json) -> list[Json]:
         """What training added, how each view compares with its controls, and which views have fewer rows than axes."""

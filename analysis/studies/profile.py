@@ -24,7 +24,6 @@ class Profile(Study):
     about = "correlation of accuracies across attributes"
     place = 30
     needs = ("probes",)
-    template = "templates/profile.html.j2"
     methods = (
         "Accuracies of noise and encoders were correlated over attributes, and their correlations held against "
         "those of the controls."

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 
 from noisezoo.analysis.figures import dots
-from noisezoo.analysis.probes import ProbeTable, regression_table
+from noisezoo.analysis.probes import regression_table
 from .claims import UNTRAINED, Json
-from .data import Data
+from .data import Data, spread
 from .probing import differences, flat
-from .study import Analysis, Options, Page, Requirement, Study, register_study, spread
+from .study import Analysis, Options, Page, Requirement, Study, register_study
 
 NUMBERS = Requirement("a label that is a number", lambda analysis: analysis.results["dataset"]["numbers"])
 
@@ -21,7 +21,6 @@ class Regression(Study):
     name = "regression"
     about = "what can be read of numbers"
     place = 22
-    template = "templates/regression.html.j2"
     requires = (NUMBERS,)
     methods = (
         "Labels that are numbers were read by ridge regression in the same folds and half-samples; we report the "
@@ -34,11 +33,9 @@ class Regression(Study):
         names = [data.numbers[column] for column in known]
         draws: Any = {"groups": data.groups, "seed": options.seed, "n_permutations": options.effort.n_permutations}
 
-        def read(view: str) -> ProbeTable:
-            return regression_table(data.features(view), data.V[:, known], names, **draws)
-
-        tables = spread(read, [(view,) for view in data.views])
-        found = differences({view: table for (view,), table in tables.items()}, analysis.views, "r2")
+        V = data.V[:, known]
+        tables = spread(lambda view: regression_table(data.features(view), V, names, **draws), data.views)
+        found = differences(tables, analysis.views, "r2")
         missing = {name: "some images have no value" for name in data.numbers if name not in names}
         refused = missing | dict(next(iter(tables.values())).refused)
         analysis.record(self.name, tables, ("view",), differences=found, refused=refused)

@@ -3,14 +3,13 @@
 from collections.abc import Iterator
 from typing import Any
 
-from noisezoo.analysis.figures import curves, lines
 from noisezoo.analysis.relations import Intersections, intersections, shared_probes
 from .claims import MEAN, POINTS, Claim, Evidence, Json, beyond_twins, noise_views, over
-from .data import Data
-from .study import IMAGES, Analysis, Options, Page, Requirement, Study, register_study, spread, tidy
+from .data import Data, spread
+from .study import IMAGES, Analysis, Options, Page, Requirement, Study, register_study, small_part, tidy
 
-ROWS, AXES, DIM, RIDGE = 2000, 100, 10, 0.1
-"""At most so many rows and leading axes of a view, as neighbours cost their square; dimensions sought; ridge."""
+DIM, RIDGE = 10, 0.1
+"""Dimensions sought; ridge."""
 ENCODERS = 2
 LEAST_DRAWS = 19
 """Draws of a null that can reject at 5 %."""
@@ -18,37 +17,33 @@ LEAST_DRAWS = 19
 
 def shares_a_space(results: Json) -> Iterator[Evidence]:
     """First held-out canonical value of noise and encoder, over the upper end of its null."""
-    for (view, encoder), row in _first_values(results).items():
-        if None not in (row["null_high"], row["estimate"]) and view in noise_views(results):
-            what = f"first shared dimension with {encoder} ({row['n_shared']} shared)"
-            yield Evidence.of(view, what, "permuted rows", over(row, row["null_high"]))
+    for row in _first_values(results):
+        if None not in (row["null_high"], row["estimate"]) and row["view"] in noise_views(results):
+            what = "first shared dimension with {encoder} ({n_shared} shared)".format(**row)
+            yield Evidence.of(row["view"], what, "permuted rows", over(row, row["null_high"]))
 
 
-def shares_more_than_untrained(results: Json) -> Iterator[Evidence]:
-    """The same, less that of the network before training."""
-    return beyond_twins(results, _first_values(results), "first shared dimension with {}")
+def _first_values(results: Json) -> list[Json]:
+    return [row for row in _with_an_encoder(results) if row["dimension"] == 0]
 
 
-def _first_values(results: Json) -> dict[tuple[str, str], Json]:
-    """Rows of the first dimension of every space of two views."""
-    rows = [row for row in results.get("shared", {}).get("values", ()) if row["dimension"] == 0]
-    return {(pair[0], pair[1]): row for row in rows if len(pair := row["subset"].split(" + ")) == 2}
+def _with_an_encoder(results: Json) -> list[Json]:
+    """Values of every space of two views, the second of which is an encoder."""
+    rows = [(row["subset"].split(" + "), row) for row in results.get("shared", {}).get("values", ())]
+    return [{**row, "view": pair[0], "encoder": pair[1]} for pair, row in rows if len(pair) == 2]
 
 
-def neighbours_agree(results: Json) -> Iterator[Evidence]:
-    """Neighbours in common between a noise view's spaces with two encoders, less those of the network before training.
-
-    Over permuted rows the encoders' own likeness would already be an agreement, whatever the noise holds.
-    """
-    return beyond_twins(results, dict(_agreement(results)), "neighbours, {}", **POINTS)
-
-
-def _agreement(results: Json) -> Iterator[tuple[tuple[str, str], Json]]:
-    """(view, its two encoders) and the row, for pairs of intersections with one view in common."""
+def _agreement(results: Json) -> Iterator[Json]:
+    """Neighbours that a view's intersections with two encoders have in common."""
     for row in results.get("shared", {}).get("agreement", ()):
         first, second = row["first"].split(" + "), row["second"].split(" + ")
         if len(first) == len(second) == 2 and first[0] == second[0]:
-            yield (first[0], f"{first[1]} against {second[1]}"), row
+            yield {**row, "view": first[0], "encoders": f"{first[1]} against {second[1]}"}
+
+
+shares_more_than_untrained = beyond_twins(_first_values, "first shared dimension with {encoder}")
+# Over permuted rows the encoders' own likeness would already be an agreement, whatever the noise holds.
+neighbours_agree = beyond_twins(_agreement, "neighbours, {encoders}", **POINTS)
 
 
 @register_study
@@ -58,17 +53,16 @@ class SharedSpace(Study):
     name = "shared"
     about = "the spaces that views share"
     place = 90
-    template = "templates/shared.html.j2"
     methods = (
         "Shared spaces are those of MAXVAR generalised canonical correlation analysis with ridge; correlations "
         "are held out, and the number of shared dimensions is what a permutation null grants."
     )
     weight = 3.0
     requires = (
+        IMAGES,
         Requirement(
             "views for two spaces: noise, a control and an encoder", lambda analysis: len(_subsets(analysis)[1]) > 1
         ),
-        IMAGES,
     )
     claims = (
         Claim("One space is shared", "a common dimension, held out", "Figure 6", shares_a_space),
@@ -80,7 +74,7 @@ class SharedSpace(Study):
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """`values` by subset and dimension, `agreement` by two subsets, `probes` by subset."""
         names, subsets = _subsets(analysis)
-        part = data.part(min(ROWS, options.effort.max_rows), options.seed, AXES)
+        part = small_part(data, options)
         views = list(spread(part.leading, names).values())
         found = intersections(
             views, min(DIM, *(X.shape[1] for X in views)), names=names,
@@ -93,7 +87,7 @@ class SharedSpace(Study):
         probed = {label: shared_probes(space, part.Y, part.names) for label, space in _labelled(found, names).items()}
         probes = [row for label, table in probed.items() for row in tidy(table.records(), subset=label)]
         agreement = found.records()
-        caveats = [*part.caveats(led=False), f"at most {AXES} leading axes of a view"]
+        caveats = [*part.caveats(led=False), f"at most {part.most_axes} leading axes of a view"]
         means = [row for row in probes if row["attribute"] == MEAN]
         analysis.results[self.name] = {**found.settings(), "ridge": RIDGE, "values": values, "agreement": agreement,
                                        "probes": means, "caveats": caveats}  # fmt: skip
@@ -101,21 +95,19 @@ class SharedSpace(Study):
 
     def exhibit(self, page: Page) -> Json:
         """Held-out canonical values by dimension, a figure an encoder: noise, its untrained twin and the picture."""
-        rows = [{**row, "pair": row["subset"].split(" + "), "at": row["dimension"] + 1, "n": page.n(self.name)}
-                for row in page.results[self.name]["values"]]  # fmt: skip
-        encoders = dict.fromkeys(row["pair"][1] for row in rows if len(row["pair"]) == 2)
-        with_it = {name: [(r["pair"][0], r) for r in rows if r["pair"][1:] == [name]] for name in encoders}
-        agreement = [{**row, "view": view, "encoders": encoders} for (view, encoders), row in _agreement(page.results)]
-        return {"charts": [_canonical(page, encoder, found) for encoder, found in with_it.items()],
-                "agreement": agreement}  # fmt: skip
+        by_encoder: dict[str, list[Json]] = {}
+        for row in _with_an_encoder(page.results):
+            at = {"at": row["dimension"] + 1, "n": page.n(self.name)}
+            by_encoder.setdefault(row["encoder"], []).append({**row, **at})
+        return {"charts": [_canonical(page, encoder, rows) for encoder, rows in by_encoder.items()],
+                "agreement": list(_agreement(page.results))}  # fmt: skip
 
 
-def _canonical(page: Page, encoder: str, rows: list[tuple[str, Json]]) -> Any:
-    top = max(row["null_high"] or 0.0 for _, row in rows)
+def _canonical(page: Page, encoder: str, rows: list[Json]) -> Any:
+    top = max(row["null_high"] or 0.0 for row in rows)
     title = f"Held-out correlation of shared dimensions with {encoder}"
-    return curves(f"shared-{encoder}", f"{page.name}: {title}; null at most {top:.2f}",
-                  lines(page.facts, rows, x="at"), title=title, level=top,
-                  xlabel="shared dimension; grey line: upper end of the largest null")  # fmt: skip
+    return page.curves(f"shared-{encoder}", title, rows, "at", alt=f"{title}; null at most {top:.2f}", level=top,
+                       xlabel="shared dimension; grey line: upper end of the largest null")  # fmt: skip
 
 
 def _subsets(analysis: Analysis) -> tuple[list[str], list[tuple[str, ...]]]:

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from noisezoo.analysis.controls import REDUCED, SpuriousShift, spurious_shift
 from noisezoo.analysis.core import units_of, units_with
 from .claims import Claim, Evidence, Json, noise_views
-from .data import Data
-from .study import Analysis, Options, Study, register_study, spread
+from .data import Data, spread
+from .study import Analysis, Options, Study, register_study
 
 FEWEST = 10
 """Rows of each of the four kinds that a test of a planted correlation needs."""
@@ -34,7 +34,6 @@ class Spurious(Study):
     name = "spurious"
     about = "a spurious correlation, and whether orthogonalisation removes it"
     place = 120
-    template = "templates/spurious.html.j2"
     weight = 0.5
     claims = (
         Claim("Orthogonalising disentangles", "an attribute is taken out", "Figure 5", orthogonalising_disentangles),

@@ -1,13 +1,12 @@
 """From every view to every other by ridge: what is predicted, what is found again, what probes carry over."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from noisezoo.analysis.figures import matrix
-from noisezoo.analysis.relations import Stitch, Transfer, stitch_many, transfer
-from .claims import METRIC, Claim, Evidence, Json, beyond_twins, encoder_views
-from .data import Data
-from .study import TWO_VIEWS, Analysis, Options, Page, Study, register_study, spread
+from noisezoo.analysis.relations import Stitch, stitch_many, transfer
+from .claims import METRIC, Claim, Json, beyond_twins, encoder_views, rows_of
+from .data import Data, spread
+from .study import TWO_VIEWS, Analysis, Options, Page, Study, register_study
 
 PAPER_ALPHA = 1.0
 """The paper scales alpha by |X|_F^2 / d and gives no number of its own; at 1 the mean direction is halved."""
@@ -22,11 +21,12 @@ MEASURES = {"r2": "Held-out R² of ridge, row to column", "retrieval@1": "Own ta
 TRANSFERRED = "Balanced accuracy of an encoder's probes on rows stitched into its space, %"
 
 
-def maps_to_embeddings(results: Json) -> Iterator[Evidence]:
-    """Held-out R2 into encoders, less that of the same network before training."""
-    rows = {(r["source"], r["target"]): r for r in results.get("stitching", {}).get("rows", ())
-            if (r["measure"], r["alpha"]) == ("r2", VALIDATED) and r["target"] in encoder_views(results)}  # fmt: skip
-    return beyond_twins(results, rows, "R2 of ridge into {}")
+def _into_encoders(results: Json) -> list[Json]:
+    rows = rows_of(results, "stitching", measure="r2", alpha=VALIDATED)
+    return [row for row in rows if row["target"] in encoder_views(results)]
+
+
+maps_to_embeddings = beyond_twins(_into_encoders, "R2 of ridge into {target}", view="source")
 
 
 @register_study
@@ -36,7 +36,6 @@ class Stitching(Study):
     name = "stitching"
     about = "ridge from every view to every other"
     place = 70
-    template = "templates/stitching.html.j2"
     methods = "Views were mapped to one another by ridge regression, scored out of fold by R2 and by retrieval."
     weight = 4.0
     requires = (TWO_VIEWS,)
@@ -52,17 +51,13 @@ class Stitching(Study):
             draws = effort.n_permutations if how == VALIDATED else FEW
             return stitch_many(part.leading(source), targets, ridge=ALPHAS[how], n_permutations=draws, **shared)
 
-        def carried(source: str, target: str) -> Transfer:
-            draws: Any = {"n_splits": effort.few_splits, "n_permutations": TRANSFER_DRAWS}
-            return transfer(part.leading(source), part.leading(target), part.Y, part.names, **shared, **draws)
-
         ways = spread(stitched, [(source, how) for source in part.views for how in ALPHAS])
         found = {(source, target, how): one for (source, how), ones in ways.items() for target, one in ones.items()}
         analysis.record(self.name, found, ("source", "target", "alpha"), caveats=part.caveats())
-        pairs = [(source, target) for target in analysis.encoders[:TARGETS] for source in part.views]
-        moved = spread(carried, [pair for pair in pairs if pair[0] != pair[1]])
-        if moved:
-            analysis.record("transfer", moved, ("source", "target"))
+        pairs = [(view, target) for target in analysis.encoders[:TARGETS] for view in part.views if view != target]
+        draws: Any = {**options.few_draws, "n_permutations": TRANSFER_DRAWS, "labels": part.Y, "names": part.names}
+        if pairs:
+            analysis.record("transfer", part.spread(transfer, pairs, **draws), ("source", "target"))
 
     def exhibit(self, page: Page) -> Json:
         """A matrix a measure, from row to column."""

@@ -1,8 +1,10 @@
 """What inversion leaves of the picture in the noise."""
 
-from noisezoo.analysis.controls import NoiseStructure, noise_structure
-from .data import Data
-from .study import NOISE, PIXELS, Analysis, Options, Study, register_study, spread
+from typing import Any
+
+from noisezoo.analysis.controls import noise_structure
+from .data import Data, spread
+from .study import NOISE, PIXELS, Analysis, Options, Study, register_study
 
 SMALLEST = 4
 """Positions along either side of a grid of noise that has smooth places and textured ones."""
@@ -15,7 +17,6 @@ class Structure(Study):
     name = "structure"
     about = "what is left of the picture in the noise"
     place = 100
-    template = "templates/structure.html.j2"
     methods = "Structure within each noise was measured against iid Gaussian noise of the same shape."
     weight = 0.5
     requires = (NOISE, PIXELS)
@@ -25,11 +26,9 @@ class Structure(Study):
         pictures = analysis.of_family("pixels")[0]
         images = data.matrix(pictures).reshape(-1, *data.shape(pictures))
 
-        def examined(view: str) -> NoiseStructure:
-            c, h, w = data.shape(view)
-            return noise_structure(data.stored(view), images, (c, h, w), groups=data.groups, seed=options.seed)
-
-        shapes = {view: data.shape(view) for view in analysis.noise_and_twins}
+        shapes: Any = {view: data.shape(view) for view in analysis.noise_and_twins}
         large = [view for view, shape in shapes.items() if len(shape) == 3 and min(shape[1:]) >= SMALLEST]
         caveats = [f"{view} has no grid of {SMALLEST} x {SMALLEST}" for view in shapes if view not in large]
-        analysis.record(self.name, spread(examined, large), ["view"], caveats=caveats)
+        draws: Any = {"groups": data.groups, "seed": options.seed}
+        found = spread(lambda view: noise_structure(data.stored(view), images, shapes[view], **draws), large)
+        analysis.record(self.name, found, ["view"], caveats=caveats)

@@ -3,28 +3,22 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from noisezoo.analysis.core import Result, plain
 from noisezoo.analysis.edits import PROBE, Embed, Generate, Strip
-from noisezoo.analysis.gaussian import GaussianityResult
+from noisezoo.analysis.figures import curves, dots, hue, lines
 from noisezoo.analysis.probes import ProbeTable
 from noisezoo.errors import UsageError
 from noisezoo.plugins import load_package, load_plugins
 from .claims import MEAN, Claim, Json
-from .data import Data
-
-K = TypeVar("K")
-R = TypeVar("R")
-WORKERS = 2
-"""Pieces of work at a time, each on one thread of arithmetic: memory grows with them, and each keeps a core busy."""
+from .data import Data, Part, names_of
 
 
 @dataclass(frozen=True)
@@ -111,8 +105,6 @@ class Analysis:
     """View -> (2, m, c, h, w), given and regenerated pictures."""
     rows: dict[str, list[Json]] = field(default_factory=dict)
     """Name of a table -> its tidy rows."""
-    gaussianity: dict[str, GaussianityResult] = field(default_factory=dict)
-    """View -> its tests."""
 
     @property
     def views(self) -> list[Json]:
@@ -164,13 +156,13 @@ class Analysis:
         self, name: str, found: Mapping[Any, Result], keys: Sequence[str] = (), *,
         caveats: Iterable[str] = (), **said: Any,
     ) -> None:  # fmt: skip
-        """Put what one function found under `name`: a result for each item, a name or several, which `keys` call.
+        """Put what one function found under `name`: a result for each item, a name or several, the first by `keys`.
 
         The tidy rows of all results go into a table. The results get the settings that all have in common, each caveat
         once, and the rows; where there are means over attributes, those alone.
         """
-        rows = [row for item, one in found.items()
-                for row in tidy(one.records(), **dict(zip(keys, _names(item), strict=True)))]  # fmt: skip
+        named = {item: dict(zip(keys, names_of(item), strict=False)) for item in found}
+        rows = [row for item, one in found.items() for row in tidy(one.records(), **named[item])]
         settings = [plain(one.settings()) for one in found.values()]
         first = settings[0] if settings else {}
         shared = {key: value for key, value in first.items() if all(each.get(key) == value for each in settings)}
@@ -206,6 +198,18 @@ class Page:
         """Sentences of one kind."""
         return [sentence for sentence in self.results["verdicts"] if sentence["kind"] == kind]
 
+    def dots(self, name: str, title: str, rows: Iterable[Json], label: str, **shown: Any) -> Markup | None:
+        """`figures.dots` of rows in the colours of their views; the label is made of a row's columns."""
+        drawn = [(label.format(**row), row, hue(self.facts[row["view"]])) for row in rows]
+        return dots(name, f"{self.name}: {title}", drawn, **shown)
+
+    def curves(
+        self, name: str, title: str, rows: Iterable[Json], x: str, *, alt: str = "", scale: float = 1.0, **shown: Any
+    ) -> Markup | None:
+        """`figures.curves` of rows by the column `x`, a line a view; None where there are no rows."""
+        drawn = lines(self.facts, rows, x=x, scale=scale)
+        return curves(name, f"{self.name}: {alt or title}", drawn, title=title, **shown) if drawn else None
+
 
 @dataclass(frozen=True)
 class Requirement:
@@ -219,6 +223,11 @@ def independent_rows(analysis: Analysis) -> int:
     """Number of images, or of identities where they are known."""
     dataset = analysis.results["dataset"]
     return int(dataset.get("identities") or dataset["rows"])
+
+
+def small_part(data: Data, options: Options) -> Part:
+    """At most 2,000 images and 100 leading axes of a view, for comparisons that fit a map in each of many subsets."""
+    return data.part(min(2000, options.effort.max_rows), options.seed, 100)
 
 
 IMAGES = Requirement("20 images, or identities", lambda analysis: independent_rows(analysis) >= 20)
@@ -248,7 +257,7 @@ class Study(ABC):
     """Fields of `Options` that decide its results, beside the seed and the effort."""
     requires: ClassVar[tuple[Requirement, ...]] = ()
     template: ClassVar[str]
-    """The section of one dataset."""
+    """The section of one dataset; `templates/NAME.html.j2` by default."""
     front: ClassVar[str] = ""
     """A section over all datasets, which opens the report; its values come from `summarise`."""
     claims: ClassVar[tuple[Claim, ...]] = ()
@@ -256,6 +265,10 @@ class Study(ABC):
     """What was done, in a sentence or two for a paper."""
     weight: ClassVar[float] = 1.0
     """About how long it takes, in the time of `learning`: for the share that is done and the time that is left."""
+
+    def __init_subclass__(cls) -> None:
+        if not hasattr(cls, "template"):
+            cls.template = f"templates/{cls.name}.html.j2"
 
     @abstractmethod
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
@@ -314,17 +327,6 @@ def all_studies() -> dict[str, Study]:
     """Name -> study, in order: the bundled ones and those of plug-ins."""
     load_package(str(__package__))
     return dict(sorted(_REGISTERED.items(), key=lambda item: item[1].place))
-
-
-def spread(function: Callable[..., R], items: Iterable[K]) -> dict[K, R]:
-    """`function` of every item, a name or a tuple of them, a few at a time with one thread of arithmetic each."""
-    every = list(items)
-    with ThreadPoolExecutor(WORKERS) as pool, threadpool_limits(1):
-        return dict(zip(every, pool.map(lambda item: function(*_names(item)), every), strict=True))
-
-
-def _names(item: Any) -> tuple[Any, ...]:
-    return item if isinstance(item, tuple) else (item,)
 
 
 def tidy(records: Iterable[Mapping[str, Any]], **keys: Any) -> list[Json]:

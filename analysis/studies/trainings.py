@@ -42,7 +42,6 @@ class OtherTrainings(Study):
     about = "whether what was learnt is learnt again in other trainings"
     place = 22
     needs = ("probes",)
-    template = "templates/trainings.html.j2"
     requires = (
         Requirement(
             "three trainings of a model (MODEL-seedN) with their untrained twins",

@@ -42,7 +42,6 @@ class Truth(Study):
     place = 25
     needs = ("probes",)
     reads = ("variants",)
-    template = "templates/truth.html.j2"
     requires = (Requirement("generated pictures and the view VIEW-true of their noise", makers),)
     claims = (
         Claim(
