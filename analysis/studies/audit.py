@@ -1,7 +1,6 @@
 """An audit of a dataset of noise, built or imported: how much of x_T is the image, and what is read beyond that."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,16 +40,6 @@ def is_not_the_image_s_share(results: Json) -> Iterator[Evidence]:
             yield Evidence.of(d["view"], "accuracy, noise minus latent", d["control"], ends, **POINTS)
 
 
-@dataclass(frozen=True)
-class Probed:
-    """Probes of one view: the share of attributes told right of each test row, and what the majority rule tells."""
-
-    accuracy: Interval
-    majority: Interval
-    gain: Interval
-    right: NDArray[np.float64]  # (m, 1)
-
-
 @register_study
 class Audit(Study):
     """Where x_T ends, how much of it is z0, what its components hold, and accuracy beside the majority rule."""
@@ -71,14 +60,14 @@ class Audit(Study):
         (split, train), views = list(splits_of(data).items())[-1], {view["name"]: view for view in analysis.views}
         probed = {view: _probe(data, view, facts["kind"], train, options.seed) for view, facts in views.items()}
         rows = [_row(data, views, view["name"], train, options.seed) for view in analysis.noise]
-        accuracies = [{"view": view, "kind": views[view]["kind"], **each.accuracy.to_dict(),
-                       "majority": each.majority.estimate, "gain": each.gain.to_dict()}
-                      for view, each in probed.items()]  # fmt: skip
+        accuracies = [{"view": view, "kind": views[view]["kind"], **means["accuracy"].to_dict(),
+                       "majority": means["majority"].estimate, "gain": means["gain"].to_dict()}
+                      for view, (means, _) in probed.items()]  # fmt: skip
         groups = None if data.groups is None else data.groups[~train]
         differences = []
         for view in analysis.noise:
             for role, control in _controls(view, views):
-                pair = (probed[view["name"]].right, probed[control].right)
+                pair = (probed[name][1] for name in (view["name"], control))
                 (interval,) = paired_differences(*pair, groups=groups, seed=options.seed)
                 differences.append({"view": view["name"], "control": control, "role": role, **interval.to_dict()})
         analysis.results[self.name] = {"split": split, "n_train": int(train.sum()), "n_test": int((~train).sum()),
@@ -122,12 +111,15 @@ def _image_of(view: Json, views: Mapping[str, Json]) -> str | None:
     return next((name for name, v in views.items() if v["family"] == "pixels" and v["d"] == view["d"]), None)
 
 
-def _probe(data: Data, view: str, kind: str, train: Mask, seed: int) -> Probed:
+def _probe(
+    data: Data, view: str, kind: str, train: Mask, seed: int
+) -> tuple[Mapping[str, Interval], NDArray[np.float64]]:
+    """Means over attributes of one view's probes, and the share of attributes told right of each test row (m, 1)."""
     X = data.features(view).astype(np.float32, copy=False)
     found = paper_probes(X, data.Y, data.names, train=train, kind=kind, groups=data.groups, n_permutations=0, seed=seed)
     truth = data.Y[~train][:, [data.names.index(name) for name in found.names]] > 0
     right = ((found.probes.decision_function(X[~train]) > 0) == truth).mean(axis=1)
-    return Probed(found.mean["accuracy"], found.mean["majority"], found.mean["gain"], right[:, None])
+    return found.mean, right[:, None]
 
 
 def _row(data: Data, views: Mapping[str, Json], view: str, train: Mask, seed: int) -> Json:
@@ -139,13 +131,13 @@ def _row(data: Data, views: Mapping[str, Json], view: str, train: Mask, seed: in
         "std": views[view]["latent_std"], "components": components, "held": held, "held_by_noise": null,
         "n_train": int(train.sum()), "d": views[view]["d"],
     }  # fmt: skip
-    named = dict.fromkeys(("share", "share_low", "share_high", "slope", "slope_low", "slope_high"))
-    if image is not None:
-        scores = _shares(data, view, image, facts.get("x_T_a"))
-        share, slope = mean_intervals(scores, groups=data.groups, seed=seed)
-        named |= {"share": share.estimate, "share_low": share.low, "share_high": share.high} if facts else {}
-        named |= {"slope": slope.estimate, "slope_low": slope.low, "slope_high": slope.high}
-    return row | named
+    found = [None, None] if image is None else mean_intervals(
+        _shares(data, view, image, facts.get("x_T_a")), groups=data.groups, seed=seed
+    )  # fmt: skip
+    for name, interval in zip(("share", "slope"), found, strict=True):
+        known = interval.to_dict() if interval and (facts or name == "slope") else {}
+        row |= {name: known.get("estimate"), f"{name}_low": known.get("low"), f"{name}_high": known.get("high")}
+    return row
 
 
 def _shares(data: Data, view: str, image: str, a: float | None) -> NDArray[np.float64]:

@@ -31,6 +31,8 @@ WORKERS = 2
 """Pieces of work at a time, each on one thread of arithmetic: memory grows with them, and each keeps a core busy."""
 TRAIN = "train"
 PAPER_AXES = 500
+FACTS = ("kind", "family", "untrained", "baseline", "autoencoder", "clip_conditioned", "objective")
+"""Fields of a view's row of the zoo that its facts repeat."""
 GRAM_FLOPS = 3e10
 """A view whose Gram matrix costs more than so many multiplications is read reduced, as the `paired` config has it."""
 
@@ -142,23 +144,16 @@ class Data:
 
     def facts(self, view: str) -> Json:
         """What a reader must know of a view, as plain values."""
-        row, rows, std = self._row(view), self._full, f"{view}.latent_std"
-        used = self.basis(view) if self.is_reduced(view) else None
+        row, rows, std, used = self._row(view), self._full, f"{view}.latent_std", self.narrow_basis(view)
         return {
             "name": view,
-            "kind": row.kind if row else "embedding",
-            "family": row.family if row else "unknown",
-            "untrained": row.untrained if row else False,
-            "baseline": row.baseline if row else None,
-            "autoencoder": row.autoencoder if row else None,
-            "clip_conditioned": row.clip_conditioned if row else None,
-            "objective": row.objective if row else None,
-            "copy_of": row.original if row and row.augment else None,
-            "about": row.about if row else "not in this zoo",
+            **{fact: getattr(row, fact) for fact in FACTS},
+            "copy_of": row.original if row.augment else None,
+            "about": row.about,
             "n": len(self),
             "d": self.width(view),
             "reduced_to": None if used is None else len(used.components),
-            "x_T": self.section.facts.get(view) if self.section and row and row.family == "diffusers" else None,
+            "x_T": self.section.facts.get(view) if self.section and row.family == "diffusers" else None,
             "digest": self._rows_digest(view),
             "latent_std": float(np.mean(rows[std])) if std in rows.column_names else None,
         }
@@ -191,12 +186,11 @@ class Data:
         record = read_file(self.path_or_repo, RECORD, self.revision)
         return None if record is None else sha256(record.encode()).hexdigest()
 
-    def _row(self, view: str) -> zoo.View | None:
-        """The view's row of the zoo, or the one that the dataset published with it."""
+    def _row(self, view: str) -> zoo.View:
+        """The view's row of the zoo, or the one that the dataset published with it, or that of an unknown embedding."""
         published = {row["name"]: row for row in (self.section.views if self.section else ())}
-        if view in zoo.ROWS or view not in published:
-            return zoo.ROWS.get(view)
-        return zoo.View.of(published[view])
+        unknown = zoo.View(view, "embedding", "unknown", "", 0, (), "", 0.0, "not in this zoo")
+        return zoo.ROWS.get(view) or (zoo.View.of(published[view]) if view in published else unknown)
 
     def _available(self) -> list[str]:
         if self.section is not None:
@@ -205,7 +199,7 @@ class Data:
 
     @cached_property
     def _paired(self) -> "Dataset":
-        return load(self.path_or_repo, None, source=self.source, revision=self.revision)
+        return self._load(None)
 
     @cached_property
     def _full(self) -> "Dataset":
@@ -215,7 +209,7 @@ class Data:
     def _flat(self, view: str) -> NDArray[Any]:
         return self.found[view].reshape(len(self), -1)
 
-    def _load(self, views: Sequence[str]) -> "Dataset":
+    def _load(self, views: Sequence[str] | None) -> "Dataset":
         return load(self.path_or_repo, views, source=self.source, revision=self.revision)
 
 

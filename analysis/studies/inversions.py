@@ -1,16 +1,14 @@
 """The same images inverted otherwise: what the scheme and the number of steps do to every figure."""
 
 from collections.abc import Iterator, Mapping
+from itertools import product
 from typing import Any
-
-import numpy as np
 
 from noisezoo.analysis.controls import compare_variants
 from noisezoo.analysis.gaussian import gaussianity
 from noisezoo.analysis.probes import probe_table
 from noisezoo.analysis.relations import alignment, stitch
 from noisezoo.errors import UsageError
-from noisezoo.schema import ID
 from .claims import MEAN, Json
 from .data import Data
 from .probing import SHOWN
@@ -61,8 +59,7 @@ class Inversions(Study):
 
 def _opened(name: str, path: Any, data: Data, noise: list[str]) -> Data:
     other = Data(path)
-    ids, others = (np.asarray(d.labels.data.column(ID).to_pylist()) for d in (data, other))
-    if len(ids) != len(others) or (ids != others).any():
+    if data.ids != other.ids:
         raise UsageError(f"variant {name} ({path}) is of other images: build it from the same source")
     if not set(noise) & set(other.views):
         raise UsageError(f"variant {name} has none of the noise views {', '.join(noise)}")
@@ -72,26 +69,24 @@ def _opened(name: str, path: Any, data: Data, noise: list[str]) -> Data:
 def _differences(
     view: str, data: Data, others: Mapping[str, Data], analysis: Analysis, options: Options
 ) -> list[Json]:  # fmt: skip
-    here = {name: other for name, other in others.items() if view in other.views}
+    here, draws = {name: other for name, other in others.items() if view in other.views}, _draws(data, options)
     if not here:
         return []
-    tables = {REFERENCE: analysis.tables[view]} | {
-        name: probe_table(o.features(view), data.Y, data.names, groups=data.groups, seed=options.seed)
-        for name, o in here.items()
-    }
-    tests = {name: gaussianity(o.stored(view), groups=data.groups, seed=options.seed)
-             for name, o in {REFERENCE: data, **here}.items()}  # fmt: skip
-    found = compare_variants(tables, REFERENCE, gaussianity=tests)
+    tables = {name: probe_table(o.features(view), data.Y, data.names, **draws) for name, o in here.items()}
+    tests = {name: gaussianity(o.stored(view), **draws) for name, o in {REFERENCE: data, **here}.items()}
+    found = compare_variants({REFERENCE: analysis.tables[view], **tables}, REFERENCE, gaussianity=tests)
     return tidy(found.records(), view=view)
 
 
 def _levels(view: str, datasets: Mapping[str, Data], analysis: Analysis, options: Options) -> Iterator[Json]:
     """Stitching to the first encoder, and alignment with it, in every dataset that has the view."""
-    for encoder in analysis.encoders[:1]:
-        E = datasets[REFERENCE].features(encoder)
-        for name, dataset in datasets.items():
-            if view in dataset.views:
-                X = dataset.features(view)
-                shared: Any = {"groups": dataset.groups, "seed": options.seed}
-                rows = [*stitch(X, E, **shared).records(), *alignment(X, E, **shared).records()]
+    for encoder, (name, dataset) in product(analysis.encoders[:1], datasets.items()):
+        if view in dataset.views:
+            pair = dataset.features(view), datasets[REFERENCE].features(encoder)
+            for relate in (stitch, alignment):
+                rows = relate(*pair, **_draws(dataset, options)).records()
                 yield from tidy(rows, view=view, variant=name, encoder=encoder)
+
+
+def _draws(data: Data, options: Options) -> Json:
+    return {"groups": data.groups, "seed": options.seed}

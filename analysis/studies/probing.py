@@ -24,6 +24,13 @@ SHOWN = {METRIC: "Balanced accuracy", "accuracy": "Accuracy", "auc": "AUC", "aup
 CHANCE, RADAR_FLOOR = 0.5, 0.4
 IDENTICAL = 2
 WORDS = {1: "better", 0: "undecided", -1: "worse", IDENTICAL: "identical"}
+VERBS = {1: "does better than", 0: "cannot be told from", -1: "does worse than", IDENTICAL: "holds the same rows as"}
+MEANINGS = {
+    1: "training made the attributes more linearly readable in the {} than the untrained network leaves them",
+    0: "no difference between the trained and the untrained network's {} can be told at this number of images",
+    -1: "training made the attributes less linearly readable in the {} than the untrained network leaves them",
+    IDENTICAL: "the {} of the trained and of the untrained network are identical rows",
+}
 
 
 def is_readable(results: Json) -> Iterator[Evidence]:
@@ -88,7 +95,11 @@ class Probing(Study):
         said = [{"kind": "headline", "view": d["view"], "text": _headline(d, kinds[d["view"]])}
                 for d in found if d["role"] == UNTRAINED]  # fmt: skip
         said += [{"kind": "control", "view": d["view"], "text": _against(d)} for d in found if d["role"] != UNTRAINED]
-        return said + _conditioning(results["views"])
+        wide = [f"{view['name']} ({view['n']} rows, {view['d']} dimensions)" for view in views if is_wide(view)]
+        text = (f"Fewer rows than dimensions in {', '.join(wide)}: there, what a linear probe finds mixes the "
+                "information in a view with its conditioning; compare such views with controls of the same size."
+                )  # fmt: skip
+        return said + [{"kind": "conditioning", "view": "", "text": text}] * bool(wide)
 
     def exhibit(self, page: Page) -> Json:
         """The tables of views and attributes, each noise view minus its controls, and the radars."""
@@ -169,32 +180,13 @@ def points(difference: Mapping[str, Any]) -> str:
 
 
 def _headline(d: Mapping[str, Any], kind: str) -> str:
-    what = "noise" if kind == "noise" else "embedding"
-    meaning = {
-        1: f"training made the attributes more linearly readable in the {what} than the untrained network leaves them",
-        0: f"no difference between the trained and the untrained network's {what} can be told at this number of images",
-        -1: f"training made the attributes less linearly readable in the {what} than the untrained network leaves them",
-        IDENTICAL: f"the {what} of the trained and of the untrained network are identical rows",
-    }[d["way"]]
+    meaning = MEANINGS[d["way"]].format("noise" if kind == "noise" else "embedding")
     return f"{d['view']}, trained minus untrained: {points(d)} of mean balanced accuracy. So {meaning}."
 
 
 def _against(d: Mapping[str, Any]) -> str:
-    verbs = {
-        1: "does better than",
-        0: "cannot be told from",
-        -1: "does worse than",
-        IDENTICAL: "holds the same rows as",
-    }
     control = "its own autoencoder's latent" if d["own"] else CONTROL_NAMES.get(d["role"], d["role"])
-    return f"{d['view']} {verbs[d['way']]} {control} ({d['control']}): {points(d)}."
-
-
-def _conditioning(views: Sequence[Json]) -> list[Json]:
-    wide = [f"{view['name']} ({view['n']} rows, {view['d']} dimensions)" for view in views if is_wide(view)]
-    text = (f"Fewer rows than dimensions in {', '.join(wide)}: there, what a linear probe finds mixes the information "
-            "in a view with its conditioning; compare such views with controls of the same size.")  # fmt: skip
-    return [{"kind": "conditioning", "view": "", "text": text}] * bool(wide)
+    return f"{d['view']} {VERBS[d['way']]} {control} ({d['control']}): {points(d)}."
 
 
 def _way(views: Sequence[Json], d: Mapping[str, Any]) -> int:

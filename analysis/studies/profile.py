@@ -1,9 +1,10 @@
 """Does what is easy to read in the noise follow what is easy to read in an encoder, more than in the controls?"""
 
 from collections.abc import Iterator
+from itertools import product
 
 from noisezoo.analysis.controls import ProfileCorrelation, profile_correlation
-from .claims import Claim, Evidence, Json
+from .claims import Claim, Evidence, Json, rows_of
 from .data import Data
 from .probing import controls_of
 from .study import ENCODER, NOISE, Analysis, Options, Page, Study, register_study
@@ -11,9 +12,8 @@ from .study import ENCODER, NOISE, Analysis, Options, Page, Study, register_stud
 
 def follows_encoders(results: Json) -> Iterator[Evidence]:
     """Correlation of accuracies with an encoder's, minus the same of each control."""
-    for row in results.get("profile", {}).get("rows", []):
-        if row["kind"] == "difference":
-            yield Evidence.of(row["view"], f"correlation with {row['reference']}", row["control"], row)
+    for row in rows_of(results, "profile", kind="difference"):
+        yield Evidence.of(row["view"], f"correlation with {row['reference']}", row["control"], row)
 
 
 @register_study
@@ -34,23 +34,21 @@ class Profile(Study):
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """Rows by view and reference; a pair that cannot be correlated is a caveat with its reason."""
-        found: dict[tuple[str, ...], ProfileCorrelation] = {}
-        refused = []
-        for view in analysis.noise:
+        found, refused = dict[tuple[str, str], ProfileCorrelation](), []
+        for view, reference in product(analysis.noise, analysis.encoders):
             controls = {name: analysis.tables[name] for _, name in controls_of(view, analysis.views)}
-            for reference in analysis.encoders:
-                pair = (str(view["name"]), reference)
-                a, b = (analysis.tables[name] for name in pair)
-                try:
-                    found[pair] = profile_correlation(a, b, controls, views=pair, seed=options.seed)
-                except ValueError as error:
-                    refused.append(f"{pair[0]} with {pair[1]}: {error}")
+            pair = (str(view["name"]), reference)
+            a, b = (analysis.tables[name] for name in pair)
+            try:
+                found[pair] = profile_correlation(a, b, controls, views=pair, seed=options.seed)
+            except ValueError as error:
+                refused.append(f"{pair[0]} with {pair[1]}: {error}")
         analysis.record(self.name, found, ("view", "reference"), caveats=refused)
 
     def exhibit(self, page: Page) -> Json:
         """Each noise view with each encoder: its correlation, those of its controls, and the differences."""
-        rows = page.rows(self.name)
-        pairs = dict.fromkeys((row["view"], row["reference"]) for row in rows)
-        return {"profiles": [{"view": view, "reference": reference,
-                              "rows": [r for r in rows if (r["view"], r["reference"]) == (view, reference)]}
-                             for view, reference in pairs]}  # fmt: skip
+        pairs: dict[tuple[str, str], Json] = {}
+        for row in page.rows(self.name):
+            pair = {key: row[key] for key in ("view", "reference")}
+            pairs.setdefault((row["view"], row["reference"]), {**pair, "rows": []})["rows"].append(row)
+        return {"profiles": list(pairs.values())}

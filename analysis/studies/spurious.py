@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from noisezoo.analysis.controls import REDUCED, SpuriousShift, spurious_shift
 from noisezoo.analysis.core import units_of, units_with
-from .claims import Claim, Evidence, Json, noise_views
+from .claims import Claim, Evidence, Json, noise_views, rows_of
 from .data import Data, spread
 from .study import Analysis, Options, Study, register_study
 
@@ -17,11 +17,10 @@ FEWEST = 10
 
 def orthogonalising_disentangles(results: Json) -> Iterator[Evidence]:
     """By how much the absolute shift of a correlated attribute falls when that attribute is taken out."""
-    found = results.get("spurious", {})
-    for row in found.get("rows", ()):
-        if row["view"] in noise_views(results) and (row["asked"], row["treatment"]) == ("edit", REDUCED):
-            what = f"fall of the shift of {found['planted']} by an edit of {found['attribute']}, {row['kind']}"
-            yield Evidence.of(row["view"], what, "the plain edit", row)
+    for row in rows_of(results, "spurious", asked="edit", treatment=REDUCED):
+        if row["view"] in noise_views(results):
+            what = "fall of the shift of {planted} by an edit of {attribute}, {kind}"
+            yield Evidence.of(row["view"], what.format(**{**results["spurious"], **row}), "the plain edit", row)
 
 
 @register_study

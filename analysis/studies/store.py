@@ -17,6 +17,8 @@ from .study import Analysis, Options, Study
 
 PARTS = ("results", "rows", "strips", "reconstructions")
 """Parts of an `Analysis` that are kept; probe tables and the like are computed anew where a study needs them."""
+ARRAYS = ("images", "rows")
+"""Fields of a strip that are arrays."""
 SOFTWARE = ("noisezoo", "numpy", "scipy")
 
 
@@ -48,8 +50,10 @@ class Store:
         analysis.rows |= kept["rows"]
         analysis.reconstructions |= {view: arrays[f"{view}/given"] for view in kept["reconstructions"]}
         for view, strips in kept["strips"].items():
-            made = [{**strip, **_under(arrays, f"{view}/{i}/")} for i, strip in enumerate(strips)]
-            analysis.strips[view] = [Strip(**{**one, "against": tuple(one["against"])}) for one in made]
+            analysis.strips[view] = [
+                Strip(**{**told, "against": tuple(told["against"]), **{n: arrays[f"{view}/{i}/{n}"] for n in ARRAYS}})
+                for i, told in enumerate(strips)
+            ]
 
     def write(self, study: Study, analysis: Analysis, before: Mapping[str, set[str]]) -> None:
         """Keep what a study added to an analysis, whose keys were `before` it."""
@@ -57,15 +61,14 @@ class Store:
             return
         new = {part: {key: value for key, value in getattr(analysis, part).items() if key not in before[part]}
                for part in PARTS}  # fmt: skip
-        strips = {view: [_split(strip) for strip in made] for view, made in new["strips"].items()}
-        arrays = {f"{view}/{i}/{name}": array for view, made in strips.items() for i, (_, own) in enumerate(made)
-                  for name, array in own.items()}  # fmt: skip
+        arrays = {f"{view}/{i}/{name}": getattr(strip, name) for view, made in new["strips"].items()
+                  for i, strip in enumerate(made) for name in ARRAYS}  # fmt: skip
         arrays |= {f"{view}/given": array for view, array in new["reconstructions"].items()}
         if arrays:
             with committed(self.folder / f"{study.name}.npz") as temporary, temporary.open("wb") as stream:
                 np.savez(stream, **arrays)
         kept = {"from": self._origin(study, analysis), "results": new["results"], "rows": new["rows"],
-                "strips": {view: [told for told, _ in made] for view, made in strips.items()},
+                "strips": {view: [_told(strip) for strip in made] for view, made in new["strips"].items()},
                 "reconstructions": list(new["reconstructions"])}  # fmt: skip
         with committed(self.folder / f"{study.name}.json") as temporary:
             temporary.write_text(json.dumps(plain(kept), ensure_ascii=False, allow_nan=False), encoding="utf-8")
@@ -82,15 +85,10 @@ def keys(analysis: Analysis) -> dict[str, set[str]]:
     return {part: set(getattr(analysis, part)) for part in PARTS}
 
 
-def _split(strip: Strip) -> tuple[Json, dict[str, Any]]:
-    """A strip's plain values and its arrays: what the report shows of it, without what its tables were made from."""
-    told = {field.name: getattr(strip, field.name) for field in fields(strip) if field.name not in ("changes", "stray")}
-    arrays = {name: value for name, value in told.items() if isinstance(value, np.ndarray)}
-    return {name: value for name, value in told.items() if name not in arrays}, arrays
-
-
-def _under(arrays: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+def _told(strip: Strip) -> Json:
+    """A strip's plain values: what the report shows of it, without what its tables were made from."""
+    left_out = (*ARRAYS, "changes", "stray")
+    return {field.name: getattr(strip, field.name) for field in fields(strip) if field.name not in left_out}
 
 
 def _words(value: Any) -> Any:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from noisezoo.analysis.probes import over_trainings
 from noisezoo.zoo import training_of
-from .claims import MEAN, POINTS, Claim, Evidence, Json
+from .claims import MEAN, POINTS, Claim, Evidence, Json, rows_of
 from .data import Data
 from .probing import points
 from .study import Analysis, Options, Page, Requirement, Study, register_study, tidy
@@ -26,12 +26,11 @@ def trainings_of(analysis: Analysis) -> dict[str, list[tuple[str, str]]]:
 
 def is_learnt_again(results: Json) -> Iterator[Evidence]:
     """Trained minus untrained, over images and trainings."""
-    for row in results.get("trainings", {}).get("rows", ()):
+    for row in rows_of(results, "trainings"):
         if row["estimate"] is not None:
-            yield Evidence.of(
-                row["view"], f"mean balanced accuracy, {row['n_trainings']} trainings", "the same before training", row,
-                covers="images and trainings", **POINTS,
-            )  # fmt: skip
+            what = f"mean balanced accuracy, {row['n_trainings']} trainings"
+            covered: Json = {"covers": "images and trainings", **POINTS}
+            yield Evidence.of(row["view"], what, "the same before training", row, **covered)
 
 
 @register_study
@@ -42,12 +41,7 @@ class OtherTrainings(Study):
     about = "whether what was learnt is learnt again in other trainings"
     place = 22
     needs = ("probes",)
-    requires = (
-        Requirement(
-            "three trainings of a model (MODEL-seedN) with their untrained twins",
-            lambda analysis: trainings_of(analysis),
-        ),
-    )
+    requires = (Requirement("three trainings of a model (MODEL-seedN) with their untrained twins", trainings_of),)
     claims = (Claim("Other trainings learn it", "more than before training", "objection", is_learnt_again),)
     methods = (
         "Where a model was trained several times from other random starts, the difference from before training is the "
@@ -57,31 +51,20 @@ class OtherTrainings(Study):
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """`rows` of the mean over attributes by model, and `each` training by itself; every attribute in the table."""
-        found = {
-            model: over_trainings(*([analysis.tables[name] for name in side] for side in zip(*pairs, strict=True)))
-            for model, pairs in trainings_of(analysis).items()
-        }
-        rows = [
-            row for model, one in found.items() for row in tidy(one.records(), view=model, n_trainings=one.n_trainings)
-        ]
-        each = [
-            {"view": model, "training": name, "control": twin, **interval.to_dict()}
-            for model, one in found.items()
-            for (name, twin), interval in zip(trainings_of(analysis)[model], one.by_attribute[MEAN].each, strict=True)
-        ]  # fmt: skip
+        rows, each = list[Json](), list[Json]()
+        for model, pairs in trainings_of(analysis).items():
+            found = over_trainings(*([analysis.tables[name] for name in side] for side in zip(*pairs, strict=True)))
+            rows += tidy(found.records(), view=model, n_trainings=found.n_trainings)
+            each += [{"view": model, "training": name, "control": twin, **interval.to_dict()}
+                     for (name, twin), interval in zip(pairs, found.by_attribute[MEAN].each, strict=True)]  # fmt: skip
         analysis.results[self.name] = {"rows": [row for row in rows if row["attribute"] == MEAN], "each": each}
         analysis.rows |= {"trainings": rows, "each_training": each}
 
     def say(self, results: Json) -> list[Json]:
         """A sentence a model, which names what its interval covers."""
-        return [
-            {
-                "kind": "training", "view": row["view"],
-                "text": f"{row['view']}: in {row['n_trainings']} trainings, mean balanced accuracy changed by "
-                        f"{points(row)}, over images and trainings",
-            }
-            for row in results[self.name]["rows"]
-        ]  # fmt: skip
+        text = "{}: in {} trainings, mean balanced accuracy changed by {}, over images and trainings"
+        return [{"kind": "training", "view": r["view"], "text": text.format(r["view"], r["n_trainings"], points(r))}
+                for r in results[self.name]["rows"]]  # fmt: skip
 
     def exhibit(self, page: Page) -> Json:
         """The rows, and those of each training."""

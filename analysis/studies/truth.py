@@ -7,7 +7,7 @@ from noisezoo.analysis.controls import corrected, inversion_error, share_of_sign
 from noisezoo.analysis.probes import ProbeTable, compare
 from noisezoo.schema import ID
 from noisezoo.zoo import TRUE
-from .claims import MEAN, METRIC, POINTS, Claim, Evidence, Json, over
+from .claims import MEAN, METRIC, POINTS, Claim, Evidence, Json, over, rows_of
 from .data import Data
 from .study import Analysis, Options, Page, Requirement, Study, register_study, tidy
 
@@ -21,7 +21,7 @@ def makers(analysis: Analysis) -> list[str]:
 
 def is_in_the_noise(results: Json) -> Iterator[Evidence]:
     """Mean balanced accuracy of the true noise's probes over chance."""
-    for row in results.get("truth", {}).get("rows", ()):
+    for row in rows_of(results, "truth"):
         if row["of"] == row["view"] + TRUE and row["estimate"] is not None:
             yield Evidence.of(row["of"], "mean balanced accuracy", "chance", over(row, CHANCE), **POINTS)
 
@@ -44,16 +44,14 @@ class Truth(Study):
     reads = ("variants",)
     requires = (Requirement("generated pictures and the view VIEW-true of their noise", makers),)
     claims = (
-        Claim(
-            "The initial noise holds them", "probes read attributes from x_T itself", "authors' code", is_in_the_noise
-        ),
+        Claim("The initial noise holds them", "probes read attributes from x_T itself", "authors' code",
+              is_in_the_noise),
         Claim("Inversion adds none", "x_T reads as well as what is inverted", "objection", inversion_adds_nothing),
     )
 
     def run(self, data: Data, analysis: Analysis, options: Options) -> None:
         """`rows` of probes, `shares` of the picture's signal in the true noise, `errors` by measure and variant."""
-        source, ids = _recipe(data).get("source", {}), data.labels.data.column(ID).to_pylist()
-        judged, tables = source.get("options", {}).get("judged") or {}, analysis.tables
+        judged, tables = _recipe(data).get("source", {}).get("options", {}).get("judged") or {}, analysis.tables
         datasets = {"": data, **{name: Data(path) for name, path in options.variants.items()}}
         rows, differences, shares, errors, images = (list[Json]() for _ in range(5))
         for view in makers(analysis):
@@ -70,7 +68,7 @@ class Truth(Study):
                 keys = {"view": view, "of": medium, "variant": variant, **_made(datasets[variant])}
                 errors += tidy(error.records(), **keys)
                 images += [{**keys, ID: image_id, "relative_error": float(relative), "cosine": float(cosine)}
-                           for image_id, (relative, cosine) in zip(ids, error.rows, strict=True)]  # fmt: skip
+                           for image_id, (relative, cosine) in zip(data.ids, error.rows, strict=True)]  # fmt: skip
         means = [row for row in rows if row["attribute"] == MEAN]
         analysis.results[self.name] = {"judged": judged, "rows": means, "differences": differences, "shares": shares,
                                        "errors": errors}  # fmt: skip
