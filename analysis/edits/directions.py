@@ -1,6 +1,6 @@
 """Directions of attributes in a view: one table of ways to make them, from rows and labels alone."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -201,16 +201,8 @@ def make_directions(
     C = strengths_on(scores, labels, kind, units)
     normals = carry_back(directions_on(scores, labels, kind, units, C), basis).T
     normals = normals / np.linalg.norm(normals, axis=1, keepdims=True)
-    folds = assign_folds(len(rows), 2, seed=seed, groups=units)
-    halves = list(half_samples(folds, n_splits, seed=seed, groups=units)) if n_splits else []
-    rng = np.random.default_rng([seed, 3])
-    agreement, null = (
-        _spans(
-            np.array([agreement_of_halves(scores, labels, kind, C, half, units, chance) for half in halves]),
-            labels.shape[1],
-        )
-        for chance in (None, rng)
-    )
+    agreements = _agreements(scores, labels, kind, C, units, n_splits, [seed, 3])
+    agreement, null = (_spans(found, labels.shape[1]) for found in agreements)
     scales = (rows @ normals.T.astype(rows.dtype)).std(axis=0, dtype=np.float64)
     kept = tuple(name for name in names if name not in refused)
     (n, d), draws = rows.shape, Draws(n_splits=n_splits, seed=seed)
@@ -252,6 +244,16 @@ def _both_classes(Y: Floats) -> NDArray[np.bool_]:
     return np.asarray((Y.max(axis=0, initial=0) > 0) & (Y.min(axis=0, initial=1) < 1))
 
 
+def _agreements(
+    X: Matrix, Y: Floats, kind: str, C: Floats | None, units: NDArray[np.intp], n_splits: int, seeds: list[int]
+) -> Iterator[Floats]:
+    """Cosines (splits, k) of the directions of both halves of each split; then of shuffled labels."""
+    folds = assign_folds(len(X), 2, seed=seeds[0], groups=units)
+    halves = list(half_samples(folds, n_splits, seed=seeds[0], groups=units)) if n_splits else []
+    for rng in (None, np.random.default_rng(seeds)):
+        yield np.array([agreement_of_halves(X, Y, kind, C, half, units, rng) for half in halves])
+
+
 def agreement_of_halves(
     X: Matrix, Y: Floats, kind: str, C: Floats | None, half: NDArray[np.bool_], units: NDArray[np.intp],
     rng: np.random.Generator | None = None,
@@ -278,11 +280,8 @@ def stray_shares(
     is exp(-2 artanh c): what Spearman and Brown's formula (1910) leaves of 1. The cosine is taken two deviations of
     shuffled labels lower, on that scale, so that luck does not make directions of nothing look steady.
     """
-    folds = assign_folds(len(X), 2, seed=seed, groups=units)
-    halves, rng = half_samples(folds, n_splits, seed=seed, groups=units), np.random.default_rng([seed, 8])
-    cosines, chance = (np.array([agreement_of_halves(X, Y, kind, C, half, units, draw) for half in halves])
-                       for draw in (None, rng))  # fmt: skip
-    z, z_chance = (np.arctanh(np.clip(each, -_EDGE, _EDGE)) for each in (cosines, chance))
+    agreements = _agreements(X, Y, kind, C, units, n_splits, [seed, 8])
+    z, z_chance = (np.arctanh(np.clip(each, -_EDGE, _EDGE)) for each in agreements)
     known = np.isfinite(z).all(axis=0)  # a half may lack a class
     luck = float(np.sqrt(np.nanmean(z_chance**2))) if np.isfinite(z_chance).any() else np.inf
     return np.where(known, np.exp(-np.clip(np.where(known, z, 0).mean(axis=0) - 2 * luck, 0, None)), 1.0)

@@ -8,7 +8,7 @@ other. The same edits along directions of shuffled labels say what a direction o
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import islice
 from types import MappingProxyType
 from typing import Any
@@ -315,11 +315,12 @@ class _Made:
         columns = {name: with_interval(name, each, e.confidence) for name, each in found.items()}
         facts = {"attribute": self.attribute, "kind": kind, "against": list(edit.against)}
         records = [
-            {**facts, "strength": strength, **{name: _row(each[i]) for name, each in columns.items()}, **level}
+            {**facts, "strength": strength, **{name: _row(column[i]) for name, column in columns.items()}, **level}
             for i, (strength, level) in enumerate(zip(e.strengths, levels(seen), strict=True))
         ]
-        changes = [effect(partial(_changes, i)) for i in range(len(e.strengths))]
-        stray = [found["stray"].take([i]) for i in range(len(e.strengths))]
+        each = range(len(e.strengths))
+        changes = [effect(lambda seen, i=i: seen.changes[i]) for i in each]  # type: ignore[misc]
+        stray = [found["stray"].take([i]) for i in each]
         return Strip(
             self.attribute, kind, variant, edit.against, e.strengths, images, records, self.rows, changes, stray
         )
@@ -357,10 +358,6 @@ class _Made:
             edits = [self._edit(space, w, ()) for w in W.T]
             self.nulls[kind, medium] = [self._seen(*self._pictures(medium, edit, None)) for edit in edits]
         return self.nulls[kind, medium]
-
-
-def _changes(strength: int, seen: Seen) -> Floats:
-    return np.asarray(seen.changes[strength])
 
 
 def _row(found: Measured) -> dict[str, Any]:

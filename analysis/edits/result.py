@@ -98,11 +98,10 @@ def entanglement_differences(
     Raises:
         ValueError: as `entanglement_matrix`, or faces that differ in number.
     """
-    sizes = {name: (len(np.asarray(after[name])), len(np.asarray(table))) for name, table in before.items()}
-    for name, (m, other) in sizes.items():
-        if m != other:
-            raise ValueError(f"{m} faces of {name!r} after and {other} before cannot be paired")
-    rows = {name: np.arange(m) for name, (m, _) in sizes.items()}
+    rows = {name: np.arange(len(np.asarray(table))) for name, table in before.items()}
+    for name, faces in rows.items():
+        if (m := len(np.asarray(after[name]))) != len(faces):
+            raise ValueError(f"{m} faces of {name!r} after and {len(faces)} before cannot be paired")
     a, b = (_effects(tables, names, rows, {}) for tables in (after, before))
     return _differences(a, b, names, confidence)
 

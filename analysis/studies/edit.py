@@ -161,7 +161,7 @@ def _edit(
     faces = {name: _lacking(data, name, options.seed) for name in options.edits}
     lost = {name: experiment.refused[name] for name in faces if name in experiment.refused}
     lost |= {name: "fewer than two held-out identities lack it" for name, rows in faces.items()
-             if _identities(data, rows) < 2}  # fmt: skip
+             if len(np.unique(experiment.units[rows])) < 2}  # fmt: skip
     faces = {name: rows for name, rows in faces.items() if name not in lost}
     said = {"judge": judge.view, "caveats": [f"{name} is not edited: {why}" for name, why in lost.items()]}
     if not faces:
@@ -212,10 +212,6 @@ def _lacking(data: Data, attribute: str, seed: int) -> NDArray[np.intp]:
     lacking = np.flatnonzero(~known & (data.Y[:, data.names.index(attribute)] == 0))
     drawn = np.random.default_rng([seed, 6]).choice(lacking, min(SHOWN_FACES, len(lacking)), replace=False)
     return np.sort(drawn)
-
-
-def _identities(data: Data, rows: NDArray[np.intp]) -> int:
-    return len(rows if data.groups is None else np.unique(data.groups[rows]))
 
 
 def _edits(dataset: str, view: str, judge: str, strips: Sequence[Strip]) -> Json:

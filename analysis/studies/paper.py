@@ -108,13 +108,12 @@ def variance_held(data: Data, view: str, components: int, train: Mask) -> tuple[
 
 def _transfer(data: Data, analysis: Analysis, train: Mask, seed: int) -> Iterator[Json]:
     """Table 3: every noise view, and its network before training, carried to every encoder."""
-    pairs = list(product(analysis.noise_and_twins, analysis.encoders))
 
-    def carried(noise: str, encoder: str) -> FixedTransfer:
-        X, Y = (data.features(view) for view in (noise, encoder))
+    def carried(*pair: str) -> FixedTransfer:
+        X, Y = map(data.features, pair)
         return fixed_transfer(X, Y, data.Y, data.names, train=train, groups=data.groups, seed=seed)
 
-    for (noise, encoder), found in spread(carried, pairs).items():
+    for (noise, encoder), found in spread(carried, product(analysis.noise_and_twins, analysis.encoders)).items():
         yield from tidy(found.records(), noise=noise, encoder=encoder)
 
 

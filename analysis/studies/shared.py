@@ -1,9 +1,10 @@
 """What views share: latent intersections of noise and encoders, beside those of controls and encoders (Figure 6)."""
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
-from noisezoo.analysis.relations import Intersections, intersections, shared_probes
+from noisezoo.analysis.relations import intersections, shared_probes
 from .claims import MEAN, POINTS, Claim, Evidence, Json, beyond_twins, noise_views, over
 from .data import Data, spread
 from .study import IMAGES, Analysis, Options, Page, Requirement, Study, register_study, small_part, tidy
@@ -82,11 +83,11 @@ class SharedSpace(Study):
             n_permutations=max(LEAST_DRAWS, options.effort.n_permutations), n_splits=options.effort.n_splits,
             seed=options.seed,
         )  # fmt: skip
-        values = [row for label, space in _labelled(found, names).items()
-                  for row in tidy(space.records(), subset=label, n_shared=space.n_shared)]  # fmt: skip
-        probed = {label: shared_probes(space, part.Y, part.names) for label, space in _labelled(found, names).items()}
-        probes = [row for label, table in probed.items() for row in tidy(table.records(), subset=label)]
-        agreement = found.records()
+        values, probes, agreement = list[Json](), list[Json](), found.records()
+        for subset, space in found.spaces.items():
+            label = " + ".join(names[i] for i in subset)
+            values += tidy(space.records(), subset=label, n_shared=space.n_shared)
+            probes += tidy(shared_probes(space, part.Y, part.names).records(), subset=label)
         caveats = [*part.caveats(led=False), f"at most {part.most_axes} leading axes of a view"]
         means = [row for row in probes if row["attribute"] == MEAN]
         analysis.results[self.name] = {**found.settings(), "ridge": RIDGE, "values": values, "agreement": agreement,
@@ -114,11 +115,6 @@ def _subsets(analysis: Analysis) -> tuple[list[str], list[tuple[str, ...]]]:
     """The views taken, and which of them make a space: each noise view and each of its likes with each encoder."""
     encoders, noise = analysis.encoders[:ENCODERS], analysis.names("noise")
     others = [*analysis.noise_and_likes, *analysis.of_family("random")]
-    subsets: list[tuple[str, ...]] = [(other, encoder) for other in others for encoder in encoders]
     joint = [tuple(encoders), tuple(noise), (*noise, *encoders)]
-    subsets += [s for s in dict.fromkeys(joint) if len(s) > 1 and s not in subsets]
-    return [*others, *encoders], subsets
-
-
-def _labelled(found: Intersections, names: list[str]) -> dict[str, Any]:
-    return {" + ".join(names[i] for i in subset): space for subset, space in found.spaces.items()}
+    subsets = dict.fromkeys([*product(others, encoders), *(each for each in joint if len(each) > 1)])
+    return [*others, *encoders], list(subsets)

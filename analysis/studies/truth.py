@@ -44,8 +44,9 @@ class Truth(Study):
     reads = ("variants",)
     requires = (Requirement("generated pictures and the view VIEW-true of their noise", makers),)
     claims = (
-        Claim("The initial noise holds them", "probes read attributes from x_T itself", "authors' code",
-              is_in_the_noise),
+        Claim(
+            "The initial noise holds them", "probes read attributes from x_T itself", "authors' code", is_in_the_noise
+        ),
         Claim("Inversion adds none", "x_T reads as well as what is inverted", "objection", inversion_adds_nothing),
     )
 
