@@ -116,8 +116,9 @@ def _effects(changes: Changes, names: Sequence[str], faces: Mapping[str, ArrayLi
     found, stray = {}, {}
     for (name, table), rows in zip(tables.items(), units, strict=True):
         others = np.abs(np.delete(table, list(names).index(name), axis=1))
-        found[name] = Effect.of(table, rows, len(unique), null=draws)
-        stray[name] = Effect.of(others.sum(axis=1, keepdims=True) / max(others.shape[1], 1), rows, len(unique))
+        found[name] = Effect.of(table, rows, len(unique), null=draws, share=0.0)  # the directions are taken as given
+        mean = others.sum(axis=1, keepdims=True) / max(others.shape[1], 1)
+        stray[name] = Effect.of(mean, rows, len(unique), null=np.zeros((len(draws), 1)))  # the null is of changes alone
     return found, stray
 
 

@@ -193,6 +193,17 @@ def test_an_attribute_that_hardly_anybody_has_is_left_out_with_its_reason(experi
         rare.strips("b", np.arange(800, 820))
 
 
+def test_edits_that_mean_nothing_are_the_null_of_changes_however_many_there_are() -> None:
+    rng = np.random.default_rng(0)
+    changes = {name: rng.standard_normal((20, 3)) + 3 * np.eye(3)[i] for i, name in enumerate(NAMES)}
+    null = {name: rng.standard_normal((20, 3)) for name in NAMES}
+    found = entanglement_matrix(changes, NAMES, null=null)
+    wanted = np.mean([table.mean(axis=0) for table in null.values()], axis=0)
+    np.testing.assert_allclose([[cell.null.mean for cell in row] for row in found.changes], [wanted] * 3)
+    assert found.mean == entanglement_matrix(changes, NAMES).mean, "directions are taken as given"
+    assert found.changes[0][0].null.p_value < 0.05
+
+
 def test_an_edit_that_the_judge_encoder_does_not_see_has_no_entanglement() -> None:
     changes = {"a": np.random.default_rng(0).standard_normal((20, 3)) * [0.1, 1, 1]}
     found = entanglement_matrix(changes, NAMES)
