@@ -124,7 +124,6 @@ class Strip:
     strengths: tuple[float, ...]
     images: Images
     records: list[dict[str, Any]]
-    rows: Rows = field(default_factory=lambda: np.empty(0, np.intp))  # (faces,) of the view
     changes: Sequence[Effect] = ()  # (strengths,) change of every attribute (k,), in deviations of its logit
     stray: Sequence[Effect] = ()  # (strengths,) mean |change| of the attributes that were not edited (1,)
 
@@ -321,9 +320,7 @@ class _Made:
         each = range(len(e.strengths))
         changes = [effect(lambda seen, i=i: seen.changes[i]) for i in each]  # type: ignore[misc]
         stray = [found["stray"].take([i]) for i in each]
-        return Strip(
-            self.attribute, kind, variant, edit.against, e.strengths, images, records, self.rows, changes, stray
-        )
+        return Strip(self.attribute, kind, variant, edit.against, e.strengths, images, records, changes, stray)
 
     def _edit(self, space: Space, direction: Floats, against: Sequence[str]) -> Edit:
         """Along a direction, with the *probes* of other attributes taken out: those read, whatever the kind."""

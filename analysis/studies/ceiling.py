@@ -12,8 +12,9 @@ COPY = Requirement("an encoder and its view of augmented pictures (ENCODER-flip 
 
 
 def _copied(analysis: Analysis) -> dict[str, str]:
-    """Encoder -> its view of augmented pictures."""
-    return {view: copy for view, copy in analysis.copies.items() if view in analysis.encoders}
+    """Encoder -> its first view of augmented pictures."""
+    found = {view["copy_of"]: view["name"] for view in reversed(analysis.views) if view.get("copy_of")}
+    return {encoder: found[encoder] for encoder in analysis.encoders if encoder in found}
 
 
 comes_nearer_the_ceiling = beyond_twins(

@@ -17,8 +17,8 @@ from .study import Analysis, Options, Study
 
 PARTS = ("results", "rows", "strips", "reconstructions")
 """Parts of an `Analysis` that are kept; probe tables and the like are computed anew where a study needs them."""
-ARRAYS = ("images", "rows")
-"""Fields of a strip that are arrays."""
+TOLD = ("attribute", "kind", "variant", "against", "strengths", "records")
+"""What the report shows of a strip beside its pictures, without what its tables were made from."""
 SOFTWARE = ("noisezoo", "numpy", "scipy")
 
 
@@ -51,7 +51,7 @@ class Store:
         analysis.reconstructions |= {view: arrays[f"{view}/given"] for view in kept["reconstructions"]}
         for view, strips in kept["strips"].items():
             analysis.strips[view] = [
-                Strip(**{**told, "against": tuple(told["against"]), **{n: arrays[f"{view}/{i}/{n}"] for n in ARRAYS}})
+                Strip(**{**told, "against": tuple(told["against"]), "images": arrays[f"{view}/{i}/images"]})
                 for i, told in enumerate(strips)
             ]
 
@@ -61,14 +61,15 @@ class Store:
             return
         new = {part: {key: value for key, value in getattr(analysis, part).items() if key not in before[part]}
                for part in PARTS}  # fmt: skip
-        arrays = {f"{view}/{i}/{name}": getattr(strip, name) for view, made in new["strips"].items()
-                  for i, strip in enumerate(made) for name in ARRAYS}  # fmt: skip
+        arrays = {f"{view}/{i}/images": strip.images for view, made in new["strips"].items()
+                  for i, strip in enumerate(made)}  # fmt: skip
         arrays |= {f"{view}/given": array for view, array in new["reconstructions"].items()}
         if arrays:
             with committed(self.folder / f"{study.name}.npz") as temporary, temporary.open("wb") as stream:
                 np.savez(stream, **arrays)
         kept = {"from": self._origin(study, analysis), "results": new["results"], "rows": new["rows"],
-                "strips": {view: [_told(strip) for strip in made] for view, made in new["strips"].items()},
+                "strips": {view: [{name: getattr(strip, name) for name in TOLD} for strip in made]
+                           for view, made in new["strips"].items()},
                 "reconstructions": list(new["reconstructions"])}  # fmt: skip
         with committed(self.folder / f"{study.name}.json") as temporary:
             temporary.write_text(json.dumps(plain(kept), ensure_ascii=False, allow_nan=False), encoding="utf-8")
@@ -83,12 +84,6 @@ class Store:
 def keys(analysis: Analysis) -> dict[str, set[str]]:
     """What an analysis holds by now."""
     return {part: set(getattr(analysis, part)) for part in PARTS}
-
-
-def _told(strip: Strip) -> Json:
-    """A strip's plain values: what the report shows of it, without what its tables were made from."""
-    left_out = (*ARRAYS, "changes", "stray")
-    return {field.name: getattr(strip, field.name) for field in fields(strip) if field.name not in left_out}
 
 
 def _words(value: Any) -> Any:

@@ -146,12 +146,6 @@ class Analysis:
         """Names of the views of these families, in order, without those of augmented pictures."""
         return [view["name"] for view in self.views if view["family"] in families and not view.get("copy_of")]
 
-    @property
-    def copies(self) -> dict[str, str]:
-        """View -> the first view that does the same with augmented pictures."""
-        found = {view["copy_of"]: view["name"] for view in reversed(self.views) if view.get("copy_of")}
-        return {view["name"]: found[view["name"]] for view in self.views if view["name"] in found}
-
     def record(
         self, name: str, found: Mapping[Any, Result], keys: Sequence[str] = (), *,
         caveats: Iterable[str] = (), **said: Any,
