@@ -59,7 +59,7 @@ def chart(draw: "Callable[Concatenate[Figure, P], None]") -> "Callable[Concatena
         saved = _SAVED.get()
         if saved is not None:
             folder, files = saved
-            stem = _unused(folder / _slug(name), files)
+            stem = _unused(folder / re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-"), files)
             with committed(Path(f"{stem}.svg")) as temporary:
                 temporary.write_text(_alone(svg), encoding="utf-8")
             with _figure(_light()) as figure:
@@ -142,10 +142,6 @@ def _light() -> dict[str, str]:
     root = STYLE.read_text().partition("}")[0]
     found = dict(re.findall(r"--([\w-]+): (#[0-9a-f]+);", root))
     return {name: str(found.get(name, found["paper"])) for name in VARIABLES}
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def _unused(stem: Path, files: list[Path]) -> Path:

@@ -91,14 +91,12 @@ def line(
     label: str, rows: Iterable[Json], colour: str, dash: str = "-", *, x: str = "", scale: float = 1.0
 ) -> Line:  # fmt: skip
     """Estimates by the column `x`, with their intervals where all are known; without `x`, by attribute."""
-    known = [row for row in rows if row["estimate"] is not None]
-    known = sorted(known, key=lambda row: row[x]) if x else known
-    y, low, high = ([_times(scale, row.get(end)) for row in known] for end in ("estimate", "low", "high"))
-    whole = None not in (*low, *high)
-    ends: Any = {"low": low, "high": high} if whole else {}
+    known = sorted((row for row in rows if row["estimate"] is not None), key=lambda row: row[x] if x else 0)
+    whole = all(row.get(end) is not None for row in known for end in ("low", "high"))
+    ends: Any = {end: [scale * row[end] for row in known] for end in ("low", "high") if whole}
     at = [row[x] for row in known] if x else ()
     tips = [says(f"{label}, {row.get(x or 'attribute')}", row, ".3g", scale) for row in known]
-    return Line(label, [height for height in y if height is not None], COLOURS[colour], dash, x=at, tips=tips, **ends)
+    return Line(label, [scale * row["estimate"] for row in known], COLOURS[colour], dash, x=at, tips=tips, **ends)
 
 
 def lines(facts: Mapping[str, Json], rows: Iterable[Json], *, x: str, scale: float = 1.0) -> list[Line]:
@@ -112,7 +110,3 @@ def lines(facts: Mapping[str, Json], rows: Iterable[Json], *, x: str, scale: flo
         number = seen[kind] = seen.get(kind, -1) + 1
         found.append(line(view, its, charts.shade(kind, number), DASHES[number % 6], x=x, scale=scale))
     return found
-
-
-def _times(scale: float, value: float | None) -> float | None:
-    return None if value is None else scale * value

@@ -100,9 +100,9 @@ def are_identical(views: Iterable[Mapping[str, Any]], first: str, second: str) -
     return digests.get(first) is not None and digests.get(first) == digests.get(second)
 
 
-def over(row: Mapping[str, Any], level: float) -> Json:
+def over(row: Mapping[str, Any], level: float | None) -> Json:
     """A row's interval, less a level."""
-    return {end: None if row[end] is None else row[end] - level for end in ENDS}
+    return {end: None if row[end] is None or level is None else row[end] - level for end in ENDS}
 
 
 def less(a: Mapping[str, Any], b: Mapping[str, Any]) -> Json:

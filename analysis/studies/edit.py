@@ -28,7 +28,7 @@ from noisezoo.analysis.edits import (
 )
 from noisezoo.analysis.figures import curves, line, tile
 from noisezoo.errors import UsageError
-from .claims import Claim, Evidence, Json
+from .claims import Claim, Evidence, Json, over
 from .data import Data
 from .study import Analysis, Judge, Model, Options, Page, Study, register_study, tidy
 
@@ -50,10 +50,8 @@ def edits_work(results: Json) -> Iterator[Evidence]:
         last = {strip["attribute"]: strip for strip in strips}  # strengths rise
         for attribute, strip in last.items():
             what = f"{attribute} at strength {strip['strength']:g}, {record['unit']}"
-            target = strip["target"]
-            over = {key: None if None in (target[key], target["null"]) else target[key] - target["null"]
-                    for key in ("estimate", "low", "high")}  # fmt: skip
-            yield Evidence.of(view, what, "directions of shuffled labels", over)
+            above = over(strip["target"], strip["target"]["null"])
+            yield Evidence.of(view, what, "directions of shuffled labels", above)
 
 
 def edits_are_clean(results: Json) -> Iterator[Evidence]:
