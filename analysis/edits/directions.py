@@ -247,27 +247,20 @@ def _both_classes(Y: Floats) -> NDArray[np.bool_]:
 def _agreements(
     X: Matrix, Y: Floats, kind: str, C: Floats | None, units: NDArray[np.intp], n_splits: int, seeds: list[int]
 ) -> Iterator[Floats]:
-    """Cosines (splits, k) of the directions of both halves of each split; then of shuffled labels."""
+    """Cosines (splits, k) of the directions of both halves, NaN where one lacks a class; then of shuffled labels."""
     folds = assign_folds(len(X), 2, seed=seeds[0], groups=units)
     halves = list(half_samples(folds, n_splits, seed=seeds[0], groups=units)) if n_splits else []
     for rng in (None, np.random.default_rng(seeds)):
-        yield np.array([agreement_of_halves(X, Y, kind, C, half, units, rng) for half in halves])
-
-
-def agreement_of_halves(
-    X: Matrix, Y: Floats, kind: str, C: Floats | None, half: NDArray[np.bool_], units: NDArray[np.intp],
-    rng: np.random.Generator | None = None,
-) -> Floats:  # fmt: skip
-    """Cosines (k,) of the directions of both halves, NaN where one lacks a class; of shuffled labels with an `rng`."""
-    sides = [np.flatnonzero(half), np.flatnonzero(~half)]
-    labels = [Y[rows if rng is None else rows[next(shuffled(units[rows], 1, rng))]] for rows in sides]
-    told = np.logical_and(*map(_both_classes, labels))
-    found = np.full(Y.shape[1], np.nan)
-    if told.any():
-        kept = None if C is None else C[told]
-        a, b = (directions_on(X[rows], y[:, told], kind, C=kept) for rows, y in zip(sides, labels, strict=True))
-        found[told] = [cosine(u, v, rows=X) for u, v in zip(a.T, b.T, strict=True)]
-    return found
+        found = np.full((len(halves), Y.shape[1]), np.nan)
+        for cosines, half in zip(found, halves, strict=True):
+            sides = [np.flatnonzero(half), np.flatnonzero(~half)]
+            labels = [Y[rows if rng is None else rows[next(shuffled(units[rows], 1, rng))]] for rows in sides]
+            told = np.logical_and(*map(_both_classes, labels))
+            if told.any():
+                kept = None if C is None else C[told]
+                a, b = (directions_on(X[rows], y[:, told], kind, C=kept) for rows, y in zip(sides, labels, strict=True))
+                cosines[told] = [cosine(u, v, rows=X) for u, v in zip(a.T, b.T, strict=True)]
+        yield found
 
 
 def stray_shares(

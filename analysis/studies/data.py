@@ -161,11 +161,11 @@ class Data:
     def dataset_facts(self) -> Json:
         """Name, rows, splits, attributes and the recipe, as plain values."""
         splits, counts = np.unique(self.splits, return_counts=True)
-        recipe = read_file(self.path_or_repo, RECIPE, self.revision)
+        recipe, record = (read_file(self.path_or_repo, name, self.revision) for name in (RECIPE, RECORD))
         return {
             "name": Path(self.path_or_repo).name,
             "revision": self.revision,
-            "digest": self._digest(),
+            "digest": None if record is None else sha256(record.encode()).hexdigest(),  # it holds that of every file
             "source": self.section.source if self.section else self.source,
             "rows": len(self),
             "splits": {str(split): int(count) for split, count in zip(splits, counts, strict=True)},
@@ -180,11 +180,6 @@ class Data:
         """SHA-256 of a view's rows as they are stored: equal where two views hold identical rows."""
         rows = self.stored(view)
         return sha256(str((rows.shape, rows.dtype)).encode() + np.ascontiguousarray(rows).tobytes()).hexdigest()
-
-    def _digest(self) -> str | None:
-        """SHA-256 of the dataset's record, which holds that of every file; None where it has no record."""
-        record = read_file(self.path_or_repo, RECORD, self.revision)
-        return None if record is None else sha256(record.encode()).hexdigest()
 
     def _row(self, view: str) -> zoo.View:
         """The view's row of the zoo, or the one that the dataset published with it, or that of an unknown embedding."""

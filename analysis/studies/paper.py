@@ -166,8 +166,8 @@ def comparison(here: Mapping[Key, Json], views: list[Json]) -> list[Json]:
     for (quantity, view), row in here.items():
         own = (view, view.partition(" to ")[2])
         given = [p for p in published if p["quantity"] == quantity and p["view"] in own]
-        for p in given or [{"value": None, "where": None}]:
-            rows.append(_compared(quantity, view, p, row, _control(here, quantity, view, views)))
+        control = _control(here, quantity, view, views)
+        rows += [_compared(quantity, view, p, row, control) for p in given or [{"value": None, "where": None}]]
     shown = {(row["quantity"], row["where"], row["published"]) for row in rows}
     alone = [p for p in published if (p["quantity"], p["where"], p["value"]) not in shown]
     return rows + [_compared(p["quantity"], p["view"], p, {}, None) for p in alone]
