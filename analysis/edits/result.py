@@ -118,7 +118,7 @@ def _effects(changes: Changes, names: Sequence[str], faces: Mapping[str, ArrayLi
         others = np.abs(np.delete(table, list(names).index(name), axis=1))
         found[name] = Effect.of(table, rows, len(unique), null=draws, share=0.0)  # the directions are taken as given
         mean = others.sum(axis=1, keepdims=True) / max(others.shape[1], 1)
-        stray[name] = Effect.of(mean, rows, len(unique), null=np.zeros((len(draws), 1)))  # the null is of changes alone
+        stray[name] = Effect.of(mean, rows, len(unique), null=[np.zeros(1)] * len(draws))  # the null is of changes
     return found, stray
 
 
