@@ -60,10 +60,10 @@ class SharedSpace(Study):
     )
     weight = 3.0
     requires = (
-        IMAGES,
         Requirement(
             "views for two spaces: noise, a control and an encoder", lambda analysis: len(_subsets(analysis)[1]) > 1
         ),
+        IMAGES,
     )
     claims = (
         Claim("One space is shared", "a common dimension, held out", "Figure 6", shares_a_space),
