@@ -7,7 +7,7 @@ arrays, a page index and content-defined chunks, so that files are small, load f
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, product
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -219,19 +219,23 @@ def _chunks(arrays: Sequence[Any], group: int) -> dict[str, int]:
 
 def cut_tables(tables: Iterable["pa.Table"], rows: int) -> Iterator[Iterator["pa.Table"]]:
     """The same rows in groups of exactly `rows` (the last may be shorter), each group as tables; read them in order."""
-    rest: Iterator[pa.Table] = (table for table in tables if len(table))
+    left: list[pa.Table] = []  # at most one: of the table that the last group ended in, or the first of the next
+    rest = (table for table in tables if len(table))
+
+    def following() -> "pa.Table | None":
+        return left.pop() if left else next(rest, None)
 
     def group() -> Iterator["pa.Table"]:
-        nonlocal rest
-        left = rows
-        while left and (table := next(rest, None)) is not None:
-            if len(table) > left:
-                rest = chain([table.slice(left)], rest)
-            yield table.slice(0, left)
-            left -= min(left, len(table))
+        lacking = rows
+        while lacking and (table := following()) is not None:
+            if len(table) > lacking:
+                left.append(table.slice(lacking))
+            yield table.slice(0, lacking)
+            lacking -= min(lacking, len(table))
 
-    while (first := next(rest, None)) is not None:
-        rest = chain([first], rest)
+    while (first := following()) is not None:
+        left.append(first)
+        del first  # of no table more than one group needs is anything kept
         yield group()
 
 

@@ -39,6 +39,7 @@ FEW_STUDIES = ("structure", "inversions", "edits")
 TINY = Effort(n_splits=6, n_permutations=1, max_rows=FEW)
 WORKER = "accelerate launch -m noisezoo.builder "
 STAND_INS = {
+    "hf://buckets/NAMESPACE/NAME/PATH": "shared/hub",
     "ORG/NAME": "me/faces", "FAMILY:FOLDER_OR_HUB_ID": "diffusers:model", "timm:FOLDER_OR_HUB_ID": "open_clip:encoder",
     "FAMILY:FOLDER": "diffusers:model", "YOUR-VIEW": "pixels", "RECIPE.yaml": "celeba.yaml",
     "pie-bench:PIE-Bench": "pie-bench:PATH", "pie-bench:PATH --view sd15": "pie-bench:pie --view faces-ldm",

@@ -84,7 +84,7 @@ def test_pictures_of_a_folder_are_found_by_their_names_and_compared_with_what_wa
         found(out, f"imagefolder:{root}")
     for name in ("03.png", "05.png", "07.png", "09.png"):
         (root / name).unlink()
-    with pytest.raises(UsageError, match=r"lacks 4 of 12 images: 0\d.png, 0\d.png, 0\d.png and 1 more"):
+    with pytest.raises(UsageError, match=r"lacks 4 of 12 images: 0\d.png, 0\d.png, 0\d.png, \.\.\."):
         found(out, f"imagefolder:{root}")
 
 
