@@ -42,8 +42,8 @@ class Part(NamedTuple):
 EFFORT = Effort(n_splits=6, n_permutations=5, max_rows=240)
 """A sketch: `noisezoo analyze` draws more, of more images."""
 LEFT_OUT = ("learning", "spurious", "paper", "regression")
-PICTURES = "edits"
-"""The study that makes pictures, which costs about as much as half of the others."""
+BESIDE = ("edits", "shared")
+"""Studies of the first part that the second process computes: with the other parts, about half of the work."""
 PAPER = {"scheme": "ddim", "num_inference_steps": 50, "span": None}
 PARTS = (
     Part(
@@ -93,15 +93,15 @@ def demo(
 
 
 def _analyses(out: Path, console: Console) -> dict[str, Analysis]:
-    """Every part's analysis: the first one's pictures are made, and the others analysed, in a process beside."""
+    """Every part's analysis: some studies of the first, and all of the others, in a process beside."""
     first, *others = PARTS
     studies = _studies(first)
     with ProcessPoolExecutor(1, get_context("spawn")) as beside:
-        pictures = beside.submit(_analyze, first, out, [PICTURES])
+        rest = beside.submit(_analyze, first, out, [name for name in studies if name in BESIDE])
         small = {part.recipe: beside.submit(_analyze, part, out, _studies(part)) for part in others}
-        _analyze(first, out, [name for name in studies if name != PICTURES], console)
-        console.print(f"analyse {first.recipe}: the last pictures through the models")
-        pictures.result()
+        _analyze(first, out, [name for name in studies if name not in BESIDE], console)
+        console.print(f"analyse {first.recipe}: the last studies of the process beside")
+        rest.result()
         whole = _analyze(first, out, studies)  # of what both have kept
         return {first.recipe: whole, **{name: analysis.result() for name, analysis in small.items()}}
 
